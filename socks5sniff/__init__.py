@@ -1,0 +1,3 @@
+"""Capture and analyse SOCKS traffic."""
+
+__version__ = "0.1.0"

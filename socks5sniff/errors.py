@@ -1,0 +1,82 @@
+"""Errors a user can cause, and the exit code each one ends the command with.
+
+Every message is one line that says what is wrong and, where there is something to do, what to do.
+Programming errors are not in here: those are ordinary exceptions.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command's exit status tells. The README's table is compared with this by a test."""
+
+    OK = 0
+    """All input was read."""
+    FAILED = 1
+    """Something failed that no other code names."""
+    USAGE = 2
+    """The command line is not understood."""
+    INPUT = 3
+    """An input cannot be opened: missing, a directory, no permission, empty, or not a capture."""
+    DAMAGED = 4
+    """An input is truncated or damaged; all that was decoded before the fault has been printed."""
+    OUTPUT = 5
+    """Output cannot be written."""
+    MISSING = 6
+    """A program or an optional package that the task needs is not installed."""
+    RIGHTS = 7
+    """This user may not capture there."""
+    DIFFERENCE = 8
+    """`verify` found a difference."""
+    INTERRUPTED = 130
+    """Interrupted by Ctrl-C while reading a file."""
+
+
+class Socks5sniffError(Exception):
+    """Base of all errors a user can cause. `str()` of it is the one line shown."""
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+
+class InputError(Socks5sniffError):
+    """An input cannot be opened or is not a capture at all."""
+
+    exit_code = ExitCode.INPUT
+
+
+class DamagedInputError(Socks5sniffError):
+    """An input is truncated or damaged at `offset`; frames before it have been delivered.
+
+    Attributes:
+        name: the input's name, as the user gave it.
+        offset: octets from the start of the (decompressed) input to the damaged record.
+        frame: number of the first frame that could not be read, from 1.
+    """
+
+    exit_code = ExitCode.DAMAGED
+
+    def __init__(self, name: str, offset: int, frame: int, what: str) -> None:
+        super().__init__(f"{name}: {what} (byte offset {offset}, frame {frame})")
+        self.name = name
+        self.offset = offset
+        self.frame = frame
+
+
+class OutputError(Socks5sniffError):
+    """Output cannot be written (disk full, no permission)."""
+
+    exit_code = ExitCode.OUTPUT
+
+
+class MissingError(Socks5sniffError):
+    """A program or optional package is needed and missing; the message says how to get it."""
+
+    exit_code = ExitCode.MISSING
+
+
+class RightsError(Socks5sniffError):
+    """The user may not capture on this interface; the message says what to do."""
+
+    exit_code = ExitCode.RIGHTS
