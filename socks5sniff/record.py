@@ -1,0 +1,252 @@
+"""The conversation record: what the analyser produces and every sink prints.
+
+Names and types are a contract. Values that were not seen are None, never a made-up default. Times are kept as
+integer nanoseconds since 1970-01-01 UTC (`start_ns`, …) and shown as ISO 8601 strings (`start`, …), so that no
+precision is lost on the way. Strings that came from the wire (user names, host names) are kept as they were
+decoded: sinks escape them on the way out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import gmtime, strftime
+from typing import Any, NamedTuple
+
+MASKED_PASSWORD = "********"
+
+
+def iso_time(nanoseconds: int) -> str:
+    """UTC, ISO 8601 with nanoseconds: `2026-11-22T08:39:01.123456789Z`."""
+    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{fraction:09d}Z"
+
+
+class Endpoint(NamedTuple):
+    """An IP address in text and a port."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+class Target(NamedTuple):
+    """DST.ADDR/DST.PORT or BND.ADDR/BND.PORT of a SOCKS frame."""
+
+    type: str
+    """`ipv4`, `ipv6` or `domain`."""
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.type == "ipv6" else f"{self.host}:{self.port}"
+
+
+class ReplyCode(NamedTuple):
+    """REP of a reply (SOCKS4: CD, 90 to 93) and its name."""
+
+    code: int
+    name: str
+
+
+class Tunnel(NamedTuple):
+    """What the first octets through the relay are."""
+
+    protocol: str
+    """`tls`, `http`, `ssh`, `socks5`, … or `unknown`."""
+    server_name: str | None = None
+    """SNI or Host."""
+    alpn: list[str] | None = None
+    """ALPN protocols offered, for TLS."""
+    detail: str | None = None
+    """One short line: the HTTP request line, the SSH banner, …"""
+
+
+class Traffic(NamedTuple):
+    """Octets through the tunnel, each counted once however often it was retransmitted."""
+
+    sent: int
+    """From the client."""
+    received: int
+    """To the client."""
+
+
+class UdpDestination(NamedTuple):
+    """One remote party of a UDP association."""
+
+    host: str
+    port: int
+    datagrams_sent: int
+    datagrams_received: int
+
+
+class UdpTraffic(NamedTuple):
+    """What went through a UDP association; octets are those of DATA, without the SOCKS header."""
+
+    datagrams_sent: int
+    datagrams_received: int
+    bytes_sent: int
+    bytes_received: int
+    fragments: int
+    destinations: list[UdpDestination]
+
+
+class Timing(NamedTuple):
+    """Seconds each step took, None where it did not happen or was not seen whole."""
+
+    tcp_handshake: float | None = None
+    """SYN to SYN/ACK."""
+    negotiation: float | None = None
+    """Greeting to method selection."""
+    authentication: float | None = None
+    """First to last octet of the sub-negotiation."""
+    request: float | None = None
+    """Request to reply."""
+    first_byte: float | None = None
+    """Reply to the first octet from the destination."""
+
+
+class FrameEntry(NamedTuple):
+    """One SOCKS frame as the record lists it."""
+
+    frame: int
+    """Number of the packet that completed it, as Wireshark counts."""
+    time_ns: int
+    sender: str
+    """`client` or `proxy`."""
+    type: str
+    """`greeting`, `method-selection`, `auth-request`, `auth-reply`, `gssapi`, `request`, `reply`, `udp`."""
+    length: int
+    """Octets of the SOCKS frame."""
+    summary: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "frame": self.frame,
+            "time": iso_time(self.time_ns),
+            "sender": self.sender,
+            "type": self.type,
+            "length": self.length,
+            "summary": self.summary,
+        }
+
+
+class AnomalyEntry(NamedTuple):
+    """One thing that was odd, with a code of the codec's registry."""
+
+    code: str
+    severity: str
+    """`note`, `warning` or `error`."""
+    frame: int
+    message: str
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One SOCKS conversation. Field meanings are in the README's table of record keys."""
+
+    id: int
+    parent: int | None
+    capture: str
+    protocol: str | None
+    client: Endpoint
+    proxy: Endpoint
+    reversed: bool
+    start_ns: int
+    end_ns: int
+    phase: str | None
+    outcome: str
+    methods: list[str] | None
+    method: str | None
+    username: str | None
+    password: str | None
+    authenticated: bool | None
+    command: str | None
+    destination: Target | None
+    reply: ReplyCode | None
+    bound: Target | None
+    peer_reply: ReplyCode | None
+    peer: Target | None
+    tunnel: Tunnel | None
+    bytes: Traffic | None
+    udp: UdpTraffic | None
+    timing: Timing
+    close: str
+    closed_by: str | None
+    packets: int
+    tcp_stream: int
+    community_id: str
+    name_resolution: str | None
+    first_frame: int
+    last_frame: int
+    frames: list[FrameEntry] = field(default_factory=list)
+    anomalies: list[AnomalyEntry] = field(default_factory=list)
+    upstream: dict[str, Any] | None = None
+    process: dict[str, Any] | None = None
+
+    @property
+    def start(self) -> str:
+        """Time of the connection's first packet, UTC, ISO 8601 with nanoseconds."""
+        return iso_time(self.start_ns)
+
+    @property
+    def end(self) -> str:
+        """Time of the connection's last packet."""
+        return iso_time(self.end_ns)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from `start` to `end`."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as plain values, in the contract's order; `json.dumps` of it is the JSON output."""
+
+        def plain(value: Any) -> Any:
+            return None if value is None else value._asdict()
+
+        udp = plain(self.udp)
+        if udp is not None:
+            udp["destinations"] = [destination._asdict() for destination in udp["destinations"]]
+        return {
+            "id": self.id,
+            "parent": self.parent,
+            "capture": self.capture,
+            "protocol": self.protocol,
+            "client": self.client._asdict(),
+            "proxy": self.proxy._asdict(),
+            "reversed": self.reversed,
+            "start": self.start,
+            "end": self.end,
+            "duration": self.duration,
+            "phase": self.phase,
+            "outcome": self.outcome,
+            "methods": self.methods,
+            "method": self.method,
+            "username": self.username,
+            "password": self.password,
+            "authenticated": self.authenticated,
+            "command": self.command,
+            "destination": plain(self.destination),
+            "reply": plain(self.reply),
+            "bound": plain(self.bound),
+            "peer_reply": plain(self.peer_reply),
+            "peer": plain(self.peer),
+            "tunnel": plain(self.tunnel),
+            "bytes": plain(self.bytes),
+            "udp": udp,
+            "timing": self.timing._asdict(),
+            "close": self.close,
+            "closed_by": self.closed_by,
+            "packets": self.packets,
+            "tcp_stream": self.tcp_stream,
+            "community_id": self.community_id,
+            "name_resolution": self.name_resolution,
+            "first_frame": self.first_frame,
+            "last_frame": self.last_frame,
+            "frames": [frame.as_dict() for frame in self.frames],
+            "anomalies": [anomaly._asdict() for anomaly in self.anomalies],
+            "upstream": self.upstream,
+            "process": self.process,
+        }
