@@ -32,6 +32,8 @@ class ExitCode(IntEnum):
     """`verify` found a difference."""
     INTERRUPTED = 130
     """Interrupted by Ctrl-C while reading a file."""
+    BROKEN_PIPE = 141
+    """The reader of the output went away (128 + SIGPIPE, what the shell shows for any program that ends so)."""
 
 
 class Socks5sniffError(Exception):

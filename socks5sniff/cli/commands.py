@@ -1,0 +1,95 @@
+"""The command group, which imports a command's module only when that command runs, and the shell around it.
+
+A command is a module with a click command in it and one line in `COMMANDS`. Its function returns an exit status
+(or None for 0) and raises the kinds of `socks5sniff.errors` for what a user can cause.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from socks5sniff import __version__
+from socks5sniff.errors import ExitCode, Socks5sniffError
+
+
+class Entry(NamedTuple):
+    """Where a command is and what `--help` says of it; the help text is here so that listing imports nothing."""
+
+    target: str
+    """`module:attribute` of the click command."""
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "read": Entry("socks5sniff.cli.read:read", "Report every SOCKS conversation in capture files."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are looked up in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="socks5sniff %(version)s")
+def group() -> None:
+    """Capture and analyse SOCKS traffic."""
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print(f"socks5sniff: {message}", file=sys.stderr)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the group on `arguments`; every error a user can cause becomes one line on stderr and an exit status."""
+    try:
+        status = group.main(list(arguments), prog_name="socks5sniff", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        complain(" ".join(error.format_message().split()))
+        return ExitCode.USAGE
+    except Socks5sniffError as error:
+        complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        abandon_stdout()
+        return ExitCode.BROKEN_PIPE
+    return int(status or 0)
+
+
+def abandon_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail a second time."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, sys.stdout.fileno())
+    except (OSError, ValueError):
+        return  # stdout is not a descriptor here (a test's buffer): there is nothing that flushes at exit
+    finally:
+        os.close(sink)
