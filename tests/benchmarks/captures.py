@@ -94,7 +94,7 @@ def noise(size: int, rng: random.Random, first: int) -> Shape:
     least = np.array([_least_packets(flow) for flow in flows])
     spare = size * 100 // 3 - int(least.sum())
     counts = least + np.random.default_rng(rng.getrandbits(64)).multinomial(spare, weights / weights.sum())
-    return Shape(flows, counts, size / 500, 0.1, (30, 300))
+    return Shape(flows, counts, size / 500, 0.1, (30, 600))
 
 
 _SHAPES = {"churn": (churn, 20_000), "bulk": (bulk, 264_000), "noise": (noise, 30_000), "many": (many, 5_000)}

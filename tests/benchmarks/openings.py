@@ -158,10 +158,10 @@ def datagrams(rng: random.Random, number: int) -> Opening:
 
 
 OTHERS: dict[Callable[[random.Random, int], Opening], int] = {
-    tls: 44,
-    http: 16,
-    scrambled: 8,
-    dns: 12,
+    tls: 30,
+    http: 14,
+    scrambled: 26,
+    dns: 10,
     datagrams: 4,
     ssh: 4,
     smtp: 3,
