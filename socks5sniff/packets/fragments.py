@@ -1,0 +1,131 @@
+"""IP fragments put together (RFC 791 s3.2, RFC 8200 s4.5), with the hole list of RFC 815."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+LARGEST = 65535
+"""Octets an IP packet's payload can have at most."""
+_HOLES = 512
+
+
+class FragmentKey(NamedTuple):
+    """What the fragments of one packet have in common."""
+
+    capture: int
+    source: bytes
+    destination: bytes
+    protocol: int
+    """IPv4's protocol number; -1 for IPv6, where the identification alone tells packets apart."""
+    identification: int
+
+
+class Whole(NamedTuple):
+    """The payload of a packet put together."""
+
+    protocol: int
+    """IP protocol number of the octets, as the first fragment says."""
+    octets: bytes
+
+
+@dataclass(slots=True)
+class _Partial:
+    time: int
+    octets: bytearray = field(default_factory=bytearray)
+    holes: list[tuple[int, int]] = field(default_factory=lambda: [(0, LARGEST)])
+    total: int | None = None
+    protocol: int = -1
+    fragments: int = 0
+
+    def add(self, start: int, octets: bytes, last: bool) -> bool:
+        """Fill holes (the first copy of an octet wins). False for a fragment that contradicts the earlier ones."""
+        end = start + len(octets)
+        if len(self.holes) > _HOLES:
+            return False
+        if last:
+            if len(self.octets) > end or (self.total is not None and self.total != end):
+                return False
+            self.total = end
+        elif end > (LARGEST if self.total is None else self.total):
+            return False
+        if end > len(self.octets):
+            self.octets.extend(bytes(end - len(self.octets)))
+        holes: list[tuple[int, int]] = []
+        for low, high in self.holes:
+            if self.total is not None:
+                high = min(high, self.total)
+            first, behind = max(low, start), min(high, end)
+            if first < behind:
+                self.octets[first:behind] = octets[first - start : behind - start]
+                holes += [(low, first), (behind, high)]
+            else:
+                holes.append((low, high))
+        self.holes = [(low, high) for low, high in holes if low < high]
+        return True
+
+
+class Reassembler:
+    """Puts IP packets together from fragments that come in any order.
+
+    Bounds: `packets` unfinished packets, `octets` octets in them, `seconds` of capture time since a packet's first
+    fragment; the oldest packets leave first.
+
+    Attributes:
+        dropped: fragments that contradicted others or left with an unfinished packet.
+    """
+
+    def __init__(self, packets: int = 1024, octets: int = 16 << 20, seconds: int = 30) -> None:
+        self.dropped = 0
+        self._packets = packets
+        self._octets = octets
+        self._lifetime = seconds * 1_000_000_000
+        self._partial: dict[FragmentKey, _Partial] = {}
+        self._held = 0
+
+    def __len__(self) -> int:
+        """Number of unfinished packets."""
+        return len(self._partial)
+
+    def add(self, key: FragmentKey, time: int, start: int, octets: bytes, last: bool, protocol: int) -> Whole | None:
+        """One fragment; the whole packet's payload when this was the last one missing.
+
+        Args:
+            time: ns since 1970.
+            start: where in the packet's payload the fragment's octets lie.
+            last: no more fragments follow this one.
+            protocol: IP protocol number of the payload; believed of the fragment with `start` 0.
+        """
+        self._expire(time)
+        partial = self._partial.get(key)
+        if partial is None:
+            partial = self._partial[key] = _Partial(time)
+        before = len(partial.octets)
+        if octets and start + len(octets) <= LARGEST and partial.add(start, octets, last):
+            partial.fragments += 1
+            if start == 0 and partial.protocol < 0:
+                partial.protocol = protocol
+        else:
+            self.dropped += 1
+        self._held += len(partial.octets) - before
+        if not partial.holes:
+            self._remove(key)
+            return Whole(partial.protocol, bytes(partial.octets))
+        while self._held > self._octets or len(self._partial) > self._packets:
+            self._drop(next(iter(self._partial)))
+        return None
+
+    def _expire(self, time: int) -> None:
+        while self._partial:
+            key = next(iter(self._partial))
+            if time - self._partial[key].time <= self._lifetime:
+                return
+            self._drop(key)
+
+    def _remove(self, key: FragmentKey) -> _Partial:
+        partial = self._partial.pop(key)
+        self._held -= len(partial.octets)
+        return partial
+
+    def _drop(self, key: FragmentKey) -> None:
+        self.dropped += self._remove(key).fragments

@@ -1,0 +1,145 @@
+"""What may follow a header, and the number spaces that say so: link types, ethertypes, IP protocols, PPP protocols.
+
+Every number space is an array from number to `Kind`, so that a whole column of numbers is classified by one look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Kind:
+    """What the octets at some place are. The values index tables, so they are small."""
+
+    OTHER = 0
+    """Known to carry neither TCP nor UDP, or not known at all where that is the usual case."""
+    UNKNOWN = 1
+    """A number without an entry here: the dissector may know it."""
+    TCP = 2
+    UDP = 3
+    IPV4 = 4
+    IPV6 = 5
+    RAW_IP = 6
+    IPV6_EXTENSION = 7
+    IPV6_FRAGMENT = 8
+    AUTHENTICATION = 9
+    ETHERNET = 10
+    VLAN = 11
+    LLC = 12
+    NULL = 13
+    SLL = 14
+    SLL2 = 15
+    HDLC = 16
+    PPP = 17
+    PPPOE = 18
+    MPLS = 19
+    GRE = 20
+
+
+def _table(size: int, default: int, entries: Mapping[int, int]) -> NDArray[np.uint8]:
+    table = np.full(size, default, np.uint8)
+    for number, kind in entries.items():
+        table[number] = kind
+    table.flags.writeable = False
+    return table
+
+
+LINK_TYPES: dict[int, int] = {
+    0: Kind.NULL,
+    1: Kind.ETHERNET,
+    9: Kind.PPP,
+    12: Kind.RAW_IP,
+    14: Kind.RAW_IP,
+    50: Kind.PPP,
+    51: Kind.PPPOE,
+    101: Kind.RAW_IP,
+    104: Kind.HDLC,
+    108: Kind.NULL,
+    113: Kind.SLL,
+    228: Kind.IPV4,
+    229: Kind.IPV6,
+    276: Kind.SLL2,
+}
+"""LINKTYPE_ values (https://www.tcpdump.org/linktypes.html); any other one is the dissector's."""
+
+ADDRESS_FAMILIES: dict[int, int] = {2: Kind.IPV4} | dict.fromkeys((10, 23, 24, 26, 28, 30), Kind.IPV6)
+"""AF_ values of LINKTYPE_NULL and LINKTYPE_LOOP: AF_INET6 differs by platform."""
+
+ETHERTYPES = _table(
+    65536,
+    Kind.UNKNOWN,
+    dict.fromkeys(range(0x600), Kind.LLC)  # an IEEE 802.3 length
+    | {
+        0x0800: Kind.IPV4,
+        0x86DD: Kind.IPV6,
+        0x8100: Kind.VLAN,
+        0x88A8: Kind.VLAN,
+        0x9100: Kind.VLAN,
+        0x6558: Kind.ETHERNET,  # transparent Ethernet bridging, in GRE and Geneve
+        0x8847: Kind.MPLS,
+        0x8848: Kind.MPLS,
+        0x8864: Kind.PPPOE,
+        0x880B: Kind.PPP,
+    }
+    | dict.fromkeys(
+        (
+            0x0806,  # ARP
+            0x0842,  # Wake-on-LAN
+            0x22F0,  # AVTP
+            0x22F3,  # TRILL
+            0x6002,  # DEC MOP
+            0x6003,  # DECnet
+            0x8035,  # RARP
+            0x809B,  # AppleTalk
+            0x80F3,  # AppleTalk ARP
+            0x8137,  # IPX
+            0x8808,  # Ethernet flow control
+            0x8809,  # slow protocols: LACP
+            0x8863,  # PPPoE discovery
+            0x886D,  # Intel ANS
+            0x887B,  # HomePlug 1.0
+            0x888E,  # EAP over LAN
+            0x8892,  # PROFINET
+            0x8899,  # Realtek loop detection
+            0x88A4,  # EtherCAT
+            0x88B8,  # GOOSE
+            0x88BA,  # sampled values
+            0x88CC,  # LLDP
+            0x88E1,  # HomePlug AV
+            0x88E5,  # MACsec: usually sealed
+            0x88F7,  # PTP
+            0x8902,  # connectivity fault management
+            0x8906,  # FCoE
+            0x8914,  # FCoE initialisation
+            0x893A,  # IEEE 1905
+            0x8999,  # switch vendor discovery
+            0x9000,  # loopback test
+        ),
+        Kind.OTHER,
+    ),
+)
+
+IP_PROTOCOLS = _table(
+    256,
+    Kind.OTHER,
+    {
+        0: Kind.IPV6_EXTENSION,  # hop-by-hop options
+        4: Kind.IPV4,
+        6: Kind.TCP,
+        17: Kind.UDP,
+        41: Kind.IPV6,
+        43: Kind.IPV6_EXTENSION,  # routing
+        44: Kind.IPV6_FRAGMENT,
+        47: Kind.GRE,
+        51: Kind.AUTHENTICATION,
+        60: Kind.IPV6_EXTENSION,  # destination options
+        135: Kind.IPV6_EXTENSION,  # mobility
+        139: Kind.IPV6_EXTENSION,  # host identity
+        140: Kind.IPV6_EXTENSION,  # shim6
+    },
+)
+
+PPP_PROTOCOLS = _table(65536, Kind.OTHER, {0x0021: Kind.IPV4, 0x0057: Kind.IPV6, 0x0281: Kind.MPLS})

@@ -1,0 +1,198 @@
+"""From frame batches to TCP segments and UDP datagrams."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..capture.batch import FrameBatch
+from .addresses import AddressBook
+from .columns import Datagrams, Segments
+from .fragments import FragmentKey, Reassembler
+from .headers import HeaderPass
+from .kinds import IP_PROTOCOLS, LINK_TYPES, Kind
+from .rows import Rows, Skipped
+from .transport import TcpColumns, UdpColumns, merged, read_tcp, read_udp
+
+_ROUNDS = 4
+_SAME = np.arange(256, dtype=np.uint8)
+_Columns = TypeVar("_Columns", TcpColumns, UdpColumns)
+
+
+class _Packet(NamedTuple):
+    """Octets that lie in no frame as they are: a packet put together from fragments, or found by the dissector."""
+
+    row: int
+    octets: bytes
+    wire: int
+    kind: int
+    source: int = 0
+    destination: int = 0
+
+
+class PacketReader:
+    """Reads the headers of frames.
+
+    Keeps IP fragments and IPv6 addresses between batches. Bad input is counted, never raised.
+
+    Attributes:
+        addresses: the IPv6 addresses behind the endpoints.
+        skipped: frames that gave neither a segment nor a datagram.
+    """
+
+    def __init__(self) -> None:
+        self.addresses = AddressBook()
+        self.skipped = Skipped()
+        self._reassembler = Reassembler()
+
+    def read(self, batch: FrameBatch) -> tuple[Segments, Datagrams]:
+        """The TCP segments and UDP datagrams of a batch, in file order.
+
+        Of packets in tunnels, the innermost one counts.
+        """
+        links = np.array([LINK_TYPES.get(known.link_type, Kind.UNKNOWN) for known in batch.interfaces], np.uint8)
+        nowhere = np.zeros(len(batch), np.uint64)
+        rows = Rows(
+            np.arange(len(batch)),
+            batch.offset,
+            batch.offset + batch.captured,
+            batch.offset + batch.length,
+            nowhere,
+            nowhere,
+        )
+        found = HeaderPass(batch.octets, self.addresses, self.skipped)
+        found.run(links, batch.interface, rows)
+        tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
+        udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
+        memories = [batch.octets]
+        base = 0
+        for _ in range(_ROUNDS):
+            if not found.fragments and not found.unknown:
+                break
+            packets = self._put_together(batch, memories[-1], found) + self._dissect(batch, found)
+            if not packets:
+                break
+            base += len(memories[-1])
+            memories.append(np.frombuffer(b"".join(packet.octets for packet in packets), np.uint8))
+            found = self._read_packets(memories[-1], packets)
+            tcp.append(_moved(read_tcp(memories[-1], merged(found.tcp), self.skipped), base))
+            udp.append(_moved(read_udp(memories[-1], merged(found.udp), self.skipped), base))
+        spill = np.concatenate(memories[1:]) if len(memories) > 1 else np.empty(0, np.uint8)
+        return _segments(batch, spill, _in_order(tcp)), _datagrams(batch, spill, _in_order(udp))
+
+    def _read_packets(self, memory: NDArray[np.uint8], packets: list[_Packet]) -> HeaderPass:
+        """The headers of packets that lie one behind another in the memory."""
+        sizes = np.array([len(packet.octets) for packet in packets], np.int64)
+        at = np.cumsum(sizes) - sizes
+        rows = Rows(
+            np.array([packet.row for packet in packets], np.int64),
+            at,
+            at + sizes,
+            at + np.array([packet.wire for packet in packets], np.int64),
+            np.array([packet.source for packet in packets], np.uint64),
+            np.array([packet.destination for packet in packets], np.uint64),
+        )
+        found = HeaderPass(memory, self.addresses, self.skipped)
+        found.run(_SAME, np.array([packet.kind for packet in packets], np.uint8), rows)
+        return found
+
+    def _put_together(self, batch: FrameBatch, memory: NDArray[np.uint8], found: HeaderPass) -> list[_Packet]:
+        """The packets that the fragments of this pass complete."""
+        pieces = [
+            (row, at, end, wire, source, destination, protocol, identification, start, more)
+            for group in found.fragments
+            for row, at, end, wire, source, destination, protocol, identification, start, more in zip(
+                *(column.tolist() for column in (*group.rows, *group[1:])), strict=True
+            )
+        ]
+        packets: list[_Packet] = []
+        addresses = self.addresses
+        for row, at, end, wire, source, destination, protocol, identification, start, more in sorted(pieces):
+            if end < wire:
+                self.skipped.cut += 1
+                continue
+            key = FragmentKey(
+                int(batch.interface[row]),
+                addresses.packed(source),
+                addresses.packed(destination),
+                -1 if source >> 63 else protocol,
+                identification,
+            )
+            whole = self._reassembler.add(
+                key, int(batch.time[row]), start * 8, memory[at:end].tobytes(), not more, protocol
+            )
+            if whole is not None:
+                packets.append(
+                    _Packet(
+                        row,
+                        whole.octets,
+                        len(whole.octets),
+                        int(IP_PROTOCOLS[whole.protocol]),
+                        addresses.make(key.source, 0),
+                        addresses.make(key.destination, 0),
+                    )
+                )
+        self.skipped.fragments = self._reassembler.dropped
+        return packets
+
+    def _dissect(self, batch: FrameBatch, found: HeaderPass) -> list[_Packet]:
+        """The IP packets that scapy finds in frames of other layouts."""
+        self.skipped.unsupported += sum(rows.size for rows in found.unknown)
+        return []
+
+
+def _moved(columns: _Columns, base: int) -> _Columns:
+    return columns._replace(payload=columns.payload + base)
+
+
+def _in_order(parts: list[_Columns]) -> _Columns:
+    parts = [part for part in parts if len(part.row)] or parts[:1]
+    if len(parts) == 1:
+        return parts[0]
+    joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    order = np.argsort(joined[0], kind="stable")
+    return type(parts[0])(*(column[order] for column in joined))
+
+
+def _segments(batch: FrameBatch, spill: NDArray[np.uint8], tcp: TcpColumns) -> Segments:
+    time, capture = _provenance(batch, tcp.row)
+    return Segments(
+        octets=batch.octets,
+        spill=spill,
+        frame=tcp.row + batch.first_number,
+        time=time,
+        capture=capture,
+        source=tcp.source,
+        destination=tcp.destination,
+        sequence=tcp.sequence,
+        acknowledgment=tcp.acknowledgment,
+        flags=tcp.flags,
+        payload=tcp.payload,
+        length=tcp.length,
+        captured=tcp.captured,
+    )
+
+
+def _datagrams(batch: FrameBatch, spill: NDArray[np.uint8], udp: UdpColumns) -> Datagrams:
+    time, capture = _provenance(batch, udp.row)
+    return Datagrams(
+        octets=batch.octets,
+        spill=spill,
+        frame=udp.row + batch.first_number,
+        time=time,
+        capture=capture,
+        source=udp.source,
+        destination=udp.destination,
+        payload=udp.payload,
+        length=udp.length,
+        captured=udp.captured,
+    )
+
+
+def _provenance(batch: FrameBatch, row: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
+    """Time and capture of these rows; the batch's own columns where all rows are there."""
+    if len(row) == len(batch) and (np.diff(row) == 1).all():
+        return batch.time, batch.interface
+    return batch.time.take(row), batch.interface.take(row)
