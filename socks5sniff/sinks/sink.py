@@ -1,0 +1,70 @@
+"""What every sink is, and the table of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from socks5sniff.record import Conversation
+
+
+class Writer(Protocol):
+    """Where a sink writes: any text stream."""
+
+    def write(self, text: str, /) -> Any: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the whole input held, for the last lines of a report."""
+
+    packets: int = 0
+    """Frames read."""
+    skipped: int = 0
+    """Frames that could not be understood down to TCP or UDP."""
+    conversations: int = 0
+    """SOCKS conversations found, those that a filter kept from the sink included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to write; a sink looks at what concerns it."""
+
+    width: int | None = None
+    """Columns of the terminal; None where nothing has to fit."""
+    colour: bool = False
+    """The output is a terminal that shows colours."""
+    prompt: bool = False
+    """Someone waits at the other end: write each conversation out as it comes."""
+
+
+class Sink(Protocol):
+    """A format. Nothing is written before the first call, so that a failed start leaves the output untouched."""
+
+    def conversation(self, conversation: Conversation, /) -> None:
+        """Write one conversation, or keep it until there is enough to lay out."""
+
+    def close(self, totals: Totals, /) -> None:
+        """Write what is still held, and the format's ending. The output itself stays open."""
+
+
+FORMATS: dict[str, str] = {
+    "table": "socks5sniff.sinks.table:TableSink",
+    "json": "socks5sniff.sinks.json_lines:JsonSink",
+    "jsonl": "socks5sniff.sinks.json_lines:JsonLinesSink",
+    "csv": "socks5sniff.sinks.csv_rows:CsvSink",
+    "zeek": "socks5sniff.sinks.zeek:ZeekSink",
+    "accesslog": "socks5sniff.sinks.accesslog:AccessLogSink",
+    "frames": "socks5sniff.sinks.frames:FrameSink",
+}
+"""Class of each format, made as `Class(out, options)`; a module is imported when its format is chosen."""
+
+
+def open_sink(name: str, out: Writer, options: Options) -> Sink:
+    """The sink of a format of `FORMATS` (KeyError for any other name), writing to `out`."""
+    module, _, attribute = FORMATS[name].partition(":")
+    sink: Sink = getattr(import_module(module), attribute)(out, options)
+    return sink

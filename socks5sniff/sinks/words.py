@@ -1,0 +1,26 @@
+"""Facts of a conversation in the words that several formats share."""
+
+from __future__ import annotations
+
+from socks5sniff.record import Conversation
+
+
+def explain(conversation: Conversation) -> str:
+    """Why the conversation came out as it did: the proxy's reply in words, or where it ended without one."""
+    c = conversation
+    if c.outcome == "auth-failed":
+        return "authentication failed"
+    if c.outcome == "no-acceptable-method":
+        return "no acceptable method"
+    if c.outcome == "malformed":
+        return next((anomaly.message for anomaly in c.anomalies if anomaly.severity == "error"), "malformed")
+    if c.outcome == "incomplete":
+        return f"ended in {c.phase}" if c.phase else "no handshake"
+    return c.reply.name if c.reply else c.outcome
+
+
+def octets(conversation: Conversation) -> tuple[int, int] | None:
+    """Octets from and to the client: of the tunnel, or of the DATA of a UDP association's datagrams."""
+    if conversation.udp is not None:
+        return conversation.udp.bytes_sent, conversation.udp.bytes_received
+    return conversation.bytes
