@@ -172,7 +172,7 @@ def decode_gssapi(octets: Octets, start: int = 0) -> Decoded[GssapiMessage] | Ne
     if message_type == _ABORT:
         return Decoded(GssapiMessage(message_type, b"", version), 2, deviations)
     if have < 4:
-        return NeedMore(4)
+        return NeedMore(4 + (octets[start + 2] << 8) if have == 3 else 4)
     length = 4 + (octets[start + 2] << 8 | octets[start + 3])
     if have < length:
         return NeedMore(length)

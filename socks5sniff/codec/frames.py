@@ -96,7 +96,7 @@ class GssapiMessage:
             return head
         if len(self.token) > 0xFFFF:
             raise ValueError(f"a GSSAPI token has at most 65535 octets, not {len(self.token)}")
-        return head + len(self.token).to_bytes(2, "big") + self.token
+        return head + bytes((len(self.token) >> 8, len(self.token) & 0xFF)) + self.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Socks4Request:
         kind, host, port = self.destination
         if b"\0" in self.user:
             raise ValueError("a SOCKS4 user id cannot hold a NUL")
-        head = bytes((self.version, self.command)) + port.to_bytes(2, "big")
+        head = bytes((self.version, self.command, port >> 8, port & 0xFF))
         if kind == _DOMAIN:
             if b"\0" in host:
                 raise ValueError("a SOCKS4A host name cannot hold a NUL")
@@ -191,7 +191,7 @@ class Socks4Reply:
         kind, host, port = self.bound
         if kind != _IPV4 or len(host) != 4:
             raise ValueError("a SOCKS4 reply carries an IPv4 address")
-        return bytes((self.version, self.code)) + port.to_bytes(2, "big") + host
+        return bytes((self.version, self.code, port >> 8, port & 0xFF)) + host
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class UdpHeader:
     """RSV, two octets."""
 
     def encode(self) -> bytes:
-        return self.reserved.to_bytes(2, "big") + bytes((self.fragment,)) + self.destination.encode()
+        return bytes((self.reserved >> 8, self.reserved & 0xFF, self.fragment)) + self.destination.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,8 @@ class FwdUdpHeader:
     """Octets of this header, as the sender says: 10 for IPv4, 22 for IPv6, 7 and the name for a domain."""
 
     def encode(self) -> bytes:
-        return self.data_length.to_bytes(2, "big") + bytes((self.header_length,)) + self.destination.encode()
+        head = bytes((self.data_length >> 8, self.data_length & 0xFF, self.header_length))
+        return head + self.destination.encode()
 
 
 Frame = (
