@@ -1,0 +1,263 @@
+"""pcapng files (draft-ietf-opsawg-pcapng): blocks in sections, each section with interfaces of its own."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import FrameBatch, Interface
+from .chain import RECORD_LIMIT, Layout, chain
+from .decode import Damage, headers, parts
+from .pcap import link_type
+
+SECTION = b"\x0a\x0d\x0d\x0a"
+"""Type of the block that begins a section, the same in both byte orders."""
+
+INTERFACE_LIMIT = 65_536
+"""Interfaces of a section and of one reading: a frame's interface is a 16-bit number."""
+
+_SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+_BYTE_ORDER_MAGIC = 0x1A2B3C4D
+_SECTION_LEAST = 28
+_NANO = 1_000_000_000
+_TIME_LIMIT = 1 << 62
+"""Times beyond this many nanoseconds (the year 2116) are held there, so that no sum overflows."""
+
+
+class _Slot(NamedTuple):
+    """One interface description: index in the shared list, if_tsresol, if_tsoffset in nanoseconds, snapshot length."""
+
+    index: int
+    resolution: int
+    offset: int
+    snaplen: int
+
+
+class PcapngDecoder:
+    """Decodes one pcapng file; see `decode.Decoder`."""
+
+    def __init__(self, name: str, interfaces: list[Interface]) -> None:
+        """
+        Args:
+            name: the capture's name.
+            interfaces: the list that all batches share; the file's interfaces are added to it.
+        """
+        self.rest = 0
+        self._name = name
+        self._interfaces = interfaces
+        self._layout: Layout | None = None
+        self._slots: list[_Slot] = []
+        self._known: dict[tuple[int, Interface], int] = {}
+
+    def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
+        """See `decode.Decoder`."""
+        self.rest = begin
+        while True:
+            if memory[begin : begin + 4] == SECTION and end - begin >= _SECTION_LEAST:
+                self._layout = _section_layout(memory, begin)
+            if self._layout is None:
+                return
+            layout = self._layout
+            mark = _PACKET.to_bytes(4, "big" if layout.order == ">" else "little")
+            starts, self.rest = chain(memory, begin, end, layout, mark)
+            yield from self._frames(memory, octets, starts, layout)
+            begin = self.rest
+            if not (memory[begin : begin + 4] == SECTION and end - begin >= _SECTION_LEAST):
+                return
+            if _section_layout(memory, begin) == layout:
+                return
+
+    def needed(self, memory: bytearray, begin: int, end: int) -> int:
+        """See `decode.Decoder`."""
+        have = end - begin
+        section = have >= 4 and memory[begin : begin + 4] == SECTION
+        if have < (_SECTION_LEAST if section else 12):
+            return _SECTION_LEAST if section else 12
+        layout = _section_layout(memory, begin) if section else self._layout
+        assert layout is not None
+        size = layout.size(memory, begin)
+        if size > RECORD_LIMIT or size < (_SECTION_LEAST if section else 12):
+            raise Damage(f"damaged: a block that claims {size:,} octets", begin)
+        return size
+
+    def _frames(
+        self, memory: bytearray, octets: NDArray[np.uint8], starts: NDArray[np.int64], layout: Layout
+    ) -> Iterator[FrameBatch]:
+        """Batches of the packet blocks among the blocks at `starts`."""
+        kinds = headers(memory, starts, 4, layout.order)[:, 0]
+        described = np.flatnonzero((kinds == _INTERFACE) | (kinds == _SECTION))
+        slots, base, fault = self._slots, 0, None
+        changes = [0]
+        scopes = [(0, len(slots))]
+        for row in described.tolist():
+            start = int(starts[row])
+            try:
+                if kinds[row] == _INTERFACE:
+                    slots.append(self._describe(memory, start, layout, len(slots) - base))
+                elif _section_layout(memory, start) == layout:
+                    base = len(slots)
+                else:
+                    starts, self.rest = starts[:row], start
+                    break
+            except Damage as damage:
+                starts, fault = starts[:row], damage
+                break
+            changes.append(row)
+            scopes.append((base, len(slots) - base))
+        scope = np.repeat(np.array(scopes, np.int64), np.diff([*changes, len(starts)]), axis=0)
+        table = np.array(slots, np.int64).reshape(-1, 4)
+        self._slots = slots[base:]
+        row = 0
+        for part in parts(starts):
+            yield from self._batch(memory, octets, part, layout, scope[row : row + len(part)], table)
+            row += len(part)
+        if fault is not None:
+            raise fault
+
+    def _batch(
+        self,
+        memory: bytearray,
+        octets: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        layout: Layout,
+        scope: NDArray[np.int64],
+        table: NDArray[np.int64],
+    ) -> Iterator[FrameBatch]:
+        """One batch of the packet blocks at `starts`.
+
+        Args:
+            scope: for each block, the first row of its section in `table`, and how many rows are described before it.
+            table: the columns of `_Slot`.
+        """
+        header = headers(memory, starts, 28, layout.order)
+        kinds = header[:, 0]
+        sizes = (header[:, 1].astype(np.int64) + 3) & -4
+        trailers = headers(memory, starts + sizes - 4, 4, layout.order)[:, 0]
+        bad = trailers != header[:, 1]
+        simple = kinds == _SIMPLE_PACKET
+        old = kinds == _OLD_PACKET
+        packets = (kinds == _PACKET) | simple | old
+
+        interface = header[:, 2].astype(np.int64)
+        if old.any():
+            interface[old] = interface[old] >> 16 if layout.order == ">" else interface[old] & 0xFFFF
+        interface[simple] = 0
+        unknown = packets & (interface >= scope[:, 1])
+        slot = np.where(packets & ~unknown, scope[:, 0] + interface, 0)
+        if not len(table):
+            table = np.zeros((1, 4), np.int64)
+        ticks = header[:, 3].astype(np.uint64) << np.uint64(32) | header[:, 4]
+        captured = header[:, 5].astype(np.int64)
+        length = header[:, 6].astype(np.int64)
+        offset = starts + 28
+        if simple.any():
+            ticks[simple] = 0
+            length[simple] = header[simple, 2]
+            snaplen = table[slot[simple], 3]
+            captured[simple] = np.minimum(length[simple], np.where(snaplen > 0, snaplen, RECORD_LIMIT))
+            captured[simple] = np.minimum(captured[simple], sizes[simple] - 16)
+            offset[simple] -= 16
+        overlong = packets & (offset + captured > starts + sizes - 4)
+
+        bad |= unknown | overlong
+        stop = int(bad.argmax()) if bad.any() else len(starts)
+        rows = np.flatnonzero(packets[:stop])
+        if len(rows):
+            chosen = slice(None) if len(rows) == len(starts) else rows
+            slot = slot[chosen]
+            time = _nanoseconds(ticks[chosen], table[slot, 1])
+            time += table[slot, 2]
+            time[simple[chosen]] = 0
+            yield FrameBatch(
+                octets=octets,
+                offset=offset[chosen],
+                captured=captured[chosen],
+                length=np.maximum(length[chosen], captured[chosen]),
+                time=time,
+                first_number=1,
+                interface=table[slot, 0].astype(np.uint16),
+                interfaces=self._interfaces,
+            )
+        if stop < len(starts):
+            what = "a block whose two lengths differ"
+            if unknown[stop]:
+                what = f"a frame of interface {interface[stop]}, of which there is no description"
+            elif overlong[stop]:
+                what = f"a frame of {captured[stop]:,} octets in a block of {sizes[stop]:,}"
+            raise Damage(f"damaged: {what}", int(starts[stop]))
+
+    def _describe(self, memory: bytearray, start: int, layout: Layout, place: int) -> _Slot:
+        """The interface that the description block at `start` describes, number `place` of its section."""
+        size = layout.size(memory, start)
+        if size < 20:
+            raise Damage(f"damaged: an interface description of {size} octets", start)
+        link, snaplen = struct.unpack_from(layout.order + "H2xI", memory, start + 8)
+        name, resolution, offset = "", 6, 0
+        at, stop = start + 16, start + size - 4
+        while at + 4 <= stop:
+            code, length = struct.unpack_from(layout.order + "HH", memory, at)
+            value = bytes(memory[at + 4 : min(at + 4 + length, stop)])
+            if code == 0 or len(value) < length:
+                break
+            if code == 2:
+                name = value.decode("utf-8", "replace")
+            elif code == 9 and length == 1:
+                resolution = value[0]
+            elif code == 14 and length == 8:
+                offset = struct.unpack(layout.order + "q", value)[0]
+            at += 4 + (length + 3 & -4)
+        interface = Interface(self._name, name, link_type(link))
+        # Sections that describe the same interfaces again (captures joined with cat) share their entries.
+        index = self._known.setdefault((place, interface), len(self._interfaces))
+        if index >= INTERFACE_LIMIT or place >= INTERFACE_LIMIT:
+            raise Damage(f"more than {INTERFACE_LIMIT:,} interfaces", start)
+        if index == len(self._interfaces):
+            self._interfaces.append(interface)
+        offset = max(-_TIME_LIMIT, min(offset * _NANO, _TIME_LIMIT))
+        return _Slot(index, resolution, offset, snaplen)
+
+
+def _section_layout(memory: bytearray, start: int) -> Layout:
+    """How blocks look in the section whose header block is at `start`."""
+    magic = bytes(memory[start + 8 : start + 12])
+    if magic == _BYTE_ORDER_MAGIC.to_bytes(4, "little"):
+        order = "<"
+    elif magic == _BYTE_ORDER_MAGIC.to_bytes(4, "big"):
+        order = ">"
+    else:
+        raise Damage("damaged: a section header without its byte-order magic", start)
+    major = struct.unpack_from(order + "H", memory, start + 12)[0]
+    if major != 1:
+        raise Damage(f"pcapng of version {major}, which is not known", start)
+    return Layout(order, size_at=4, extra=0, least=12, align=4, mark_at=0, mark_size=4)
+
+
+def _nanoseconds(ticks: NDArray[np.uint64], resolutions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ticks as nanoseconds. The resolution (if_tsresol) is a negative power of 10, or of 2 where the top bit is set."""
+    if (resolutions == resolutions[0]).all():
+        return _scaled(ticks, int(resolutions[0]))
+    time = np.empty(len(ticks), np.int64)
+    for resolution in np.unique(resolutions).tolist():
+        rows = resolutions == resolution
+        time[rows] = _scaled(ticks[rows], resolution)
+    return time
+
+
+def _scaled(ticks: NDArray[np.uint64], resolution: int) -> NDArray[np.int64]:
+    exponent = resolution & 0x7F
+    if resolution & 0x80:
+        # 34 binary places times 10^9 fill 64 bits; what is finer than that (0.06 ns) is dropped.
+        ticks = ticks >> np.uint64(min(max(exponent - 34, 0), 63))
+        exponent = min(exponent, 34)
+        seconds = np.minimum(ticks >> np.uint64(exponent), _TIME_LIMIT // _NANO)
+        fraction = ticks & np.uint64((1 << exponent) - 1)
+        return (seconds * np.uint64(_NANO) + (fraction * np.uint64(_NANO) >> np.uint64(exponent))).astype(np.int64)
+    if exponent <= 9:
+        factor = 10 ** (9 - exponent)
+        return (np.minimum(ticks, np.uint64(_TIME_LIMIT // factor)) * np.uint64(factor)).astype(np.int64)
+    divided = ticks // np.uint64(10 ** min(exponent - 9, 19))
+    return np.minimum(divided, np.uint64(_TIME_LIMIT)).astype(np.int64)

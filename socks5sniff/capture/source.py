@@ -1,0 +1,189 @@
+"""Where a capture's octets come from: a file, a pipe or standard input, plain or compressed."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import sys
+import time
+from typing import Protocol
+
+from ..errors import InputError
+from .compression import Decompressed, compression
+from .decode import Damage
+
+STANDARD_INPUT = "-"
+
+QUIET = 0.002
+"""Seconds without new octets after which a pipe's octets are handed on."""
+
+DELAY = 0.05
+"""Seconds after which a pipe's octets are handed on though more keep coming."""
+
+_LONGEST_MAGIC = 6
+
+
+class _Readable(Protocol):
+    """What is used of a raw or buffered file."""
+
+    def readinto(self, room: memoryview, /) -> int | None: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class Source:
+    """The octets of one input, decompressed.
+
+    Attributes:
+        name: as the user gave it.
+        compression: name of the compression, None for plain octets.
+        total: octets of the (compressed) file, None for a pipe.
+        consumed: (compressed) octets read so far.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Opens the input and looks at its first octets, waiting for them if it is a pipe.
+
+        Args:
+            name: a path, or `-` for standard input.
+
+        Raises:
+            InputError: it is missing, not permitted, a directory or empty.
+            MissingError: it is compressed and the package to decompress it is not installed.
+        """
+        self.name = name
+        self.consumed = 0
+        self._raw = _open(name)
+        try:
+            mode, self.total = _status(self._raw)
+            self._pipe = mode is not None and not stat.S_ISREG(mode)
+            self._fault: Damage | None = None
+            self._ahead = b""
+            self._ahead = self._first()
+            self.compression = compression(self._ahead)
+            self._decompressed = None if self.compression is None else Decompressed(self.compression, self._read)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def reopenable(self) -> bool:
+        """Whether the same octets come again when it is opened a second time."""
+        return self.total is not None and self.name != STANDARD_INPUT
+
+    def readinto(self, room: memoryview) -> int:
+        """Fills `room` as far as there are octets; from a pipe, without waiting long for more than there are.
+
+        Returns:
+            How many octets came, 0 at the end.
+
+        Raises:
+            Damage: the octets cannot be read or decompressed. All before that have been returned.
+        """
+        if self._fault is not None:
+            raise self._fault
+        pull = self._pull if self._decompressed is None else self._decompressed.readinto
+        deadline = time.monotonic() + DELAY
+        got = 0
+        while got < len(room):
+            try:
+                count = pull(room[got:])
+            except Damage as damage:
+                if not got:
+                    raise
+                self._fault = damage
+                break
+            got += count
+            if not count or (self._pipe and not (self._ready() and time.monotonic() < deadline)):
+                break
+        return got
+
+    def close(self) -> None:
+        """Closes the input; standard input stays open."""
+        if self.name != STANDARD_INPUT:
+            self._raw.close()
+
+    def _first(self) -> bytes:
+        """Enough octets to recognise a compression by."""
+        room = bytearray(_LONGEST_MAGIC)
+        got = 0
+        while got < len(room):
+            try:
+                count = self._pull(memoryview(room)[got:])
+            except Damage as damage:
+                raise InputError(f"{self.name}: {damage.what}") from None
+            if not count:
+                break
+            got += count
+        if not got:
+            raise InputError(f"{self.name}: empty, there is nothing in it")
+        return bytes(room[:got])
+
+    def _pull(self, room: memoryview) -> int:
+        """Compressed octets into `room`, as many as there are, waiting for at least one; 0 at the end."""
+        if self._ahead:
+            piece, self._ahead = self._ahead[: len(room)], self._ahead[len(room) :]
+            room[: len(piece)] = piece
+            return len(piece)
+        try:
+            while (count := self._raw.readinto(room)) is None:
+                select.select([self._raw.fileno()], [], [])
+        except OSError as error:
+            raise Damage(f"cannot be read: {error.strerror}") from None
+        self.consumed += count
+        return count
+
+    def _read(self, size: int) -> bytes:
+        room = bytearray(size)
+        return bytes(room[: self._pull(memoryview(room))])
+
+    def _ready(self) -> bool:
+        """Whether a pipe gives more octets at once."""
+        if self._ahead or (self._decompressed is not None and self._decompressed.pending):
+            return True
+        if os.name == "nt":
+            return False
+        # Not select(), which takes no descriptor above 1023.
+        poll = select.poll()
+        poll.register(self._raw.fileno(), select.POLLIN)
+        return bool(poll.poll(QUIET * 1000))
+
+
+def _status(raw: _Readable) -> tuple[int | None, int | None]:
+    """File mode and, for a regular file, size. None where the input is no file of the operating system."""
+    try:
+        status = os.fstat(raw.fileno())
+    except (OSError, io.UnsupportedOperation):
+        return None, None
+    return status.st_mode, status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _open(name: str) -> _Readable:
+    if name == STANDARD_INPUT:
+        return _standard_input()
+    try:
+        return open(name, "rb", buffering=0)
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{name}: is a directory; name the capture files in it") from None
+    except PermissionError:
+        if os.path.isdir(name):
+            raise InputError(f"{name}: is a directory; name the capture files in it") from None
+        raise InputError(f"{name}: no permission to read it") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{name}: cannot be opened: {reason}") from None
+
+
+def _standard_input() -> _Readable:
+    if sys.stdin is None:
+        raise InputError("-: there is no standard input")
+    if sys.stdin.isatty():
+        raise InputError("-: standard input is a terminal; pipe a capture into it, as in `tcpdump -U -w - | …`")
+    try:
+        return io.FileIO(sys.stdin.fileno(), closefd=False)
+    except (OSError, io.UnsupportedOperation):
+        return sys.stdin.buffer
