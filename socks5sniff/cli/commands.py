@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
 import click
 
 from socks5sniff import __version__
-from socks5sniff.errors import ExitCode, Socks5sniffError
+from socks5sniff.codec.text import escape_text
+from socks5sniff.errors import ExitCode, OutputError, Socks5sniffError
 
 
 class Entry(NamedTuple):
@@ -57,24 +59,23 @@ def group() -> None:
     """Capture and analyse SOCKS traffic."""
 
 
-def complain(message: str) -> None:
-    """One line on stderr."""
-    print(f"socks5sniff: {message}", file=sys.stderr)
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run the group on `arguments`; every error a user can cause becomes one line on stderr and an exit status."""
     try:
         status = group.main(list(arguments), prog_name="socks5sniff", standalone_mode=False)
-        sys.stdout.flush()
+        flush_stdout()
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return ExitCode.USAGE
     except click.ClickException as error:
-        complain(" ".join(error.format_message().split()))
+        context = getattr(error, "ctx", None)
+        hint = f" See {context.command_path} --help." if context else ""
+        complain(" ".join(error.format_message().split()) + hint)
         return ExitCode.USAGE
     except Socks5sniffError as error:
         complain(str(error))
+        if isinstance(error, OutputError):
+            abandon_stdout()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
@@ -84,12 +85,32 @@ def run(arguments: Sequence[str]) -> int:
     return int(status or 0)
 
 
+def complain(message: str) -> None:
+    """One line on stderr, whatever a file name or an octet from the wire put into it."""
+    with suppress(OSError):
+        print(f"socks5sniff: {escape_text(message)}", file=sys.stderr)
+
+
+def flush_stdout() -> None:
+    """Write what is still buffered for standard output while a failure can still be told.
+
+    Raises:
+        OutputError: it cannot be written. (A reader that went away stays a BrokenPipeError.)
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output: {error.strerror or error}") from error
+
+
 def abandon_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush does not fail a second time."""
     sink = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(sink, sys.stdout.fileno())
     except (OSError, ValueError):
-        return  # stdout is not a descriptor here (a test's buffer): there is nothing that flushes at exit
+        return  # stdout is not a descriptor here (a test's buffer): nothing is flushed at exit
     finally:
         os.close(sink)

@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
+from .filters import OPTIONS, conversation_filter
+from .options import filter_options, output_options, port_option, sink_name
+from .output import open_output, sink_options
+from .progress import progress_bar
+from .report import report
 
-@click.command()
+
+@click.command(no_args_is_help=True)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def read(files: tuple[str, ...]) -> int:
-    """Report every SOCKS conversation in capture files."""
-    from socks5sniff.analysis import read as conversations
+@output_options
+@port_option
+@filter_options
+def read(
+    files: tuple[str, ...],
+    format_: str,
+    output: str | None,
+    frames: bool,
+    show_passwords: bool,
+    no_color: bool,
+    port: tuple[int, ...],
+    **filters: Any,
+) -> int:
+    """Report every SOCKS conversation in capture files, at any port.
 
-    for conversation in conversations(files):
-        click.echo(str(conversation.id))
-    return 0
+    FILE is a pcap or pcapng file, compressed or not, or - for standard input. Several files are read as one
+    capture, in time order. Filters of one kind are alternatives, different kinds must all match.
+    """
+    if "-" in files and sys.stdin.isatty():
+        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    name = sink_name(format_, frames)
+    keep = conversation_filter({option: filters[option] for option in OPTIONS})
+    bar = progress_bar()
+    with open_output(output, files, private=show_passwords) as out:
+        if bar is not None:
+            out.before = bar.stop
+
+        from socks5sniff.analysis import read as conversations
+
+        reading = conversations(files, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=bar)
+        try:
+            return report(reading, name, out, sink_options(out, files, colour=not no_color), keep)
+        finally:
+            if bar is not None:
+                bar.stop()

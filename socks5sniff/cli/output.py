@@ -1,0 +1,147 @@
+"""Where a report goes: standard output, or the file of `-o`."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from shutil import get_terminal_size
+from typing import TextIO
+
+import click
+
+from socks5sniff.errors import OutputError
+from socks5sniff.sinks import Options
+
+
+class Output:
+    """A text stream whose failures are `OutputError`s; a reader that went away stays a BrokenPipeError.
+
+    Attributes:
+        before: called once before anything is written, so that the bar of a long run can leave the terminal.
+    """
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._started = False
+        self.before: Callable[[], None] = lambda: None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._stream.isatty()
+
+    @property
+    def is_file(self) -> bool:
+        """The output is a regular file: nobody waits for its lines."""
+        try:
+            return stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode)
+        except (OSError, ValueError):
+            return False
+
+    def write(self, text: str) -> None:
+        try:
+            if not self._started:
+                self._start()
+            self._stream.write(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{self._name}: {error.strerror or error}") from error
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{self._name}: {error.strerror or error}") from error
+
+    def _start(self) -> None:
+        self._started = True
+        self.before()
+        if self._stream is not sys.stdout and self.is_file:
+            self._stream.truncate(0)
+
+
+@contextmanager
+def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Iterator[Output]:
+    """Standard output, or a file that keeps its old content until the first line is written.
+
+    Args:
+        path: file to write; None or `-` for standard output.
+        inputs: names of the input files, none of which may be the output.
+        private: only the user may read the file (mode 0600).
+
+    Raises:
+        click.BadParameter: the output is one of the inputs.
+        OutputError: the file cannot be opened or written.
+    """
+    if path is None or path == "-":
+        if isinstance(sys.stdout, TextIOWrapper):
+            if sys.stdout.isatty():
+                sys.stdout.reconfigure(errors="backslashreplace")
+            else:
+                sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+        yield Output(sys.stdout, "standard output")
+        return
+    if any(name != "-" and _same(name, path) for name in inputs):
+        raise click.BadParameter(f"{path!r} is one of the inputs.", param_hint="-o")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600 if private else 0o666)
+        if private and os.name == "posix" and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)  # the file may have been there with another mode
+        stream = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+    output = Output(stream, path)
+    try:
+        yield output
+        output.flush()
+    finally:
+        _close(stream)
+
+
+def sink_options(output: Output, inputs: Sequence[str], colour: bool, live: bool = False) -> Options:
+    """How to write to `output`.
+
+    Args:
+        output: where the report goes.
+        inputs: names of the inputs; one that is no regular file means that results are awaited as they come.
+        colour: the user lets colours be.
+        live: results are awaited in any case.
+    """
+    terminal = output.is_terminal
+    return Options(
+        width=get_terminal_size().columns if terminal else None,
+        colour=terminal and colour and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        prompt=live or any(map(is_stream, inputs)),
+    )
+
+
+def is_stream(name: str) -> bool:
+    """Whether an input comes at its own pace: standard input, a named pipe, a device."""
+    if name == "-":
+        return True
+    try:
+        return not stat.S_ISREG(os.stat(name).st_mode)
+    except OSError:
+        return False
+
+
+def _same(name: str, path: str) -> bool:
+    try:
+        return os.path.samefile(name, path)
+    except OSError:
+        return False
+
+
+def _close(stream: TextIO) -> None:
+    """Close without a second complaint about what could not be written."""
+    try:
+        stream.close()
+    except OSError:
+        return

@@ -1,0 +1,47 @@
+"""The bar that a long run shows on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+LEAST = 50_000_000
+"""Octets of input below which there is no bar: it would be gone before it is read."""
+
+
+class ProgressBar:
+    """A bar on stderr; call it with octets done and octets in all. It appears by itself when the input is large."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._done = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._done or total < LEAST:
+            return
+        if self._bar is None:
+            self._start(total)
+        self._bar.update(self._task, completed=done)
+
+    def stop(self) -> None:
+        """Take the bar off the terminal, for good."""
+        self._done = True
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+        console = Console(stderr=True)
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
+        self._task = self._bar.add_task("reading", total=total)
+        self._bar.start()
+
+
+def progress_bar() -> ProgressBar | None:
+    """A bar, or None where stderr is no terminal."""
+    return ProgressBar() if sys.stderr.isatty() else None

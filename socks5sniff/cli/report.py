@@ -1,0 +1,60 @@
+"""From conversations to a sink: what was decoded is printed, whatever ends the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
+from socks5sniff.record import Conversation
+from socks5sniff.sinks import Options, Totals, Writer, open_sink
+
+from .filters import Test
+
+
+class Reading(Protocol):
+    """Conversations as they are decoded, and counts of what was read so far."""
+
+    @property
+    def packets(self) -> int: ...
+
+    @property
+    def skipped(self) -> int: ...
+
+    @property
+    def conversations(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Conversation]: ...
+
+
+def report(reading: Reading, name: str, out: Writer, options: Options, keep: Test | None = None) -> int:
+    """Write the conversations that `keep` lets through to the sink called `name`.
+
+    Returns:
+        The exit status: OK, or INTERRUPTED after a Ctrl-C.
+
+    Raises:
+        Socks5sniffError: what the input ended with, after everything before it is written. An input that could not
+            be opened at all leaves the output untouched.
+    """
+    sink = open_sink(name, out, options)
+    fault: Socks5sniffError | None = None
+    status = ExitCode.OK
+    delivered = False
+    try:
+        for conversation in reading:
+            delivered = True
+            if keep is None or keep(conversation):
+                sink.conversation(conversation)
+    except KeyboardInterrupt:
+        status = ExitCode.INTERRUPTED
+    except InputError as error:
+        if not delivered:
+            raise
+        fault = error
+    except Socks5sniffError as error:
+        fault = error
+    sink.close(Totals(reading.packets, reading.skipped, reading.conversations))
+    if fault is not None:
+        raise fault
+    return status
