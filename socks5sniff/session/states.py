@@ -81,24 +81,24 @@ class Row(NamedTuple):
     """With so many octets of the frame its length and its branch are certain; 0 where only the whole frame tells."""
 
 
-_BY_COMMAND = {
+_BY_COMMAND: dict[int, str] = {
     Command.BIND: "bind-answer",
     Command.UDP_ASSOCIATE: "associate-answer",
     Command.RESOLVE: "resolve-answer",
     Command.RESOLVE_PTR: "resolve-answer",
 }
-_BY_COMMAND4 = {
+_BY_COMMAND4: dict[int, str] = {
     Command.BIND: "bind-answer4",
     Command.RESOLVE: "resolve-answer4",
     Command.RESOLVE_PTR: "resolve-answer4",
 }
-_BY_METHOD = {
+_BY_METHOD: dict[int, str] = {
     Method.NO_AUTHENTICATION: "request",
     Method.GSSAPI: "gssapi",
     Method.USERNAME_PASSWORD: "auth",
     Method.NO_ACCEPTABLE: "refused",
 }
-_BY_MESSAGE = {GssapiMessageType.USER_DATA: "sealed", GssapiMessageType.ABORT: "denied"}
+_BY_MESSAGE: dict[int, str] = {GssapiMessageType.USER_DATA: "sealed", GssapiMessageType.ABORT: "denied"}
 _OK = ReplyStatus.SUCCEEDED
 _OK4 = Socks4Status.GRANTED
 
