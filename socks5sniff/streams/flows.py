@@ -167,7 +167,7 @@ class FlowTable:
 
     def _hash(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.uint64]:
         a, b, c = self._mix
-        mixed = low * a
+        mixed: NDArray[np.uint64] = low * a
         mixed ^= high * b
         mixed ^= mixed >> np.uint64(31)
         mixed *= c
@@ -398,7 +398,9 @@ class FlowTable:
 
     # -- what the users of the table ask for ---------------------------------------------------------------------
 
-    def count_octets(self, segments: Segments, batch: FlowBatch, groups: NDArray[np.bool_], since: NDArray[np.intp]) -> None:
+    def count_octets(
+        self, segments: Segments, batch: FlowBatch, groups: NDArray[np.bool_], since: NDArray[np.intp]
+    ) -> None:
         """Add up the octets that went through flows of which only the amount matters.
 
         `edge` is the sequence number that comes next in a direction and `passed` how many octets came before it; both
@@ -452,7 +454,7 @@ class FlowTable:
 
     def _grow(self, capacity: int) -> None:
         for name, (kind, value) in _COLUMNS.items():
-            column = np.full(capacity, value, kind)
+            column: NDArray[np.generic] = np.full(capacity, value, kind)
             if self.capacity:
                 column[: self.capacity] = getattr(self, name)
             setattr(self, name, column)
@@ -472,7 +474,7 @@ def _sort_by_flow(
     keys = hashes & ~mask
     keys |= np.arange(n, dtype=np.uint64)
     keys.sort()
-    order = (keys & mask).astype(np.intp)
+    order: NDArray[np.intp] = (keys & mask).astype(np.intp)
     keys >>= np.uint64(int(mask).bit_length())
     same = keys[1:] == keys[:-1]
     low_sorted, high_sorted = low[order], high[order]

@@ -1,0 +1,547 @@
+"""Batches of segments and datagrams in, conversation records out.
+
+Every flow is in one of five kinds, a column of the flow table:
+
+    WATCHED ──first octets could open SOCKS──▶ CANDIDATE ──both sides fit──▶ FOLLOWED ──tunnel named──▶ COUNTED
+       │                                           │
+       └──────────── they can't ───────────────────┴──────────▶ IGNORED
+
+Only CANDIDATE and FOLLOWED flows have a Python object and cost Python time per segment; the others are numbers in
+columns, worked on a batch at a time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Collection, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.capture.batch import FrameBatch, Interface
+from socks5sniff.codec import AddressType, Command
+from socks5sniff.packets.addresses import AddressBook
+from socks5sniff.packets.columns import IPV6, Segments, TcpFlag, payload_octet, payload_octets
+from socks5sniff.packets.reader import PacketReader
+from socks5sniff.record import Conversation, Endpoint
+from socks5sniff.session import Session, Verdict
+from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
+
+from .build import FlowFacts, build
+from .connection import Connection
+from .udp import Association, Associations
+
+WATCHED, CANDIDATE, FOLLOWED, COUNTED, IGNORED = range(5)
+
+SOCKS_PORTS = frozenset({1080, 9050, 9150})
+"""Ports on which a greeting alone makes a conversation: SOCKS's own and Tor's."""
+
+PREAMBLE = 64
+"""Octets of its own a side may send before it stops being watched for a greeting."""
+LINGER = 2_000_000_000
+"""Nanoseconds of capture time that a closed connection's last packets are waited for."""
+MAX_HELD = 8192
+"""Finished records held back until all earlier connections are known to be SOCKS or not (their ids depend on it)."""
+MAX_FLOWS = 1 << 18
+"""Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
+FORGET = 60_000_000_000
+"""Nanoseconds after which a closed flow leaves the table."""
+
+_TCP = 6
+_CLOSING = TcpFlag.FIN | TcpFlag.RST
+
+
+class Analyser:
+    """Finds the SOCKS conversations of one capture.
+
+    Args:
+        ports: ports the user named as proxy ports, besides SOCKS_PORTS.
+        show_passwords: put passwords into the records instead of a mask.
+        udp_frames: list each UDP datagram of an association among the record's frames.
+        patience: nanoseconds of capture time that an undecided connection may hold back the ids of later ones.
+
+    Attributes:
+        packets: frames read so far.
+        evicted: flows forgotten while they were open, because there were more than MAX_FLOWS.
+    """
+
+    def __init__(
+        self,
+        *,
+        ports: Collection[int] = (),
+        show_passwords: bool = False,
+        udp_frames: bool = False,
+        patience: int = 30_000_000_000,
+    ) -> None:
+        self.packets = 0
+        self.evicted = 0
+        self.reader = PacketReader()
+        self._book: AddressBook = self.reader.addresses
+        self._flows = FlowTable()
+        self._ports = frozenset(ports)
+        self._trusted = np.array(sorted(SOCKS_PORTS | self._ports), np.uint64)
+        self._show_passwords = show_passwords
+        self._patience = patience
+        self._connections: dict[int, Connection] = {}
+        self._awaiting: set[int] = set()
+        self._associations = Associations(self._book, udp_frames)
+        self._closing: deque[tuple[int, int, Connection]] = deque()
+        self._unnumbered: list[tuple[int, int, Connection]] = []
+        self._finished: list[tuple[Connection, Conversation]] = []
+        self._numbered = 0
+        self._now = NO_TIME
+        self._purge_at = MAX_FLOWS // 4
+        self._interfaces: list[Interface] = []
+
+    # -- one batch -----------------------------------------------------------------------------------------------
+
+    def take(self, batch: FrameBatch) -> list[Conversation]:
+        """Analyse a batch; return the records that it completed."""
+        self.packets += len(batch)
+        self._interfaces = batch.interfaces
+        if not len(batch):
+            return []
+        self._now = max(self._now, int(batch.time.max()))
+        segments, datagrams = self.reader.read(batch)
+        if len(segments):
+            self._take_segments(segments)
+        self._associations.take(datagrams)
+        self._finish_closed()
+        self._make_room()
+        return self._release_records()
+
+    def finish(self) -> list[Conversation]:
+        """The capture has ended: records of all that is still open."""
+        self._closing.clear()
+        self._finish(sorted(self._connections.values(), key=_by_stream))
+        return self._release_records(everything=True)
+
+    def _take_segments(self, segments: Segments) -> None:
+        flows = self._flows
+        batch = flows.update(segments)
+        kinds = flows.kind[batch.slots]
+        if (kinds == IGNORED).all():
+            self._finish_replaced(batch)
+            return
+        length = segments.length[batch.order]
+        group = np.repeat(np.arange(len(batch.starts)), batch.counts)
+        payload = length > 0
+        watched = kinds == WATCHED
+        if watched.any():
+            self._watch(segments, batch, watched, payload)
+            kinds = flows.kind[batch.slots]
+        # Flows that were only counted before this batch are counted from their first row in it.
+        since = batch.starts.copy()
+        followed = (kinds == CANDIDATE) | (kinds == FOLLOWED)
+        if followed.any():
+            self._follow(segments, batch, group, followed, payload, since)
+            kinds = flows.kind[batch.slots]
+        counted = kinds == COUNTED
+        if counted.any():
+            flows.count_octets(segments, batch, counted, since)
+            if self._awaiting:
+                self._find_first_bytes(segments, batch, since, payload)
+        self._note_closed(batch, kinds)
+        self._finish_replaced(batch)
+
+    def _watch(
+        self, segments: Segments, batch: FlowBatch, watched: NDArray[np.bool_], payload: NDArray[np.bool_]
+    ) -> None:
+        """Decide on flows none of whose octets could open SOCKS so far."""
+        flows = self._flows
+        none = len(batch.order)
+        positions = np.arange(none)
+        spoken = flows.spoke[batch.slots]
+        for way, bases in ((0, flows.base0), (1, flows.base1)):
+            mine = payload & (batch.direction == way)
+            first = np.minimum.reduceat(np.where(mine, positions, none), batch.starts)
+            groups = np.flatnonzero(watched & (first < none))
+            if not len(groups):
+                continue
+            slots = batch.slots[groups]
+            at = first[groups]
+            rows = batch.order[at]
+            syn = (segments.flags[rows] & TcpFlag.SYN) != 0
+            offset = (segments.sequence[rows] + syn - bases[slots].astype(np.uint32)).view(np.int32)
+            could = _could_open(segments, rows)
+            # A direction's first segment may come late: what precedes it is still unknown.
+            could |= (offset > 0) & (flows.spoke[slots] & (1 << way) == 0)
+            trusted = self._trusts(slots)
+            could |= trusted
+            out = ~could & (offset.astype(np.int64) + segments.length[rows] > PREAMBLE)
+            flows.kind[slots[out]] = IGNORED
+            watched[groups[out]] = False
+            flows.spoke[slots[~could]] |= 1 << way
+            for g, slot, proxy_port in zip(groups[could].tolist(), slots[could].tolist(), trusted[could].tolist()):
+                if slot not in self._connections:
+                    first_way = int(batch.direction[batch.starts[g]])
+                    self._connect(slot, first_way, proxy_port).spoken = int(spoken[g])
+
+    def _trusts(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether the responder's port (either port where the opener is not known) is a SOCKS port."""
+        flows = self._flows
+        low = np.isin(flows.low[slots] & np.uint64(0xFFFF), self._trusted)
+        high = np.isin(flows.high[slots] & np.uint64(0xFFFF), self._trusted)
+        opener = flows.opener[slots]
+        trusted: NDArray[np.bool_] = np.where(opener == 0, high, np.where(opener == 1, low, low | high))
+        return trusted
+
+    def _connect(self, slot: int, first_way: int, trusted: bool) -> Connection:
+        """Make a flow a candidate. `first_way`: direction of the flow's first packet in the batch."""
+        flows = self._flows
+        turn = int(flows.opener[slot])
+        if turn == UNKNOWN:
+            # Without a SYN the side whose packet came first is taken for the opener.
+            turn = 0 if flows.base1[slot] < 0 else 1 if flows.base0[slot] < 0 else first_way
+        ends = (int(flows.low[slot]), int(flows.high[slot]))
+        opener, responder = ends[turn], ends[1 - turn]
+        session = Session(
+            trusted=trusted,
+            loopback=self._is_loopback(opener) and self._is_loopback(responder),
+            address_of=lambda side: self._book.endpoint_address((opener, responder)[side]),
+        )
+        connection = Connection(slot, int(flows.stream[slot]), turn, session)
+        self._connections[slot] = connection
+        flows.kind[slot] = CANDIDATE
+        return connection
+
+    def _is_loopback(self, endpoint: int) -> bool:
+        if endpoint & IPV6:
+            return self._book.packed(endpoint) == bytes(15) + b"\1"
+        return endpoint >> 40 == 127
+
+    def _follow(
+        self,
+        segments: Segments,
+        batch: FlowBatch,
+        group: NDArray[np.intp],
+        followed: NDArray[np.bool_],
+        payload: NDArray[np.bool_],
+        since: NDArray[np.intp],
+    ) -> None:
+        """Hand the payload of candidate and followed flows to their connections, one segment after the other."""
+        flows = self._flows
+        groups = np.flatnonzero(followed)
+        at = np.flatnonzero(followed[group] & payload)
+        rows = batch.order[at]
+        ends = batch.starts + batch.counts
+        low = np.searchsorted(at, batch.starts[groups]).tolist()
+        high = np.searchsorted(at, ends[groups]).tolist()
+        ways = batch.direction[at].tolist()
+        syn = (segments.flags[rows] & TcpFlag.SYN) != 0
+        sequences = (segments.sequence[rows] + syn).astype(np.uint32).tolist()
+        lengths = segments.length[rows].tolist()
+        starts = segments.payload[rows].tolist()
+        stops = (segments.payload[rows] + segments.captured[rows]).tolist()
+        frames = segments.frame[rows].tolist()
+        times = segments.time[rows].tolist()
+        memory = memoryview(segments.octets)
+        size = len(memory)
+        slots = batch.slots[groups].tolist()
+        bases0 = flows.base0[batch.slots[groups]].tolist()
+        bases1 = flows.base1[batch.slots[groups]].tolist()
+        for g, slot, begin, end, base0, base1 in zip(groups.tolist(), slots, low, high, bases0, bases1):
+            connection = self._connections[slot]
+            expected = connection.expected
+            if expected[0] < 0:
+                expected[0] = base0 if not connection.spoken & 1 else _first_of(0, ways, sequences, begin, end)
+            if expected[1] < 0:
+                expected[1] = base1 if not connection.spoken & 2 else _first_of(1, ways, sequences, begin, end)
+            resume = int(batch.starts[g])
+            if connection.order is None:
+                for i in range(begin, end):
+                    if starts[i] < size:
+                        octets = bytes(memory[starts[i] : stops[i]])
+                    else:
+                        octets = payload_octets(segments, int(rows[i]))
+                    connection.segment(ways[i], sequences[i], octets, lengths[i], frames[i], times[i])
+                    if connection.settled or connection.order is not None:
+                        resume = int(at[i]) + 1
+                        break
+                else:
+                    self._judge(connection)
+                    continue
+            if not connection.settled:
+                resume = self._follow_slowly(segments, batch, connection, resume, int(ends[g]))
+            self._judge(connection)
+            since[g] = resume
+
+    def _follow_slowly(
+        self, segments: Segments, batch: FlowBatch, connection: Connection, position: int, end: int
+    ) -> int:
+        """The same for a connection that needs reordering: its acknowledgments count too. Returns where it stopped."""
+        for at in range(position, end):
+            row = int(batch.order[at])
+            way = int(batch.direction[at])
+            flags = int(segments.flags[row])
+            time = int(segments.time[row])
+            length = int(segments.length[row])
+            sequence = (int(segments.sequence[row]) + (flags & TcpFlag.SYN != 0)) & 0xFFFFFFFF
+            if flags & TcpFlag.ACK:
+                connection.acknowledgment(way, int(segments.acknowledgment[row]), time)
+            if length and not connection.settled:
+                octets = payload_octets(segments, row)
+                connection.segment(way, sequence, octets, length, int(segments.frame[row]), time)
+            if connection.settled:
+                return at + 1
+        return end
+
+    def _judge(self, connection: Connection) -> None:
+        """Move a connection on to the kind that its session's verdict and its own state ask for."""
+        flows = self._flows
+        slot = connection.slot
+        session = connection.session
+        if session.verdict is Verdict.SOCKS:
+            if not connection.conversation_id and flows.kind[slot] == CANDIDATE:
+                flows.kind[slot] = FOLLOWED
+                heapq.heappush(self._unnumbered, (connection.stream, slot, connection))
+            if connection.relaying and connection.association is None and session.command == Command.UDP_ASSOCIATE:
+                self._associate(connection)
+            if connection.settled:
+                self._count(connection)
+        elif session.verdict is Verdict.FOREIGN:
+            if self._reportable(session):
+                if flows.kind[slot] == CANDIDATE:
+                    heapq.heappush(self._unnumbered, (connection.stream, slot, connection))
+                self._count(connection)
+            else:
+                flows.kind[slot] = IGNORED
+                del self._connections[slot]
+
+    def _reportable(self, session: Session) -> bool:
+        """Another protocol on a proxy port is worth a record: any on a port the user named, a known one elsewhere."""
+        return session.foreign is not None and (session.foreign != "unknown" or bool(self._ports))
+
+    def _count(self, connection: Connection) -> None:
+        """From here on only amounts matter."""
+        flows = self._flows
+        slot = connection.slot
+        flows.kind[slot] = COUNTED
+        for way, edges, passed in ((0, flows.edge0, flows.passed0), (1, flows.edge1, flows.passed1)):
+            sequence, position = connection.edge(way)
+            edges[slot] = sequence & 0xFFFFFFFF
+            passed[slot] = position
+        if connection.relaying and connection.first_byte is None and connection.association is None:
+            self._awaiting.add(slot)
+
+    def _find_first_bytes(
+        self, segments: Segments, batch: FlowBatch, since: NDArray[np.intp], payload: NDArray[np.bool_]
+    ) -> None:
+        """Tunnels whose destination had not spoken yet: the time of its first octet."""
+        for g in np.flatnonzero(np.isin(batch.slots, np.fromiter(self._awaiting, np.intp))).tolist():
+            slot = int(batch.slots[g])
+            connection = self._connections[slot]
+            way = (connection.session.client_side == 0) ^ connection.turn
+            first, last = int(since[g]), int(batch.starts[g] + batch.counts[g])
+            spoke = np.flatnonzero(payload[first:last] & (batch.direction[first:last] == way))
+            if len(spoke):
+                connection.first_byte = int(segments.time[batch.order[first + spoke[0]]])
+                self._awaiting.discard(slot)
+
+    def _associate(self, connection: Connection) -> None:
+        session = connection.session
+        request, bound = session.request, session.bound
+        assert request is not None
+        assert bound is not None
+        assert session.client_side is not None
+        flows = self._flows
+        ends = (int(flows.low[connection.slot]), int(flows.high[connection.slot]))
+        client = ends[session.client_side ^ connection.turn]
+        proxy = ends[session.client_side ^ connection.turn ^ 1]
+        if bound.type == AddressType.DOMAIN or not any(bound.host):
+            relay = (proxy & ~0xFFFF) | bound.port
+        else:
+            relay = self._book.make(bound.host, bound.port)
+        declared = session.destination
+        connection.association = Association(
+            relay=relay,
+            client=client & ~0xFFFF,
+            port=0 if declared is None else declared.port,
+            opened=request.time,
+        )
+        self._associations.open(connection.association)
+
+    # -- the end of connections ------------------------------------------------------------------------------------
+
+    def _note_closed(self, batch: FlowBatch, kinds: NDArray[np.uint8]) -> None:
+        flows = self._flows
+        closed = np.flatnonzero(flows.close_time[batch.slots] != NO_TIME)
+        if not len(closed):
+            return
+        kind = kinds[closed]
+        unasked = batch.slots[closed[kind == WATCHED]]
+        flows.kind[unasked] = IGNORED
+        known = batch.slots[closed[(kind != WATCHED) & (kind != IGNORED)]]
+        for slot, time in zip(known.tolist(), flows.close_time[known].tolist()):
+            connection = self._connections[slot]
+            if not connection.closing:
+                connection.closing = True
+                self._closing.append((time, slot, connection))
+
+    def _finish_replaced(self, batch: FlowBatch) -> None:
+        replaced = [self._connections[slot] for slot in batch.replaced if slot in self._connections]
+        for slot in batch.replaced:
+            if self._flows.kind[slot] == WATCHED:
+                self._flows.kind[slot] = IGNORED
+        if replaced:
+            self._finish(replaced)
+
+    def _finish_closed(self) -> None:
+        due = []
+        while self._closing and self._closing[0][0] + LINGER <= self._now:
+            _, slot, connection = self._closing.popleft()
+            if self._connections.get(slot) is connection:
+                due.append(connection)
+        if due:
+            self._finish(due)
+
+    def _finish(self, connections: list[Connection]) -> None:
+        """Make the records of connections that have ended (or whose capture has)."""
+        flows = self._flows
+        kept = []
+        for connection in connections:
+            slot = connection.slot
+            if not connection.settled:
+                connection.finish()
+                connection.session.finish()
+                self._judge(connection)
+            elif connection.relaying:
+                connection.finish()
+            if self._connections.pop(slot, None) is None:
+                continue  # judged foreign just now
+            if flows.kind[slot] == CANDIDATE:
+                flows.kind[slot] = IGNORED
+                continue
+            if flows.kind[slot] == FOLLOWED:
+                self._count(connection)
+            self._awaiting.discard(slot)
+            kept.append(connection)
+        if not kept:
+            return
+        slots = np.array([connection.slot for connection in kept], np.intp)
+        for connection, facts in zip(kept, self._facts(kept, slots)):
+            if connection.association is not None:
+                self._associations.forget(connection.association)
+            self._finished.append((connection, build(connection, facts, self._show_passwords)))
+        flows.kind[slots] = IGNORED
+
+    def _facts(self, connections: list[Connection], slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
+        flows = self._flows
+        book = self._book
+        names = [interface.capture for interface in self._interfaces]
+        for connection, low, high, capture, start, end, first, last, packets, flags, opener, closer, syn, ack, p0, p1 in zip(
+            connections,
+            flows.low[slots].tolist(),
+            flows.high[slots].tolist(),
+            flows.capture[slots].tolist(),
+            flows.first_time[slots].tolist(),
+            flows.last_time[slots].tolist(),
+            flows.first_frame[slots].tolist(),
+            flows.last_frame[slots].tolist(),
+            flows.packets[slots].tolist(),
+            (flows.flags0[slots] | flows.flags1[slots]).tolist(),
+            flows.opener[slots].tolist(),
+            flows.closer[slots].tolist(),
+            flows.syn_time[slots].tolist(),
+            flows.syn_ack_time[slots].tolist(),
+            flows.passed0[slots].tolist(),
+            flows.passed1[slots].tolist(),
+        ):
+            turn = connection.turn
+            if turn:
+                low, high, p0, p1 = high, low, p1, p0
+            yield FlowFacts(
+                capture=names[capture],
+                start=start,
+                end=end,
+                first_frame=first,
+                last_frame=last,
+                packets=packets,
+                opener=Endpoint(book.endpoint_address(low), low & 0xFFFF),
+                responder=Endpoint(book.endpoint_address(high), high & 0xFFFF),
+                opener_known=opener != UNKNOWN,
+                tcp_handshake=None if syn == NO_TIME or ack == NO_TIME else (ack - syn) / 1e9,
+                close="reset" if flags & TcpFlag.RST else "fin" if flags & TcpFlag.FIN else "open",
+                closer=None if closer == UNKNOWN else closer ^ turn,
+                community_id=book.community_id(low, high, _TCP),
+                passed=(p0, p1),
+                now=self._now,
+            )
+
+    def _release_records(self, everything: bool = False) -> list[Conversation]:
+        """Number conversations in the order of their first packets, and give out the finished ones that have a number.
+
+        A number is certain once every connection that began earlier is known to be SOCKS or not.
+        """
+        if self._unnumbered:
+            floor = self._undecided_since() if not everything and len(self._finished) < MAX_HELD else None
+            while self._unnumbered and (floor is None or self._unnumbered[0][0] < floor):
+                self._numbered += 1
+                heapq.heappop(self._unnumbered)[2].conversation_id = self._numbered
+        if not self._finished:
+            return []
+        held = []
+        ready = []
+        for connection, record in self._finished:
+            if connection.conversation_id:
+                record.id = connection.conversation_id
+                ready.append(record)
+            else:
+                held.append((connection, record))
+        self._finished = held
+        ready.sort(key=_by_id)
+        return ready
+
+    def _undecided_since(self) -> int:
+        """Stream number of the oldest connection that may yet turn out to be SOCKS."""
+        flows = self._flows
+        used = flows.used
+        undecided = (flows.kind[:used] <= CANDIDATE) & (flows.first_time[:used] > self._now - self._patience)
+        streams = flows.stream[:used][undecided]
+        return int(streams.min()) if len(streams) else flows.streams
+
+    def _make_room(self) -> None:
+        """Keep the table bounded: closed flows leave after a while, and the longest idle ones when there are too many."""
+        flows = self._flows
+        if len(flows) < self._purge_at:
+            return
+        live = flows.live()
+        idle = flows.kind[live] == IGNORED
+        closed = idle & (flows.close_time[live] != NO_TIME) & (flows.last_time[live] < self._now - FORGET)
+        gone = live[closed]
+        if len(live) - len(gone) > MAX_FLOWS:
+            rest = live[~closed & (idle | (flows.kind[live] == WATCHED))]
+            excess = min(len(rest), len(live) - len(gone) - MAX_FLOWS * 3 // 4)
+            oldest = rest[np.argpartition(flows.last_time[rest], excess - 1)[:excess]]
+            self.evicted += int((flows.close_time[oldest] == NO_TIME).sum())
+            gone = np.concatenate((gone, oldest))
+        flows.kind[gone] = IGNORED
+        flows.release(gone)
+        ends = np.concatenate((flows.low[flows.live()], flows.high[flows.live()]))
+        self._book.retain(np.unique((ends[ends >= IPV6] >> np.uint64(16)) & np.uint64((1 << 47) - 1)).tolist())
+        self._purge_at = max(MAX_FLOWS // 4, min(len(flows) * 2, MAX_FLOWS + 1))
+
+
+def _could_open(segments: Segments, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether a direction's first octets can open SOCKS: VER 5, or SOCKS4 with a known command; cut ones can."""
+    first = payload_octet(segments, rows, 0)
+    second = payload_octet(segments, rows, 1)
+    could: NDArray[np.bool_] = (first == 5) | (first == -1) | ((first == 4) & np.isin(second, (1, 2, 0xF0, -1)))
+    return could
+
+
+def _first_of(way: int, ways: list[int], sequences: list[int], begin: int, end: int) -> int:
+    """Sequence number of a direction's first segment in a run, -1 where it has none."""
+    for i in range(begin, end):
+        if ways[i] == way:
+            return sequences[i]
+    return -1
+
+
+def _by_stream(connection: Connection) -> int:
+    return connection.stream
+
+
+def _by_id(record: Conversation) -> int:
+    return record.id

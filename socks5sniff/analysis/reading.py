@@ -1,0 +1,104 @@
+"""Reading capture files: the one call that takes names and gives records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from socks5sniff.capture import open_captures
+from socks5sniff.record import Conversation
+
+from .analyser import Analyser
+
+PIPE_PATIENCE = 1_000_000_000
+"""Nanoseconds an undecided connection may hold back later ids when results are wanted as they come."""
+
+
+class Reading(Iterator[Conversation]):
+    """The conversations of one or more captures, each as soon as it is complete.
+
+    After the iteration (also when it ended with an error) the totals hold:
+
+    Attributes:
+        packets: frames read.
+        conversations: records given.
+        evicted: open flows that had to be forgotten because there were too many.
+        skipped: frames with TCP or UDP that could not be understood.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        ports: Collection[int] = (),
+        show_passwords: bool = False,
+        udp_frames: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        patience = PIPE_PATIENCE if "-" in names else 30 * PIPE_PATIENCE
+        self._analyser = Analyser(
+            ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience
+        )
+        self._batches = open_captures(names, progress=progress)
+        self._records = self._run()
+        self.conversations = 0
+
+    def __iter__(self) -> Reading:
+        return self
+
+    def __next__(self) -> Conversation:
+        record = next(self._records)
+        self.conversations += 1
+        return record
+
+    def _run(self) -> Iterator[Conversation]:
+        fault: Exception | None = None
+        try:
+            for batch in self._batches:
+                yield from self._analyser.take(batch)
+        except Exception as error:
+            fault = error
+        yield from self._analyser.finish()
+        if fault is not None:
+            raise fault
+
+    @property
+    def packets(self) -> int:
+        return self._analyser.packets
+
+    @property
+    def evicted(self) -> int:
+        return self._analyser.evicted
+
+    @property
+    def skipped(self) -> int:
+        return self._analyser.reader.skipped.total
+
+
+def read(
+    names: str | Sequence[str],
+    *,
+    ports: Collection[int] = (),
+    show_passwords: bool = False,
+    udp_frames: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Reading:
+    """Read captures and give every SOCKS conversation in them.
+
+    Args:
+        names: path of a capture file, or several; `-` is standard input. pcap and pcapng, also compressed.
+        ports: proxy ports besides 1080, 9050 and 9150: there a greeting alone counts, and foreign protocols are named.
+        show_passwords: give passwords instead of a mask.
+        udp_frames: list UDP datagrams of associations among the frames.
+        progress: called now and then with (octets read, octets in all or 0 where not known).
+
+    Raises:
+        InputError: an input can't be opened or is no capture.
+        DamagedInputError: an input is truncated or damaged; all that was decoded before has been given.
+    """
+    return Reading(
+        [names] if isinstance(names, str) else list(names),
+        ports=ports,
+        show_passwords=show_passwords,
+        udp_frames=udp_frames,
+        progress=progress,
+    )

@@ -1,0 +1,258 @@
+"""UDP associations (RFC 1928 s7): which datagrams belong to which conversation, and what is in them.
+
+An association is known by the address and port where its relay listens (BND; an unspecified address is the proxy's).
+What the client's address sends there, from any port, is `sent`; what comes from there to the client is `received`.
+Datagrams are judged by their time stamps, not by their place in the file, and those that look like a SOCKS UDP header
+are kept for a while, so that a datagram which lies before the reply in the file is still found.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.codec import Decoded, Mismatch, UdpHeader, decode_udp_header
+from socks5sniff.packets.addresses import AddressBook
+from socks5sniff.packets.columns import Datagrams, payload_octet, payload_octets
+from socks5sniff.record import AnomalyEntry, FrameEntry, UdpDestination, UdpTraffic
+
+from .anomalies import anomaly
+
+MAX_HEADER = 262
+"""RSV, FRAG, ATYP, a 255-octet name with its length, and the port."""
+MAX_REMEMBERED = 4096
+"""Datagrams kept because an association may turn out to be theirs."""
+MAX_DESTINATIONS = 65_536
+"""Destinations counted one by one per association; the totals go on."""
+MAX_STRANGERS = 16
+"""Foreign senders named per association."""
+SLACK = 1_000_000_000
+"""Nanoseconds a datagram's time may lie outside its association's life: two capture clocks are never the same."""
+FRAGMENT_LIFE = 5_000_000_000
+"""Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
+
+
+class _Datagram(NamedTuple):
+    frame: int
+    time: int
+    source: int
+    destination: int
+    octets: bytes
+    """Captured payload, as far as a header can reach."""
+    length: int
+
+
+class _Queue:
+    """Fragments of one direction on their way to being one datagram."""
+
+    __slots__ = ("began", "highest", "octets")
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.octets = 0
+        self.began = 0
+
+    def add(self, fragment: int, octets: int, time: int) -> int | None:
+        """Take a fragment; return the whole datagram's octets when this was its last."""
+        position = fragment & 0x7F
+        if position <= self.highest or time - self.began > FRAGMENT_LIFE:
+            self.highest = 0
+        if position != self.highest + 1:
+            self.highest = 0
+            return None
+        if position == 1:
+            self.octets, self.began = 0, time
+        self.highest = position
+        self.octets += octets
+        if not fragment & 0x80:
+            return None
+        self.highest = 0
+        return self.octets
+
+
+@dataclass(slots=True, eq=False)
+class Association:
+    """One UDP ASSOCIATE that succeeded.
+
+    Attributes:
+        relay: endpoint where the proxy takes datagrams.
+        client: the client's address: its endpoint without the port.
+        port: the port the client said it will use, 0 unknown.
+        opened, closed: ns, request to end of the TCP connection; `closed` is None while it lives.
+    """
+
+    relay: int
+    client: int
+    port: int
+    opened: int
+    closed: int | None = None
+    sent: int = 0
+    received: int = 0
+    sent_octets: int = 0
+    received_octets: int = 0
+    fragments: int = 0
+    frames: list[FrameEntry] = field(default_factory=list)
+    anomalies: list[AnomalyEntry] = field(default_factory=list)
+    _destinations: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    _remotes: set[int] = field(default_factory=set)
+    _queues: tuple[_Queue, _Queue] = field(default_factory=lambda: (_Queue(), _Queue()))
+    _strangers: set[int] = field(default_factory=set)
+
+    def alive(self, time: int) -> bool:
+        """Whether a datagram of that time can be this association's."""
+        return self.opened - SLACK <= time and (self.closed is None or time <= self.closed + SLACK)
+
+    def traffic(self) -> UdpTraffic:
+        """What went through so far."""
+        return UdpTraffic(
+            self.sent,
+            self.received,
+            self.sent_octets,
+            self.received_octets,
+            self.fragments,
+            [UdpDestination(host, port, *counts) for (host, port), counts in self._destinations.items()],
+        )
+
+    def take(self, datagram: _Datagram, book: AddressBook, keep_frames: bool) -> None:
+        """Look at a datagram that comes from the relay or goes to it."""
+        outward = datagram.destination == self.relay
+        party = datagram.source if outward else datagram.destination
+        if party in self._remotes:
+            return  # the leg between proxy and destination, which carries no SOCKS header
+        found = decode_udp_header(datagram.octets)
+        if party & ~0xFFFF != self.client or (outward and self.port and party & 0xFFFF != self.port):
+            if outward and isinstance(found, Decoded) and not found.deviations:
+                self._note_stranger(datagram, book)
+            return
+        if not isinstance(found, Decoded):
+            if isinstance(found, Mismatch) and outward:
+                self._note(found.deviation.code, datagram.frame, found.deviation.message)
+            return
+        for deviation in found.deviations:
+            self._note(deviation.code, datagram.frame, deviation.message)
+        self._count(datagram, found.frame, datagram.length - found.length, outward, book)
+        if keep_frames:
+            header = found.frame
+            fragment = f", fragment {header.fragment:#04x}" if header.fragment else ""
+            address = header.destination
+            self.frames.append(
+                FrameEntry(
+                    datagram.frame,
+                    datagram.time,
+                    "client" if outward else "proxy",
+                    "udp",
+                    datagram.length,
+                    f"UDP {'to' if outward else 'from'} {address.text}:{address.port}, "
+                    f"{datagram.length - found.length} octets{fragment}",
+                )
+            )
+
+    def _count(self, datagram: _Datagram, header: UdpHeader, octets: int, outward: bool, book: AddressBook) -> None:
+        address = header.destination
+        key = (address.text, address.port)
+        counts = self._destinations.get(key)
+        if counts is None:
+            counts = [0, 0]
+            if len(self._destinations) < MAX_DESTINATIONS:
+                self._destinations[key] = counts
+                if address.type_name != "domain":
+                    self._remotes.add(book.make(address.host, address.port))
+        if header.fragment:
+            self.fragments += 1
+            self._note("udp-fragmented", datagram.frame, f"datagram {key[0]}:{key[1]} is sent in fragments")
+            whole = self._queues[outward].add(header.fragment, octets, datagram.time)
+            if whole is None:
+                return
+            octets = whole
+        if outward:
+            counts[0] += 1
+            self.sent += 1
+            self.sent_octets += octets
+        else:
+            counts[1] += 1
+            self.received += 1
+            self.received_octets += octets
+
+    def _note(self, code: str, frame: int, message: str) -> None:
+        """An anomaly, each code once per association: a stream of datagrams repeats what is wrong with it."""
+        if all(entry.code != code for entry in self.anomalies):
+            self.anomalies.append(anomaly(code, frame, message))
+
+    def _note_stranger(self, datagram: _Datagram, book: AddressBook) -> None:
+        if datagram.source not in self._strangers and len(self._strangers) < MAX_STRANGERS:
+            self._strangers.add(datagram.source)
+            sender = book.endpoint_address(datagram.source)
+            message = f"{sender}:{book.port(datagram.source)} sends to the relay, which is another client's"
+            self.anomalies.append(anomaly("udp-unassociated", datagram.frame, message))
+
+
+class Associations:
+    """All UDP associations of a capture, and the datagrams that may be theirs."""
+
+    def __init__(self, book: AddressBook, keep_frames: bool = False) -> None:
+        self._book = book
+        self._keep_frames = keep_frames
+        self._by_relay: dict[int, list[Association]] = {}
+        self._relays: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._recent: deque[_Datagram] = deque(maxlen=MAX_REMEMBERED)
+
+    def open(self, association: Association) -> None:
+        """A UDP ASSOCIATE has succeeded; datagrams seen before it in the file are looked through."""
+        self._by_relay.setdefault(association.relay, []).append(association)
+        self._relays = np.array(sorted(self._by_relay), np.uint64)
+        for datagram in [d for d in self._recent if association.relay in (d.source, d.destination)]:
+            if association.alive(datagram.time):
+                association.take(datagram, self._book, self._keep_frames)
+                self._recent.remove(datagram)
+
+    def forget(self, association: Association) -> None:
+        """The conversation's record has been made."""
+        there = self._by_relay[association.relay]
+        there.remove(association)
+        if not there:
+            del self._by_relay[association.relay]
+            self._relays = np.array(sorted(self._by_relay), np.uint64)
+
+    def take(self, datagrams: Datagrams) -> None:
+        """Hand a batch's datagrams to the associations they belong to."""
+        if not len(datagrams):
+            return
+        if len(self._relays):
+            related = np.isin(datagrams.destination, self._relays) | np.isin(datagrams.source, self._relays)
+            for row in np.flatnonzero(related).tolist():
+                self._take_one(self._datagram(datagrams, row))
+            rest = np.flatnonzero(~related)
+        else:
+            rest = np.arange(len(datagrams))
+        for row in self._header_like(datagrams, rest)[-MAX_REMEMBERED:].tolist():
+            self._recent.append(self._datagram(datagrams, row))
+
+    @staticmethod
+    def _header_like(datagrams: Datagrams, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Rows that can begin with a SOCKS UDP header: RSV 0000 and a known ATYP."""
+        for position, wanted in ((0, (0,)), (1, (0,)), (3, (1, 3, 4))):
+            rows = rows[np.isin(payload_octet(datagrams, rows, position), wanted)]
+        return rows
+
+    @staticmethod
+    def _datagram(datagrams: Datagrams, row: int) -> _Datagram:
+        return _Datagram(
+            int(datagrams.frame[row]),
+            int(datagrams.time[row]),
+            int(datagrams.source[row]),
+            int(datagrams.destination[row]),
+            payload_octets(datagrams, row, MAX_HEADER),
+            int(datagrams.length[row]),
+        )
+
+    def _take_one(self, datagram: _Datagram) -> None:
+        there = self._by_relay.get(datagram.destination) or self._by_relay[datagram.source]
+        for association in reversed(there):
+            if association.alive(datagram.time):
+                association.take(datagram, self._book, self._keep_frames)
+                return
+        self._recent.append(datagram)
