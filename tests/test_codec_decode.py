@@ -242,6 +242,7 @@ DEVIATIONS: list[tuple[Decode, str, list[str]]] = [
     (decode_request, "05 01 00 03 01 00 0050", ["domain-has-nul"]),
     (decode_request, "05 01 00 03 02 ff00 0050", ["domain-not-ascii", "domain-has-nul"]),
     (decode_request, "05 01 00 03 09" + b"192.0.2.1".hex() + "0050", ["domain-is-ip-literal"]),
+    (decode_request, "05 01 00 03 09" + b"192.0.2.9".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 03" + b"::1".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 05" + b"[::1]".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 0c" + b"fe80::1%eth0".hex() + "0050", ["domain-is-ip-literal"]),
@@ -509,9 +510,22 @@ def test_every_decode_function_has_generated_frames() -> None:
     assert set(FRAMES) == set(DECODERS)
 
 
-def test_the_longest_gssapi_token_survives_the_wire() -> None:
-    frame = GssapiMessage(3, bytes(65535))
+LONGEST: list[tuple[Decode, Any]] = [
+    (decode_greeting, Greeting(bytes(255))),
+    (decode_auth_request, AuthRequest(bytes(255), bytes(255))),
+    (decode_gssapi, GssapiMessage(3, bytes(65535))),
+    (decode_request, Request(1, name(bytes(255), 80))),
+    (decode_reply, Reply(0, name(bytes(255), 80))),
+    (decode_udp_header, UdpHeader(name(bytes(255), 80))),
+    (decode_fwd_udp_header, FwdUdpHeader(name(bytes(255), 80), 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("decode", "frame"), LONGEST)
+def test_the_longest_frame_has_as_many_octets_as_its_limit(decode: Decode, frame: Any) -> None:
     octets = frame.encode()
-    assert len(octets) == MAX_GSSAPI
-    assert decode_gssapi(octets) == Decoded(frame, MAX_GSSAPI, ())
-    assert decode_gssapi(octets[:-1]) == NeedMore(MAX_GSSAPI)
+    assert len(octets) == DECODERS[decode]
+    for buffer in (octets, memoryview(octets + b"tail")):
+        decoded = decode(buffer)
+        assert (decoded.frame, decoded.length) == (frame, len(octets))
+    assert decode(octets[:-1]) == NeedMore(len(octets))
