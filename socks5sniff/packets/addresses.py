@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from .columns import IPV6
 
-_SLOTS = 1 << 13
+_SLOTS = 1 << 16
 _TEXTS = 1 << 16
 _INDEX_MASK = (1 << 47) - 1
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_SLOT_SHIFT = np.uint64(64 - 13)
+_SLOT_SHIFT = np.uint64(64 - 16)
 _NONE = np.int64(-1)
 
 

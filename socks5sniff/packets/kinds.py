@@ -15,28 +15,43 @@ class Kind:
     """What the octets at some place are. The values index tables, so they are small."""
 
     OTHER = 0
-    """Known to carry neither TCP nor UDP, or not known at all where that is the usual case."""
-    UNKNOWN = 1
-    """A number without an entry here: the dissector may know it."""
-    TCP = 2
-    UDP = 3
-    IPV4 = 4
-    IPV6 = 5
-    RAW_IP = 6
-    IPV6_EXTENSION = 7
-    IPV6_FRAGMENT = 8
-    AUTHENTICATION = 9
-    ETHERNET = 10
-    VLAN = 11
-    LLC = 12
-    NULL = 13
-    SLL = 14
-    SLL2 = 15
-    HDLC = 16
-    PPP = 17
-    PPPOE = 18
-    MPLS = 19
-    GRE = 20
+    """Known to carry neither TCP nor UDP."""
+    UNSUPPORTED = 1
+    """A number that nothing here can read."""
+    UNKNOWN = 2
+    """Left to scapy's dissector."""
+    TCP = 3
+    UDP = 4
+    DATAGRAM = 33
+    """UDP that holds no tunnel."""
+    IPV4 = 5
+    IPV6 = 6
+    RAW_IP = 7
+    IPV6_EXTENSION = 8
+    IPV6_FRAGMENT = 9
+    AUTHENTICATION = 10
+    ETHERNET = 11
+    VLAN = 12
+    LLC = 13
+    NULL = 14
+    ENC = 15
+    SLL = 16
+    SLL2 = 17
+    HDLC = 18
+    PPP = 19
+    PPPOE = 20
+    PFLOG = 21
+    NFLOG = 22
+    MPLS = 23
+    GRE = 24
+    ERSPAN2 = 25
+    ERSPAN3 = 26
+    ETHERNET_AFTER_2 = 27
+    ETHERNET_AFTER_4 = 28
+    VXLAN = 29
+    VXLAN_GPE = 30
+    GENEVE = 31
+    GTP = 32
 
 
 def _table(size: int, default: int, entries: Mapping[int, int]) -> NDArray[np.uint8]:
@@ -57,20 +72,29 @@ LINK_TYPES: dict[int, int] = {
     51: Kind.PPPOE,
     101: Kind.RAW_IP,
     104: Kind.HDLC,
+    105: Kind.UNKNOWN,  # IEEE 802.11
     108: Kind.NULL,
+    109: Kind.ENC,
     113: Kind.SLL,
+    117: Kind.PFLOG,
+    119: Kind.UNKNOWN,  # IEEE 802.11 behind a Prism header
+    127: Kind.UNKNOWN,  # IEEE 802.11 behind radiotap
+    192: Kind.UNKNOWN,  # PPI
+    204: Kind.UNKNOWN,  # PPP with a direction
     228: Kind.IPV4,
     229: Kind.IPV6,
+    239: Kind.NFLOG,
+    274: Kind.UNKNOWN,  # Ethernet with its preamble
     276: Kind.SLL2,
 }
-"""LINKTYPE_ values (https://www.tcpdump.org/linktypes.html); any other one is the dissector's."""
+"""LINKTYPE_ values (https://www.tcpdump.org/linktypes.html); any other one is unsupported."""
 
-ADDRESS_FAMILIES: dict[int, int] = {2: Kind.IPV4} | dict.fromkeys((10, 23, 24, 26, 28, 30), Kind.IPV6)
-"""AF_ values of LINKTYPE_NULL and LINKTYPE_LOOP: AF_INET6 differs by platform."""
+ADDRESS_FAMILIES = _table(256, Kind.OTHER, {2: Kind.IPV4} | dict.fromkeys((10, 23, 24, 26, 28, 30), Kind.IPV6))
+"""AF_ values: AF_INET6 differs by platform."""
 
 ETHERTYPES = _table(
     65536,
-    Kind.UNKNOWN,
+    Kind.UNSUPPORTED,
     dict.fromkeys(range(0x600), Kind.LLC)  # an IEEE 802.3 length
     | {
         0x0800: Kind.IPV4,
@@ -83,6 +107,11 @@ ETHERTYPES = _table(
         0x8848: Kind.MPLS,
         0x8864: Kind.PPPOE,
         0x880B: Kind.PPP,
+        0x88BE: Kind.ERSPAN2,
+        0x22EB: Kind.ERSPAN3,
+        0x8903: Kind.ETHERNET_AFTER_2,  # FabricPath
+        0x88E7: Kind.ETHERNET_AFTER_4,  # provider backbone bridging
+        0x894F: Kind.UNKNOWN,  # network service header
     }
     | dict.fromkeys(
         (
@@ -136,10 +165,34 @@ IP_PROTOCOLS = _table(
         47: Kind.GRE,
         51: Kind.AUTHENTICATION,
         60: Kind.IPV6_EXTENSION,  # destination options
+        97: Kind.ETHERNET_AFTER_2,  # EtherIP
         135: Kind.IPV6_EXTENSION,  # mobility
+        137: Kind.MPLS,
         139: Kind.IPV6_EXTENSION,  # host identity
         140: Kind.IPV6_EXTENSION,  # shim6
     },
 )
 
-PPP_PROTOCOLS = _table(65536, Kind.OTHER, {0x0021: Kind.IPV4, 0x0057: Kind.IPV6, 0x0281: Kind.MPLS})
+PPP_PROTOCOLS = _table(
+    65536,
+    Kind.OTHER,
+    {
+        0x0021: Kind.IPV4,
+        0x0057: Kind.IPV6,
+        0x0281: Kind.MPLS,
+        0x0F00: Kind.HDLC,
+        0x8F00: Kind.HDLC,
+    },
+)
+
+IP_VERSIONS = _table(16, Kind.OTHER, {4: Kind.IPV4, 6: Kind.IPV6})
+
+UDP_PORTS = _table(
+    65536,
+    Kind.DATAGRAM,
+    {2152: Kind.GTP, 4789: Kind.VXLAN, 4790: Kind.VXLAN_GPE, 6081: Kind.GENEVE, 8472: Kind.VXLAN},
+)
+"""Destination ports of tunnels in UDP. What does not look like the tunnel stays a datagram."""
+
+KINDS = _table(256, Kind.OTHER, {kind: kind for kind in range(256)})
+"""For numbers that are kinds already."""

@@ -12,12 +12,15 @@ from .addresses import AddressBook
 from .columns import Datagrams, Segments
 from .fragments import FragmentKey, Reassembler
 from .headers import HeaderPass
-from .kinds import IP_PROTOCOLS, LINK_TYPES, Kind
+from .internet import INTERNET
+from .kinds import IP_PROTOCOLS, KINDS, LINK_TYPES, Kind
+from .links import LINKS
 from .rows import Rows, Skipped
 from .transport import TcpColumns, UdpColumns, merged, read_tcp, read_udp
+from .tunnels import TUNNELS
 
 _ROUNDS = 4
-_SAME = np.arange(256, dtype=np.uint8)
+_PEELERS = LINKS | INTERNET | TUNNELS
 _Columns = TypeVar("_Columns", TcpColumns, UdpColumns)
 
 
@@ -52,7 +55,7 @@ class PacketReader:
 
         Of packets in tunnels, the innermost one counts.
         """
-        links = np.array([LINK_TYPES.get(known.link_type, Kind.UNKNOWN) for known in batch.interfaces], np.uint8)
+        links = np.array([LINK_TYPES.get(known.link_type, Kind.UNSUPPORTED) for known in batch.interfaces], np.uint8)
         nowhere = np.zeros(len(batch), np.uint64)
         rows = Rows(
             np.arange(len(batch)),
@@ -62,8 +65,9 @@ class PacketReader:
             nowhere,
             nowhere,
         )
-        found = HeaderPass(batch.octets, self.addresses, self.skipped)
-        found.run(links, batch.interface, rows)
+        found = HeaderPass(batch.octets, self.addresses, self.skipped, _PEELERS)
+        found.follow(links, batch.interface, rows)
+        found.run()
         tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
         udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
         memories = [batch.octets]
@@ -94,8 +98,9 @@ class PacketReader:
             np.array([packet.source for packet in packets], np.uint64),
             np.array([packet.destination for packet in packets], np.uint64),
         )
-        found = HeaderPass(memory, self.addresses, self.skipped)
-        found.run(_SAME, np.array([packet.kind for packet in packets], np.uint8), rows)
+        found = HeaderPass(memory, self.addresses, self.skipped, _PEELERS)
+        found.follow(KINDS, np.array([packet.kind for packet in packets], np.uint8), rows)
+        found.run()
         return found
 
     def _put_together(self, batch: FrameBatch, memory: NDArray[np.uint8], found: HeaderPass) -> list[_Packet]:

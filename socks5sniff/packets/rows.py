@@ -70,7 +70,7 @@ class Skipped:
 
 
 def gather(memory: NDArray[np.uint8], at: Column, layout: np.dtype[Any]) -> Structured:
-    """One structured value per place. Every value must lie wholly in the memory.
+    """One value per place. Every value must lie wholly in the memory.
 
     Overlapping void items of the layout's size make numpy copy each with one memcpy, about 3 ns, whatever its size;
     a structured or two-dimensional view of the same memory is copied field by field.
@@ -80,6 +80,12 @@ def gather(memory: NDArray[np.uint8], at: Column, layout: np.dtype[Any]) -> Stru
         (max(len(memory) - size + 1, 0),), dtype=np.dtype((np.void, size)), buffer=memory, strides=(1,)
     )
     return items[at].view(layout)
+
+
+U8 = np.dtype("u1")
+U16 = np.dtype(">u2")
+U32 = np.dtype(">u4")
+U64 = np.dtype(">u8")
 
 
 def layout(size: int, **fields: tuple[str, int]) -> np.dtype[Any]:
