@@ -1,0 +1,1 @@
+"""Traffic of SOCKS programs that nobody here wrote, captured on a loopback interface and read back."""
