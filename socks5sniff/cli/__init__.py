@@ -7,6 +7,7 @@ imported only when it is the one that runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -16,9 +17,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     if list(arguments) == ["--version"]:
         from socks5sniff import __version__
+        from socks5sniff.errors import ExitCode
 
-        print(f"socks5sniff {__version__}")
-        return 0
+        with suppress(OSError):  # the full way below tells what is wrong with the output
+            print(f"socks5sniff {__version__}", flush=True)
+            return ExitCode.OK
     from socks5sniff.cli.commands import run
 
     return run(list(arguments))

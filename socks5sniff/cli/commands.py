@@ -62,14 +62,18 @@ def group() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the group on `arguments`; every error a user can cause becomes one line on stderr and an exit status."""
     try:
-        status = group.main(list(arguments), prog_name="socks5sniff", standalone_mode=False)
+        # Not `group.main`: that turns a broken pipe into exit status 1.
+        with group.make_context("socks5sniff", list(arguments)) as outermost:
+            status = group.invoke(outermost)
         flush_stdout()
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return ExitCode.USAGE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        hint = f" See {context.command_path} --help." if context else ""
+        hint = f" See {context.command_path} --help." if isinstance(context, click.Context) else ""
         complain(" ".join(error.format_message().split()) + hint)
         return ExitCode.USAGE
     except Socks5sniffError as error:
@@ -82,6 +86,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         abandon_stdout()
         return ExitCode.BROKEN_PIPE
+    except OSError as error:
+        complain(str(error))
+        abandon_stdout()
+        return ExitCode.FAILED
     return int(status or 0)
 
 

@@ -14,7 +14,7 @@ from .progress import progress_bar
 from .report import report
 
 
-@click.command(no_args_is_help=True)
+@click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @output_options
 @port_option
