@@ -71,7 +71,7 @@ class Held:
 
     def take(self, side: int) -> list[Run]:
         """All held octets by segment, and forget them."""
-        ends = [*self._offsets[1:], self.start + len(self.octets)]
+        ends = [*self._offsets[1:], self.start + len(self.octets)][: len(self._offsets)]
         runs = [
             Run(side, bytes(self.octets[max(begin - self.start, 0) : end - self.start]), frame, time)
             for begin, end, frame, time in zip(self._offsets, ends, self._frames, self._times, strict=True)

@@ -582,7 +582,9 @@ class Session:
             return
         if self._state.final:
             self._flush()
-        elif not any(self._held):
+        elif any(self._held):
+            self._on_turn = _NO_TURN
+        else:
             self._held = None
             self._on_turn = self.client_side ^ self._state.turn  # type: ignore[operator]
 
@@ -633,6 +635,8 @@ class Session:
         damaged = held.lost > offset
         held.drop(step.length)
         self._accept(step, last, time, started, offset, step.length, damaged)
+        if held and step.fact == "request" and self._state.awaits_reply:
+            self._note_once("early-data", held.source(0)[0], "data from the client before the reply")
 
     def _be_unreadable(self, found: object, octets: bytes, held: Held) -> None:
         """The octets are no frame that is due here."""
