@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from socks5sniff.capture import open_captures
+from socks5sniff.capture.merge import open_captures
 from socks5sniff.record import Conversation
 
 from .analyser import Analyser
