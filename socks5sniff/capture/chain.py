@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RECORD_LIMIT = 16 << 20
-"""Largest record that is believed, octets. 64 times libpcap's largest snapshot length of 262,144; Wireshark stops at the
-same size for blocks. A larger size is damage, and bounds what one record can make us hold."""
+"""Largest record that is believed, octets: 64 times libpcap's largest snapshot length of 262,144; Wireshark stops at
+the same size for blocks. A larger size is damage. So one record can make us hold no more than this."""
 
 SLACK = 64
 """Octets of memory that must follow a region, so that reading a header at its very end stays inside the memory."""
@@ -130,9 +130,7 @@ def _lock_step(memory: bytearray, end: int, layout: Layout, seeds: NDArray[np.in
     return starts
 
 
-def _seeds(
-    memory: bytearray, begin: int, end: int, layout: Layout, mark: bytes, count: int
-) -> NDArray[np.int64]:
+def _seeds(memory: bytearray, begin: int, end: int, layout: Layout, mark: bytes, count: int) -> NDArray[np.int64]:
     """`begin` and up to `count` places after it that look like record starts, increasing.
 
     A place looks like one if the mark is there and again where the record that starts there would end.
@@ -149,7 +147,7 @@ def _seeds(
         found = np.flatnonzero(places >= 0)
         low, high, places = low[found], high[found], places[found] - layout.mark_at
         ends = places + sizes[places] + layout.extra
-        inside = ends + layout.least <= end
+        inside = (ends >= places + layout.least) & (ends + layout.least <= end)
         fits = inside & (marks[np.where(inside, ends, begin)] == value)
         good.append(places[fits])
         low, high = places[~fits] + layout.mark_at + 1, high[~fits]
@@ -187,4 +185,5 @@ def _linked(
 
 def _field(memory: bytearray, kind: str, at: int) -> NDArray[np.unsignedinteger]:
     """The field `kind` of a record at any start: item s of the array is the field of the record that starts at s."""
-    return np.ndarray((len(memory) - SLACK + 1,), np.dtype(kind), memory, at, (1,))
+    field: NDArray[np.unsignedinteger] = np.ndarray((len(memory) - SLACK + 1,), np.dtype(kind), memory, at, (1,))
+    return field

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..errors import MissingError
-from .decode import Damage
+from .decode import DamageError
 
 MAGICS = (
     (b"\x1f\x8b", "gzip"),
@@ -74,7 +74,7 @@ class Decompressed:
         """Fills the beginning of `room`, by at least one octet; returns how many, 0 at the end.
 
         Raises:
-            Damage: the data are corrupt or end early.
+            DamageError: the data are corrupt or end early.
         """
         while True:
             if self._member is None and not self._next_member():
@@ -83,11 +83,11 @@ class Decompressed:
             if self._member.needs_input and not self._input:
                 self._input = self._read(_READ)
                 if not self._input:
-                    raise Damage(f"truncated: the {self.kind} data end early")
+                    raise DamageError(f"truncated: the {self.kind} data end early")
             try:
                 made = self._member.decompress(self._input, min(len(room), _STEP))
             except self._faults as error:
-                raise Damage(f"damaged: corrupt {self.kind} data ({error})") from None
+                raise DamageError(f"damaged: corrupt {self.kind} data ({error})") from None
             self._input = b""
             if self._member.eof:
                 self._input = self._member.unused_data
@@ -114,7 +114,7 @@ class Decompressed:
         if not self._input:
             return False
         if compression(self._input) != self.kind:
-            raise Damage(f"damaged: octets after the end of the {self.kind} data")
+            raise DamageError(f"damaged: octets after the end of the {self.kind} data")
         self._member = self._new()
         return True
 

@@ -14,7 +14,7 @@ BATCH = 16_384
 """Most frames of a batch: the columns of this many stay in a core's cache."""
 
 
-class Damage(Exception):
+class DamageError(Exception):
     """A fault in the input. `position` is where the damaged record starts in memory, None where that is not known."""
 
     def __init__(self, what: str, position: int | None = None) -> None:
@@ -37,7 +37,7 @@ class Decoder(Protocol):
         """Frames of all whole records in `memory[begin:end]`, of which `octets` is a view.
 
         Raises:
-            Damage: after all frames before the damaged record.
+            DamageError: after all frames before the damaged record.
         """
         ...
 
@@ -45,7 +45,7 @@ class Decoder(Protocol):
         """Octets that the unfinished record at `begin` needs in all, as far as its octets up to `end` tell.
 
         Raises:
-            Damage: that record cannot be.
+            DamageError: that record cannot be.
         """
         ...
 

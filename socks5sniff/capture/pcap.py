@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .batch import FrameBatch, Interface
 from .chain import RECORD_LIMIT, Layout, chain
-from .decode import Damage, headers, parts
+from .decode import DamageError, headers, parts
 
 HEADER = 24
 """Octets of the file header."""
@@ -18,8 +18,8 @@ HEADER = 24
 _MAGICS = {0xA1B2C3D4: (1000, 16), 0xA1B23C4D: (1, 16), 0xA1B2CD34: (1000, 24)}
 """Magic number: nanoseconds in a tick, octets of a record header (the last is Kuznetzov's patched libpcap)."""
 
-_NATIVE = {11: 100, 12: 101, 14: 101, 13: 8, 15: 8, 18: 50}
-"""DLT_ values that some systems wrote in place of the LINKTYPE_ value of the same link layer: ATM, raw IP, SLIP, PPP."""
+_NATIVE = {11: 100, 12: 101, 14: 101}
+"""DLT_ values that some programs wrote in place of the LINKTYPE_ value of the same link layer: ATM and raw IP."""
 
 
 def is_pcap(octets: bytes) -> bool:
@@ -69,7 +69,7 @@ class PcapDecoder:
             captured = header[:, 2].astype(np.int64)
             time = header[:, 0].astype(np.int64)
             time *= 1_000_000_000
-            time += header[:, 1] * np.int64(self._tick)
+            time += header[:, 1].astype(np.int64) * self._tick
             yield FrameBatch(
                 octets=octets,
                 offset=part + layout.extra,
@@ -89,7 +89,7 @@ class PcapDecoder:
             return self._layout.least
         size = self._layout.size(memory, begin)
         if size > RECORD_LIMIT:
-            raise Damage(f"damaged: a frame that claims {size - self._layout.extra:,} octets", begin)
+            raise DamageError(f"damaged: a frame that claims {size - self._layout.extra:,} octets", begin)
         return size
 
     def _open(self, header: bytes) -> Layout:
@@ -97,7 +97,7 @@ class PcapDecoder:
         order = ">" if big else "<"
         magic, major = struct.unpack_from(order + "IH", header)
         if major != 2:
-            raise Damage(f"pcap of version {major}, which is not known", 0)
+            raise DamageError(f"pcap of version {major}, which is not known", 0)
         self._tick, size = _MAGICS[magic]
         self._interface = len(self._interfaces)
         self._interfaces.append(Interface(self._name, "", link_type(struct.unpack_from(order + "I", header, 20)[0])))

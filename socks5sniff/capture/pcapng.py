@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .batch import FrameBatch, Interface
 from .chain import RECORD_LIMIT, Layout, chain
-from .decode import Damage, headers, parts
+from .decode import DamageError, headers, parts
 from .pcap import link_type
 
 SECTION = b"\x0a\x0d\x0d\x0a"
@@ -28,10 +28,10 @@ _TIME_LIMIT = 1 << 62
 """Times beyond this many nanoseconds (the year 2116) are held there, so that no sum overflows."""
 
 
-class _Slot(NamedTuple):
+class _Description(NamedTuple):
     """One interface description: index in the shared list, if_tsresol, if_tsoffset in nanoseconds, snapshot length."""
 
-    index: int
+    number: int
     resolution: int
     offset: int
     snaplen: int
@@ -50,7 +50,7 @@ class PcapngDecoder:
         self._name = name
         self._interfaces = interfaces
         self._layout: Layout | None = None
-        self._slots: list[_Slot] = []
+        self._slots: list[_Description] = []
         self._known: dict[tuple[int, Interface], int] = {}
 
     def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
@@ -81,7 +81,7 @@ class PcapngDecoder:
         assert layout is not None
         size = layout.size(memory, begin)
         if size > RECORD_LIMIT or size < (_SECTION_LEAST if section else 12):
-            raise Damage(f"damaged: a block that claims {size:,} octets", begin)
+            raise DamageError(f"damaged: a block that claims {size:,} octets", begin)
         return size
 
     def _frames(
@@ -103,12 +103,16 @@ class PcapngDecoder:
                 else:
                     starts, self.rest = starts[:row], start
                     break
-            except Damage as damage:
+            except DamageError as damage:
                 starts, fault = starts[:row], damage
                 break
             changes.append(row)
             scopes.append((base, len(slots) - base))
-        scope = np.repeat(np.array(scopes, np.int64), np.diff([*changes, len(starts)]), axis=0)
+        scope = np.array(scopes, np.int64)
+        if len(scopes) > 1:
+            scope = np.repeat(scope, np.diff([*changes, len(starts)]), axis=0)
+        else:
+            scope = np.broadcast_to(scope, (len(starts), 2))
         table = np.array(slots, np.int64).reshape(-1, 4)
         self._slots = slots[base:]
         row = 0
@@ -131,7 +135,7 @@ class PcapngDecoder:
 
         Args:
             scope: for each block, the first row of its section in `table`, and how many rows are described before it.
-            table: the columns of `_Slot`.
+            table: the columns of `_Description`.
         """
         header = headers(memory, starts, 28, layout.order)
         kinds = header[:, 0]
@@ -188,13 +192,13 @@ class PcapngDecoder:
                 what = f"a frame of interface {interface[stop]}, of which there is no description"
             elif overlong[stop]:
                 what = f"a frame of {captured[stop]:,} octets in a block of {sizes[stop]:,}"
-            raise Damage(f"damaged: {what}", int(starts[stop]))
+            raise DamageError(f"damaged: {what}", int(starts[stop]))
 
-    def _describe(self, memory: bytearray, start: int, layout: Layout, place: int) -> _Slot:
+    def _describe(self, memory: bytearray, start: int, layout: Layout, place: int) -> _Description:
         """The interface that the description block at `start` describes, number `place` of its section."""
         size = layout.size(memory, start)
         if size < 20:
-            raise Damage(f"damaged: an interface description of {size} octets", start)
+            raise DamageError(f"damaged: an interface description of {size} octets", start)
         link, snaplen = struct.unpack_from(layout.order + "H2xI", memory, start + 8)
         name, resolution, offset = "", 6, 0
         at, stop = start + 16, start + size - 4
@@ -214,11 +218,11 @@ class PcapngDecoder:
         # Sections that describe the same interfaces again (captures joined with cat) share their entries.
         index = self._known.setdefault((place, interface), len(self._interfaces))
         if index >= INTERFACE_LIMIT or place >= INTERFACE_LIMIT:
-            raise Damage(f"more than {INTERFACE_LIMIT:,} interfaces", start)
+            raise DamageError(f"more than {INTERFACE_LIMIT:,} interfaces", start)
         if index == len(self._interfaces):
             self._interfaces.append(interface)
         offset = max(-_TIME_LIMIT, min(offset * _NANO, _TIME_LIMIT))
-        return _Slot(index, resolution, offset, snaplen)
+        return _Description(index, resolution, offset, snaplen)
 
 
 def _section_layout(memory: bytearray, start: int) -> Layout:
@@ -229,10 +233,10 @@ def _section_layout(memory: bytearray, start: int) -> Layout:
     elif magic == _BYTE_ORDER_MAGIC.to_bytes(4, "big"):
         order = ">"
     else:
-        raise Damage("damaged: a section header without its byte-order magic", start)
+        raise DamageError("damaged: a section header without its byte-order magic", start)
     major = struct.unpack_from(order + "H", memory, start + 12)[0]
     if major != 1:
-        raise Damage(f"pcapng of version {major}, which is not known", start)
+        raise DamageError(f"pcapng of version {major}, which is not known", start)
     return Layout(order, size_at=4, extra=0, least=12, align=4, mark_at=0, mark_size=4)
 
 
@@ -249,15 +253,17 @@ def _nanoseconds(ticks: NDArray[np.uint64], resolutions: NDArray[np.int64]) -> N
 
 def _scaled(ticks: NDArray[np.uint64], resolution: int) -> NDArray[np.int64]:
     exponent = resolution & 0x7F
+    time: NDArray[np.uint64]
     if resolution & 0x80:
         # 34 binary places times 10^9 fill 64 bits; what is finer than that (0.06 ns) is dropped.
         ticks = ticks >> np.uint64(min(max(exponent - 34, 0), 63))
         exponent = min(exponent, 34)
-        seconds = np.minimum(ticks >> np.uint64(exponent), _TIME_LIMIT // _NANO)
+        seconds = np.minimum(ticks >> np.uint64(exponent), np.uint64(_TIME_LIMIT // _NANO))
         fraction = ticks & np.uint64((1 << exponent) - 1)
-        return (seconds * np.uint64(_NANO) + (fraction * np.uint64(_NANO) >> np.uint64(exponent))).astype(np.int64)
-    if exponent <= 9:
+        time = seconds * np.uint64(_NANO) + (fraction * np.uint64(_NANO) >> np.uint64(exponent))
+    elif exponent <= 9:
         factor = 10 ** (9 - exponent)
-        return (np.minimum(ticks, np.uint64(_TIME_LIMIT // factor)) * np.uint64(factor)).astype(np.int64)
-    divided = ticks // np.uint64(10 ** min(exponent - 9, 19))
-    return np.minimum(divided, np.uint64(_TIME_LIMIT)).astype(np.int64)
+        time = np.minimum(ticks, np.uint64(_TIME_LIMIT // factor)) * np.uint64(factor)
+    else:
+        time = np.minimum(ticks // np.uint64(10 ** min(exponent - 9, 19)), np.uint64(_TIME_LIMIT))
+    return time.astype(np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import DamagedInputError, InputError
 from .batch import FrameBatch, Interface
 from .chain import SLACK
-from .decode import Damage, Decoder
+from .decode import DamageError, Decoder
 from .formats import foreign
 from .pcap import PcapDecoder, is_pcap
 from .pcapng import SECTION, PcapngDecoder
@@ -55,7 +55,7 @@ def batches(source: Source, interfaces: list[Interface], region: int = REGION) -
             begin = decoder.rest
             if not got:
                 if begin < end:
-                    raise Damage(_cut(decoder.needed(memory, begin, end), end - begin), begin)
+                    raise DamageError(_cut(decoder.needed(memory, begin, end), end - begin), begin)
                 return
             size = decoder.needed(memory, begin, end) if begin < end else 0
             old, kept = memory, end - begin
@@ -65,7 +65,7 @@ def batches(source: Source, interfaces: list[Interface], region: int = REGION) -
             memory[:kept] = old[begin:end]
             passed += begin
             begin, end = 0, kept
-    except Damage as damage:
+    except DamageError as damage:
         position = begin if damage.position is None else damage.position
         raise DamagedInputError(source.name, passed + position, number, damage.what) from None
     finally:

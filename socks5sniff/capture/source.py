@@ -8,11 +8,11 @@ import select
 import stat
 import sys
 import time
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from ..errors import InputError
 from .compression import Decompressed, compression
-from .decode import Damage
+from .decode import DamageError
 
 STANDARD_INPUT = "-"
 
@@ -28,7 +28,7 @@ _LONGEST_MAGIC = 6
 class _Readable(Protocol):
     """What is used of a raw or buffered file."""
 
-    def readinto(self, room: memoryview, /) -> int | None: ...
+    def readinto(self, room: Any, /) -> int | None: ...
     def fileno(self) -> int: ...
     def close(self) -> None: ...
 
@@ -59,7 +59,7 @@ class Source:
         try:
             mode, self.total = _status(self._raw)
             self._pipe = mode is not None and not stat.S_ISREG(mode)
-            self._fault: Damage | None = None
+            self._fault: DamageError | None = None
             self._ahead = b""
             self._ahead = self._first()
             self.compression = compression(self._ahead)
@@ -80,7 +80,7 @@ class Source:
             How many octets came, 0 at the end.
 
         Raises:
-            Damage: the octets cannot be read or decompressed. All before that have been returned.
+            DamageError: the octets cannot be read or decompressed. All before that have been returned.
         """
         if self._fault is not None:
             raise self._fault
@@ -90,7 +90,7 @@ class Source:
         while got < len(room):
             try:
                 count = pull(room[got:])
-            except Damage as damage:
+            except DamageError as damage:
                 if not got:
                     raise
                 self._fault = damage
@@ -112,7 +112,7 @@ class Source:
         while got < len(room):
             try:
                 count = self._pull(memoryview(room)[got:])
-            except Damage as damage:
+            except DamageError as damage:
                 raise InputError(f"{self.name}: {damage.what}") from None
             if not count:
                 break
@@ -131,7 +131,7 @@ class Source:
             while (count := self._raw.readinto(room)) is None:
                 select.select([self._raw.fileno()], [], [])
         except OSError as error:
-            raise Damage(f"cannot be read: {error.strerror}") from None
+            raise DamageError(f"cannot be read: {error.strerror}") from None
         self.consumed += count
         return count
 
@@ -164,7 +164,7 @@ def _open(name: str) -> _Readable:
     if name == STANDARD_INPUT:
         return _standard_input()
     try:
-        return open(name, "rb", buffering=0)
+        return io.FileIO(name)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -186,4 +186,4 @@ def _standard_input() -> _Readable:
     try:
         return io.FileIO(sys.stdin.fileno(), closefd=False)
     except (OSError, io.UnsupportedOperation):
-        return sys.stdin.buffer
+        return cast(_Readable, sys.stdin.buffer)
