@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -125,9 +127,10 @@ def _ipv6_fragment(headers: HeaderPass, rows: Rows) -> None:
     headers.follow(IP_PROTOCOLS, header["next"], rows)
 
 
-def _whole(start: NDArray[np.uint16], rows: Rows) -> NDArray[np.bool_]:
+def _whole(start: NDArray[Any], rows: Rows) -> NDArray[np.bool_]:
     """False for first fragments cut by the capture: they can't be put together, but hold the next header."""
-    return (start != 0) | (rows.end == rows.wire)
+    whole: NDArray[np.bool_] = (start != 0) | (rows.end == rows.wire)
+    return whole
 
 
 INTERNET: dict[int, Peeler] = {

@@ -22,7 +22,8 @@ class Kind:
     """Left to scapy's dissector."""
     TCP = 3
     UDP = 4
-    DATAGRAM = 33
+    NSH = 33
+    DATAGRAM = 34
     """UDP that holds no tunnel."""
     IPV4 = 5
     IPV6 = 6
@@ -111,7 +112,7 @@ ETHERTYPES = _table(
         0x22EB: Kind.ERSPAN3,
         0x8903: Kind.ETHERNET_AFTER_2,  # FabricPath
         0x88E7: Kind.ETHERNET_AFTER_4,  # provider backbone bridging
-        0x894F: Kind.UNKNOWN,  # network service header
+        0x894F: Kind.NSH,
     }
     | dict.fromkeys(
         (

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from ..capture.batch import FrameBatch
 from .addresses import AddressBook
 from .columns import Datagrams, Segments
+from .dissect import Dissector
 from .fragments import FragmentKey, Reassembler
-from .headers import HeaderPass
+from .headers import Fragments, HeaderPass
 from .internet import INTERNET
 from .kinds import IP_PROTOCOLS, KINDS, LINK_TYPES, Kind
 from .links import LINKS
@@ -20,6 +21,8 @@ from .transport import TcpColumns, UdpColumns, merged, read_tcp, read_udp
 from .tunnels import TUNNELS
 
 _ROUNDS = 4
+"""Fragments of fragments: so many layers of them are put together."""
+_NOTHING = np.empty(0, np.uint8)
 _PEELERS = LINKS | INTERNET | TUNNELS
 _Columns = TypeVar("_Columns", TcpColumns, UdpColumns)
 
@@ -49,6 +52,7 @@ class PacketReader:
         self.addresses = AddressBook()
         self.skipped = Skipped()
         self._reassembler = Reassembler()
+        self._dissector = Dissector()
 
     def read(self, batch: FrameBatch) -> tuple[Segments, Datagrams]:
         """The TCP segments and UDP datagrams of a batch, in file order.
@@ -70,12 +74,12 @@ class PacketReader:
         found.run()
         tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
         udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
+        packets = self._dissect(batch, found.unknown) if found.unknown else []
         memories = [batch.octets]
         base = 0
         for _ in range(_ROUNDS):
-            if not found.fragments and not found.unknown:
-                break
-            packets = self._put_together(batch, memories[-1], found) + self._dissect(batch, found)
+            if found.fragments:
+                packets += self._put_together(batch, memories[-1], found.fragments)
             if not packets:
                 break
             base += len(memories[-1])
@@ -83,7 +87,8 @@ class PacketReader:
             found = self._read_packets(memories[-1], packets)
             tcp.append(_moved(read_tcp(memories[-1], merged(found.tcp), self.skipped), base))
             udp.append(_moved(read_udp(memories[-1], merged(found.udp), self.skipped), base))
-        spill = np.concatenate(memories[1:]) if len(memories) > 1 else np.empty(0, np.uint8)
+            packets = []
+        spill = np.concatenate(memories[1:]) if len(memories) > 1 else _NOTHING
         return _segments(batch, spill, _in_order(tcp)), _datagrams(batch, spill, _in_order(udp))
 
     def _read_packets(self, memory: NDArray[np.uint8], packets: list[_Packet]) -> HeaderPass:
@@ -103,11 +108,11 @@ class PacketReader:
         found.run()
         return found
 
-    def _put_together(self, batch: FrameBatch, memory: NDArray[np.uint8], found: HeaderPass) -> list[_Packet]:
+    def _put_together(self, batch: FrameBatch, memory: NDArray[np.uint8], groups: list[Fragments]) -> list[_Packet]:
         """The packets that the fragments of this pass complete."""
         pieces = [
             (row, at, end, wire, source, destination, protocol, identification, start, more)
-            for group in found.fragments
+            for group in groups
             for row, at, end, wire, source, destination, protocol, identification, start, more in zip(
                 *(column.tolist() for column in (*group.rows, *group[1:])), strict=True
             )
@@ -142,10 +147,22 @@ class PacketReader:
         self.skipped.fragments = self._reassembler.dropped
         return packets
 
-    def _dissect(self, batch: FrameBatch, found: HeaderPass) -> list[_Packet]:
-        """The IP packets that scapy finds in frames of other layouts."""
-        self.skipped.unsupported += sum(rows.size for rows in found.unknown)
-        return []
+    def _dissect(self, batch: FrameBatch, groups: list[Rows]) -> list[_Packet]:
+        """The IP packets that scapy finds in frames whose link layer is not read column-wise."""
+        frames = [(row, batch.frame(row)) for group in groups for row in group.row.tolist()]
+        likely = [(row, frame) for row, frame in frames if self._dissector.may_hold_ip(frame)]
+        self.skipped.other += len(frames) - len(likely)
+        if not likely:
+            return []
+        links = [(batch.interfaces[batch.interface[row]].link_type, frame) for row, frame in likely]
+        packets: list[_Packet] = []
+        for (row, frame), octets in zip(likely, self._dissector.ip_packets(links), strict=True):
+            if octets is None:
+                self.skipped.unsupported += 1
+            else:
+                cut = int(batch.length[row]) - len(frame)
+                packets.append(_Packet(row, octets, len(octets) + cut, Kind.RAW_IP))
+        return packets
 
 
 def _moved(columns: _Columns, base: int) -> _Columns:

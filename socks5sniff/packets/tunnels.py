@@ -1,4 +1,4 @@
-"""Tunnels in IP and in UDP: GRE, ERSPAN, VXLAN, Geneve, GTP."""
+"""Tunnels in IP and in UDP: GRE, ERSPAN, NSH, VXLAN, Geneve, GTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _GRE = layout(4, flags=("u1", 0), version=("u1", 1), protocol=(">u2", 2))
 _VXLAN = layout(8, flags=("u1", 0), next=("u1", 3), reserved=("u1", 7))
 _GENEVE = layout(8, version=("u1", 0), flags=("u1", 1), protocol=(">u2", 2), reserved=("u1", 7))
 _GTP = layout(8, flags=("u1", 0), type=("u1", 1), length=(">u2", 2))
-_VXLAN_NEXT = np.array([Kind.DATAGRAM, Kind.IPV4, Kind.IPV6, Kind.ETHERNET, Kind.DATAGRAM], np.uint8)
+_NSH = layout(4, words=("u1", 1), next=("u1", 3))
+_NSH_NEXT = np.array([Kind.UNSUPPORTED, Kind.IPV4, Kind.IPV6, Kind.ETHERNET, Kind.NSH, Kind.MPLS], np.uint8)
+_VXLAN_NEXT = np.array([Kind.DATAGRAM, Kind.IPV4, Kind.IPV6, Kind.ETHERNET, Kind.NSH], np.uint8)
 _INNER_VERSIONS = np.where(IP_VERSIONS == Kind.OTHER, Kind.DATAGRAM, IP_VERSIONS).astype(np.uint8)
 
 
@@ -43,6 +45,15 @@ def _erspan3(headers: HeaderPass, rows: Rows) -> None:
     rows = present(rows, headers.skipped, 12)
     optional = gather(headers.memory, rows.at + 11, U8) & 1
     headers.push(Kind.ETHERNET, rows._replace(at=rows.at + 12 + optional.astype(np.int64) * 8))
+
+
+def _nsh(headers: HeaderPass, rows: Rows) -> None:
+    """Network service header (RFC 8300)."""
+    rows = present(rows, headers.skipped, 8)
+    header = gather(headers.memory, rows.at, _NSH)
+    sizes = np.maximum((header["words"] & 0x3F).astype(np.int64), 2) * 4
+    following = np.where(header["next"] < len(_NSH_NEXT), header["next"], 0)
+    headers.follow(_NSH_NEXT, following, rows._replace(at=rows.at + sizes))
 
 
 def _udp(headers: HeaderPass, rows: Rows) -> None:
@@ -71,7 +82,7 @@ def _vxlan_gpe(headers: HeaderPass, rows: Rows) -> None:
     """VXLAN with a next protocol (draft-ietf-nvo3-vxlan-gpe)."""
     header = gather(headers.memory, rows.at + 8, _VXLAN)
     likely = (header["flags"] & 0xFC == 0x0C) & (header["reserved"] == 0)
-    _in_udp(headers, rows, rows.at + 16, _VXLAN_NEXT.take(np.where(likely, np.minimum(header["next"], 4), 0)))
+    _in_udp(headers, rows, rows.at + 16, _VXLAN_NEXT.take(np.where(likely & (header["next"] <= 4), header["next"], 0)))
 
 
 def _geneve(headers: HeaderPass, rows: Rows) -> None:
@@ -109,6 +120,7 @@ TUNNELS: dict[int, Peeler] = {
     Kind.ERSPAN3: _erspan3,
     Kind.ETHERNET_AFTER_2: passed(2, Kind.ETHERNET),
     Kind.ETHERNET_AFTER_4: passed(4, Kind.ETHERNET),
+    Kind.NSH: _nsh,
     Kind.UDP: _udp,
     Kind.VXLAN: _vxlan,
     Kind.VXLAN_GPE: _vxlan_gpe,
