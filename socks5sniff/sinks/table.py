@@ -21,6 +21,8 @@ CHUNK = 500
 """Rows laid out at a time."""
 _GAP = 2
 """Spaces between columns."""
+_FILLER = "\0"
+"""Taken out again before the table is written; it cannot be in an escaped text."""
 _RESET = "\x1b[0m"
 _COLOURS = {
     "succeeded": "\x1b[32m",
@@ -124,13 +126,13 @@ class TableSink:
             ["-" * size for _, size in columns],
         ]
         for outcome, row in self._rows:
-            cells = [cut(row[index], size, COLUMNS[index].middle) for index, size in columns]
+            cells = [_measured(cut(row[index], size, COLUMNS[index].middle)) for index, size in columns]
             if self._options.colour:
                 self._paint(cells, outcome)
             rows.append(cells)
         sides = ["right" if COLUMNS[index].right else "left" for index, _ in columns]
         text = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=sides)
-        lines = [line.rstrip() for line in text.split("\n")]
+        lines = [line.rstrip() for line in text.replace(_FILLER, "").split("\n")]
         self._out.write("\n".join(lines if first else lines[2:]) + "\n")
         if self._options.prompt:
             self._out.flush()
@@ -195,6 +197,13 @@ def display_width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _measured(text: str) -> str:
+    """`text` with a filler after each wide character, so that tabulate counts two for it without `wcwidth` too."""
+    if text.isascii():
+        return text
+    return "".join([char + _FILLER if east_asian_width(char) in "WF" else char for char in text])
 
 
 def cut(text: str, size: int, middle: bool = False) -> str:

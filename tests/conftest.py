@@ -1,0 +1,18 @@
+"""Fixtures that several test files use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_captures() -> Path:
+    """The folder of public captures beside the checkout, which is not part of the project."""
+    folder = ROOT.parent / "shared" / "captures"
+    if not folder.is_dir():
+        pytest.skip("the public captures (../shared/captures) are not here")
+    return folder
