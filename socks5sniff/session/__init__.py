@@ -1,14 +1,16 @@
 """One SOCKS conversation, observed: octets in, frames and anomalies out. No sockets, no packets, no clock.
 
-`states` holds the transitions as a table, `steps` reads one frame in a state and remembers what octets gave,
-`detection` says what is evidence of SOCKS, `held` keeps octets that have to wait, `summary` puts frames in words,
-`session` is the observer.
+`states` holds the transitions as a table; `opening` finds who opens, and where; `steps` reads one frame in a state and
+remembers what octets gave; `detection` weighs whether it is SOCKS; `held` keeps octets that have to wait; `summary`
+puts frames in words; `oddities` says what is odd about them; `facts` is what follows from them; `session` is the
+observer.
 """
 
 from __future__ import annotations
 
-from .detection import could_open, plausible_opening
+from .facts import SessionAnomaly, SessionFrame, Verdict
 from .held import Run
-from .session import Session, SessionAnomaly, SessionFrame, Verdict
+from .opening import could_open, plausible_opening
+from .session import Session
 
 __all__ = ["Run", "Session", "SessionAnomaly", "SessionFrame", "Verdict", "could_open", "plausible_opening"]

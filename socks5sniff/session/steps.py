@@ -4,14 +4,15 @@ Clients and proxies say the same few things over and over: the same greeting, th
 What octets give in a state depends on nothing else, so it is decoded once and remembered; a step holds no value of a
 conversation but what the octets themselves say. The memory is bounded: destinations differ, so most requests are
 remembered in vain, and when a state's share is full it is emptied rather than kept in order of use, which would cost
-more than it saves.
+more than it saves. Passwords are not remembered: they do not outlive their conversation.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from ..codec import Command, Decoded, Deviation, Mismatch, NeedMore
+from ..codec import Decoded, Deviation, Mismatch, NeedMore
+from .opening import foreign_name, looks_like_request
 from .states import CLIENT, STATES, Row, State
 from .summary import summarise
 
@@ -21,16 +22,16 @@ REMEMBERED_STEPS = 2048
 REMEMBERED_OCTETS = 320
 """Longer runs are not remembered. All frames but GSSAPI's and a long RFC 1929 request are shorter."""
 
-LOOKS_LIKE_REQUEST = 4
-"""Octets needed to tell a SOCKS5 request from the sub-negotiations that may precede it."""
+_NAMED_WITHIN = ("HTTP", "TLS", "SSH")
+"""Protocols whose first octets are proof enough that a SOCKS frame was due and something else came."""
 
 SENDERS = ("client", "proxy")
 
 
 class Step:
-    """A frame read in a state. Immutable but for the summary, which is made when first asked for."""
+    """A frame read in a state. Immutable but for what is found out when first asked for: summary and soundness."""
 
-    __slots__ = ("_summary", "deviations", "fact", "length", "next", "notable", "role", "row", "type", "value")
+    __slots__ = ("_summary", "deviations", "fact", "length", "next", "notable", "role", "row", "sound", "type", "value")
 
     def __init__(self, row: Row, value: Any, length: int, deviations: tuple[Deviation, ...], escaped: bool) -> None:
         self.row: Final = row
@@ -46,9 +47,11 @@ class Step:
             escaped
             or deviations != ()
             or not row.fact
-            or row.fact in ("auth_request", "auth_reply", "selection")
-            or self.next.name in ("associate-answer", "association")
+            or row.fact in ("auth_request", "selection")
+            or self.next.name in ("denied", "associate-answer", "association")
         )
+        self.sound: bool | None = None
+        """Nothing in it that a SOCKS program would not send; `detection` finds out when it has to."""
         self._summary: str | None = None
 
     @property
@@ -71,15 +74,19 @@ def decode_step(state: State, role: int, octets: bytes) -> Step | NeedMore | Mis
     if state.escape is not None and role == CLIENT:
         request = looks_like_request(octets)
         if request is None:
-            return NeedMore(LOOKS_LIKE_REQUEST)
+            return NeedMore(len(octets) + 1)
         if request:
             row, escaped = state.escape, True
     if row.decode is None:
         return Unreadable()
+    if octets[0] != row.version and (name := foreign_name(octets)) in _NAMED_WITHIN:
+        return _wrong_version(row, octets, f" ({name})")
     found = row.decode(octets)
-    if not isinstance(found, Decoded):
-        return found
-    return Step(row, found.frame, found.length, found.deviations, escaped)
+    if type(found) is Decoded:
+        return Step(row, found.frame, found.length, found.deviations, escaped)
+    if isinstance(found, Mismatch) and octets[0] != row.version:
+        return _wrong_version(row, octets, "")
+    return found  # type: ignore[return-value]
 
 
 def whole_step(state: State, octets: bytes) -> Step | None:
@@ -87,7 +94,7 @@ def whole_step(state: State, octets: bytes) -> Step | None:
     step = decode_step(state, state.turn, octets)
     if not isinstance(step, Step) or step.length != len(octets):
         return None
-    if len(octets) <= REMEMBERED_OCTETS:
+    if len(octets) <= REMEMBERED_OCTETS and step.fact != "auth_request":
         seen = state.seen
         if len(seen) >= REMEMBERED_STEPS:
             seen.clear()
@@ -101,15 +108,5 @@ def forget() -> None:
         state.seen.clear()
 
 
-def looks_like_request(octets: bytes) -> bool | None:
-    """Whether octets start a SOCKS5 request: VER 05, a command of RFC 1928 or Tor, RSV 00, a known ATYP.
-
-    None when there are too few to tell.
-    """
-    for octet, allowed in zip(octets, _REQUEST_HEAD, strict=False):
-        if octet not in allowed:
-            return False
-    return True if len(octets) >= LOOKS_LIKE_REQUEST else None
-
-
-_REQUEST_HEAD = ((5,), tuple(Command), (0,), (1, 3, 4))
+def _wrong_version(row: Row, octets: bytes, shown: str) -> Mismatch:
+    return Mismatch(Deviation("bad-version", f"version {octets[0]} where {row.version} is due{shown}"))

@@ -1,0 +1,198 @@
+"""What a session has seen, and the record's facts as they follow from it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, NamedTuple
+
+from ..codec import Address, AddressType, GssapiMessageType
+from .steps import SENDERS, Step
+
+
+class Verdict(Enum):
+    """Whether a connection speaks SOCKS."""
+
+    UNDECIDED = "undecided"
+    SOCKS = "socks"
+    FOREIGN = "foreign"
+
+
+class SessionFrame(NamedTuple):
+    """One SOCKS frame and where it was."""
+
+    step: Step
+    """The frame as read; the properties below are taken from it."""
+    frame: int
+    """Number of the packet that completed it."""
+    time: int
+    """When it was complete, ns."""
+    started: int
+    """When its first octet came, ns."""
+    offset: int
+    """Stream offset of its first octet."""
+    length: int
+    """Its octets."""
+    damaged: bool = False
+    """Some of its octets are missing, so that only its first fields are known."""
+
+    @property
+    def value(self) -> Any:
+        """The codec's frame. Of a damaged one, what is missing reads as zeros."""
+        return self.step.value
+
+    @property
+    def type(self) -> str:
+        """`greeting`, `method-selection`, `auth-request`, `auth-reply`, `gssapi`, `request`, `reply`."""
+        return self.step.type
+
+    @property
+    def sender(self) -> str:
+        """`client` or `proxy`."""
+        return SENDERS[self.step.role]
+
+    @property
+    def summary(self) -> str:
+        """One line in English, with text from the wire as decoded (not escaped), never a password."""
+        return f"{self.type.capitalize()}: octets are missing" if self.damaged else self.step.summary
+
+
+class SessionAnomaly(NamedTuple):
+    """One thing that was odd."""
+
+    code: str
+    """A key of the codec's ANOMALIES."""
+    frame: int
+    """Number of the packet where it shows."""
+    message: str
+
+
+class Facts:
+    """The frames of a dialogue, each kind's by name, and what they say. Properties are None for what was not seen."""
+
+    __slots__ = (
+        "auth_reply",
+        "auth_request",
+        "frames",
+        "greeting",
+        "peer_reply_frame",
+        "reply_frame",
+        "request",
+        "selection",
+    )
+
+    def __init__(self) -> None:
+        self.frames: list[SessionFrame] = []
+        self.greeting: SessionFrame | None = None
+        self.selection: SessionFrame | None = None
+        self.auth_request: SessionFrame | None = None
+        self.auth_reply: SessionFrame | None = None
+        self.request: SessionFrame | None = None
+        self.reply_frame: SessionFrame | None = None
+        self.peer_reply_frame: SessionFrame | None = None
+
+    @property
+    def methods(self) -> bytes | None:
+        """Methods offered, in the client's order."""
+        entry = self.greeting
+        return None if entry is None or entry.damaged else entry.value.methods
+
+    @property
+    def method(self) -> int | None:
+        """The method chosen; FF: none acceptable."""
+        return None if self.selection is None else self.selection.value.method
+
+    @property
+    def username(self) -> bytes | None:
+        """UNAME of RFC 1929, or SOCKS4's USERID unless it is empty."""
+        if self.auth_request is not None:
+            return bytes(self.auth_request.value.username)
+        if self.request is not None and self.socks4:
+            return self.request.value.user or None
+        return None
+
+    @property
+    def password(self) -> bytes | None:
+        """PASSWD of RFC 1929."""
+        return None if self.auth_request is None else self.auth_request.value.password
+
+    @property
+    def authenticated(self) -> bool | None:
+        """The sub-negotiation's verdict; None where there was none.
+
+        GSSAPI has no word for it: the proxy's protection level, user data, or a request show success, an abort failure.
+        """
+        if self.auth_reply is not None:
+            return bool(self.auth_reply.value.status == 0)
+        messages = [entry for entry in self.frames if entry.type == "gssapi"]
+        if not messages:
+            return None
+        if messages[-1].value.message_type == GssapiMessageType.ABORT:
+            return False
+        agreed = self.request is not None or any(
+            entry.value.message_type == GssapiMessageType.USER_DATA
+            or (entry.value.message_type == GssapiMessageType.PROTECTION_LEVEL and entry.sender == "proxy")
+            for entry in messages
+        )
+        return True if agreed else None
+
+    @property
+    def authentication_start(self) -> int | None:
+        """When the first octet of the sub-negotiation came, ns."""
+        return next((entry.started for entry in self.frames if _authenticates(entry)), None)
+
+    @property
+    def authentication_end(self) -> int | None:
+        """When the last octet of the sub-negotiation came, ns; None while it has no verdict."""
+        if self.authenticated is None:
+            return None
+        return next((entry.time for entry in reversed(self.frames) if _authenticates(entry)), None)
+
+    @property
+    def socks4(self) -> bool:
+        """The request is SOCKS4's or 4A's: reply codes are 90 to 93."""
+        return self.request is not None and self.request.step.row.version == 4
+
+    @property
+    def socks4a(self) -> bool:
+        """The request is SOCKS4A's."""
+        return self.socks4 and self.request is not None and self.request.value.destination.type == AddressType.DOMAIN
+
+    @property
+    def command(self) -> int | None:
+        """CMD, or SOCKS4's CD."""
+        return None if self.request is None else self.request.value.command
+
+    @property
+    def destination(self) -> Address | None:
+        """DST.ADDR and DST.PORT."""
+        entry = self.request
+        return None if entry is None or entry.damaged else entry.value.destination
+
+    @property
+    def reply(self) -> int | None:
+        """Code of the first reply."""
+        return None if self.reply_frame is None else self.reply_frame.value.code
+
+    @property
+    def bound(self) -> Address | None:
+        """BND.ADDR and BND.PORT of the first reply."""
+        entry = self.reply_frame
+        return None if entry is None or entry.damaged else entry.value.bound
+
+    @property
+    def peer_reply(self) -> int | None:
+        """Code of BIND's second reply."""
+        return None if self.peer_reply_frame is None else self.peer_reply_frame.value.code
+
+    @property
+    def peer(self) -> Address | None:
+        """The address of BIND's second reply: who connected."""
+        entry = self.peer_reply_frame
+        return None if entry is None or entry.damaged else entry.value.bound
+
+
+def _authenticates(entry: SessionFrame) -> bool:
+    """Whether a frame belongs to a sub-negotiation; GSSAPI's user data come after it."""
+    if entry.type == "gssapi":
+        return bool(entry.value.message_type != GssapiMessageType.USER_DATA)
+    return entry.type in ("auth-request", "auth-reply")
