@@ -48,7 +48,7 @@ class Decompressor(Protocol):
     @property
     def needs_input(self) -> bool: ...
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes | None: ...
     def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
 
 
@@ -69,6 +69,7 @@ class Decompressed:
         self._new, self._faults = _decompressor(kind)
         self._member: Decompressor | None = self._new()
         self._input = b""
+        self._made = b""
 
     def readinto(self, room: memoryview) -> int:
         """Fills the beginning of `room`, by at least one octet; returns how many, 0 at the end.
@@ -76,7 +77,7 @@ class Decompressed:
         Raises:
             DamageError: the data are corrupt or end early.
         """
-        while True:
+        while not self._made:
             if self._member is None and not self._next_member():
                 return 0
             assert self._member is not None
@@ -85,21 +86,22 @@ class Decompressed:
                 if not self._input:
                     raise DamageError(f"truncated: the {self.kind} data end early")
             try:
-                made = self._member.decompress(self._input, min(len(room), _STEP))
+                self._made = self._member.decompress(self._input, _STEP)
             except self._faults as error:
                 raise DamageError(f"damaged: corrupt {self.kind} data ({error})") from None
             self._input = b""
             if self._member.eof:
-                self._input = self._member.unused_data
+                self._input = self._member.unused_data or b""  # lz4 says None for none
                 self._member = None
-            if made:
-                room[: len(made)] = made
-                return len(made)
+        count = min(len(self._made), len(room))
+        room[:count] = self._made[:count]
+        self._made = self._made[count:]
+        return count
 
     @property
     def pending(self) -> bool:
         """Whether more octets come without more input."""
-        return bool(self._input) or not (self._member is None or self._member.needs_input)
+        return bool(self._made or self._input) or not (self._member is None or self._member.needs_input)
 
     def _next_member(self) -> bool:
         """Begins the next member; False at the end. Zeros may fill the gap between members."""
@@ -182,6 +184,7 @@ class _Zstandard:
     def __init__(self, package: Any) -> None:
         self._frame = package.ZstdDecompressor().decompressobj()
         self._input = b""
+        self._at = 0
         self._opened = False
         self._last = False
 
@@ -191,34 +194,37 @@ class _Zstandard:
 
     @property
     def needs_input(self) -> bool:
-        return len(self._input) < self._piece()
+        return self._at + self._piece() > len(self._input)
 
     @property
     def unused_data(self) -> bytes:
-        return bytes(self._frame.unused_data) + self._input
+        return bytes(self._frame.unused_data) + self._input[self._at :]
 
     def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
-        self._input += data
-        size = self._piece()
-        if len(self._input) < size:
+        if data:
+            self._input = self._input[self._at :] + data
+            self._at = 0
+        if self.needs_input:
             return b""
+        begin = self._at
+        self._at += self._piece()
         if self._opened:
-            self._last = bool(self._input[0] & 1)
+            self._last = self._last or bool(self._input[begin] & 1)
         self._opened = True
-        piece, self._input = self._input[:size], self._input[size:]
-        return bytes(self._frame.decompress(piece))
+        return bytes(self._frame.decompress(self._input[begin : self._at]))
 
     def _piece(self) -> int:
         """Octets of the header or block that comes next (more than are there, where it is not known yet)."""
-        if self._last:
-            return 1
-        have = self._input
+        have = self._input[self._at : self._at + 5]
         if not self._opened:
             if len(have) < 5:
                 return 5
             flags = have[4]
             single = flags >> 5 & 1
             return 6 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
+        if self._last:
+            # Of the checksum, octet by octet.
+            return 1
         if len(have) < 3:
             return 3
         block = int.from_bytes(have[:3], "little")
