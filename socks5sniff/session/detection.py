@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..codec import AddressType, Method
+from ..codec import GSSAPI_MESSAGES, AddressType, GssapiMessage, Method
 from .opening import printable, sound_methods
 from .states import PROXY
 from .steps import Step
@@ -82,4 +82,4 @@ def is_sound(step: Step) -> bool:
     if step.fact == "request" and frame.version == 4:
         named = frame.destination.type == AddressType.DOMAIN
         return printable(frame.user) and (not named or printable(frame.destination.host))
-    return True
+    return not isinstance(frame, GssapiMessage) or frame.message_type in GSSAPI_MESSAGES

@@ -113,6 +113,7 @@ class Session(Facts):
             counted) where the tunnel's octets begin.
         take_tunnel(): the tunnel's octets that were fed already, as (side, octets, frame, time) runs in order of
             arrival a side; at most TUNNEL_KEPT octets a side are kept. A second call gives what came since.
+        buffered: octets kept in buffers now.
         preamble: (octets, octets) of each side that preceded the greeting and are not SOCKS.
     """
 
@@ -243,6 +244,12 @@ class Session(Facts):
         return runs
 
     # Where it stands
+
+    @property
+    def buffered(self) -> int:
+        """Octets kept in buffers: held for their turn, and of the tunnel. Bounded by the limits above for any input."""
+        held = 0 if self._held is None else len(self._held[0]) + len(self._held[1])
+        return held + sum(len(run.octets) for run in self._tunnel or ())
 
     @property
     def done(self) -> bool:
