@@ -1,0 +1,2111 @@
+-- SOCKS4, SOCKS4A and SOCKS5 for Wireshark and tshark 3.6 to 4.6, on any port.
+--
+-- How it works
+--   Wireshark's TCP calls this script with octets in stream order. `advance` turns the octets of one side into SOCKS
+--   frames and keeps the conversation's state; `show_frame` puts a frame into the packet details; `tunnel` hands
+--   what the proxy relays to the dissector that fits.
+--   A packet's first dissection (`pinfo.visited` is false) is the only one that changes state, and leaves a record of
+--   which frames lie where; every later dissection of the packet, in whatever order, replays that record.
+--   Roles come from octets: the client is the side that sends the greeting or the SOCKS4 request.
+--
+-- Rules that keep Wireshark alive, each learnt from a failure
+--   * The built-in socks dissector is never called (it crashes without TCP's data), nor DissectorTable.try_heuristics.
+--   * A C dissector that raises skips the rest of our function. State is therefore complete before any dissector of
+--     the payload is called, and such calls are counted: see `call_payload`.
+--   * Lua 5.2 and 5.4 both load this file: no integer operators, no bit32, no utf8 library.
+
+set_plugin_info({
+  version = "1.0.0",
+  description = "SOCKS4, SOCKS4A and SOCKS5 on any port",
+  author = "the socks5sniff project",
+})
+
+-- BEGIN GENERATED CODE POINTS
+-- from socks5sniff/codec/codes.py by `python -m socks5sniff.dissector.generate`; edit there
+local DEFAULT_PORTS = "1080,9050,9150"
+local METHODS = {
+  [0x00] = "no-authentication",
+  [0x01] = "gssapi",
+  [0x02] = "username-password",
+  [0x03] = "chap",
+  [0x05] = "challenge-response",
+  [0x06] = "ssl",
+  [0x07] = "nds",
+  [0x08] = "multi-authentication-framework",
+  [0x09] = "json-parameter-block",
+  [0xFF] = "no-acceptable-method",
+}
+local COMMANDS = {
+  [0x01] = "connect",
+  [0x02] = "bind",
+  [0x03] = "udp-associate",
+  [0x05] = "fwd-udp",
+  [0x80] = "ping",
+  [0x81] = "traceroute",
+  [0xF0] = "resolve",
+  [0xF1] = "resolve-ptr",
+  [0xF2] = "mux-bind",
+  [0xF3] = "udp-over-tcp",
+}
+local SOCKS4_COMMANDS = { [0x01] = true, [0x02] = true, [0xF0] = true, [0xF1] = true }
+local ADDRESS_TYPES = {
+  [0x01] = "ipv4",
+  [0x03] = "domain",
+  [0x04] = "ipv6",
+}
+local REPLIES = {
+  [0x00] = "succeeded",
+  [0x01] = "general SOCKS server failure",
+  [0x02] = "connection not allowed by ruleset",
+  [0x03] = "network unreachable",
+  [0x04] = "host unreachable",
+  [0x05] = "connection refused",
+  [0x06] = "TTL expired",
+  [0x07] = "command not supported",
+  [0x08] = "address type not supported",
+  [0x09] = "invalid address",
+  [0xF0] = "onion service descriptor not found",
+  [0xF1] = "onion service descriptor invalid",
+  [0xF2] = "onion service introduction failed",
+  [0xF3] = "onion service rendezvous failed",
+  [0xF4] = "onion service missing client authorization",
+  [0xF5] = "onion service wrong client authorization",
+  [0xF6] = "onion service invalid address",
+  [0xF7] = "onion service introduction timed out",
+}
+local SOCKS4_REPLIES = {
+  [0x5A] = "request granted",
+  [0x5B] = "request rejected or failed",
+  [0x5C] = "no identd reachable",
+  [0x5D] = "identd mismatch",
+}
+local GSSAPI_MESSAGES = {
+  [0x01] = "authentication",
+  [0x02] = "protection-level negotiation",
+  [0x03] = "encapsulated user data",
+  [0xFF] = "abort",
+}
+local PROTECTION_LEVELS = {
+  [0x01] = "integrity",
+  [0x02] = "integrity and confidentiality",
+  [0x03] = "selective",
+}
+local ANOMALIES = { -- code, severity, description
+  { "bad-version", "error",
+    "VER is not what the state allows" },
+  { "no-methods-offered", "warning",
+    "the greeting offers no method (NMETHODS is 0)" },
+  { "duplicate-methods", "note",
+    "the greeting lists a method twice" },
+  { "method-not-offered", "error",
+    "the proxy chose a method that the client did not offer" },
+  { "no-acceptable-method", "note",
+    "the proxy accepts none of the offered methods (METHOD is FF)" },
+  { "cleartext-credentials", "warning",
+    "a password crossed the network in clear" },
+  { "empty-credential", "warning",
+    "user name or password is empty (ULEN or PLEN is 0)" },
+  { "auth-version", "warning",
+    "VER of the sub-negotiation is not 01" },
+  { "auth-failed", "note",
+    "the proxy refused the credentials (STATUS is not 00)" },
+  { "reserved-nonzero", "warning",
+    "RSV is not zero" },
+  { "unknown-command", "warning",
+    "the command is in no table" },
+  { "unknown-address-type", "error",
+    "the address type is in no table, so the frame's end is unknown" },
+  { "unknown-reply", "warning",
+    "the reply code is in no table" },
+  { "empty-domain", "warning",
+    "the domain name is empty" },
+  { "domain-not-ascii", "note",
+    "the domain name holds octets outside ASCII" },
+  { "domain-is-ip-literal", "note",
+    "the domain name is an IP address in text" },
+  { "domain-has-nul", "error",
+    "the domain name holds a NUL octet" },
+  { "zero-port", "note",
+    "CONNECT to port 0" },
+  { "early-data", "note",
+    "the client sent data before the success reply (optimistic data)" },
+  { "data-after-failure", "warning",
+    "payload after a failure reply" },
+  { "server-spoke-first", "error",
+    "the proxy sent before the client's greeting" },
+  { "reply-before-request", "error",
+    "the proxy replied before the client's request" },
+  { "split-frame", "note",
+    "a SOCKS frame came in several segments" },
+  { "pipelined-frames", "note",
+    "several SOCKS frames came in one segment" },
+  { "bound-unspecified", "note",
+    "UDP ASSOCIATE was answered with 0.0.0.0 or ::" },
+  { "associate-names-target", "warning",
+    "the address of UDP ASSOCIATE looks like the remote target, not the client's own" },
+  { "refusal-too-long", "warning",
+    "octets follow the choice METHOD FF" },
+  { "gssapi-level-unprotected", "warning",
+    "the GSSAPI protection level was sent unwrapped (NEC variant)" },
+  { "late-close", "note",
+    "the connection stayed open more than 10 s after a failure" },
+  { "handshake-gap", "error",
+    "octets of the handshake are missing from the capture" },
+  { "midstream", "note",
+    "the start of the TCP connection is not in the capture" },
+  { "conflicting-retransmission", "warning",
+    "a retransmitted octet differs from its first copy" },
+  { "not-socks-on-socks-port", "warning",
+    "another protocol on a proxy port" },
+  { "local-dns", "warning",
+    "the client resolved the name itself before it asked the proxy (DNS leak)" },
+  { "udp-fragmented", "note",
+    "a relay datagram is a fragment (FRAG is not 0)" },
+  { "udp-unassociated", "warning",
+    "a relay datagram from a party that the association does not name" },
+}
+-- END GENERATED CODE POINTS
+
+local byte, sub, find, format, rep = string.byte, string.sub, string.find, string.format, string.rep
+local concat = table.concat
+
+local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
+local MAX_SOCKS4_STRING = 512 -- the codec's limit, for the codec's reason: a NUL is not waited for any longer
+local MAX_LEAKS = 60 -- payload dissectors that raised through us; near 95 Lua itself would fail
+local MAX_RESOLVED = 100000 -- addresses remembered from DNS answers
+local FRAGMENT_LIFE = 5 -- seconds, RFC 1928 s7
+local MAX_FRAGMENTED = 65536 -- octets put together from UDP fragments
+local UDP_PORT_TYPE = 3 -- pinfo.port_type of a UDP datagram
+
+---------------------------------------------------------------------------------------------------------------------
+-- Names
+---------------------------------------------------------------------------------------------------------------------
+
+local function hex2(value)
+  return format("0x%02x", value)
+end
+
+local function method_name(value)
+  return METHODS[value] or (value >= 0x80 and "private-" or "unassigned-") .. hex2(value)
+end
+
+local function command_name(value)
+  return COMMANDS[value] or "unknown-" .. hex2(value)
+end
+
+local function command_title(value)
+  local name = COMMANDS[value]
+  if not name then return "command " .. hex2(value) end
+  return value == 0xF1 and "RESOLVE_PTR" or (name:upper():gsub("-", " "))
+end
+
+local function reply_name(value)
+  return REPLIES[value] or "unassigned " .. hex2(value)
+end
+
+local function socks4_reply_name(value)
+  return SOCKS4_REPLIES[value] or "unassigned " .. hex2(value)
+end
+
+local function address_type_name(value)
+  return ADDRESS_TYPES[value] or "unknown-" .. hex2(value)
+end
+
+local function auth_status_name(value)
+  return value == 0 and "success" or "failure"
+end
+
+local function gssapi_message_name(value)
+  return GSSAPI_MESSAGES[value] or "unknown " .. hex2(value)
+end
+
+local function protection_level_name(value)
+  return PROTECTION_LEVELS[value] or "unknown " .. hex2(value)
+end
+
+-- A name for each of the 256 values, as a ProtoField's value strings.
+local function every_value(name_of)
+  local names = {}
+  for value = 0, 255 do names[value] = name_of(value) end
+  return names
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Protocol, fields, expert information, preferences
+---------------------------------------------------------------------------------------------------------------------
+
+local P = Proto("socks5", "SOCKS proxy protocol (versions 4, 4A and 5)")
+
+local F = {
+  protocol = ProtoField.string("socks5.protocol", "Protocol"),
+  type = ProtoField.string("socks5.type", "Frame type"),
+  sender = ProtoField.string("socks5.sender", "Sender"),
+  length = ProtoField.uint32("socks5.length", "Frame length"),
+  depth = ProtoField.uint8("socks5.depth", "Nesting depth"),
+  version = ProtoField.uint8("socks5.version", "Version"),
+  method_count = ProtoField.uint8("socks5.methods.count", "Number of methods"),
+  methods = ProtoField.uint8("socks5.methods", "Offered method", base.HEX, every_value(method_name)),
+  method = ProtoField.uint8("socks5.method", "Chosen method", base.HEX, every_value(method_name)),
+  username = ProtoField.string("socks5.username", "User name"),
+  username_octets = ProtoField.bytes("socks5.username.octets", "User name octets"),
+  username_length = ProtoField.uint8("socks5.username.length", "User name length"),
+  password = ProtoField.string("socks5.password", "Password"),
+  password_length = ProtoField.uint8("socks5.password.length", "Password length"),
+  auth_status = ProtoField.uint8("socks5.auth.status", "Status", base.HEX, every_value(auth_status_name)),
+  authenticated = ProtoField.bool("socks5.authenticated", "Authenticated"),
+  gssapi_type = ProtoField.uint8("socks5.gssapi.type", "GSSAPI message", base.HEX, every_value(gssapi_message_name)),
+  gssapi_length = ProtoField.uint16("socks5.gssapi.length", "Token length"),
+  gssapi_token = ProtoField.bytes("socks5.gssapi.token", "Token"),
+  gssapi_level = ProtoField.uint8("socks5.gssapi.level", "Protection", base.HEX, every_value(protection_level_name)),
+  gssapi_encrypted = ProtoField.bool("socks5.gssapi.encrypted", "Encrypted"),
+  command = ProtoField.uint8("socks5.command", "Command", base.HEX, every_value(command_name)),
+  reserved = ProtoField.uint8("socks5.reserved", "Reserved", base.HEX),
+  reply_code = ProtoField.uint8("socks5.reply.code", "Reply code"),
+  reply_name = ProtoField.string("socks5.reply.name", "Reply"),
+  reply_peer = ProtoField.bool("socks5.reply.peer", "Second reply of BIND"),
+  udp_reserved = ProtoField.uint16("socks5.udp.reserved", "Reserved", base.HEX),
+  udp_fragment = ProtoField.uint8("socks5.udp.fragment", "Fragment", base.HEX),
+  udp_position = ProtoField.uint8("socks5.udp.fragment.position", "Position", base.DEC, nil, 0x7f),
+  udp_last = ProtoField.bool("socks5.udp.fragment.last", "Last fragment", 8, nil, 0x80),
+  udp_header_length = ProtoField.uint8("socks5.udp.header_length", "Header length"),
+  udp_data_length = ProtoField.uint32("socks5.udp.data_length", "Data length"),
+  tunnel_length = ProtoField.uint32("socks5.tunnel.length", "Relayed octets"),
+  tunnel_early = ProtoField.bool("socks5.tunnel.early", "Before the reply"),
+  request_in = ProtoField.framenum("socks5.request_in", "Request in", base.NONE, frametype.NONE),
+  response_in = ProtoField.framenum("socks5.response_in", "Response in", base.NONE, frametype.RESPONSE),
+  response_to = ProtoField.framenum("socks5.response_to", "Response to", base.NONE, frametype.REQUEST),
+  time = ProtoField.relative_time("socks5.time", "Time since request"),
+  data = ProtoField.bytes("socks5.data", "Octets"),
+  anomaly = ProtoField.string("socks5.anomaly", "Anomaly"),
+}
+
+-- DST, BND and the UDP header's address have fields of their own, so that a filter tells them apart.
+local function address_fields(prefix, title)
+  local name = "socks5." .. prefix
+  return {
+    type = ProtoField.uint8(name .. ".type", title .. " address type", base.DEC, every_value(address_type_name)),
+    length = ProtoField.uint8(name .. ".length", title .. " name length"),
+    host = ProtoField.string(name .. ".host", title .. " host"),
+    port = ProtoField.uint16(name .. ".port", title .. " port"),
+    ipv4 = ProtoField.ipv4(name .. ".ipv4", title .. " IPv4 address"),
+    ipv6 = ProtoField.ipv6(name .. ".ipv6", title .. " IPv6 address"),
+    domain = ProtoField.string(name .. ".domain", title .. " domain name"),
+    octets = ProtoField.bytes(name .. ".octets", title .. " domain name octets"),
+  }
+end
+
+local DST = address_fields("destination", "Destination")
+local BND = address_fields("bound", "Bound")
+local PEER = address_fields("peer", "Peer")
+local UDP = address_fields("udp", "UDP")
+
+local E = {}
+do
+  local severities = { note = expert.severity.NOTE, warning = expert.severity.WARN, error = expert.severity.ERROR }
+  local security = { ["cleartext-credentials"] = true, ["local-dns"] = true, ["gssapi-level-unprotected"] = true }
+  local experts = {}
+  for _, anomaly in ipairs(ANOMALIES) do
+    local code, severity, description = anomaly[1], anomaly[2], anomaly[3]
+    local group = security[code] and expert.group.SECURITY or expert.group.PROTOCOL
+    E[code] = ProtoExpert.new("socks5.anomaly." .. code, description, group, severities[severity])
+    experts[#experts + 1] = E[code]
+  end
+  P.experts = experts
+
+  local fields = {}
+  for _, group in ipairs({ F, DST, BND, PEER, UDP }) do
+    for _, field in pairs(group) do fields[#fields + 1] = field end
+  end
+  P.fields = fields
+end
+
+P.prefs.ports = Pref.range("TCP ports of SOCKS proxies", DEFAULT_PORTS,
+  "On these ports a greeting alone is SOCKS, and another protocol is pointed out", 65535)
+P.prefs.heuristic = Pref.bool("Find SOCKS on any TCP port", true,
+  "Look at the first octets of every TCP connection that no other dissector claims")
+P.prefs.show_passwords = Pref.bool("Show passwords", false, "Else a password is shown as ********")
+P.prefs.payload = Pref.bool("Dissect what the proxy relays", true,
+  "Hand tunnel octets and relayed datagrams to the dissector that fits")
+
+-- Field extractors give nothing in the first pass of `tshark -2` without a filter, so nothing may depend on them alone.
+local tcp_stream = Field.new("tcp.stream")
+local tcp_seq = Field.new("tcp.seq")
+local tcp_len = Field.new("tcp.len")
+local dns_name = Field.new("dns.qry.name")
+local dns_a = Field.new("dns.a")
+local dns_aaaa = Field.new("dns.aaaa")
+
+-- The value of the innermost TCP header's field (there can be TCP inside TCP), or nil.
+local function innermost(extractor)
+  local first, second = extractor()
+  if not second then return first and first.value end
+  local all = { extractor() }
+  return all[#all].value
+end
+
+local tcp_table = DissectorTable.get("tcp.port")
+local udp_table = DissectorTable.get("udp.port")
+
+---------------------------------------------------------------------------------------------------------------------
+-- Text from the wire
+---------------------------------------------------------------------------------------------------------------------
+
+-- Length of the valid UTF-8 sequence at `at`, or nil (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+local function utf8_length(octets, at)
+  local a, b, c, d = byte(octets, at, at + 3)
+  if a < 0x80 then return 1 end
+  if not b or a < 0xC2 or b < 0x80 or b > 0xBF then return nil end
+  if a < 0xE0 then return 2 end
+  if not c or c < 0x80 or c > 0xBF then return nil end
+  if a < 0xF0 then
+    if (a == 0xE0 and b < 0xA0) or (a == 0xED and b > 0x9F) then return nil end
+    return 3
+  end
+  if a > 0xF4 or not d or d < 0x80 or d > 0xBF then return nil end
+  if (a == 0xF0 and b < 0x90) or (a == 0xF4 and b > 0x8F) then return nil end
+  return 4
+end
+
+-- Octets as UTF-8, others as \xNN; NUL too, since Wireshark's strings end at one.
+local function text(octets)
+  if not find(octets, "[%z\128-\255]") then return octets end
+  local out, at, size = {}, 1, #octets
+  while at <= size do
+    local length = utf8_length(octets, at)
+    if length and byte(octets, at) ~= 0 then
+      out[#out + 1] = sub(octets, at, at + length - 1)
+    else
+      length = 1
+      out[#out + 1] = format("\\x%02x", byte(octets, at))
+    end
+    at = at + length
+  end
+  return concat(out)
+end
+
+local function ipv4_text(octets)
+  return format("%d.%d.%d.%d", byte(octets, 1, 4))
+end
+
+-- RFC 5952: the longest (first) run of two zero groups or more becomes "::".
+local function ipv6_text(octets)
+  if sub(octets, 1, 12) == rep("\0", 10) .. "\255\255" then return "::ffff:" .. ipv4_text(sub(octets, 13)) end
+  local groups, best, best_length, start = {}, nil, 1, nil
+  for i = 1, 8 do
+    local high, low = byte(octets, 2 * i - 1, 2 * i)
+    groups[i] = high * 256 + low
+    if groups[i] == 0 then
+      start = start or i
+      if i - start + 1 > best_length then best, best_length = start, i - start + 1 end
+    else
+      start = nil
+    end
+    groups[i] = format("%x", groups[i])
+  end
+  if not best then return concat(groups, ":") end
+  return concat(groups, ":", 1, best - 1) .. "::" .. concat(groups, ":", best + best_length)
+end
+
+local IPV4, DOMAIN, IPV6 = 1, 3, 4
+
+local function host_text(kind, octets)
+  if kind == IPV4 then return ipv4_text(octets) end
+  if kind == IPV6 then return ipv6_text(octets) end
+  return text(octets)
+end
+
+local function endpoint_text(kind, host, port)
+  return (kind == IPV6 and "[" .. host .. "]:" or host .. ":") .. port
+end
+
+-- What is shown in a line: control characters would break it.
+local function one_line(value)
+  return (value:gsub("%c", function(c) return format("\\x%02x", byte(c)) end))
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Octets to frames. Each decoder: (octets, at) -> frame | nil (more octets needed) | false (never this frame)
+-- `at` counts from 1. A frame has kind, at, size and its fields; `odd` lists {code, message} pairs.
+---------------------------------------------------------------------------------------------------------------------
+
+local function odd(frame, code, message)
+  local list = frame.odd
+  if not list then
+    list = {}
+    frame.odd = list
+  end
+  list[#list + 1] = code
+  list[#list + 1] = message
+end
+
+local function check_version(frame, what, wanted, code)
+  if frame.version ~= wanted then
+    odd(frame, code or "bad-version", format("%s has version %d, not %d", what, frame.version, wanted))
+  end
+end
+
+local function is_ip_literal(name)
+  name = name:match("^%[(.*)%]$") or name
+  local a, b, c, d = name:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
+  if a then
+    for _, part in ipairs({ a, b, c, d }) do
+      if #part > 3 or tonumber(part) > 255 or (#part > 1 and byte(part) == 48) then return false end
+    end
+    return true
+  end
+  if not name:find(":", 1, true) or #name > 64 then return false end
+  name = name:gsub("%%.+$", "")
+  -- The last 32 bits may be a dotted quad.
+  local head, quad = name:match("^(.*:)(%d+%.%d+%.%d+%.%d+)$")
+  if head then
+    if not is_ip_literal(quad) then return false end
+    name = head .. "0:0"
+  end
+  local before, after = name:match("^(.-)::(.*)$")
+  local count = 0
+  for _, half in ipairs({ before or name, after or "" }) do
+    if half ~= "" then
+      for group in (half .. ":"):gmatch("(.-):") do
+        if not group:match("^%x%x?%x?%x?$") then return false end
+        count = count + 1
+      end
+    end
+  end
+  return before and count <= 7 or count == 8
+end
+
+local function check_domain(frame, name)
+  if name == "" then
+    odd(frame, "empty-domain", "the domain name is empty")
+    return
+  end
+  if find(name, "[\128-\255]") then
+    odd(frame, "domain-not-ascii", "the domain name holds octets outside ASCII")
+  elseif is_ip_literal(name) then
+    odd(frame, "domain-is-ip-literal", "the domain name is an IP address in text")
+  end
+  if find(name, "%z") then odd(frame, "domain-has-nul", "the domain name holds a NUL octet") end
+end
+
+-- The address that begins with ATYP at `at`; sets host_type, host, port, host_at, host_size. Returns what follows it.
+local function read_address(frame, octets, at)
+  local kind, length = byte(octets, at, at + 1)
+  local host_at, size = at + 1, 4
+  if kind == nil then return nil end
+  if kind == IPV6 then
+    size = 16
+  elseif kind == DOMAIN then
+    if not length then return nil end
+    host_at, size = at + 2, length
+  elseif kind ~= IPV4 then
+    return false
+  end
+  local high, low = byte(octets, host_at + size, host_at + size + 1)
+  if not low then return nil end
+  frame.host_type, frame.host_at, frame.host_size = kind, host_at, size
+  local raw = sub(octets, host_at, host_at + size - 1)
+  frame.raw_host = raw
+  frame.host = host_text(kind, raw)
+  frame.port = high * 256 + low
+  return host_at + size + 2
+end
+
+local decoders = {}
+
+function decoders.greeting(octets, at)
+  local version, count = byte(octets, at, at + 1)
+  if not count or #octets < at + 1 + count then return nil end
+  local methods = sub(octets, at + 2, at + 1 + count)
+  local frame = { kind = "greeting", at = at, size = 2 + count, version = version, methods = methods }
+  check_version(frame, "the greeting", 5)
+  if count == 0 then
+    odd(frame, "no-methods-offered", "the greeting offers no method")
+  elseif count > 1 then
+    local seen, twice = {}, {}
+    for i = 1, count do
+      local method = byte(methods, i)
+      if seen[method] == 1 then twice[#twice + 1] = method end
+      seen[method] = (seen[method] or 0) + 1
+    end
+    if #twice > 0 then
+      table.sort(twice)
+      for i, method in ipairs(twice) do twice[i] = hex2(method) end
+      odd(frame, "duplicate-methods", "offered more than once: " .. concat(twice, ", "))
+    end
+  end
+  return frame
+end
+
+decoders["method-selection"] = function(octets, at)
+  local version, method = byte(octets, at, at + 1)
+  if not method then return nil end
+  local frame = { kind = "method-selection", at = at, size = 2, version = version, method = method }
+  check_version(frame, "the method choice", 5)
+  return frame
+end
+
+decoders["auth-request"] = function(octets, at)
+  local version, user_size = byte(octets, at, at + 1)
+  if not user_size then return nil end
+  local password_at = at + 3 + user_size
+  local password_size = byte(octets, password_at - 1)
+  if not password_size or #octets < password_at + password_size - 1 then return nil end
+  local frame = {
+    kind = "auth-request", at = at, size = 3 + user_size + password_size, version = version,
+    username = sub(octets, at + 2, at + 1 + user_size), user_size = user_size, password_size = password_size,
+  }
+  check_version(frame, "the username/password request", 1, "auth-version")
+  if user_size == 0 then odd(frame, "empty-credential", "the user name is empty") end
+  if password_size == 0 then odd(frame, "empty-credential", "the password is empty") end
+  return frame
+end
+
+decoders["auth-reply"] = function(octets, at)
+  local version, status = byte(octets, at, at + 1)
+  if not status then return nil end
+  local frame = { kind = "auth-reply", at = at, size = 2, version = version, status = status }
+  check_version(frame, "the username/password reply", 1, "auth-version")
+  return frame
+end
+
+function decoders.gssapi(octets, at)
+  local version, message_type, high, low = byte(octets, at, at + 3)
+  if not message_type then return nil end
+  local frame = { kind = "gssapi", at = at, size = 2, version = version, message_type = message_type }
+  if message_type ~= 0xFF then
+    if not low then return nil end
+    frame.size = 4 + high * 256 + low
+    if #octets < at + frame.size - 1 then return nil end
+    frame.token = sub(octets, at + 4, at + frame.size - 1)
+  end
+  check_version(frame, "the GSSAPI message", 1, "auth-version")
+  return frame
+end
+
+function decoders.request(octets, at)
+  local frame = { kind = "request", at = at }
+  local after = read_address(frame, octets, at + 3)
+  if not after then return after end
+  frame.version, frame.command, frame.reserved = byte(octets, at, at + 2)
+  frame.size = after - at
+  check_version(frame, "the request", 5)
+  if not COMMANDS[frame.command] then
+    odd(frame, "unknown-command", format("no command 0x%02x is known", frame.command))
+  end
+  if frame.reserved ~= 0 then odd(frame, "reserved-nonzero", format("RSV of the request is 0x%02x", frame.reserved)) end
+  if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
+  if frame.command == 1 and frame.port == 0 then odd(frame, "zero-port", "CONNECT to port 0") end
+  return frame
+end
+
+function decoders.reply(octets, at)
+  local frame = { kind = "reply", at = at }
+  local after = read_address(frame, octets, at + 3)
+  if not after then return after end
+  frame.version, frame.code, frame.reserved = byte(octets, at, at + 2)
+  frame.size = after - at
+  check_version(frame, "the reply", 5)
+  if not REPLIES[frame.code] then odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code)) end
+  if frame.reserved ~= 0 then odd(frame, "reserved-nonzero", format("RSV of the reply is 0x%02x", frame.reserved)) end
+  if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
+  return frame
+end
+
+decoders["socks4-request"] = function(octets, at)
+  if #octets < at + 7 then return nil end
+  local version, command, high, low, a, b, c, d = byte(octets, at, at + 7)
+  local user_end = find(octets, "\0", at + 8, true)
+  if not user_end or user_end > at + 8 + MAX_SOCKS4_STRING then
+    if #octets > at + 7 + MAX_SOCKS4_STRING then return false end
+    return nil
+  end
+  local frame = {
+    kind = "request", socks4 = true, at = at, version = version, command = command, port = high * 256 + low,
+    username = sub(octets, at + 8, user_end - 1), size = user_end - at + 1,
+    host_type = IPV4, host_at = at + 4, host_size = 4,
+  }
+  check_version(frame, "the SOCKS4 request", 4)
+  if not SOCKS4_COMMANDS[command] then
+    odd(frame, "unknown-command", format("SOCKS4 has no command 0x%02x", command))
+  end
+  if command == 1 and frame.port == 0 then odd(frame, "zero-port", "CONNECT to port 0") end
+  if a == 0 and b == 0 and c == 0 and d ~= 0 then
+    local host_end = find(octets, "\0", user_end + 1, true)
+    if not host_end or host_end > user_end + 1 + MAX_SOCKS4_STRING then
+      if #octets > user_end + MAX_SOCKS4_STRING then return false end
+      return nil
+    end
+    frame.host_type, frame.host_at, frame.host_size = DOMAIN, user_end + 1, host_end - user_end - 1
+    frame.size = host_end - at + 1
+    frame.raw_host = sub(octets, user_end + 1, host_end - 1)
+    check_domain(frame, frame.raw_host)
+  else
+    frame.raw_host = sub(octets, at + 4, at + 7)
+  end
+  frame.host = host_text(frame.host_type, frame.raw_host)
+  return frame
+end
+
+decoders["socks4-reply"] = function(octets, at)
+  if #octets < at + 7 then return nil end
+  local version, code, high, low = byte(octets, at, at + 3)
+  local frame = {
+    kind = "reply", socks4 = true, at = at, size = 8, version = version, code = code, port = high * 256 + low,
+    host_type = IPV4, host_at = at + 4, host_size = 4, raw_host = sub(octets, at + 4, at + 7),
+  }
+  frame.host = ipv4_text(frame.raw_host)
+  check_version(frame, "the SOCKS4 reply", 0)
+  if not SOCKS4_REPLIES[code] then odd(frame, "unknown-reply", format("SOCKS4 has no reply code %d", code)) end
+  return frame
+end
+
+-- RSV, FRAG and the address before a relayed datagram.
+function decoders.udp(octets, at)
+  local frame = { kind = "udp", at = at }
+  local after = read_address(frame, octets, at + 3)
+  if not after then return after end
+  local high, low, fragment = byte(octets, at, at + 2)
+  frame.reserved, frame.fragment, frame.size = high * 256 + low, fragment, after - at
+  return frame
+end
+
+-- Octets that are not a SOCKS frame: what follows a failure, or a sub-negotiation that nobody outside can read.
+local function remainder(kind)
+  return function(octets, at)
+    return { kind = kind, at = at, size = #octets - at + 1 }
+  end
+end
+decoders.opaque = remainder("opaque")
+decoders.extra = remainder("extra")
+decoders.lost = remainder("lost")
+
+-- The plaintext of a Kerberos wrap token that is not sealed (RFC 4121 s4.2.6.2, RFC 1964 s1.2.2), or nil.
+local function unwrap(token)
+  local a, b, flags, filler, c, d, e, f = byte(token, 1, 8)
+  if a == 5 and b == 4 then
+    if #token < 16 or flags % 4 >= 2 or filler ~= 0xFF then return nil end
+    local checksum, body = c * 256 + d, sub(token, 17)
+    if checksum > #body then return nil end
+    if #body > 0 then
+      local rotation = (e * 256 + f) % #body
+      body = sub(body, rotation + 1) .. sub(body, 1, rotation)
+    end
+    return sub(body, 1, #body - checksum)
+  end
+  if a == 0x60 and b then
+    local oid_at = 3 + (b >= 0x80 and b - 0x80 or 0)
+    if byte(token, oid_at) ~= 6 then return nil end
+    token = sub(token, oid_at + 2 + (byte(token, oid_at + 1) or 0))
+    a, b = byte(token, 1, 2)
+  end
+  if a ~= 2 or b ~= 1 or sub(token, 5, 8) ~= "\255\255\255\255" then return nil end
+  local body = sub(token, 16 + (sub(token, 3, 4) == "\4\0" and 20 or 8) + 8 + 1)
+  local padding = byte(body, #body)
+  if not padding or padding < 1 or padding > 8 or padding > #body then return nil end
+  if sub(body, -padding) ~= rep(string.char(padding), padding) then return nil end
+  return sub(body, 1, #body - padding)
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- The conversation
+---------------------------------------------------------------------------------------------------------------------
+
+local sessions -- all, in the order of their first packets
+local by_stream -- tcp.stream -> session
+local by_tuple -- "source:port>destination:port" -> session
+local records -- (frame, offset, depth) -> what the first dissection found there, see `pack`
+local relays -- UDP port -> associations
+local datagrams -- frame -> what the first dissection found in that datagram
+local resolved -- client -> address -> name, from DNS answers
+local resolved_count
+local relative_sequence_numbers = true -- TCP's preference
+local in_flight, leaks -- see call_payload
+local last_call -- the last call's {frame, key}: several calls for one packet share its Info column
+
+local function forget_all()
+  sessions, by_stream, by_tuple, records = {}, {}, {}, {}
+  for port in pairs(relays or {}) do udp_table:remove(port, P) end
+  relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
+  in_flight, leaks, last_call = false, 0, {}
+end
+
+local function is_loopback(address)
+  return address == "::1" or find(address, "^127%.") ~= nil or find(address, "^::ffff:127%.") ~= nil
+end
+
+-- One SOCKS conversation: a TCP connection, or the inside of another's tunnel. Sides are 0 (sent first) and 1.
+local function new_session(pinfo, trusted, parent)
+  local session = {
+    id = #sessions + 1,
+    parent = parent,
+    depth = parent and parent.depth + 1 or 0,
+    trusted = trusted,
+    first = pinfo.number,
+    start = pinfo.rel_ts,
+    sent = 0,
+    received = 0,
+  }
+  if parent then
+    session.address0, session.port0 = parent.address0, parent.port0
+    session.address1, session.port1 = parent.address1, parent.port1
+  else
+    session.address0, session.port0 = tostring(pinfo.src), pinfo.src_port
+    session.address1, session.port1 = tostring(pinfo.dst), pinfo.dst_port
+  end
+  return session
+end
+
+local function remember(session)
+  sessions[#sessions + 1] = session
+  if session.parent then return end
+  local a, b = session.address0 .. ":" .. session.port0, session.address1 .. ":" .. session.port1
+  local there = by_tuple[a .. ">" .. b]
+  session.before = there
+  by_tuple[a .. ">" .. b] = session
+  by_tuple[b .. ">" .. a] = session
+  local stream = innermost(tcp_stream)
+  if stream then
+    session.stream = stream
+    by_stream[stream] = session
+  end
+end
+
+local function side_of(session, pinfo)
+  if session.port0 ~= session.port1 then return pinfo.src_port == session.port0 and 0 or 1 end
+  return tostring(pinfo.src) == session.address0 and 0 or 1
+end
+
+-- The session this packet belongs to, or nil.
+local function lookup(pinfo)
+  local stream = innermost(tcp_stream)
+  if stream then
+    local session = by_stream[stream]
+    if session then return session end
+  end
+  local key = tostring(pinfo.src) .. ":" .. pinfo.src_port .. ">" .. tostring(pinfo.dst) .. ":" .. pinfo.dst_port
+  local session = by_tuple[key]
+  local number = pinfo.number
+  while session and session.first > number do session = session.before end
+  if session and stream then
+    if session.stream then return nil end -- the same addresses and ports, but a later connection
+    session.stream = stream
+    by_stream[stream] = session
+  end
+  return session
+end
+
+local function is_client(session, side)
+  return session.client == side
+end
+
+local function peer_address(session, side)
+  if side == 0 then return session.address0 end
+  return session.address1
+end
+
+local function client_address(session)
+  return peer_address(session, session.client)
+end
+
+local function proxy_address(session)
+  return peer_address(session, 1 - session.client)
+end
+
+-- Whether octets can begin a greeting. Without trust in the port, methods must be distinct and known (or private).
+local function looks_like_greeting(octets, at, trusted)
+  local version, count = byte(octets, at, at + 1)
+  if version ~= 5 then return false end
+  if not count then return true end
+  if trusted then return true end
+  if count == 0 then return false end
+  local seen = {}
+  for i = at + 2, math.min(#octets, at + 1 + count) do
+    local method = byte(octets, i)
+    if seen[method] or method == 4 or method == 0xFF or (method > 9 and method < 0x80) then return false end
+    seen[method] = true
+  end
+  local after = byte(octets, at + 2 + count)
+  return after == nil or after == 1 or after == 5
+end
+
+local function looks_like_socks4(octets, at, trusted)
+  local version, command = byte(octets, at, at + 1)
+  if version ~= 4 then return false end
+  if command and not SOCKS4_COMMANDS[command] then return false end
+  if trusted then return true end
+  local frame = decoders["socks4-request"](octets, at)
+  if frame == nil then return #octets - at < 9 or not find(sub(octets, at + 8), "[%c\127-\255]") end
+  if not frame or find(frame.username, "[%c\127-\255]") or #frame.username > 64 then return false end
+  if frame.host_type == DOMAIN then
+    if frame.raw_host == "" or find(frame.raw_host, "[%c\127-\255 ]") then return false end
+  elseif byte(frame.raw_host) == 0 then
+    return false
+  end
+  return frame.port ~= 0 or frame.command ~= 1
+end
+
+local function after_greeting(session, octets, at, inside)
+  local method, first = session.method, byte(octets, at)
+  if method == nil then -- pipelined: the choice has not come yet
+    if first == 5 then return "request" end
+    if find(session.methods, "\2", 1, true) and not session.auth_frame then return "auth-request" end
+    if find(session.methods, "\1", 1, true) then return "gssapi" end
+    return "opaque"
+  elseif method == 2 then
+    if session.auth_frame or first == 5 then return "request" end
+    return "auth-request"
+  elseif method == 1 then
+    return (inside or first == 5) and "request" or "gssapi"
+  elseif method ~= 0 then
+    return first == 5 and "request" or "opaque"
+  end
+  return "request"
+end
+
+local PIPELINED = {
+  [true] = "several frames of the client came in one segment",
+  [false] = "several frames of the proxy came in one segment",
+}
+
+local FAILURES = {
+  refused = "the refusal", ["auth-failed"] = "a failed authentication", rejected = "a failure reply",
+}
+
+local HTTP_METHODS = {}
+for name in ("GET POST HEAD PUT DELETE OPTIONS PATCH CONNECT TRACE PROPFIND PRI"):gmatch("%S+") do
+  HTTP_METHODS[name] = true
+end
+
+-- What the octets at `at` of a side are: a decoder's name, "tunnel", or nil when they cannot be SOCKS.
+-- `inside` is set for octets that came out of GSSAPI frames.
+local function expected(session, side, octets, at, inside)
+  if session.failed then return "extra" end
+  if session.client == nil then
+    local trusted = session.trusted
+    if looks_like_greeting(octets, at, trusted) then return "greeting" end
+    if looks_like_socks4(octets, at, trusted) then return "socks4-request" end
+    return nil
+  end
+  if session.lost then return "lost" end
+  if session.sealed and not inside then return "gssapi" end
+  if side == session.client then
+    if session.request_frame then return session.resolving and "extra" or "tunnel" end
+    if session.socks4 then return "socks4-request" end
+    if not session.methods then return "greeting" end
+    return after_greeting(session, octets, at, inside)
+  end
+  if session.socks4 then
+    if not session.code or (session.command == 2 and not session.peer_frame) then return "socks4-reply" end
+    return session.resolving and "extra" or "tunnel"
+  end
+  if session.method == nil then return "method-selection" end
+  local first = byte(octets, at)
+  if session.method == 2 and session.authenticated == nil and not session.skipped_auth then return "auth-reply" end
+  if not session.request_frame then
+    if session.method == 1 then return "gssapi" end
+    if session.method ~= 0 and session.method ~= 2 then return first == 5 and "reply" or "opaque" end
+  elseif session.method == 1 and first == 1 and not session.code and not inside then
+    return "gssapi"
+  end
+  if not session.code or (session.command == 2 and not session.peer_frame) then return "reply" end
+  return session.resolving and "extra" or "tunnel"
+end
+
+local apply = {}
+
+function apply.greeting(session, side, frame, number, now)
+  session.client = side
+  session.methods = frame.methods
+  session.greeting_frame, session.greeting_time = number, now
+end
+
+apply["method-selection"] = function(session, _, frame, number, now)
+  session.method = frame.method
+  session.selection_frame, session.selection_time = number, now
+  if frame.method == 0xFF then
+    odd(frame, "no-acceptable-method", "the proxy accepts none of the offered methods")
+    session.failed = "refused"
+  elseif session.methods and not find(session.methods, string.char(frame.method), 1, true) then
+    odd(frame, "method-not-offered", format("the proxy chose 0x%02x, which was not offered", frame.method))
+  end
+end
+
+apply["auth-request"] = function(session, _, frame, number, now)
+  session.username = frame.username
+  session.auth_frame, session.auth_time = number, now
+  if not (is_loopback(session.address0) and is_loopback(session.address1)) then
+    odd(frame, "cleartext-credentials", "user name and password crossed in clear")
+  end
+end
+
+apply["auth-reply"] = function(session, _, frame, number, now)
+  session.authenticated = frame.status == 0
+  session.auth_reply_frame, session.auth_reply_time = number, now
+  if not session.authenticated then
+    odd(frame, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
+    session.failed = "auth-failed"
+  end
+end
+
+function apply.gssapi(session, side, frame)
+  if frame.message_type == 0xFF then
+    session.authenticated = false
+    session.failed = "auth-failed"
+    odd(frame, "auth-failed",
+      format("the %s refused the GSSAPI security context", is_client(session, side) and "client" or "proxy"))
+  elseif frame.message_type == 2 then
+    if #frame.token == 1 then
+      frame.level = byte(frame.token)
+      if not session.unprotected then
+        odd(frame, "gssapi-level-unprotected", "the protection level was sent unwrapped")
+      end
+      session.unprotected = true
+    else
+      local plain = unwrap(frame.token)
+      frame.level = plain and #plain == 1 and byte(plain) or nil
+    end
+    if not is_client(session, side) then session.authenticated = true end
+  elseif frame.message_type == 3 then
+    session.sealed = true
+    if not is_client(session, side) then session.authenticated = true end
+  end
+end
+
+local function unmapped(address)
+  return (address:gsub("^::ffff:", ""))
+end
+
+function apply.request(session, side, frame, number, now)
+  session.client = side
+  session.socks4 = frame.socks4
+  session.command = frame.command
+  session.host_type, session.host, session.port = frame.host_type, frame.host, frame.port
+  session.target = endpoint_text(frame.host_type, frame.host, frame.port)
+  session.request_frame, session.request_time = number, now
+  session.resolving = frame.command == 0xF0 or frame.command == 0xF1 or nil
+  if frame.socks4 then session.username = frame.username end
+  if session.method == 2 and not session.auth_frame then session.skipped_auth = true end
+  if session.skipped_auth then odd(frame, "bad-version", "a request came where user name and password were due") end
+  if session.method == 1 then session.authenticated = true end
+  if frame.command == 3 and not frame.socks4 then
+    local own = unmapped(client_address(session))
+    if frame.host_type == DOMAIN then
+      odd(frame, "associate-names-target", "UDP ASSOCIATE for a domain name")
+    elseif find(frame.raw_host, "[^%z]") and unmapped(frame.host) ~= own then
+      odd(frame, "associate-names-target", format("UDP ASSOCIATE for %s, but the client is %s", frame.host, own))
+    end
+  end
+end
+
+local function open_relay(session, frame, number)
+  local port = frame.port
+  local address = frame.host
+  if frame.host_type == DOMAIN then
+    address = nil
+  elseif not find(frame.raw_host, "[^%z]") then
+    odd(frame, "bound-unspecified", format("the relay's address is %s: that of the proxy",
+      endpoint_text(frame.host_type, frame.host, frame.port)))
+    address = proxy_address(session)
+  end
+  if port == 0 then return end
+  local there = relays[port]
+  if not there then
+    there = {}
+    relays[port] = there
+    udp_table:add(port, P)
+  end
+  local client_port = session.host_type ~= DOMAIN and session.port or 0
+  there[#there + 1] = {
+    session = session, address = address, client = client_address(session), client_port = client_port, first = number,
+    queues = {}, sent = 0, received = 0, remotes = {},
+  }
+  session.relay = there[#there]
+end
+
+function apply.reply(session, _, frame, number, now)
+  local granted = session.socks4 and 90 or 0
+  if session.code == nil then
+    session.code = frame.code
+    session.reply_frame, session.reply_time = number, now
+    if not session.request_frame then
+      odd(frame, "reply-before-request", "the proxy sent before the client's request")
+    end
+    if frame.code == granted and session.command == 3 and not session.socks4 then open_relay(session, frame, number) end
+  else
+    frame.peer = true
+    session.peer_code = frame.code
+    session.peer_frame, session.peer_time = number, now
+  end
+  if frame.code ~= granted then
+    session.failed = "rejected"
+  elseif session.command ~= 2 or frame.peer then
+    session.open = not session.resolving
+  end
+end
+
+local VERSION_DUE = {
+  greeting = 5, ["method-selection"] = 5, ["auth-request"] = 1, ["auth-reply"] = 1, gssapi = 1, request = 5, reply = 5,
+  ["socks4-request"] = 4, ["socks4-reply"] = 0,
+}
+
+-- The protocol that the first octets of a side show, where it is worth a name.
+local function foreign_name(octets, at)
+  local a, b = byte(octets, at, at + 1)
+  if a == 6 then return "SOCKS6" end
+  if a == 0x16 and b == 3 then return "TLS" end
+  if sub(octets, at, at + 3) == "SSH-" then return "SSH" end
+  if sub(octets, at, at + 4) == "HTTP/" then return "HTTP" end
+  local word = octets:match("^(%u+) ", at)
+  return word and HTTP_METHODS[word] and "HTTP" or nil
+end
+
+-- Octets that are no frame that is due: the reading of this conversation ends here.
+local function unreadable(session, kind, octets, at)
+  session.lost = "malformed"
+  local frame = decoders.lost(octets, at)
+  local first, due = byte(octets, at), VERSION_DUE[kind]
+  if first ~= due then
+    local name = foreign_name(octets, at)
+    odd(frame, "bad-version", format("version %d where %d is due%s", first, due, name and " (" .. name .. ")" or ""))
+  elseif kind == "request" or kind == "reply" then
+    odd(frame, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, at + 3)))
+  else
+    odd(frame, "not-socks-on-socks-port", format("no SOCKS4: a string has no NUL within %d octets", MAX_SOCKS4_STRING))
+  end
+  return frame
+end
+
+-- Whether the proxy's first frame fits what the client said. Without trust in the port, SOCKS is claimed only then.
+local function fits(session, frame)
+  if session.trusted or session.fits then return true end
+  if frame.kind == "method-selection" then
+    return frame.version == 5
+      and (frame.method == 0xFF or find(session.methods, string.char(frame.method), 1, true) ~= nil)
+  elseif frame.socks4 and frame.kind == "reply" then
+    return frame.version == 0 and SOCKS4_REPLIES[frame.code] ~= nil
+  end
+  return true
+end
+
+-- What octets that are no frame mean. Each anomaly is noted once a conversation.
+local function judge_rest(session, side, frame)
+  local code
+  if not session.failed then return end
+  if session.failed == "refused" and not is_client(session, side) then
+    code = "refusal-too-long"
+    if not session[code] then odd(frame, code, "octets follow the refusal of all methods") end
+  else
+    code = "data-after-failure"
+    if not session[code] then
+      odd(frame, code, format("octets of the %s after %s", is_client(session, side) and "client" or "proxy",
+        FAILURES[session.failed]))
+    end
+  end
+  session[code] = true
+end
+
+local unseal -- below: it advances the conversation with what was inside a GSSAPI frame
+
+-- Turn the octets of a side into frames, from `at` on.
+-- Returns the frames, what stopped it ("end", "more", "tunnel", "foreign") and where.
+local function advance(session, side, octets, at, number, now, split, inside)
+  local frames = {}
+  local size = #octets
+  local whole = 0 -- SOCKS frames in these octets
+  while at <= size do
+    local kind = expected(session, side, octets, at, inside)
+    if kind == nil then return frames, "foreign", at end
+    if kind == "tunnel" then return frames, "tunnel", at end
+    local due = VERSION_DUE[kind]
+    local frame
+    if due and byte(octets, at) ~= due and foreign_name(octets, at) then
+      frame = false
+    else
+      frame = decoders[kind](octets, at)
+    end
+    if frame == nil then
+      if whole > 0 then
+        odd(frames[#frames], "pipelined-frames", PIPELINED[is_client(session, side)])
+        session.piped = number
+      end
+      return frames, "more", at
+    end
+    if not frame then
+      if not session.fits and not session.trusted then return frames, "foreign", at end
+      if session.client == nil then return frames, "foreign", at end
+      frame = unreadable(session, kind, octets, at)
+    elseif not fits(session, frame) then
+      return frames, "foreign", at
+    elseif due then
+      local change = apply[frame.kind]
+      change(session, side, frame, number, now)
+      if frame.message_type == 3 then unseal(session, side, frame, number, now) end
+      if not is_client(session, side) then session.fits = true end
+      if split then odd(frame, "split-frame", "the " .. frame.kind .. " came in several segments") end
+      if whole > 0 and session.piped ~= number then
+        session.piped = number
+        odd(frame, "pipelined-frames", PIPELINED[is_client(session, side)])
+      end
+      whole = whole + 1
+    elseif kind == "extra" then
+      judge_rest(session, side, frame)
+    end
+    split = false
+    frames[#frames + 1] = frame
+    at = at + frame.size
+  end
+  return frames, "end", at
+end
+
+-- What a GSSAPI frame that is not encrypted encloses: SOCKS frames, then tunnel octets.
+function unseal(session, side, frame, number, now)
+  local plain = unwrap(frame.token)
+  if not plain then
+    session.encrypted = true
+    return
+  end
+  local pending = session.pending or {}
+  session.pending = pending
+  local octets = (pending[side] or "") .. plain
+  local frames, stopped, at = advance(session, side, octets, 1, number, now, pending[side] ~= nil, true)
+  local tunnel_at = stopped == "tunnel" and at or nil
+  frame.inner = { octets = octets, frames = frames, tunnel = tunnel_at, early = not session.open }
+  pending[side] = stopped == "more" and #octets < 1024 and sub(octets, at) or nil
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Packet details and columns
+---------------------------------------------------------------------------------------------------------------------
+
+local function masked(octets)
+  return P.prefs.show_passwords and text(octets) or "********"
+end
+
+local function summary(session, frame)
+  local kind = frame.kind
+  if kind == "greeting" then
+    local names = {}
+    for i = 1, #frame.methods do names[i] = method_name(byte(frame.methods, i)) end
+    return "Greeting: " .. (#names > 0 and concat(names, ", ") or "no methods")
+  elseif kind == "method-selection" then
+    return "Method selection: " .. method_name(frame.method)
+  elseif kind == "auth-request" then
+    return "Username/password: " .. one_line(text(frame.username))
+  elseif kind == "auth-reply" then
+    return frame.status == 0 and "Authentication succeeded"
+      or format("Authentication failed (status 0x%02x)", frame.status)
+  elseif kind == "gssapi" then
+    return "GSSAPI: " .. gssapi_message_name(frame.message_type)
+  elseif kind == "request" then
+    return "Request: " .. command_title(frame.command) .. " "
+      .. endpoint_text(frame.host_type, one_line(frame.host), frame.port)
+  elseif kind == "reply" then
+    local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
+    if frame.code ~= (frame.socks4 and 90 or 0) then return "Reply: " .. name end
+    local bound = endpoint_text(frame.host_type, one_line(frame.host), frame.port)
+    if session.resolving then return "Reply: " .. name .. ", " .. one_line(frame.host) end
+    if frame.peer then return "Reply: " .. name .. ", peer " .. bound end
+    if session.command == 2 then return "Reply: " .. name .. ", listening on " .. bound end
+    if session.command == 3 and not session.socks4 then return "Reply: " .. name .. ", relay " .. bound end
+    return "Reply: " .. name
+  elseif kind == "opaque" then
+    return "Negotiation of " .. method_name(session.method or 0xFF)
+  elseif kind == "extra" then
+    return format("%d octets after the %s", frame.size, session.failed and "failure" or "answer")
+  end
+  return format("%d octets that cannot be read", frame.size)
+end
+
+local function protocol_of(session)
+  if not session.socks4 then return "socks5" end
+  return session.host_type == DOMAIN and "socks4a" or "socks4"
+end
+
+local PROTOCOL_NAMES = { socks5 = "SOCKS5", socks4 = "SOCKS4", socks4a = "SOCKS4A" }
+
+local function add_anomaly(item, code, message)
+  item:add_proto_expert_info(E[code], message)
+  item:add(F.anomaly, code):set_generated()
+end
+
+-- ATYP, host and port of `frame`, whose octet 1 is octet `base_at` of the tvb (0 unless given).
+local function show_address(item, tvb, frame, fields, base_at)
+  base_at = base_at or 0
+  local kind = frame.host_type
+  local host = tvb(base_at + frame.host_at - 1, frame.host_size)
+  if not frame.socks4 then
+    local type_at = frame.host_at - (kind == DOMAIN and 3 or 2)
+    item:add(fields.type, tvb(base_at + type_at, 1), kind)
+    if kind == DOMAIN then item:add(fields.length, tvb(base_at + type_at + 1, 1), frame.host_size) end
+  else
+    item:add(fields.port, tvb(base_at + frame.at + 1, 2), frame.port)
+    item:add(fields.type, host, kind):set_generated()
+  end
+  item:add(fields.host, host, frame.host)
+  if kind == IPV4 then
+    item:add(fields.ipv4, host)
+  elseif kind == IPV6 then
+    item:add(fields.ipv6, host)
+  else
+    item:add(fields.domain, host, frame.host)
+    if frame.host_size > 0 then item:add(fields.octets, host) end
+  end
+  if not frame.socks4 then
+    item:add(fields.port, tvb(base_at + frame.host_at - 1 + frame.host_size, 2), frame.port)
+  end
+end
+
+local function show_username(item, range, octets)
+  item:add(F.username, range, text(octets))
+  if #octets > 0 then item:add(F.username_octets, range) end
+end
+
+local function link_answer(item, number)
+  if number then item:add(F.response_in, number):set_generated() end
+end
+
+local function link_question(item, number, asked, answered)
+  if not number then return end
+  item:add(F.response_to, number):set_generated()
+  local seconds = math.floor(answered - asked)
+  item:add(F.time, NSTime.new(seconds, math.floor((answered - asked - seconds) * 1e9 + 0.5))):set_generated()
+end
+
+local show = {}
+
+function show.greeting(session, frame, item, tvb, at)
+  local count = #frame.methods
+  item:add(F.version, tvb(at, 1), frame.version)
+  item:add(F.method_count, tvb(at + 1, 1), count)
+  for i = 1, count do item:add(F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i)) end
+  link_answer(item, session.selection_frame)
+end
+
+show["method-selection"] = function(session, frame, item, tvb, at)
+  item:add(F.version, tvb(at, 1), frame.version)
+  item:add(F.method, tvb(at + 1, 1), frame.method)
+  link_question(item, session.greeting_frame, session.greeting_time, session.selection_time)
+end
+
+show["auth-request"] = function(session, frame, item, tvb, at)
+  local password_at = at + 3 + frame.user_size
+  item:add(F.version, tvb(at, 1), frame.version)
+  item:add(F.username_length, tvb(at + 1, 1), frame.user_size)
+  show_username(item, tvb(at + 2, frame.user_size), frame.username)
+  item:add(F.password_length, tvb(password_at - 1, 1), frame.password_size)
+  local range = tvb(password_at, frame.password_size)
+  item:add(F.password, range, masked(frame.password_size > 0 and range:raw() or ""))
+  link_answer(item, session.auth_reply_frame)
+end
+
+show["auth-reply"] = function(session, frame, item, tvb, at)
+  item:add(F.version, tvb(at, 1), frame.version)
+  item:add(F.auth_status, tvb(at + 1, 1), frame.status)
+  item:add(F.authenticated, frame.status == 0):set_generated()
+  link_question(item, session.auth_frame, session.auth_time, session.auth_reply_time)
+end
+
+function show.gssapi(_, frame, item, tvb, at)
+  item:add(F.version, tvb(at, 1), frame.version)
+  item:add(F.gssapi_type, tvb(at + 1, 1), frame.message_type)
+  if not frame.token then return end
+  item:add(F.gssapi_length, tvb(at + 2, 2), #frame.token)
+  local token = tvb(at + 4, #frame.token)
+  if #frame.token > 0 then item:add(F.gssapi_token, token) end
+  if frame.message_type == 2 then
+    local plain = #frame.token == 1 and frame.token or unwrap(frame.token)
+    if plain and #plain == 1 then item:add(F.gssapi_level, token, byte(plain)):set_generated() end
+  elseif frame.message_type == 3 then
+    item:add(F.gssapi_encrypted, unwrap(frame.token) == nil):set_generated()
+  end
+end
+
+function show.request(session, frame, item, tvb, at)
+  local names = frame.host_type ~= DOMAIN and resolved[client_address(session)]
+  local name = names and names[frame.host]
+  if name and name[2] < session.request_frame then
+    add_anomaly(item, "local-dns", format("a DNS answer gave %s for %s", frame.host, one_line(name[1])))
+  end
+  item:add(F.version, tvb(at, 1), frame.version)
+  item:add(F.command, tvb(at + 1, 1), frame.command)
+  if frame.socks4 then
+    show_address(item, tvb, frame, DST)
+    show_username(item, tvb(at + 8, #frame.username), frame.username)
+  else
+    item:add(F.reserved, tvb(at + 2, 1), frame.reserved)
+    show_address(item, tvb, frame, DST)
+  end
+  link_answer(item, session.reply_frame)
+end
+
+function show.reply(session, frame, item, tvb, at)
+  item:add(F.version, tvb(at, 1), frame.version)
+  local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
+  item:add(F.reply_code, tvb(at + 1, 1), frame.code):append_text(" (" .. name .. ")")
+  item:add(F.reply_name, tvb(at + 1, 1), name):set_generated()
+  if not frame.socks4 then item:add(F.reserved, tvb(at + 2, 1), frame.reserved) end
+  show_address(item, tvb, frame, frame.peer and PEER or BND)
+  if frame.peer then item:add(F.reply_peer, true):set_generated() end
+  local answered = frame.peer and session.peer_time or session.reply_time
+  link_question(item, session.request_frame, session.request_time, answered)
+end
+
+local function show_frame(session, side, frame, tvb, tree)
+  local at = frame.at - 1
+  local item = tree:add(P, tvb(at, frame.size))
+  item:set_text(PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame))
+  item:add(F.protocol, protocol_of(session)):set_generated()
+  item:add(F.type, frame.kind):set_generated()
+  item:add(F.sender, is_client(session, side) and "client" or "proxy"):set_generated()
+  item:add(F.length, frame.size):set_generated()
+  if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
+  local details = show[frame.kind]
+  if details then
+    details(session, frame, item, tvb, at)
+  else
+    item:add(F.data, tvb(at, frame.size))
+  end
+  local list = frame.odd
+  for i = 1, list and #list or 0, 2 do add_anomaly(item, list[i], list[i + 1]) end
+end
+
+-- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
+local our_dissector
+local function wanted(tree)
+  return tree.visible or tree:referenced(our_dissector)
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- What the proxy relays
+---------------------------------------------------------------------------------------------------------------------
+
+local dissectors = {}
+local function dissector(name)
+  local found = dissectors[name]
+  if found == nil then
+    local ok, there = pcall(Dissector.get, name)
+    found = ok and there or false
+    dissectors[name] = found
+  end
+  return found
+end
+
+-- The dissector that a port of the table names, unless that is SOCKS itself (the built-in one must not be called).
+local function names_port(ports, port)
+  local found = ports:get_dissector(port)
+  return found ~= nil and not find(tostring(found):lower(), "socks", 1, true)
+end
+
+-- A payload's handler: {dissector = ...}, {port = ...} (by the port table), {smb = true}, {nested = true} or nil.
+local function by_content(octets)
+  local a, b, c = byte(octets, 1, 3)
+  if a == 0x16 and b == 3 and c and c <= 4 then return { dissector = dissector("tls") } end
+  if sub(octets, 1, 14) == "PRI * HTTP/2.0" then return { dissector = dissector("http2") } end
+  local word = octets:match("^(%u+) ")
+  if (word and HTTP_METHODS[word]) or find(octets, "^HTTP/1%.") then return { dissector = dissector("http") } end
+  if find(octets, "^SSH%-") then return { port = 22 } end
+  if find(octets, "^220[ %-]") and find(octets, "SMTP", 1, true) then return { port = 25 } end
+  if find(octets, "^[EeHhLl][HhEe][Ll][Oo] ") then return { port = 25 } end
+  if a == 0x13 and find(octets, "^\19BitTorrent protocol") then return { dissector = dissector("bittorrent.tcp") } end
+  if a == 3 and b == 0 and byte(octets, 6) == 0xE0 then return { dissector = dissector("tpkt") } end
+  if a == 0 and find(octets, "^%z...[\253\254\255]SMB") then return { smb = true } end
+  return nil
+end
+
+local function choose_payload(session, octets)
+  if session.depth + 1 < MAX_DEPTH
+    and (looks_like_greeting(octets, 1, false) or looks_like_socks4(octets, 1, false)) and #octets > 2 then
+    return { nested = true }
+  end
+  local found = by_content(octets)
+  if found then
+    if found.dissector == false then return nil end
+    return found
+  end
+  local port = session.port
+  if port == 139 or port == 445 then return { smb = true } end
+  if port ~= 0 and names_port(tcp_table, port) then return { port = port } end
+  return nil
+end
+
+-- Call a dissector with what the proxy relays. One that raises a C exception never comes back here: `in_flight` then
+-- stays set, and is counted at the next packet. Each such exit uses up some of Lua's C stack, hence the limit.
+local function call_payload(call, pinfo)
+  in_flight = true
+  pinfo.can_desegment = 2 -- C gives us 1, and a dissector that we call would get none
+  pcall(call)
+  in_flight = false
+end
+
+local function count_leaks()
+  if in_flight then
+    in_flight = false
+    leaks = leaks + 1
+  end
+end
+
+-- SMB's NetBIOS dissector wants TCP's own data, which Lua has not got; the exported-PDU dissector makes it from tags.
+local function smb_tags(session, is_from_client)
+  local port = session.port
+  local source, destination = is_from_client and 49812 or port, is_from_client and port or 49812
+  local function u32(value)
+    return string.char(0, 0, math.floor(value / 256), value % 256)
+  end
+  return "\0\14\0\8tcp.port" .. "\0\32\0\4" .. u32(port)
+    .. "\0\25\0\4" .. u32(source) .. "\0\26\0\4" .. u32(destination) .. "\0\0\0\0"
+end
+
+local function call_smb(session, side, payload, pinfo, tree)
+  local exported = dissector("exported_pdu")
+  if not exported then return end
+  local tags = smb_tags(session, is_client(session, side))
+  local whole = ByteArray.new(tags .. payload:raw(), true):tvb("Relayed octets")
+  call_payload(function() exported:call(whole, pinfo, tree) end, pinfo)
+  if pinfo.desegment_len > 0 then
+    pinfo.desegment_offset = math.max(0, pinfo.desegment_offset - #tags)
+  end
+end
+
+local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
+  local source, destination = pinfo.src_port, pinfo.dst_port
+  if is_from_client then pinfo.dst_port = port else pinfo.src_port = port end
+  call_payload(function() ports:try(port, payload, pinfo, tree) end, pinfo)
+  pinfo.src_port, pinfo.dst_port = source, destination
+end
+
+local dissect_octets -- below; nested conversations need it here
+
+-- Datagrams on the TCP stream: hev-socks5's FWD UDP (0x05) and GOST's UDP over TCP (0xF3).
+local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
+  local octets = tvb:raw(at)
+  local place = 1
+  local from_client = is_client(session, side)
+  while place <= #octets do
+    local frame = decoders.udp(octets, place)
+    if frame == false then return end
+    if frame == nil or #octets < place + frame.size + frame.reserved - 1 then
+      pinfo.desegment_offset = at + place - 1
+      pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
+      return
+    end
+    if item then
+      local header = item:add(P, tvb(at + place - 1, frame.size))
+      local remote = one_line(endpoint_text(frame.host_type, frame.host, frame.port))
+      header:set_text(format("UDP in TCP, %s, %d octets", remote, frame.reserved))
+      header:add(F.udp_data_length, tvb(at + place - 1, 2), frame.reserved)
+      if session.command == 5 then header:add(F.udp_header_length, tvb(at + place + 1, 1), frame.fragment) end
+      show_address(header, tvb, frame, UDP, at)
+    end
+    if P.prefs.payload and leaks < MAX_LEAKS and frame.reserved > 0 and names_port(udp_table, frame.port) then
+      local payload = tvb(at + place - 1 + frame.size, frame.reserved):tvb()
+      call_by_port(udp_table, frame.port, from_client, payload, pinfo, tree)
+    end
+    place = place + frame.size + frame.reserved
+  end
+end
+
+-- Octets of an open tunnel (or sent early into one), from `at` to the end of the tvb.
+local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
+  local length = tvb:len() - at
+  local from_client = is_client(session, side)
+  local item
+  if wanted(tree) then
+    item = tree:add(P, tvb(at, length))
+    item:set_text(format("%s, Tunnel: %s, %d octets %s", PROTOCOL_NAMES[protocol_of(session)],
+      one_line(session.target or "?"), length, from_client and "sent" or "received"))
+    item:add(F.protocol, protocol_of(session)):set_generated()
+    item:add(F.type, "tunnel"):set_generated()
+    item:add(F.sender, from_client and "client" or "proxy"):set_generated()
+    if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
+    if session.host then
+      item:add(DST.host, session.host):set_generated()
+      item:add(DST.port, session.port):set_generated()
+      item:add(F.request_in, session.request_frame):set_generated()
+    end
+    item:add(F.tunnel_length, length):set_generated()
+    if early then
+      item:add(F.tunnel_early, true):set_generated()
+      if session.early_noted == number then
+        add_anomaly(item, "early-data", "the client sent data before the success reply")
+      end
+    end
+  end
+  if not pinfo.visited then
+    if from_client then session.sent = session.sent + length else session.received = session.received + length end
+  end
+
+  if session.command == 5 or session.command == 0xF3 then
+    stream_datagrams(session, side, tvb, at, pinfo, tree, item)
+  elseif P.prefs.payload and leaks < MAX_LEAKS then
+    local handler = session.payload
+    if handler == nil then
+      if early and not session.fits and not session.trusted then
+        handler = false -- no octet of the proxy has confirmed that this is SOCKS
+      else
+        local octets = tvb:raw(at, math.min(length, 600))
+        handler = choose_payload(session, octets)
+        session.tries = (session.tries or 0) + 1
+        if handler or session.tries >= 6 then session.payload = handler or false end
+      end
+    end
+    if handler then
+      local payload = at == 0 and tvb or tvb(at):tvb()
+      if handler.dissector then
+        local chosen = handler.dissector
+        call_payload(function() chosen:call(payload, pinfo, tree) end, pinfo)
+      elseif handler.port then
+        call_by_port(tcp_table, handler.port, from_client, payload, pinfo, tree)
+      elseif handler.smb then
+        call_smb(session, side, payload, pinfo, tree)
+      else
+        local inner = handler.session
+        if not inner then
+          inner = new_session(pinfo, false, session)
+          handler.session = inner
+        end
+        if not dissect_octets(inner, side, payload, pinfo, tree) and not pinfo.visited then
+          session.payload = nil
+          session.tries = 6
+          handler = choose_payload(session, "") -- by port only: it was not SOCKS
+          session.payload = handler or false
+        end
+      end
+      local more = pinfo.desegment_len
+      if more ~= 0 then
+        if at > 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
+        if not pinfo.visited then -- those octets will be seen again
+          local again = tvb:len() - pinfo.desegment_offset
+          if from_client then session.sent = session.sent - again else session.received = session.received - again end
+        end
+      end
+      -- A payload dissector may have made itself the connection's dissector.
+      if not session.parent then pinfo.conversation = P end
+    elseif item then
+      item:add(F.data, tvb(at, length))
+    end
+  end
+  return true
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- TCP
+---------------------------------------------------------------------------------------------------------------------
+
+local function key_of(number, offset, depth)
+  return (number * 131072 + offset) * 16 + depth
+end
+
+local function set_info(pinfo, number, key, session, words)
+  local info = pinfo.cols.info
+  pinfo.cols.protocol:set(PROTOCOL_NAMES[protocol_of(session)])
+  if last_call.number == number and last_call.key ~= key then
+    info:append(", " .. words)
+  else
+    info:set(words)
+  end
+  last_call.number, last_call.key = number, key
+end
+
+-- What a later dissection needs to show the same frames: their kinds and places, and what was odd about them.
+local function pack(frames)
+  local record = {}
+  for i, frame in ipairs(frames) do
+    record[2 * i - 1] = frame.socks4 and "socks4-" .. frame.kind or frame.kind
+    record[2 * i] = frame.at
+    if frame.peer then record.peer = i end
+    if frame.odd then
+      record.odd = record.odd or {}
+      record.odd[i] = frame.odd
+    end
+    local inner = frame.inner
+    if inner then
+      record.inner = record.inner or {}
+      record.inner[i] = {
+        octets = inner.octets, record = pack(inner.frames), tunnel = inner.tunnel, early = inner.early,
+      }
+    end
+  end
+  return record
+end
+
+local function unpack_record(record, octets)
+  local frames = {}
+  for i = 1, #record / 2 do
+    local frame = decoders[record[2 * i - 1]](octets, record[2 * i])
+    if not frame then return frames end
+    frame.peer = record.peer == i or nil
+    frame.odd = record.odd and record.odd[i]
+    local inner = record.inner and record.inner[i]
+    if inner then
+      frame.inner = {
+        octets = inner.octets, frames = unpack_record(inner.record, inner.octets),
+        tunnel = inner.tunnel, early = inner.early,
+      }
+    end
+    frames[i] = frame
+  end
+  return frames
+end
+
+local function words_for(session, frames)
+  local words = {}
+  for i, frame in ipairs(frames) do
+    words[i] = summary(session, frame)
+    if frame.inner and #frame.inner.frames > 0 then
+      words[i] = words[i] .. " (" .. words_for(session, frame.inner.frames) .. ")"
+    end
+  end
+  return concat(words, ", ")
+end
+
+local function present(session, side, frames, tvb, pinfo, tree, number, key)
+  if #frames == 0 then return end
+  local all = wanted(tree)
+  for _, frame in ipairs(frames) do -- expert information counts even where nobody looks at the tree
+    if all or frame.odd then show_frame(session, side, frame, tvb, tree) end
+  end
+  set_info(pinfo, number, key, session, words_for(session, frames))
+  for _, frame in ipairs(frames) do
+    local inner = frame.inner
+    if inner and #inner.octets > 0 then
+      local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
+      for _, enclosed in ipairs(inner.frames) do show_frame(session, side, enclosed, plain, tree) end
+      if inner.tunnel then tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early) end
+    end
+  end
+end
+
+local function ask_for_more(pinfo, at)
+  pinfo.desegment_offset = at
+  pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
+end
+
+-- The tunnel octets after frames in the same segment.
+local function tunnel_after(session, side, tvb, at, pinfo, tree, number, early, has_frames)
+  if has_frames then
+    pinfo.cols.info:append(", ")
+    pinfo.cols.info:fence()
+  end
+  tunnel(session, side, tvb, at, pinfo, tree, number, early)
+end
+
+local function replay(session, side, tvb, pinfo, tree, number)
+  if session.foreign then return false end
+  local key = key_of(number, tvb:offset(), session.depth)
+  local record = records[key]
+  if not record then
+    local since = session.tunnel_since
+    if since and number >= since then
+      tunnel(session, side, tvb, 0, pinfo, tree, number, number < (session.reply_frame or number))
+    end
+    return true
+  end
+  local frames = unpack_record(record, tvb:raw())
+  present(session, side, frames, tvb, pinfo, tree, number, key)
+  if record.more then ask_for_more(pinfo, record.more) end
+  if record.tunnel then
+    tunnel_after(session, side, tvb, record.tunnel, pinfo, tree, number, record.early, #frames > 0)
+  end
+  return true
+end
+
+-- Octets of the handshake that TCP has not got before this packet's, by its sequence number; 0 where that is unknown.
+local function missing_before(session, side, number)
+  if session.parent or session.seen == number then return 0 end
+  session.seen = number
+  local seq = innermost(tcp_seq)
+  if not seq then return 0 end
+  session.next_seq = session.next_seq or {}
+  local due = session.next_seq[side] or (relative_sequence_numbers and 1 or seq)
+  session.next_seq[side] = (seq + (innermost(tcp_len) or 0)) % 4294967296
+  local gap = (seq - due) % 4294967296
+  return gap < 2147483648 and gap or 0
+end
+
+-- One call: the octets of one side in order. Returns whether they are SOCKS.
+function dissect_octets(session, side, tvb, pinfo, tree)
+  local number = pinfo.number
+  if pinfo.visited then return replay(session, side, tvb, pinfo, tree, number) end
+  if session.foreign then return false end
+  if session.open and not session.sealed then
+    session.tunnel_since = session.tunnel_since or number
+    return tunnel(session, side, tvb, 0, pinfo, tree, number, false)
+  end
+  local octets = tvb:raw()
+  local key = key_of(number, tvb:offset(), session.depth)
+  local waiting = session.waiting and session.waiting[side]
+  if waiting then session.waiting[side] = nil end
+  local missing = missing_before(session, side, number)
+  if missing > 0 and not session.failed and not (side == session.client and session.request_frame) then
+    session.lost = session.lost or "gap"
+  end
+  local frames, stopped, at = advance(session, side, octets, 1, number, pinfo.rel_ts, waiting)
+  if stopped == "foreign" then
+    session.foreign = true
+    return false
+  end
+  if not session.remembered then
+    session.remembered = true
+    remember(session)
+  end
+  if missing > 0 and frames[1] and frames[1].kind == "lost" then
+    odd(frames[1], "handshake-gap", format("%d octets of the handshake are not in the capture", missing))
+  end
+  local record = pack(frames)
+  records[key] = record
+  if stopped == "more" then
+    session.waiting = session.waiting or {}
+    session.waiting[side] = true
+    record.more = at - 1
+  elseif stopped == "tunnel" then
+    record.tunnel = at - 1
+    record.early = not session.open or nil
+    session.tunnel_since = session.tunnel_since or number
+    if record.early and not session.early_noted then session.early_noted = number end
+  end
+  present(session, side, frames, tvb, pinfo, tree, number, key)
+  if record.more then ask_for_more(pinfo, record.more) end
+  if record.tunnel then
+    tunnel_after(session, side, tvb, record.tunnel, pinfo, tree, number, record.early, #frames > 0)
+  end
+  return true
+end
+
+-- A protocol of another kind on a SOCKS port: pointed out once, without claiming the packet.
+local function point_out_foreign(session, tvb, pinfo, tree)
+  if not session.trusted or session.pointed_out ~= pinfo.number then return end
+  local name = foreign_name(tvb:raw(0, math.min(tvb:len(), 16)), 1) or "unknown protocol"
+  tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
+end
+
+-- Where the port table named us, but a conversation that we know is open, its addresses and ports are in use again.
+local function used_again(session, tvb, pinfo)
+  if not session.request_frame or innermost(tcp_stream) then return false end
+  local matched = pinfo.match_uint
+  if matched ~= pinfo.src_port and matched ~= pinfo.dst_port then return false end
+  return looks_like_greeting(tvb:raw(0, math.min(tvb:len(), 300)), 1, false)
+end
+
+local function dissect_tcp(tvb, pinfo, tree, trusted)
+  count_leaks()
+  local session = lookup(pinfo)
+  if session and not pinfo.visited and used_again(session, tvb, pinfo) then session = nil end
+  local fresh = not session
+  if fresh then
+    if pinfo.visited then return false end
+    session = new_session(pinfo, trusted)
+  end
+  if dissect_octets(session, side_of(session, pinfo), tvb, pinfo, tree) then
+    if fresh then pinfo.conversation = P end
+    return true
+  end
+  if fresh and trusted then
+    -- Remembered, so that no later octets of a foreign connection are taken for a greeting.
+    session.pointed_out = pinfo.number
+    remember(session)
+  end
+  point_out_foreign(session, tvb, pinfo, tree)
+  return false
+end
+
+-- On a port that nobody named: the first octets of a direction, and only those.
+local function find_anywhere(tvb, pinfo, tree)
+  local first = byte(tvb:raw(0, 1))
+  if (first ~= 5 and first ~= 4) or not P.prefs.heuristic then return false end
+  local seq = innermost(tcp_seq)
+  if seq and relative_sequence_numbers and seq ~= 1 and not lookup(pinfo) then return false end
+  return dissect_tcp(tvb, pinfo, tree, false)
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- UDP
+---------------------------------------------------------------------------------------------------------------------
+
+-- The association of a datagram: of those on its port the latest that was open by then.
+local function find_association(list, address, number)
+  for i = #list, 1, -1 do
+    local association = list[i]
+    if association.first <= number and (association.address == nil or association.address == address) then
+      return association
+    end
+  end
+  return nil
+end
+
+-- Fragments of one direction on their way to being one datagram (RFC 1928 s7); returns its octets when it is whole.
+local function put_together(association, outward, fragment, octets, now)
+  local position = fragment % 128
+  local queue = association.queues[outward]
+  if not queue then
+    queue = { highest = 0, began = 0, size = 0 }
+    association.queues[outward] = queue
+  end
+  if position <= queue.highest or now - queue.began > FRAGMENT_LIFE then queue.highest = 0 end
+  if position ~= queue.highest + 1 or queue.size + #octets > MAX_FRAGMENTED then
+    queue.highest, queue.size, queue.parts = 0, 0, nil
+    if position ~= 1 then return nil end
+  end
+  if position == 1 then queue.began, queue.parts, queue.size = now, {}, 0 end
+  queue.highest = position
+  queue.parts[position] = octets
+  queue.size = queue.size + #octets
+  if fragment < 128 then return nil end
+  queue.highest = 0
+  return concat(queue.parts)
+end
+
+-- Anomalies of an association are noted once each: a stream of datagrams repeats what is wrong with it.
+local function note_once(association, list, code, message)
+  if association[code] then return end
+  association[code] = true
+  list[#list + 1] = code
+  list[#list + 1] = message
+end
+
+local function first_look(tvb, pinfo, number)
+  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
+  local there = relays[pinfo.dst_port]
+  local association = there and find_association(there, destination, number)
+  local outward = association ~= nil
+  if not outward then
+    there = relays[pinfo.src_port]
+    association = there and find_association(there, source, number)
+    if not association then return nil end
+  end
+  local party, port = outward and source or destination, outward and pinfo.src_port or pinfo.dst_port
+  if association.remotes[party .. ":" .. port] then return nil end -- the proxy's leg to the destination: no header
+  local octets = tvb:raw()
+  local frame = decoders.udp(octets, 1)
+  local list = {}
+  local look = { association = association, outward = outward, odd = list }
+  if party ~= association.client or (outward and association.client_port ~= 0 and association.client_port ~= port) then
+    if not outward or not frame or frame.reserved ~= 0 or frame.odd then return nil end
+    look.stranger = true
+    if not association.stranger then association.stranger = {} end
+    if not association.stranger[party .. ":" .. port] then
+      association.stranger[party .. ":" .. port] = true
+      list[1] = "udp-unassociated"
+      list[2] = format("%s:%d sends to the relay, which is another client's", party, port)
+    end
+    return look
+  end
+  if not frame then
+    if frame == nil or not outward then return nil end
+    note_once(association, list, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
+    look.bad = true
+    return look
+  end
+  if frame.reserved ~= 0 then
+    note_once(association, list, "reserved-nonzero", format("RSV of the UDP header is 0x%04x", frame.reserved))
+  end
+  if frame.host_type == DOMAIN then
+    check_domain(frame, frame.raw_host)
+    for i = 1, #(frame.odd or {}), 2 do note_once(association, list, frame.odd[i], frame.odd[i + 1]) end
+  else
+    association.remotes[frame.host .. ":" .. frame.port] = true
+  end
+  local size = #octets - frame.size
+  if frame.fragment ~= 0 then
+    note_once(association, list, "udp-fragmented",
+      format("datagram %s:%d is sent in fragments", one_line(frame.host), frame.port))
+    look.whole = put_together(association, outward, frame.fragment, sub(octets, frame.size + 1), pinfo.rel_ts)
+    size = look.whole and #look.whole or 0
+  end
+  local session = association.session
+  if outward then session.sent = session.sent + size else session.received = session.received + size end
+  return look
+end
+
+local function show_datagram(look, frame, tvb, tree)
+  local session = look.association.session
+  local item = tree:add(P, tvb(0, frame.size))
+  item:set_text(format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
+    one_line(endpoint_text(frame.host_type, frame.host, frame.port)), tvb:len() - frame.size))
+  item:add(F.protocol, "socks5"):set_generated()
+  item:add(F.type, "udp"):set_generated()
+  item:add(F.sender, look.outward and "client" or "proxy"):set_generated()
+  item:add(F.length, tvb:len()):set_generated()
+  item:add(F.udp_reserved, tvb(0, 2), frame.reserved)
+  local fragment = item:add(F.udp_fragment, tvb(2, 1), frame.fragment)
+  if frame.fragment ~= 0 then
+    fragment:add(F.udp_position, tvb(2, 1))
+    fragment:add(F.udp_last, tvb(2, 1))
+  end
+  show_address(item, tvb, frame, UDP)
+  item:add(DST.host, frame.host):set_generated()
+  item:add(DST.port, frame.port):set_generated()
+  item:add(F.udp_data_length, tvb:len() - frame.size):set_generated()
+  item:add(F.request_in, session.request_frame):set_generated()
+  for i = 1, #look.odd, 2 do add_anomaly(item, look.odd[i], look.odd[i + 1]) end
+end
+
+local function dissect_datagram(tvb, pinfo, tree)
+  if pinfo.in_error_pkt then return 0 end
+  count_leaks()
+  local number = pinfo.number
+  local look
+  if pinfo.visited then
+    look = datagrams[number]
+  else
+    look = first_look(tvb, pinfo, number)
+    datagrams[number] = look
+  end
+  if not look then return 0 end
+  pinfo.cols.protocol:set("SOCKS5")
+  local frame = decoders.udp(tvb:raw(), 1)
+  if not frame or look.stranger then
+    pinfo.cols.info:set(look.stranger and "UDP from a stranger to the association" or "UDP, unreadable header")
+    local item = tree:add(P, tvb(0))
+    item:add(F.data, tvb(0))
+    for i = 1, #look.odd, 2 do add_anomaly(item, look.odd[i], look.odd[i + 1]) end
+    return tvb:len()
+  end
+  if wanted(tree) then show_datagram(look, frame, tvb, tree) end
+  local size = tvb:len() - frame.size
+  pinfo.cols.info:set(format("UDP %s %s, %d octets%s, ", look.outward and "to" or "from",
+    one_line(endpoint_text(frame.host_type, frame.host, frame.port)), size,
+    frame.fragment ~= 0 and format(", fragment %d", frame.fragment % 128) or ""))
+  pinfo.cols.info:fence()
+  local payload
+  if frame.fragment ~= 0 then
+    payload = look.whole and #look.whole > 0 and ByteArray.new(look.whole, true):tvb("Reassembled datagram")
+  elseif size > 0 then
+    payload = tvb(frame.size):tvb()
+  end
+  if payload and P.prefs.payload and leaks < MAX_LEAKS and names_port(udp_table, frame.port) then
+    call_by_port(udp_table, frame.port, look.outward, payload, pinfo, tree)
+  elseif payload and tree.visible then
+    Dissector.get("data"):call(payload, pinfo, tree)
+  end
+  return tvb:len()
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- The conversation table
+---------------------------------------------------------------------------------------------------------------------
+
+local function outcome_of(session)
+  if session.lost == "malformed" then return "malformed" end
+  if session.failed == "refused" then return "no-acceptable-method" end
+  if session.failed == "rejected" then
+    local code = session.peer_code or session.code
+    return "rejected: " .. (session.socks4 and socks4_reply_name(code) or reply_name(code))
+  end
+  if session.failed then return session.failed end
+  if session.open or (session.resolving and session.code) then return "succeeded" end
+  return "incomplete"
+end
+
+local function destination_of(session)
+  if session.host then return one_line(session.target) end
+  return session.encrypted and "(encrypted)" or "-"
+end
+
+local TABLE_FORMAT = "%5s  %-9s  %-28s  %-28s  %-13s  %-32s  %-36s  %12s  %9s  %12s  %12s\n"
+
+local function conversation_table()
+  local lines = {
+    format(TABLE_FORMAT, "Id", "Protocol", "Client", "Proxy", "Command", "Destination", "Outcome", "Start", "Reply",
+      "Sent", "Received"),
+  }
+  local count = 0
+  for _, session in ipairs(sessions) do
+    if session.client and (session.greeting_frame or session.request_frame) and not session.foreign then
+      count = count + 1
+      local reply = session.reply_time and session.request_time
+        and format("%.6f", session.reply_time - session.request_time) or "-"
+      local client_port, proxy_port = session.port0, session.port1
+      if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
+      lines[#lines + 1] = format(TABLE_FORMAT, session.id .. (session.parent and "<" .. session.parent.id or ""),
+        PROTOCOL_NAMES[protocol_of(session)],
+        client_address(session) .. ":" .. client_port, proxy_address(session) .. ":" .. proxy_port,
+        session.command and command_name(session.command) or "-", destination_of(session), outcome_of(session),
+        format("%.6f", session.start), reply, session.sent, session.received)
+    end
+  end
+  lines[#lines + 1] = format("%d conversations\n", count)
+  return concat(lines)
+end
+
+register_stat_cmd_arg("socks5,conversations", function()
+  local tap = Listener.new("frame") -- only to be called when the file has been read
+  function tap.packet() end
+  function tap.draw() print(conversation_table()) end
+  function tap.reset() end
+end)
+
+if gui_enabled() then
+  register_menu("SOCKS5 Conversations", function()
+    local window = TextWindow.new("SOCKS5 Conversations")
+    local tap = Listener.new("frame")
+    window:set_atclose(function() tap:remove() end)
+    function tap.packet() end
+    function tap.draw() window:set(conversation_table()) end
+    function tap.reset() window:clear() end
+    retap_packets()
+  end, MENU_STAT_UNSORTED)
+end
+
+-- Which names a client resolved itself, for `local-dns`. DNS that came through a proxy is none of that.
+do
+  local tap = Listener.new("dns")
+  local function learn(client, name, number, ...)
+    for i = 1, select("#", ...) do
+      local address = tostring((select(i, ...)))
+      local names = resolved[client]
+      if not names then
+        names = {}
+        resolved[client] = names
+      end
+      if not names[address] and resolved_count < MAX_RESOLVED then
+        resolved_count = resolved_count + 1
+        names[address] = { name, number }
+      end
+    end
+  end
+  function tap.packet(pinfo)
+    if not dns_a() and not dns_aaaa() then return end
+    if datagrams[pinfo.number] or innermost(tcp_stream) then return end
+    local name = dns_name()
+    local client = tostring(pinfo.dst)
+    name = name and name.value or "?"
+    learn(client, name, pinfo.number, dns_a())
+    learn(client, name, pinfo.number, dns_aaaa())
+  end
+  function tap.reset() end
+  function tap.draw() end
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Registration
+---------------------------------------------------------------------------------------------------------------------
+
+function P.dissector(tvb, pinfo, tree)
+  if pinfo.port_type == UDP_PORT_TYPE then return dissect_datagram(tvb, pinfo, tree) end
+  return dissect_tcp(tvb, pinfo, tree, true) and tvb:len() or 0
+end
+
+local ports = P.prefs.ports
+if ports ~= "" then tcp_table:add(ports, P) end
+
+function P.prefs_changed()
+  if P.prefs.ports == ports then return end
+  if ports ~= "" then tcp_table:remove(ports, P) end
+  ports = P.prefs.ports
+  if ports ~= "" then tcp_table:add(ports, P) end
+end
+
+-- Called when a file is opened and when it is closed. The built-in socks dissector puts itself back on a port that
+-- the user set for it; the last to register wins, so this registers again.
+function P.init()
+  forget_all()
+  our_dissector = Dissector.get("socks5")
+  if ports ~= "" then tcp_table:add(ports, P) end
+  local ok, relative = pcall(get_preference, "tcp.relative_sequence_numbers")
+  relative_sequence_numbers = not ok or relative ~= false
+end
+
+forget_all()
+tcp_table:add_for_decode_as(P)
+udp_table:add_for_decode_as(P)
+P:register_heuristic("tcp", find_anywhere)
