@@ -110,7 +110,9 @@ class Lab:
         self._captures += 1
         path = self.folder / f"capture-{self._captures}.pcap"
         errors = path.with_suffix(".log")
-        command = ["tcpdump", "-i", "lo", "-n", "-s", "0", "-U", "--immediate-mode", "-w", "-"]
+        # In immediate mode libpcap's ring has slots of the snapshot length, so that must not be longer than needed.
+        size = ("-s", "70000", "-B", "65536")
+        command = ["tcpdump", "-i", "lo", "-n", *size, "-U", "--immediate-mode", "-w", "-"]
         with path.open("wb") as file, errors.open("wb") as log:
             tcpdump = subprocess.Popen(self.command(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=log)
         self._started.append(tcpdump)
@@ -126,6 +128,7 @@ class Lab:
             self._wait(lambda: mark.encode() in path.read_bytes(), "tcpdump does not write what it sees")
         finally:
             self.end(tcpdump, signal.SIGINT)
+        assert b"\n0 packets dropped by kernel" in errors.read_bytes(), "tcpdump lost packets" + self._logs()
 
     def end(self, process: subprocess.Popen[bytes], with_signal: signal.Signals = signal.SIGTERM) -> None:
         """End a process that `start` gave."""
