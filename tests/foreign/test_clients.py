@@ -51,7 +51,7 @@ def test_curl_socks5(web: Lab, microsocks: Server, option: str, url: str, destin
     check(
         record,
         protocol="socks5",
-        proxy=Endpoint(*reversed(microsocks)),
+        proxy=Endpoint(microsocks.address, microsocks.port),
         reversed=False,
         phase="relay",
         outcome="succeeded",
