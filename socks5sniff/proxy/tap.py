@@ -33,6 +33,9 @@ class Tap:
     Args:
         sink: called with each packet.
         clock: nanoseconds since 1970. Packets get times at least a microsecond apart.
+
+    Attributes:
+        initial: initial sequence numbers (opener's, listener's) of the next connections; the tap's own after those.
     """
 
     def __init__(self, sink: Callable[[Packet], None], clock: Callable[[], int] = time.time_ns) -> None:
@@ -40,14 +43,16 @@ class Tap:
         self._clock = clock
         self._last = 0
         self._flows = 0
+        self.initial: list[tuple[int, int]] = []
 
-    def tcp(self, opener: HostPort, listener: HostPort, initial: tuple[int, int] | None = None) -> TcpTap:
-        """A new connection, with its three-way handshake; `initial` are the initial sequence numbers."""
+    def tcp(self, opener: HostPort, listener: HostPort) -> TcpTap:
+        """A new connection, with its three-way handshake."""
         index = self._flows
         self._flows += 1
-        if initial is None:
-            # Any numbers do that differ between connections, so that a port used again is seen to be a new one.
-            initial = ((index * 0x9E3779B1 + 0x1000) & MASK, (index * 0x85EBCA6B + 0x8000) & MASK)
+        # Any numbers do that differ between connections, so that a port used again is seen to be a new one.
+        initial = ((index * 0x9E3779B1 + 0x1000) & MASK, (index * 0x85EBCA6B + 0x8000) & MASK)
+        if self.initial:
+            initial = self.initial.pop(0)
         return TcpTap(self, index, opener, listener, initial)
 
     def udp(self, source: HostPort, destination: HostPort, data: bytes) -> None:

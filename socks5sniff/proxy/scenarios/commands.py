@@ -1,0 +1,309 @@
+"""Commands and address types (RFC 1928 s4 and s5, Tor's socks-extensions)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from socks5sniff.client import RefusedError
+from socks5sniff.codec import Address
+from socks5sniff.proxy.payloads import counted
+from socks5sniff.proxy.scenarios.acts import TLS_NAME, WEB_NAME, echo, fetch, http, ssh, tls
+from socks5sniff.proxy.scenarios.registry import scenario
+from socks5sniff.proxy.stage import (
+    CLIENT,
+    ECHO,
+    PROXY6,
+    SSH,
+    TLS,
+    WEB,
+    WEB6,
+    Stage,
+    reply,
+    target,
+)
+
+GRANTED = reply(0)
+
+
+@scenario("CONNECT to a name, HTTP inside: the usual case")
+async def connect_domain(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy()
+    await fetch(stage, stage.client(), web)
+
+
+@scenario("CONNECT to an IPv4 address, TLS inside")
+async def connect_ipv4(stage: Stage) -> None:
+    server = await stage.tls()
+    await stage.proxy()
+    client = stage.client()
+    seen = await tls(await client.connect(*TLS))
+    stage.expect(client, **seen, destination=server.text, reply=GRANTED, bound=target(*server.peers[0]))
+
+
+@scenario("CONNECT to an IPv6 address over IPv6, HTTP inside")
+async def connect_ipv6(stage: Stage) -> None:
+    web = await stage.web(WEB6)
+    await stage.proxy(PROXY6)
+    client = stage.client(PROXY6)
+    seen = await http(await client.connect(*WEB6), "www6.example.test")
+    stage.expect(client, **seen, destination=web.text, reply=GRANTED, bound=target(*web.peers[0]))
+
+
+@scenario("CONNECT to a name, TLS with SNI and ALPN inside")
+async def connect_tls(stage: Stage) -> None:
+    server = await stage.tls()
+    await stage.proxy()
+    client = stage.client()
+    seen = await tls(await client.connect(TLS_NAME, 443))
+    bound = target(*server.peers[0])
+    stage.expect(client, **seen, destination=target(TLS_NAME, 443), reply=GRANTED, bound=bound)
+
+
+@scenario("CONNECT to a server that speaks first (SSH)")
+async def connect_ssh(stage: Stage) -> None:
+    server = await stage.ssh()
+    await stage.proxy()
+    client = stage.client()
+    seen = await ssh(await client.connect("ssh.example.test", SSH[1]))
+    bound = target(*server.peers[0])
+    stage.expect(client, **seen, destination=target("ssh.example.test", 22), reply=GRANTED, bound=bound)
+
+
+@scenario("CONNECT and a tunnel of 20,000 octets each way, then a half-close")
+async def connect_bulk(stage: Stage) -> None:
+    server = await stage.echo()
+    await stage.proxy()
+    client = stage.client()
+    seen = await echo(await client.connect(*ECHO), 20_000)
+    stage.expect(client, **seen, destination=server.text, reply=GRANTED, bound=target(*server.peers[0]))
+
+
+@scenario("CONNECT and a tunnel that nothing goes through")
+async def connect_idle(stage: Stage) -> None:
+    server = await stage.echo()
+    await stage.proxy()
+    client = stage.client()
+    await (await client.connect(*ECHO)).close()
+    stage.expect(
+        client,
+        destination=server.text,
+        reply=GRANTED,
+        bound=target(*server.peers[0]),
+        tunnel=None,
+        bytes={"sent": 0, "received": 0},
+        closed_by="client",
+    )
+
+
+@scenario("twelve conversations at once, to four destinations")
+async def connect_many(stage: Stage) -> None:
+    web, secure, shell, mirror = await stage.web(), await stage.tls(), await stage.ssh(), await stage.echo()
+    await stage.proxy()
+
+    async def one(kind: int) -> dict[str, Any]:
+        client = stage.client()
+        await asyncio.sleep(0.0001 * kind)
+        host, port = ((WEB_NAME, 80), (TLS_NAME, 443), SSH, ECHO)[kind % 4]
+        tunnel = await client.connect(host, port)
+        use = (http, tls, ssh, echo)[kind % 4]
+        seen = await use(tunnel)  # type: ignore[operator]
+        server = (web, secure, shell, mirror)[kind % 4]
+        assert tunnel.bound.text in {peer[0] for peer in server.peers}
+        return {"client": client, "destination": target(host, port), "bound": tunnel.bound, **seen}
+
+    for facts in await asyncio.gather(*(one(kind) for kind in range(12))):
+        bound = facts.pop("bound")
+        stage.expect(facts.pop("client"), **facts, reply=GRANTED, bound=target(bound.text, bound.port))
+
+
+@scenario("the destination is an IPv4 address written as a name")
+async def domain_ip_literal(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy()
+    client = stage.client()
+    seen = await http(await client.connect(Address.domain(WEB[0], 80)), WEB[0])
+    stage.expect(
+        client,
+        **seen,
+        destination={"type": "domain", "host": WEB[0], "port": 80},
+        reply=GRANTED,
+        bound=target(*web.peers[0]),
+        anomalies=["domain-is-ip-literal"],
+    )
+    del stage.truth[-1]["name_resolution"]
+
+
+async def refused(stage: Stage, destination: Address, code: int, anomalies: list[str], **facts: Any) -> None:
+    """A request that the proxy answers with a failure."""
+    client = stage.client()
+    try:
+        await client.connect(destination)
+    except RefusedError as error:
+        assert error.code == code
+        expected = {
+            "destination": {"type": destination.type_name, "host": destination.text, "port": destination.port},
+            "reply": reply(code),
+            "bound": target("0.0.0.0", 0),
+            "tunnel": None,
+            "bytes": None,
+            "phase": "request",
+            "outcome": "rejected",
+            "closed_by": "proxy",
+            "anomalies": anomalies,
+            **facts,
+        }
+        stage.expect(client, **expected)
+
+
+@scenario("the destination is an empty name")
+async def domain_empty(stage: Stage) -> None:
+    await stage.proxy()
+    await refused(stage, Address.domain(b"", 80), 4, ["empty-domain"])
+
+
+@scenario("the destination's name holds a NUL octet")
+async def domain_nul(stage: Stage) -> None:
+    await stage.proxy()
+    await refused(stage, Address.domain(b"www\x00.example.test", 80), 4, ["domain-has-nul"])
+
+
+@scenario("the destination's name is UTF-8")
+async def domain_utf8(stage: Stage) -> None:
+    await stage.proxy()
+    await refused(stage, Address.domain("bücher.example.test", 80), 4, ["domain-not-ascii"])
+
+
+@scenario("the destination's name has terminal control sequences and is not UTF-8")
+async def domain_hostile(stage: Stage) -> None:
+    await stage.proxy()
+    await refused(stage, Address.domain(b"\x1b[31m\xff\r\n.example.test", 80), 4, ["domain-not-ascii"])
+
+
+@scenario("the longest name there can be: 255 octets")
+async def domain_longest(stage: Stage) -> None:
+    await stage.proxy()
+    name = ".".join(("a" * 63, "b" * 63, "c" * 63, "d" * 63))
+    await refused(stage, Address.domain(name, 65535), 4, [])
+
+
+@scenario("CONNECT to port 0")
+async def zero_port(stage: Stage) -> None:
+    await stage.proxy()
+    await refused(stage, Address.ipv4(WEB[0], 0), 5, ["zero-port"])
+
+
+@scenario("BIND: two replies, then the peer's data")
+async def bind(stage: Stage) -> None:
+    await stage.proxy()
+    client = stage.client()
+    binding = await client.bind("198.51.100.21", 0)
+    first = binding.bound
+    await stage.settle(0.01)
+    reader, writer = await asyncio.open_connection(first.text, first.port, local_addr=("198.51.100.21", 2121))
+    tunnel = await binding.accept()
+    octets = counted(500)
+    writer.write(octets)
+    writer.close()
+    assert await tunnel.read_all() == octets
+    await tunnel.close()
+    stage.expect(
+        client,
+        command="bind",
+        destination=target("198.51.100.21", 0),
+        reply=GRANTED,
+        bound=target(first.text, first.port),
+        peer_reply=GRANTED,
+        peer=target("198.51.100.21", 2121),
+        tunnel={"protocol": "unknown"},
+        bytes={"sent": 0, "received": 500},
+        closed_by="proxy",
+    )
+
+
+@scenario("BIND whose peer never comes: the second reply is a failure")
+async def bind_no_peer(stage: Stage) -> None:
+    await stage.proxy(bind_timeout=3.0)
+    client = stage.client()
+    binding = await client.bind("198.51.100.21", 0)
+    first = binding.bound
+    try:
+        await binding.accept()
+    except RefusedError:
+        await binding.close()
+    stage.expect(
+        client,
+        command="bind",
+        destination=target("198.51.100.21", 0),
+        reply=GRANTED,
+        bound=target(first.text, first.port),
+        peer_reply=reply(4),
+        peer=target("0.0.0.0", 0),
+        tunnel=None,
+        closed_by="proxy",
+    )
+    for key in ("phase", "outcome"):
+        del stage.truth[-1][key]
+
+
+@scenario("RESOLVE (Tor): a name to an address")
+async def resolve(stage: Stage) -> None:
+    await stage.proxy()
+    client = stage.client()
+    assert (await client.resolve(WEB_NAME)).text == WEB[0]
+    await stage.settle()
+    stage.expect(
+        client,
+        command="resolve",
+        destination=target(WEB_NAME, 0),
+        reply=GRANTED,
+        bound=target(WEB[0], 0),
+        tunnel=None,
+        bytes=None,
+        phase="request",
+    )
+    del stage.truth[-1]["name_resolution"]
+
+
+@scenario("RESOLVE_PTR (Tor): an address to a name, in a reply of type domain")
+async def resolve_ptr(stage: Stage) -> None:
+    await stage.proxy()
+    client = stage.client()
+    assert (await client.resolve_ptr(WEB[0])).text == WEB_NAME
+    stage.expect(
+        client,
+        command="resolve-ptr",
+        destination=target(WEB[0], 0),
+        reply=GRANTED,
+        bound=target(WEB_NAME, 0),
+        tunnel=None,
+        bytes=None,
+        phase="request",
+    )
+    del stage.truth[-1]["name_resolution"]
+
+
+@scenario("the client resolves the name itself, in clear, and asks the proxy for the address (DNS leak)")
+async def local_dns(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy()
+    from socks5sniff.proxy.payloads import dns_answer, dns_query
+
+    resolver = ("192.0.2.53", 53)
+    query = dns_query(WEB_NAME)
+    stage.tap.udp((CLIENT, 51515), resolver, query)
+    await stage.settle(0.002)
+    stage.tap.udp(resolver, (CLIENT, 51515), dns_answer(query, WEB[0]))
+    await stage.settle(0.002)
+    client = stage.client()
+    seen = await http(await client.connect(*WEB))
+    stage.expect(
+        client,
+        **seen,
+        destination=web.text,
+        reply=GRANTED,
+        bound=target(*web.peers[0]),
+        name_resolution="local",
+        anomalies=["local-dns"],
+    )

@@ -1,0 +1,283 @@
+"""Method negotiation and authentication (RFC 1928 s3, RFC 1929, RFC 1961)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from socks5sniff.client import (
+    AuthenticationError,
+    Behaviour,
+    Client,
+    ClientError,
+    NoMethodError,
+    ProtocolError,
+)
+from socks5sniff.client.security import ScriptedContext
+from socks5sniff.codec import Method, ProtectionLevel, method_name
+from socks5sniff.proxy.faults import Faults
+from socks5sniff.proxy.scenarios.acts import WEB_NAME, fetch, http
+from socks5sniff.proxy.scenarios.registry import scenario
+from socks5sniff.proxy.stage import WEB, Stage, password, reply, target
+
+USERS = {b"alice": b"correct horse", "jürgen".encode("latin-1"): b"\x00\xff", b"bob": b"", b"": b"nameless"}
+PASSWORD = {
+    "methods": ["no-authentication", "username-password"],
+    "method": "username-password",
+    "password": password(),
+    "authenticated": True,
+    "anomalies": ["cleartext-credentials"],
+}
+NOTHING: dict[str, Any] = {"tunnel": None, "bytes": None, "destination": None, "reply": None, "bound": None}
+
+
+@scenario("username/password, accepted")
+async def auth_password(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(users=USERS)
+    client = stage.client(username="alice", password="correct horse")
+    await fetch(stage, client, web, **PASSWORD, username="alice")
+
+
+@scenario("username/password between loopback addresses, where no one else can read the password")
+async def auth_password_loopback(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy("127.0.0.1", users=USERS)
+    client = stage.client("127.0.0.1", local=("127.0.0.1", 0), username="alice", password="correct horse")
+    await fetch(stage, client, web, **{**PASSWORD, "anomalies": []}, username="alice")
+
+
+@scenario("username/password, refused; the client leaves")
+async def auth_refused(stage: Stage) -> None:
+    await stage.web()
+    await stage.proxy(users=USERS)
+    client = stage.client(username="alice", password="wrong")
+    try:
+        await client.connect(WEB_NAME, 80)
+    except AuthenticationError:
+        stage.expect(
+            client,
+            **{
+                **PASSWORD,
+                **NOTHING,
+                "anomalies": ["auth-failed", "cleartext-credentials"],
+                "authenticated": False,
+                "username": "alice",
+                "phase": "authentication",
+                "outcome": "auth-failed",
+                "command": None,
+                "closed_by": "proxy",
+            },
+        )
+
+
+@scenario("an empty password, accepted")
+async def auth_empty_password(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(users=USERS)
+    client = stage.client(username="bob", password="")
+    await fetch(
+        stage,
+        client,
+        web,
+        **{**PASSWORD, "anomalies": ["cleartext-credentials", "empty-credential"], "password": ""},
+        username="bob",
+    )
+
+
+@scenario("an empty user name, accepted")
+async def auth_empty_user(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(users=USERS)
+    client = stage.client(username="", password="nameless")
+    await fetch(
+        stage,
+        client,
+        web,
+        **{**PASSWORD, "anomalies": ["cleartext-credentials", "empty-credential"]},
+        username="",
+    )
+
+
+@scenario("a user name that is not UTF-8, and a password with NUL")
+async def auth_binary(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(users=USERS)
+    client = stage.client(username="jürgen".encode("latin-1"), password=b"\x00\xff")
+    await fetch(stage, client, web, **PASSWORD, username="j\\xfcrgen")
+
+
+@scenario("username/password offered and not asked for")
+async def auth_offered(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy()
+    client = stage.client(username="alice", password="correct horse")
+    await fetch(stage, client, web, methods=["no-authentication", "username-password"])
+
+
+@scenario("the proxy answers username/password with VER 05 instead of 01")
+async def auth_version(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(users=USERS, faults=Faults(version={"auth-reply": 5}))
+    client = stage.client(username="alice", password="correct horse")
+    facts = {**PASSWORD, "anomalies": ["auth-version", "cleartext-credentials"]}
+    await fetch(stage, client, web, **facts, username="alice")
+
+
+async def refuse_methods(stage: Stage, client: Client, methods: list[str], anomalies: list[str]) -> None:
+    try:
+        await client.connect(WEB_NAME, 80)
+    except NoMethodError:
+        stage.expect(
+            client,
+            **NOTHING,
+            methods=methods,
+            method="no-acceptable-method",
+            phase="greeting",
+            outcome="no-acceptable-method",
+            command=None,
+            closed_by="proxy",
+            anomalies=anomalies,
+        )
+
+
+@scenario("a proxy that wants a password, a client that has none: METHOD FF")
+async def method_none_acceptable(stage: Stage) -> None:
+    await stage.proxy(users=USERS)
+    await refuse_methods(stage, stage.client(), ["no-authentication"], ["no-acceptable-method"])
+
+
+@scenario("METHOD FF followed by eight octets, as some servers send it")
+async def method_refusal_too_long(stage: Stage) -> None:
+    faults = Faults(method=0xFF, after={"method-selection": bytes((0, 1, 0, 0, 0, 0, 0, 0))})
+    await stage.proxy(faults=faults)
+    await refuse_methods(stage, stage.client(), ["no-authentication"], ["no-acceptable-method", "refusal-too-long"])
+
+
+@scenario("a greeting without methods (NMETHODS 0)")
+async def method_none_offered(stage: Stage) -> None:
+    await stage.proxy()
+    client = stage.client(behaviour=Behaviour(methods=b""))
+    await refuse_methods(stage, client, [], ["no-acceptable-method", "no-methods-offered"])
+
+
+@scenario("a greeting with all 255 methods below FF, unassigned and private ones among them")
+async def method_all_offered(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy()
+    methods = bytes(range(255))
+    client = stage.client(behaviour=Behaviour(methods=methods))
+    await fetch(stage, client, web, methods=[method_name(method) for method in methods])
+
+
+@scenario("a method listed twice")
+async def method_twice(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy()
+    client = stage.client(behaviour=Behaviour(methods=b"\x00\x02\x00"))
+    methods = ["no-authentication", "username-password", "no-authentication"]
+    await fetch(stage, client, web, methods=methods, anomalies=["duplicate-methods"])
+
+
+@scenario("the proxy chooses a method that was not offered")
+async def method_not_offered(stage: Stage) -> None:
+    await stage.proxy(faults=Faults(method=Method.CHAP))
+    client = stage.client(behaviour=Behaviour(stop_after="greeting"))
+    try:
+        await client.connect(WEB_NAME, 80)
+    except (ClientError, ProtocolError):
+        return
+    finally:
+        assert client.wire is not None
+        facts: dict[str, Any] = {
+            **NOTHING,
+            "method": "chap",
+            "phase": "greeting",
+            "outcome": "incomplete",
+            "command": None,
+            "closed_by": "proxy",
+            "anomalies": ["method-not-offered"],
+            "frames": [
+                {"sender": "client", "type": "greeting", "length": 3},
+                {"sender": "proxy", "type": "method-selection", "length": 2},
+            ],
+        }
+        stage.expect(client, **facts)
+
+
+GSSAPI = {"methods": ["no-authentication", "gssapi"], "method": "gssapi", "authenticated": True}
+
+
+def context() -> ScriptedContext:
+    return ScriptedContext(acceptor=False)
+
+
+@scenario("GSSAPI with integrity protection: request, reply and tunnel are readable inside the tokens")
+async def gssapi_integrity(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(security=lambda: ScriptedContext(acceptor=True))
+    client = stage.client(security=context, level=ProtectionLevel.INTEGRITY)
+    tunnel = await client.connect(WEB_NAME, 80)
+    seen = await http(tunnel)
+    del seen["bytes"]  # octets of plaintext or of tokens: the record's contract does not say
+    stage.expect(
+        client,
+        **GSSAPI,
+        **seen,
+        destination=target(WEB_NAME, 80),
+        reply=reply(0),
+        bound=target(*web.peers[0]),
+        frames=None,
+    )
+    del stage.truth[-1]["frames"]
+
+
+@scenario("GSSAPI with confidentiality: everything after the level is sealed")
+async def gssapi_confidentiality(stage: Stage) -> None:
+    await stage.web()
+    await stage.proxy(security=lambda: ScriptedContext(acceptor=True))
+    client = stage.client(security=context)
+    await http(await client.connect(WEB_NAME, 80))
+    stage.expect(client, **GSSAPI, **{**NOTHING, "command": None}, closed_by="proxy", frames=None)
+    for key in ("frames", "phase", "outcome", "bytes", "tunnel"):
+        del stage.truth[-1][key]
+
+
+@scenario("GSSAPI as NEC's programs do it: the protection level goes unwrapped")
+async def gssapi_nec(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(security=lambda: ScriptedContext(acceptor=True))
+    client = stage.client(security=context, level=ProtectionLevel.INTEGRITY, behaviour=Behaviour(bare_level=True))
+    seen = await http(await client.connect(WEB_NAME, 80))
+    del seen["bytes"]
+    stage.expect(
+        client,
+        **GSSAPI,
+        **seen,
+        destination=target(WEB_NAME, 80),
+        reply=reply(0),
+        bound=target(*web.peers[0]),
+        anomalies=["gssapi-level-unprotected"],
+    )
+    del stage.truth[-1]["frames"]
+
+
+@scenario("GSSAPI refused: the proxy aborts the sub-negotiation")
+async def gssapi_refused(stage: Stage) -> None:
+    await stage.proxy(security=lambda: ScriptedContext(acceptor=True, refuse=True))
+    client = stage.client(security=context)
+    try:
+        await client.connect(*WEB)
+    except AuthenticationError:
+        stage.expect(
+            client,
+            **{
+                **GSSAPI,
+                **NOTHING,
+                "authenticated": False,
+                "command": None,
+                "phase": "authentication",
+                "outcome": "auth-failed",
+                "closed_by": "proxy",
+                "anomalies": ["auth-failed"],
+            },
+        )

@@ -1,0 +1,156 @@
+"""TCP as it arrives at a sniffer: out of order, twice, with holes, in the middle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from socks5sniff.client import Behaviour
+from socks5sniff.proxy.mischief import (
+    Change,
+    cut,
+    drop,
+    drop_start,
+    fragment,
+    keepalive,
+    overlap,
+    repeat,
+    repeat_syn,
+    reverse,
+)
+from socks5sniff.proxy.scenarios.acts import echo, fetch
+from socks5sniff.proxy.scenarios.registry import Play, add, scenario
+from socks5sniff.proxy.stage import CLIENT, ECHO, Stage, reply, target
+
+CLIENT_SIDE, PROXY_SIDE = 0, 1
+FLOW = 0
+"""The client's connection is the first of every scenario."""
+
+
+def mischievous(
+    change: Change, behaviour: Behaviour | None = None, without: tuple[str, ...] = (), **facts: Any
+) -> Play:
+    """The usual conversation, its packets changed."""
+
+    async def play(stage: Stage) -> None:
+        web = await stage.web()
+        await stage.proxy()
+        await fetch(stage, stage.client(behaviour=behaviour), web, **facts)
+        for key in without:
+            stage.truth[-1].pop(key, None)
+        stage.mischief(change)
+
+    return play
+
+
+add(
+    "tcp-reordered",
+    "the client's request in seven segments that arrive in reverse order",
+    mischievous(
+        reverse(FLOW, CLIENT_SIDE, 1, 8), Behaviour(segment=3), anomalies=["split-frame"]
+    ),
+)
+add(
+    "tcp-reordered-tunnel",
+    "the server's page in segments of 40 octets, three of them in reverse order",
+    mischievous(lambda packets: reverse(FLOW, PROXY_SIDE, 3, 3)(cut(FLOW, PROXY_SIDE, 2, 40)(packets))),
+)
+add(
+    "tcp-duplicated",
+    "greeting, request and reply each come twice",
+    mischievous(
+        lambda packets: repeat(FLOW, CLIENT_SIDE, 0)(
+            repeat(FLOW, CLIENT_SIDE, 1)(repeat(FLOW, PROXY_SIDE, 1)(packets))
+        )
+    ),
+)
+add(
+    "tcp-retransmitted",
+    "the request comes again after the reply, and the page after the end",
+    mischievous(
+        lambda packets: repeat(FLOW, CLIENT_SIDE, 1, later=8)(repeat(FLOW, PROXY_SIDE, 2, later=3)(packets))
+    ),
+)
+add(
+    "tcp-conflict",
+    "the request comes again with another name in it",
+    mischievous(
+        repeat(FLOW, CLIENT_SIDE, 1, lambda octets: octets.replace(b"www.", b"bad."), later=1),
+        anomalies=["conflicting-retransmission"],
+    ),
+)
+add(
+    "tcp-overlap",
+    "the request's second half brings some octets of the first once more",
+    mischievous(
+        overlap(FLOW, CLIENT_SIDE, 2, 4), Behaviour(segment=12), anomalies=["split-frame"]
+    ),
+)
+add(
+    "tcp-keepalive",
+    "a keep-alive in the middle of the handshake",
+    mischievous(keepalive(FLOW, CLIENT_SIDE, 1)),
+)
+add("tcp-syn-twice", "the SYN comes twice", mischievous(repeat_syn(FLOW)))
+add(
+    "tcp-lost-request",
+    "the request is missing from the capture",
+    mischievous(
+        drop(FLOW, CLIENT_SIDE, 1),
+        without=("frames", "phase", "outcome", "command", "name_resolution", "reply", "bound", "tunnel", "bytes"),
+        destination=None,
+        anomalies=["handshake-gap"],
+    ),
+)
+add(
+    "tcp-lost-tunnel",
+    "a segment of the server's page is missing from the capture; it counts, since it was acknowledged",
+    mischievous(lambda packets: drop(FLOW, PROXY_SIDE, 3)(cut(FLOW, PROXY_SIDE, 2, 40)(packets))),
+)
+add(
+    "tcp-midstream",
+    "the capture begins after the TCP handshake",
+    mischievous(drop_start(FLOW, 3), anomalies=["midstream"]),
+)
+add(
+    "tcp-midstream-late",
+    "the capture begins after the greeting",
+    mischievous(
+        drop_start(FLOW, 5),
+        without=("frames", "methods", "method", "phase", "outcome", "command", "destination", "name_resolution")
+        + ("reply", "bound", "tunnel", "bytes", "anomalies", "protocol"),
+    ),
+)
+add(
+    "ip-fragments",
+    "the request's packet comes in IPv4 fragments of 24 octets",
+    mischievous(fragment(FLOW, CLIENT_SIDE, 1, 24), without=("packets",)),
+)
+
+
+@scenario("sequence numbers that wrap around within the handshake, both ways")
+async def tcp_wraparound(stage: Stage) -> None:
+    stage.tap.initial = [(0xFFFFFFF8, 0xFFFFFFFD)]
+    web = await stage.web()
+    await stage.proxy()
+    await fetch(stage, stage.client(), web)
+
+
+@scenario("the same client port for two conversations, one after the other")
+async def tcp_port_reuse(stage: Stage) -> None:
+    server = await stage.echo()
+    await stage.proxy()
+    for occurrence in range(2):
+        client = stage.client(local=(CLIENT, 41000))
+        seen = await echo(await client.connect(*ECHO), 100 + occurrence)
+        await stage.settle(1.0)
+        wire = client.wire
+        assert wire is not None
+        stage.expect_between(
+            wire.local,
+            wire.remote,
+            occurrence,
+            **seen,
+            destination=server.text,
+            reply=reply(0),
+            bound=target(*server.peers[-1]),
+        )

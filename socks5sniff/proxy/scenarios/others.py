@@ -1,0 +1,204 @@
+"""Chains of proxies, turned-around connections, and traffic that only looks like SOCKS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from socks5sniff.client import Client, Tunnel
+from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
+from socks5sniff.proxy.packets import HostPort
+from socks5sniff.proxy.payloads import (
+    HTTP_RESPONSE,
+    SSH_CLIENT,
+    SSH_SERVER,
+    TLS_ALERT,
+    client_hello,
+    counted,
+    http_request,
+)
+from socks5sniff.proxy.scenarios.acts import WEB_NAME
+from socks5sniff.proxy.scenarios.registry import Play, add, scenario
+from socks5sniff.proxy.stage import CLIENT, OUTBOUND, PORT, PROXY, Stage, reply, target
+
+SECOND, THIRD = ("198.51.100.2", 1081), ("198.51.100.3", 1082)
+
+
+async def through(tunnel: Tunnel, destination: HostPort) -> tuple[int, int]:
+    """A SOCKS handshake without authentication inside a tunnel; how many octets it took each way."""
+    greeting = Greeting(b"\x00").encode()
+    tunnel.write(greeting)
+    choice = await tunnel.read_exactly(len(MethodSelection(0).encode()))
+    request = Request(Command.CONNECT, Address.from_text(*destination)).encode()
+    tunnel.write(request)
+    answer = await tunnel.read_exactly(len(Reply(0, Address.ipv4("0.0.0.0", 0)).encode()))
+    return len(greeting) + len(request), len(choice) + len(answer)
+
+
+@scenario("a chain of three proxies, seen between the client and the first: SOCKS in SOCKS in SOCKS")
+async def chain_of_three(stage: Stage) -> None:
+    await chain(stage)
+
+
+async def chain(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(tapped=True)
+    await stage.proxy(*SECOND, tapped=False, outbound=(SECOND[0],))
+    await stage.proxy(*THIRD, tapped=False, outbound=(THIRD[0],))
+    client = stage.client()
+    tunnel = await client.connect(*SECOND)
+    outer = await through(tunnel, THIRD)
+    inner = await through(tunnel, (WEB_NAME, 80))
+    request = http_request(WEB_NAME)
+    tunnel.write(request)
+    assert await tunnel.read_all() == HTTP_RESPONSE
+    await tunnel.close()
+    page = (len(request), len(HTTP_RESPONSE))
+    first = traffic(outer, inner, page)
+    # The capture holds the client's connection to the first proxy and that proxy's own to the second: the same
+    # octets after the first handshake, so each conversation of the chain is there once per connection.
+    stage.expect(
+        client,
+        destination=target(*SECOND),
+        reply=reply(0),
+        tunnel={"protocol": "socks5"},
+        bytes=first,
+        closed_by="proxy",
+    )
+    assert client.wire is not None
+    inside = (client.wire.local, client.wire.remote)
+    onward = (OUTBOUND[0], tunnel.bound.port), SECOND
+    for ends, parents in ((inside, (0, 1)), (onward, (None, 2))):
+        del parents
+        second = stage.expect_between(
+            *ends, destination=target(*THIRD), reply=reply(0), tunnel={"protocol": "socks5"}, closed_by="proxy"
+        )
+        second["bytes"] = traffic(inner, page)
+        third = stage.expect_between(
+            *ends,
+            destination=target(WEB_NAME, 80),
+            reply=reply(0),
+            bound=target(*web.peers[0]),
+            tunnel={"protocol": "http", "server_name": WEB_NAME},
+            bytes=traffic(page),
+            closed_by="proxy",
+        )
+        for nested in (second, third):
+            del nested["parent"]
+            nested["packets"] = nested["first_frame"] = nested["last_frame"] = None
+    for expected in stage.truth[1:]:
+        for key in ("packets", "first_frame", "last_frame", "start", "end"):
+            expected.pop(key, None)
+
+
+def traffic(*parts: tuple[int, int]) -> dict[str, int]:
+    """Octets through a tunnel."""
+    return {"sent": sum(part[0] for part in parts), "received": sum(part[1] for part in parts)}
+
+
+def told(conversation: tuple[tuple[int, bytes], ...], port: int) -> Play:
+    """TCP octets between two hosts, without a proxy, and no SOCKS conversation expected in them."""
+
+    async def play(stage: Stage) -> None:
+        flow = stage.tap.tcp((CLIENT, 40001), ("198.51.100.9", port))
+        for side, octets in conversation:
+            await stage.settle(0.002)
+            flow.data(side, octets)
+        await stage.settle(0.002)
+        flow.fin(0)
+        flow.fin(1)
+
+    return play
+
+
+DCE_BIND = bytes.fromhex("05000b0310000000480000000100000000100010000000000100000000000100") + counted(40)
+DCE_ACK = bytes.fromhex("05000c03100000003c0000000100000000100010ffff0000") + counted(36)
+
+for _name, _about, _octets, _port in (
+    ("not-socks-dce-rpc", "DCE/RPC: it begins with 05 too", ((0, DCE_BIND), (1, DCE_ACK)), 135),
+    (
+        "not-socks-greeting-alike",
+        "a request that looks like a greeting, and an answer that chooses nothing offered",
+        ((0, b"\x05\x01\x00"), (1, b"\x05\x07\x99\x00"), (0, counted(50)), (1, counted(80))),
+        9999,
+    ),
+    (
+        "not-socks-four",
+        "a request that looks like SOCKS4, and an answer that does not",
+        ((0, b"\x04\x01\x00\x50\xc6\x33\x64\x50\x00"), (1, b"\x04\x5a" + counted(20))),
+        9998,
+    ),
+    ("not-socks-http", "HTTP on port 80", ((0, http_request(WEB_NAME)), (1, HTTP_RESPONSE)), 80),
+    ("not-socks-mqtt", "MQTT on port 1883", ((0, b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"), (1, b"\x20\x02\x00\x00")), 1883),
+    ("not-socks-random", "octets of no protocol", ((0, counted(200)), (1, counted(333)), (0, counted(5))), 31337),
+):
+    add(_name, _about, told(_octets, _port))
+
+
+def foreign(first: tuple[tuple[int, bytes], ...]) -> Play:
+    """Another protocol on port 1080."""
+
+    async def play(stage: Stage) -> None:
+        ends = ((CLIENT, 40001), (PROXY, PORT))
+        flow = stage.tap.tcp(*ends)
+        for side, octets in first:
+            await stage.settle(0.002)
+            flow.data(side, octets)
+        flow.fin(1)
+        flow.fin(0)
+        stage.expect_between(*ends, anomalies=["not-socks-on-socks-port"])
+        expected = stage.truth[-1]
+        for key in [key for key in expected if key not in ("client", "proxy", "anomalies")]:
+            del expected[key]
+
+    return play
+
+
+for _name, _about, _told in (
+    ("port-1080-http", "HTTP sent to a SOCKS port", ((0, http_request(WEB_NAME)), (1, HTTP_RESPONSE))),
+    ("port-1080-tls", "TLS sent to a SOCKS port", ((0, client_hello("a.test", ("h2",))), (1, TLS_ALERT))),
+    ("port-1080-ssh", "SSH on a SOCKS port", ((1, SSH_SERVER), (0, SSH_CLIENT))),
+):
+    add(_name, _about, foreign(_told))
+
+
+@scenario("a proxy that opens the TCP connection itself and is then spoken to (reverse proxy, port 4444)")
+async def reversed_roles(stage: Stage) -> None:
+    # The proxy runs behind a firewall and calls back to its controller, which speaks as the SOCKS client.
+    proxy, controller = ("192.0.2.44", 50123), ("198.51.100.44", 4444)
+    flow = stage.tap.tcp(proxy, controller)
+    request = http_request(WEB_NAME)
+    conversation: tuple[tuple[int, bytes], ...] = (
+        (1, Greeting(b"\x00").encode()),
+        (0, MethodSelection(0).encode()),
+        (1, Request(Command.CONNECT, Address.domain(WEB_NAME, 80)).encode()),
+        (0, Reply(0, Address.ipv4("192.0.2.44", 50200)).encode()),
+        (1, request),
+        (0, HTTP_RESPONSE),
+    )
+    for side, octets in conversation:
+        await stage.settle(0.002)
+        flow.data(side, octets)
+    flow.fin(0)
+    flow.fin(1)
+    stage.expect_between(
+        controller,
+        proxy,
+        reversed=True,
+        destination=target(WEB_NAME, 80),
+        reply=reply(0),
+        bound=target("192.0.2.44", 50200),
+        tunnel={"protocol": "http", "server_name": WEB_NAME},
+        bytes=traffic((len(request), len(HTTP_RESPONSE))),
+        closed_by="proxy",
+    )
+
+
+@scenario("a proxy on an unusual port (443)")
+async def port_unusual(stage: Stage) -> None:
+    web = await stage.web()
+    await stage.proxy(port=443)
+    client: Client = stage.client(port=443)
+    from socks5sniff.proxy.scenarios.acts import fetch
+
+    facts: dict[str, Any] = {}
+    await fetch(stage, client, web, **facts)
