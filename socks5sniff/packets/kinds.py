@@ -22,37 +22,36 @@ class Kind:
     """Left to scapy's dissector."""
     TCP = 3
     UDP = 4
-    NSH = 33
-    DATAGRAM = 34
+    DATAGRAM = 5
     """UDP that holds no tunnel."""
-    IPV4 = 5
-    IPV6 = 6
-    RAW_IP = 7
-    IPV6_EXTENSION = 8
-    IPV6_FRAGMENT = 9
-    AUTHENTICATION = 10
-    ETHERNET = 11
-    VLAN = 12
-    LLC = 13
-    NULL = 14
-    ENC = 15
-    SLL = 16
-    SLL2 = 17
-    HDLC = 18
-    PPP = 19
-    PPPOE = 20
-    PFLOG = 21
-    NFLOG = 22
-    MPLS = 23
-    GRE = 24
-    ERSPAN2 = 25
-    ERSPAN3 = 26
-    ETHERNET_AFTER_2 = 27
-    ETHERNET_AFTER_4 = 28
-    VXLAN = 29
-    VXLAN_GPE = 30
-    GENEVE = 31
-    GTP = 32
+    IPV4 = 6
+    IPV6 = 7
+    RAW_IP = 8
+    IPV6_EXTENSION = 9
+    IPV6_FRAGMENT = 10
+    AUTHENTICATION = 11
+    ETHERNET = 12
+    VLAN = 13
+    LLC = 14
+    NULL = 15
+    ENC = 16
+    SLL = 17
+    SLL2 = 18
+    HDLC = 19
+    PPP = 20
+    PPPOE = 21
+    PFLOG = 22
+    NFLOG = 23
+    MPLS = 24
+    NSH = 25
+    GRE = 26
+    ERSPAN2 = 27
+    ERSPAN3 = 28
+    ETHERNET_AFTER_2 = 29
+    ETHERNET_AFTER_4 = 30
+    VXLAN = 31
+    GENEVE = 32
+    GTP = 33
 
 
 def _table(size: int, default: int, entries: Mapping[int, int]) -> NDArray[np.uint8]:
@@ -191,7 +190,7 @@ IP_VERSIONS = _table(16, Kind.OTHER, {4: Kind.IPV4, 6: Kind.IPV6})
 UDP_PORTS = _table(
     65536,
     Kind.DATAGRAM,
-    {2152: Kind.GTP, 4789: Kind.VXLAN, 4790: Kind.VXLAN_GPE, 6081: Kind.GENEVE, 8472: Kind.VXLAN},
+    {2152: Kind.GTP, 4789: Kind.VXLAN, 4790: Kind.VXLAN, 6081: Kind.GENEVE, 8472: Kind.VXLAN},
 )
 """Destination ports of tunnels in UDP. What does not look like the tunnel stays a datagram."""
 

@@ -88,6 +88,8 @@ class PacketReader:
             tcp.append(_moved(read_tcp(memories[-1], merged(found.tcp), self.skipped), base))
             udp.append(_moved(read_udp(memories[-1], merged(found.udp), self.skipped), base))
             packets = []
+        else:
+            self.skipped.malformed += sum(group.rows.size for group in found.fragments)
         spill = np.concatenate(memories[1:]) if len(memories) > 1 else _NOTHING
         return _segments(batch, spill, _in_order(tcp)), _datagrams(batch, spill, _in_order(udp))
 

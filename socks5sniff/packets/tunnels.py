@@ -21,6 +21,7 @@ _GTP = layout(8, flags=("u1", 0), type=("u1", 1), length=(">u2", 2))
 _NSH = layout(4, words=("u1", 1), next=("u1", 3))
 _NSH_NEXT = np.array([Kind.UNSUPPORTED, Kind.IPV4, Kind.IPV6, Kind.ETHERNET, Kind.NSH, Kind.MPLS], np.uint8)
 _VXLAN_NEXT = np.array([Kind.DATAGRAM, Kind.IPV4, Kind.IPV6, Kind.ETHERNET, Kind.NSH], np.uint8)
+_VXLAN_ETHERNET = 3
 _INNER_VERSIONS = np.where(IP_VERSIONS == Kind.OTHER, Kind.DATAGRAM, IP_VERSIONS).astype(np.uint8)
 
 
@@ -71,18 +72,14 @@ def _in_udp(headers: HeaderPass, rows: Rows, inner: NDArray[np.int64], kinds: ND
 
 
 def _vxlan(headers: HeaderPass, rows: Rows) -> None:
-    """VXLAN (RFC 7348), also with Linux's group policy extension (flag 0x80)."""
+    """VXLAN (RFC 7348), with Linux's group policy (flag 0x80) or VXLAN-GPE's next protocol (flag 0x04)."""
     header = gather(headers.memory, rows.at + 8, _VXLAN)
+    flags, following = header["flags"], header["next"]
+    likely = (flags & 0x78 == 0x08) & (header["reserved"] == 0) & (following < len(_VXLAN_NEXT))
+    kinds = _VXLAN_NEXT.take(np.where(likely, np.where(flags & 0x04 != 0, following, _VXLAN_ETHERNET), 0))
     types = gather(headers.memory, rows.at + 28, U16)
-    likely = (header["flags"] & 0x7F == 0x08) & (header["reserved"] == 0) & (ETHERTYPES.take(types) != Kind.UNSUPPORTED)
-    _in_udp(headers, rows, rows.at + 16, np.where(likely, Kind.ETHERNET, Kind.DATAGRAM).astype(np.uint8))
-
-
-def _vxlan_gpe(headers: HeaderPass, rows: Rows) -> None:
-    """VXLAN with a next protocol (draft-ietf-nvo3-vxlan-gpe)."""
-    header = gather(headers.memory, rows.at + 8, _VXLAN)
-    likely = (header["flags"] & 0xFC == 0x0C) & (header["reserved"] == 0)
-    _in_udp(headers, rows, rows.at + 16, _VXLAN_NEXT.take(np.where(likely & (header["next"] <= 4), header["next"], 0)))
+    kinds[(kinds == Kind.ETHERNET) & (ETHERTYPES.take(types) == Kind.UNSUPPORTED)] = Kind.DATAGRAM
+    _in_udp(headers, rows, rows.at + 16, kinds)
 
 
 def _geneve(headers: HeaderPass, rows: Rows) -> None:
@@ -123,7 +120,6 @@ TUNNELS: dict[int, Peeler] = {
     Kind.NSH: _nsh,
     Kind.UDP: _udp,
     Kind.VXLAN: _vxlan,
-    Kind.VXLAN_GPE: _vxlan_gpe,
     Kind.GENEVE: _geneve,
     Kind.GTP: _gtp,
 }
