@@ -30,6 +30,7 @@ from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 
 from .build import FlowFacts, build
 from .connection import Connection
+from .transcripts import Transcripts
 from .udp import Association, Associations
 
 WATCHED, CANDIDATE, FOLLOWED, COUNTED, IGNORED = range(5)
@@ -85,6 +86,7 @@ class Analyser:
         self._patience = patience
         self._connections: dict[int, Connection] = {}
         self._awaiting: set[int] = set()
+        self._transcripts = Transcripts()
         self._associations = Associations(self._book, udp_frames)
         self._closing: deque[tuple[int, int, Connection]] = deque()
         self._unnumbered: list[tuple[int, int, Connection]] = []
@@ -196,12 +198,13 @@ class Analyser:
             turn = 0 if flows.base1[slot] < 0 else 1 if flows.base0[slot] < 0 else first_way
         ends = (int(flows.low[slot]), int(flows.high[slot]))
         opener, responder = ends[turn], ends[1 - turn]
-        session = Session(
-            trusted=trusted,
-            loopback=self._is_loopback(opener) and self._is_loopback(responder),
-            address_of=lambda side: self._book.endpoint_address((opener, responder)[side]),
-        )
-        connection = Connection(slot, int(flows.stream[slot]), turn, session)
+        loopback = self._is_loopback(opener) and self._is_loopback(responder)
+
+        def make_session() -> Session:
+            return Session(trusted, loopback, lambda side: self._book.endpoint_address(responder if side else opener))
+
+        context = trusted | loopback << 1
+        connection = Connection(slot, int(flows.stream[slot]), turn, self._transcripts, context, make_session)
         self._connections[slot] = connection
         flows.kind[slot] = CANDIDATE
         return connection
@@ -292,16 +295,18 @@ class Analyser:
         flows = self._flows
         slot = connection.slot
         session = connection.session
-        if session.verdict is Verdict.SOCKS:
+        verdict = connection.verdict
+        if verdict is Verdict.SOCKS:
             if not connection.conversation_id and flows.kind[slot] == CANDIDATE:
                 flows.kind[slot] = FOLLOWED
                 heapq.heappush(self._unnumbered, (connection.stream, slot, connection))
-            if connection.relaying and connection.association is None and session.command == Command.UDP_ASSOCIATE:
-                self._associate(connection)
+            if session is not None and connection.relaying and connection.association is None:
+                if session.command == Command.UDP_ASSOCIATE:
+                    self._associate(connection, session)
             if connection.settled:
                 self._count(connection)
-        elif session.verdict is Verdict.FOREIGN:
-            if self._reportable(session):
+        elif verdict is Verdict.FOREIGN:
+            if session is not None and self._reportable(session):
                 if flows.kind[slot] == CANDIDATE:
                     heapq.heappush(self._unnumbered, (connection.stream, slot, connection))
                 self._count(connection)
@@ -332,15 +337,14 @@ class Analyser:
         for g in np.flatnonzero(np.isin(batch.slots, np.fromiter(self._awaiting, np.intp))).tolist():
             slot = int(batch.slots[g])
             connection = self._connections[slot]
-            way = (connection.session.client_side == 0) ^ connection.turn
+            way = (connection.client_side == 0) ^ connection.turn
             first, last = int(since[g]), int(batch.starts[g] + batch.counts[g])
             spoke = np.flatnonzero(payload[first:last] & (batch.direction[first:last] == way))
             if len(spoke):
                 connection.first_byte = int(segments.time[batch.order[first + spoke[0]]])
                 self._awaiting.discard(slot)
 
-    def _associate(self, connection: Connection) -> None:
-        session = connection.session
+    def _associate(self, connection: Connection, session: Session) -> None:
         request, bound = session.request, session.bound
         assert request is not None
         assert bound is not None
@@ -402,12 +406,10 @@ class Analyser:
         kept = []
         for connection in connections:
             slot = connection.slot
-            if not connection.settled:
-                connection.finish()
-                connection.session.finish()
+            settled = connection.settled
+            connection.finish()
+            if not settled:
                 self._judge(connection)
-            elif connection.relaying:
-                connection.finish()
             if self._connections.pop(slot, None) is None:
                 continue  # judged foreign just now
             if flows.kind[slot] == CANDIDATE:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
-from socks5sniff.codec import (
-    Address,
-    command_name,
-    decode_text,
-    method_name,
-    reply_name,
-    socks4_reply_name,
-)
+from socks5sniff.codec import reply_name, socks4_reply_name
 from socks5sniff.record import (
     MASKED_PASSWORD,
     AnomalyEntry,
@@ -28,6 +20,7 @@ from socks5sniff.session import Session, SessionFrame
 
 from .anomalies import anomaly
 from .connection import Connection
+from .transcripts import Shape, shape_of, target
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
@@ -58,80 +51,140 @@ class FlowFacts(NamedTuple):
     """Time the capture has reached, ns."""
 
 
+class _Dialogue(NamedTuple):
+    """The varying part of what was said: addresses, frames, times."""
+
+    destination: Target | None
+    bound: Target | None
+    peer_reply: ReplyCode | None
+    peer: Target | None
+    frames: list[FrameEntry]
+    anomalies: list[AnomalyEntry]
+    timing: Timing
+    starts: tuple[int, int]
+    """Per side, where in its stream the tunnel begins."""
+
+
 def build(connection: Connection, flow: FlowFacts, show_passwords: bool) -> Conversation:
     """The record of a finished connection."""
-    session = connection.session
-    outcome = session.outcome()
-    server_opened = session.client_side == 1
-    client, proxy = (flow.responder, flow.opener) if server_opened else (flow.opener, flow.responder)
+    shape = connection.shape
+    if shape is not None:
+        dialogue = _regular(connection, shape, flow.tcp_handshake)
+    else:
+        assert connection.session is not None
+        shape = shape_of(connection.session)
+        dialogue = _observed(connection, connection.session, flow.tcp_handshake)
+    destination, bound, peer_reply, peer, frames, anomalies, timing, starts = dialogue
+    side = shape.client_side or 0
+    client, proxy = (flow.responder, flow.opener) if side else (flow.opener, flow.responder)
     association = connection.association
-    destination = None if session.destination is None else _target(session.destination)
-    frames = [
-        FrameEntry(frame.frame, frame.time, frame.sender, frame.type, frame.length, frame.summary)
-        for frame in session.frames
-    ]
-    if association is not None and association.frames:
+    traffic = None
+    if association is not None:
         frames += sorted(association.frames)
-    password = session.password
+        anomalies += association.anomalies
+    elif connection.relaying:
+        sent, received = flow.passed[side] - starts[side], flow.passed[1 - side] - starts[1 - side]
+        traffic = Traffic(max(sent, 0), max(received, 0))
+    _add_flow_anomalies(anomalies, connection, flow, shape.outcome, frames)
+    password = shape.password
     return Conversation(
-        id=connection.conversation_id,
-        parent=None,
-        capture=flow.capture,
-        protocol=session.protocol,
-        client=client,
-        proxy=proxy,
-        reversed=server_opened and flow.opener_known,
-        start_ns=flow.start,
-        end_ns=flow.end,
-        phase=session.phase,
-        outcome=outcome or "incomplete",
-        methods=None if session.methods is None else _method_names(session.methods),
-        method=None if session.method is None else method_name(session.method),
-        username=None if session.username is None else decode_text(session.username),
-        password=None if password is None else decode_text(password) if show_passwords else MASKED_PASSWORD,
-        authenticated=session.authenticated,
-        command=None if session.command is None else command_name(session.command),
-        destination=destination,
-        reply=_reply(session.reply, session.socks4),
-        bound=None if session.bound is None else _target(session.bound),
-        peer_reply=_reply(session.peer_reply, session.socks4),
-        peer=None if session.peer is None else _target(session.peer),
-        tunnel=connection.tunnel,
-        bytes=_traffic(session, flow) if connection.relaying and association is None else None,
-        udp=None if association is None else association.traffic(),
-        timing=_timing(connection, flow),
-        close=flow.close,
-        closed_by=None if flow.closer is None else "client" if flow.closer == int(server_opened) else "proxy",
-        # `closer` and client_side are both TCP sides, so the client closed when they are the same.
-        packets=flow.packets,
-        tcp_stream=connection.stream,
-        community_id=flow.community_id,
-        name_resolution=None if destination is None else "remote" if destination.type == "domain" else "address",
-        first_frame=flow.first_frame,
-        last_frame=flow.last_frame,
-        frames=frames,
-        anomalies=_anomalies(connection, flow, outcome),
+        connection.conversation_id,
+        None,
+        flow.capture,
+        shape.protocol,
+        client,
+        proxy,
+        side == 1 and flow.opener_known,
+        flow.start,
+        flow.end,
+        shape.phase,
+        shape.outcome,
+        shape.methods,
+        shape.method,
+        shape.username,
+        password if password is None or show_passwords else MASKED_PASSWORD,
+        shape.authenticated,
+        shape.command,
+        destination,
+        shape.reply,
+        bound,
+        peer_reply,
+        peer,
+        connection.tunnel,
+        traffic,
+        None if association is None else association.traffic(),
+        timing,
+        flow.close,
+        # `closer` and `side` are both TCP sides, so the client closed when they are the same.
+        None if flow.closer is None else "client" if flow.closer == side else "proxy",
+        flow.packets,
+        connection.stream,
+        flow.community_id,
+        None if destination is None else "remote" if destination.type == "domain" else "address",
+        flow.first_frame,
+        flow.last_frame,
+        frames,
+        anomalies,
     )
 
 
-@lru_cache(maxsize=1024)
-def _method_names(methods: bytes) -> list[str]:
-    return [method_name(method) for method in methods]
+def _regular(connection: Connection, shape: Shape, tcp_handshake: float | None) -> _Dialogue:
+    seen = connection.seen
+    destination, bound = connection.destination, connection.bound
+    summaries = [words for _, _, words in shape.frames[:-2]]
+    summaries += (f"{shape.request_words}{destination}", f"{shape.reply_words}{bound}")
+    frames = []
+    lengths = [0, 0]
+    for (side, octets, frame, time), (sender, kind, _), summary in zip(seen, shape.frames, summaries):
+        length = len(octets)
+        lengths[side] += length
+        frames.append(FrameEntry(frame, time, sender, kind, length, summary))
+    authenticated = len(seen) == 6
+    replied = seen[-1].time
+    first_byte = connection.first_byte
+    return _Dialogue(
+        destination,
+        bound,
+        None,
+        None,
+        frames,
+        [anomaly(code, seen[place].frame, message) for code, place, message in shape.anomalies],
+        Timing(
+            tcp_handshake,
+            (seen[1].time - seen[0].time) / 1e9,
+            (seen[3].time - seen[2].time) / 1e9 if authenticated else None,
+            (replied - seen[-2].time) / 1e9,
+            None if first_byte is None else (first_byte - replied) / 1e9,
+        ),
+        (lengths[0], lengths[1]),
+    )
 
 
-def _target(address: Address) -> Target:
-    return Target(address.type_name, address.text, address.port)
+def _observed(connection: Connection, session: Session, tcp_handshake: float | None) -> _Dialogue:
+    reply = session.peer_reply_frame or session.reply_frame
+    return _Dialogue(
+        None if session.destination is None else target(session.destination),
+        None if session.bound is None else target(session.bound),
+        _reply(session.peer_reply, session.socks4),
+        None if session.peer is None else target(session.peer),
+        [
+            FrameEntry(frame.frame, frame.time, frame.sender, frame.type, frame.length, frame.summary)
+            for frame in session.frames
+        ],
+        [anomaly(entry.code, entry.frame, entry.message) for entry in session.anomalies],
+        Timing(
+            tcp_handshake,
+            _between(session.greeting, session.selection),
+            _seconds(session.authentication_start, session.authentication_end),
+            _between(session.request, session.reply_frame),
+            None if reply is None else _seconds(reply.time, connection.first_byte),
+        ),
+        (session.tunnel_start[0] or 0, session.tunnel_start[1] or 0),
+    )
 
 
-@lru_cache(maxsize=512)
 def _reply(code: int | None, socks4: bool) -> ReplyCode | None:
     return None if code is None else ReplyCode(code, socks4_reply_name(code) if socks4 else reply_name(code))
-
-
-def _traffic(session: Session, flow: FlowFacts) -> Traffic:
-    side = session.client_side or 0
-    sent, received = (max(flow.passed[s] - (session.tunnel_start[s] or 0), 0) for s in (side, 1 - side))
-    return Traffic(sent, received)
 
 
 def _seconds(start: int | None, end: int | None) -> float | None:
@@ -142,35 +195,26 @@ def _between(first: SessionFrame | None, second: SessionFrame | None) -> float |
     return None if first is None or second is None else (second.time - first.time) / 1e9
 
 
-def _timing(connection: Connection, flow: FlowFacts) -> Timing:
-    session = connection.session
-    reply = session.peer_reply_frame or session.reply_frame
-    return Timing(
-        tcp_handshake=flow.tcp_handshake,
-        negotiation=_between(session.greeting, session.selection),
-        authentication=_seconds(session.authentication_start, session.authentication_end),
-        request=_between(session.request, session.reply_frame),
-        first_byte=None if reply is None else _seconds(reply.time, connection.first_byte),
-    )
-
-
-def _anomalies(connection: Connection, flow: FlowFacts, outcome: str | None) -> list[AnomalyEntry]:
-    session = connection.session
-    found = [anomaly(entry.code, entry.frame, entry.message) for entry in session.anomalies]
+def _add_flow_anomalies(
+    anomalies: list[AnomalyEntry],
+    connection: Connection,
+    flow: FlowFacts,
+    outcome: str,
+    frames: list[FrameEntry],
+) -> None:
+    """What only the TCP connection tells."""
     if not flow.opener_known:
-        found.append(anomaly("midstream", flow.first_frame, "the start of the TCP connection is not in the capture"))
+        anomalies.append(anomaly("midstream", flow.first_frame, "the start of the TCP connection is not in the capture"))
     for frame in connection.conflicts:
-        found.append(anomaly("conflicting-retransmission", frame, "a retransmission differs from the first copy"))
-    if connection.association is not None:
-        found += connection.association.anomalies
-    if outcome in _FAILURES and session.frames:
-        failed = session.frames[-1]
+        anomalies.append(anomaly("conflicting-retransmission", frame, "a retransmission differs from the first copy"))
+    if outcome in _FAILURES and frames:
+        failed = frames[-1]
         ended = flow.end if flow.closer is not None else flow.now
-        if ended - failed.time > LATE_CLOSE:
-            waited = (ended - failed.time) / 1e9
-            found.append(anomaly("late-close", failed.frame, f"open {waited:.1f} s after the failure"))
-    found.sort(key=_by_frame)
-    return found
+        if ended - failed.time_ns > LATE_CLOSE:
+            waited = (ended - failed.time_ns) / 1e9
+            anomalies.append(anomaly("late-close", failed.frame, f"open {waited:.1f} s after the failure"))
+    if len(anomalies) > 1:
+        anomalies.sort(key=_by_frame)
 
 
 def _by_frame(entry: AnomalyEntry) -> int:

@@ -1,17 +1,23 @@
 """One TCP connection that may be a SOCKS conversation, from its first payload to where only counting is left.
 
-Most connections take the straight path: every segment continues where the last one of its direction ended, and its
-octets go to the session as they are. The first segment that doesn't moves the connection to `StreamOrder`, one per
-direction, which gives the same octets with the same provenance.
+Most connections take the straight path: every segment continues where the last one of its direction ended. The first
+segment that doesn't moves the connection to `StreamOrder`, one per direction, which gives the same octets with the
+same provenance.
+
+As long as a handshake is regular its segments are only kept; when it is complete and its shape is known, no session
+is ever made. At the first irregularity a session is made and fed all that was kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from socks5sniff.codec import Command
-from socks5sniff.record import Tunnel
+from socks5sniff.record import Target, Tunnel
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.reassembly import Run, StreamOrder
 
+from .transcripts import Regular, Segment, Shape, Transcripts, expected_length
 from .tunnel import HEAD_LIMIT, identify
 from .udp import Association
 
@@ -19,14 +25,18 @@ _WRAP = 1 << 32
 
 
 class Connection:
-    """Feeds one session and watches the tunnel's first octets.
+    """Follows one connection's dialogue and watches the tunnel's first octets.
 
     Directions are the flow table's (0 from the lower endpoint), sides are TCP's (0 opened the connection):
     `side = direction ^ turn`.
 
     Attributes:
         slot, stream: the flow's place in the table, and its number.
-        settled: True when no octet needs to be looked at any more; only amounts are counted from there.
+        seen: the segments so far, as long as they may matter (regular handshake, retransmissions).
+        session: the observer; None while the handshake is regular.
+        shape, destination, bound: what is known of a regular handshake, None otherwise.
+        relaying: a tunnel or an association is open.
+        settled: no octet needs to be looked at any more; only amounts are counted from there.
         first_byte: ns, when the first octet from the destination came, None before.
         tunnel: what the tunnel carries, None as long as it is not known.
         order: the two reassemblers, or None on the straight path.
@@ -36,19 +46,26 @@ class Connection:
     """
 
     __slots__ = (
-        "_past",
+        "_context",
+        "_expecting",
+        "_make_session",
+        "_transcripts",
         "association",
+        "bound",
         "client_head",
         "closing",
         "conversation_id",
+        "destination",
         "expected",
         "first_byte",
         "order",
         "position",
         "relaying",
+        "seen",
         "server_head",
         "session",
         "settled",
+        "shape",
         "slot",
         "spoken",
         "stream",
@@ -56,13 +73,29 @@ class Connection:
         "turn",
     )
 
-    def __init__(self, slot: int, stream: int, turn: int, session: Session) -> None:
+    def __init__(
+        self,
+        slot: int,
+        stream: int,
+        turn: int,
+        transcripts: Transcripts,
+        context: int,
+        make_session: Callable[[], Session],
+    ) -> None:
         self.slot = slot
         self.stream = stream
         self.turn = turn
-        self.session = session
-        self.settled = False
+        self._transcripts = transcripts
+        self._context = context
+        self._make_session = make_session
+        self._expecting = -1
+        self.seen: list[Segment] = []
+        self.session: Session | None = None
+        self.shape: Shape | None = None
+        self.destination: Target | None = None
+        self.bound: Target | None = None
         self.relaying = False
+        self.settled = False
         self.first_byte: int | None = None
         self.tunnel: Tunnel | None = None
         self.order: tuple[StreamOrder, StreamOrder] | None = None
@@ -74,7 +107,20 @@ class Connection:
         self.closing = False
         self.client_head = b""
         self.server_head = b""
-        self._past: tuple[list[bytes], list[bytes]] = ([], [])
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether this is SOCKS."""
+        if self.session is not None:
+            return self.session.verdict
+        return Verdict.UNDECIDED if self.shape is None else Verdict.SOCKS
+
+    @property
+    def client_side(self) -> int | None:
+        """The side that is the SOCKS client."""
+        if self.session is not None:
+            return self.session.client_side
+        return None if self.shape is None else self.shape.client_side
 
     def segment(self, direction: int, sequence: int, octets: bytes, length: int, frame: int, time: int) -> None:
         """Take one segment with payload; see `StreamOrder.push` for the arguments."""
@@ -82,7 +128,6 @@ class Connection:
             if sequence == self.expected[direction] and len(octets) == length:
                 self.expected[direction] = (sequence + length) % _WRAP
                 self.position[direction] += length
-                self._past[direction].append(octets)
                 self._octets(direction ^ self.turn, octets, frame, time)
                 return
             self._reorder()
@@ -99,7 +144,9 @@ class Connection:
         if self.order is not None and not self.settled:
             for direction in (0, 1):
                 self._runs(direction, self.order[direction].finish())
-        if self.relaying and self.tunnel is None:
+        if self.shape is None:
+            self._session().finish()
+        if self.relaying and self.association is None and self.tunnel is None:
             self._identify(complete=True)
 
     def edge(self, direction: int) -> tuple[int, int]:
@@ -114,12 +161,21 @@ class Connection:
         """Frame numbers of retransmissions that differ from the first copy."""
         return [] if self.order is None else sorted(self.order[0].conflicts + self.order[1].conflicts)
 
+    def _session(self) -> Session:
+        """The session, made and fed what was kept when there was none."""
+        if self.session is None:
+            self.session = self._make_session()
+            for side, octets, frame, time in self.seen:
+                self.session.feed(side, octets, frame, time)
+        return self.session
+
     def _reorder(self) -> None:
+        past = ([s.octets for s in self.seen if s.side == side] for side in (self.turn, 1 - self.turn))
+        first, second = (b"".join(octets) for octets in past)
         self.order = (
-            StreamOrder(self.expected[0], self.position[0], b"".join(self._past[0])),
-            StreamOrder(self.expected[1], self.position[1], b"".join(self._past[1])),
+            StreamOrder(self.expected[0], self.position[0], first),
+            StreamOrder(self.expected[1], self.position[1], second),
         )
-        self._past = ([], [])
 
     def _runs(self, direction: int, runs: list[Run]) -> None:
         side = direction ^ self.turn
@@ -127,18 +183,42 @@ class Connection:
             if run.octets is not None:
                 self._octets(side, run.octets, run.frame, run.time)
             elif not self.relaying:
-                self.session.gap(side, run.length, run.frame, run.time)
-                self._after_feed()
+                session = self._session()
+                session.gap(side, run.length, run.frame, run.time)
+                self._after_feed(session)
 
     def _octets(self, side: int, octets: bytes, frame: int, time: int) -> None:
         if self.relaying:
             self._tunnel_octets(side, octets, time)
             return
-        self.session.feed(side, octets, frame, time)
-        self._after_feed()
-
-    def _after_feed(self) -> None:
         session = self.session
+        if session is None:
+            seen = self.seen
+            seen.append(Segment(side, octets, frame, time))
+            if len(seen) <= 2:
+                self._expecting = expected_length(seen)
+            if self._expecting < 0 or len(seen) < self._expecting:
+                return
+            self._handshake_complete()
+            return
+        if self.order is None:
+            self.seen.append(Segment(side, octets, frame, time))
+        session.feed(side, octets, frame, time)
+        self._after_feed(session)
+
+    def _handshake_complete(self) -> None:
+        """A regular handshake is complete, or the kept segments turn out to be none."""
+        found = self._transcripts.find(self.seen, self._context) if self._expecting else None
+        if isinstance(found, Regular):
+            self.shape, self.destination, self.bound = found
+            self.relaying = True
+            return
+        session = self._session()
+        if found is not None:
+            self._transcripts.learn(found, self.seen, session)
+        self._after_feed(session)
+
+    def _after_feed(self, session: Session) -> None:
         if session.relay:
             self.relaying = True
             if session.command == Command.UDP_ASSOCIATE:
@@ -150,7 +230,7 @@ class Connection:
             self.settled = True
 
     def _tunnel_octets(self, side: int, octets: bytes, time: int) -> None:
-        if side == self.session.client_side:
+        if side == self.client_side:
             if len(self.client_head) < HEAD_LIMIT:
                 self.client_head = (self.client_head + octets)[:HEAD_LIMIT]
         else:
@@ -165,8 +245,8 @@ class Connection:
         self.settled = self.tunnel is not None
 
     def _identify(self, complete: bool) -> None:
-        destination = self.session.destination
-        port = None if destination is None else destination.port
+        target = self.destination if self.session is None else self.session.destination
+        port = None if target is None else target.port
         self.tunnel = identify(self.client_head, self.server_head, port, complete)
         if self.tunnel is not None:
             self.client_head = self.server_head = b""

@@ -1,0 +1,180 @@
+"""Handshakes that were heard before: the same octets but for the addresses, decoded once.
+
+A regular handshake is greeting, selection, perhaps one username/password round, CONNECT request and success reply,
+each exactly one segment, taking turns. Clients and proxies repeat theirs to the octet, except for DST and BND. What a
+session found in the first such handshake (its shape) holds for all that have the same octets around well-formed
+addresses, so no session is needed for them. Anything else goes through a session.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from socks5sniff.codec import (
+    Address,
+    Command,
+    Decoded,
+    command_name,
+    decode_reply,
+    decode_request,
+    decode_text,
+    method_name,
+    reply_name,
+    socks4_reply_name,
+)
+from socks5sniff.record import ReplyCode, Target
+from socks5sniff.session import Session, Verdict
+
+MAX_SHAPES = 4096
+"""Shapes remembered, about 2 kB each. Where every client has its own password, they are remembered in vain."""
+
+Key = tuple[bytes | int, ...]
+
+
+class Segment(NamedTuple):
+    """Octets of one side in one segment, with their provenance."""
+
+    side: int
+    octets: bytes
+    frame: int
+    time: int
+
+
+class Shape(NamedTuple):
+    """What a dialogue gives for the record, apart from addresses, times and frame numbers."""
+
+    protocol: str | None
+    client_side: int | None
+    phase: str | None
+    outcome: str
+    methods: list[str] | None
+    method: str | None
+    username: str | None
+    password: str | None
+    authenticated: bool | None
+    command: str | None
+    reply: ReplyCode | None
+    frames: tuple[tuple[str, str, str | None], ...] = ()
+    """Of a regular handshake: sender, type and summary of each frame; None where the summary holds an address."""
+    request_words: str = ""
+    """Of a regular handshake: the request's summary up to the address."""
+    reply_words: str = ""
+    anomalies: tuple[tuple[str, int, str], ...] = ()
+    """Of a regular handshake: code, place of the frame among the frames, message."""
+
+
+class Regular(NamedTuple):
+    """A handshake whose shape is known."""
+
+    shape: Shape
+    destination: Target
+    bound: Target
+
+
+def shape_of(session: Session) -> Shape:
+    """The constant part of what a session found."""
+    code = session.reply
+    name = "" if code is None else socks4_reply_name(code) if session.socks4 else reply_name(code)
+    return Shape(
+        protocol=session.protocol,
+        client_side=session.client_side,
+        phase=session.phase,
+        outcome=session.outcome() or "incomplete",
+        methods=None if session.methods is None else [method_name(method) for method in session.methods],
+        method=None if session.method is None else method_name(session.method),
+        username=None if session.username is None else decode_text(session.username),
+        password=None if session.password is None else decode_text(session.password),
+        authenticated=session.authenticated,
+        command=None if session.command is None else command_name(session.command),
+        reply=None if code is None else ReplyCode(code, name),
+    )
+
+
+def target(address: Address) -> Target:
+    """An address of the codec as the record shows it."""
+    return Target(address.type_name, address.text, address.port)
+
+
+def expected_length(seen: list[Segment]) -> int:
+    """How many segments the regular handshake that begins so has; 0 when this is none."""
+    side, octets, _, _ = seen[-1]
+    place = len(seen) - 1
+    if side != place & 1:
+        return 0
+    if place == 1:
+        return 4 if octets == b"\5\0" else 6 if octets == b"\5\2" else 0
+    return -1 if place == 0 and octets[:1] == b"\5" else 0
+
+
+class Transcripts:
+    """The shapes of regular handshakes, by their octets."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[Key, Shape] = {}
+
+    def find(self, seen: list[Segment], context: int) -> Regular | Key | None:
+        """Look a complete regular handshake up.
+
+        Args:
+            seen: its segments, as many as `expected_length` says.
+            context: what else a session's findings depend on (trusted port, loopback), as a number.
+
+        Returns:
+            The handshake; or the key to `learn` it by, when its shape is new; or None when it is not regular.
+        """
+        asked, answered = seen[-2], seen[-1]
+        if asked.side != 0 or answered.side != 1:
+            return None
+        request = decode_request(asked.octets)
+        if type(request) is not Decoded or request.deviations or request.length != len(asked.octets):
+            return None
+        reply = decode_reply(answered.octets)
+        if type(reply) is not Decoded or reply.deviations or reply.length != len(answered.octets):
+            return None
+        if request.frame.command != Command.CONNECT or reply.frame.code:
+            return None
+        first = [segment.octets for segment in seen[:-2]]
+        key = (*first, asked.octets[3], answered.octets[3], context)
+        shape = self._shapes.get(key)
+        if shape is None:
+            return key
+        return Regular(shape, target(request.frame.destination), target(reply.frame.bound))
+
+    def learn(self, key: Key, seen: list[Segment], session: Session) -> None:
+        """Remember what a session that was fed exactly `seen` has found, if it found one frame in each segment."""
+        frames = session.frames
+        regular = (
+            session.verdict is Verdict.SOCKS
+            and session.relay
+            and len(frames) == len(seen)
+            and all(
+                frame.frame == segment.frame and frame.length == len(segment.octets) and not frame.damaged
+                for frame, segment in zip(frames, seen, strict=True)
+            )
+            and session.destination is not None
+            and session.bound is not None
+        )
+        if not regular:
+            return
+        assert session.destination is not None
+        assert session.bound is not None
+        request_words, request_address = frames[-2].summary, str(target(session.destination))
+        reply_words, reply_address = frames[-1].summary, str(target(session.bound))
+        places = {frame.frame: place for place, frame in enumerate(frames)}
+        if (
+            not request_words.endswith(request_address)
+            or not reply_words.endswith(reply_address)
+            or any(entry.frame not in places for entry in session.anomalies)
+        ):
+            return
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        self._shapes[key] = shape_of(session)._replace(
+            frames=tuple(
+                (frame.sender, frame.type, None if place >= len(frames) - 2 else frame.summary)
+                for place, frame in enumerate(frames)
+            ),
+            request_words=request_words.removesuffix(request_address),
+            reply_words=reply_words.removesuffix(reply_address),
+            anomalies=tuple((entry.code, places[entry.frame], entry.message) for entry in session.anomalies),
+        )
