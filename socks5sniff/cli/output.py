@@ -24,9 +24,11 @@ class Output:
         before: called once before anything is written, so that the bar of a long run can leave the terminal.
     """
 
-    def __init__(self, stream: TextIO, name: str) -> None:
+    def __init__(self, stream: TextIO, name: str, replace: bool = False) -> None:
+        """Write to `stream`, called `name` in errors; `replace` what a file holds when the first line is written."""
         self._stream = stream
         self._name = name
+        self._replace = replace
         self._started = False
         self.before: Callable[[], None] = lambda: None
 
@@ -63,7 +65,7 @@ class Output:
     def _start(self) -> None:
         self._started = True
         self.before()
-        if self._stream is not sys.stdout and self.is_file:
+        if self._replace and self.is_file:
             self._stream.truncate(0)
 
 
@@ -97,7 +99,7 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
         stream = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
-    output = Output(stream, path)
+    output = Output(stream, path, replace=True)
     try:
         yield output
         output.flush()
@@ -105,20 +107,21 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
         _close(stream)
 
 
-def sink_options(output: Output, inputs: Sequence[str], colour: bool, live: bool = False) -> Options:
+def sink_options(output: Output, inputs: Sequence[str], colour: bool, rows: bool) -> Options:
     """How to write to `output`.
 
     Args:
         output: where the report goes.
-        inputs: names of the inputs; one that is no regular file means that results are awaited as they come.
+        inputs: names of the inputs. If one comes at its own pace, each result is written out as it comes.
         colour: the user lets colours be.
-        live: results are awaited in any case.
+        rows: the format lays out many rows at once, which is worth waiting for; of any other each line is written
+            out at once, except to a regular file.
     """
     terminal = output.is_terminal
     return Options(
         width=get_terminal_size().columns if terminal else None,
         colour=terminal and colour and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
-        prompt=live or any(map(is_stream, inputs)),
+        prompt=any(map(is_stream, inputs)) or not (rows or output.is_file),
     )
 
 

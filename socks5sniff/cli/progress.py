@@ -10,14 +10,15 @@ LEAST = 50_000_000
 
 
 class ProgressBar:
-    """A bar on stderr; call it with octets done and octets in all. It appears by itself when the input is large."""
+    """A bar on stderr, which appears by itself when that is a terminal and the input is large."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._done = False
+        self._done = not sys.stderr.isatty()
 
-    def __call__(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int) -> None:
+        """Show `done` of `total` octets; a total of 0 is unknown."""
         if self._done or total < LEAST:
             return
         if self._bar is None:
@@ -41,7 +42,3 @@ class ProgressBar:
         self._task = self._bar.add_task("reading", total=total)
         self._bar.start()
 
-
-def progress_bar() -> ProgressBar | None:
-    """A bar, or None where stderr is no terminal."""
-    return ProgressBar() if sys.stderr.isatty() else None

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from .filters import OPTIONS, conversation_filter
+from .interrupt import Interruption
 from .options import filter_options, output_options, port_option, sink_name
-from .output import open_output, sink_options
-from .progress import progress_bar
+from .output import is_stream, open_output, sink_options
+from .progress import ProgressBar
 from .report import report
 
 
@@ -38,16 +39,21 @@ def read(
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
     name = sink_name(format_, frames)
     keep = conversation_filter({option: filters[option] for option in OPTIONS})
-    bar = progress_bar()
-    with open_output(output, files, private=show_passwords) as out:
-        if bar is not None:
-            out.before = bar.stop
+    bar = ProgressBar()
+    with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
+        out.before = bar.stop
+
+        def between_batches(done: int, total: int) -> None:
+            ctrl_c.check()
+            bar.update(done, total)
 
         from socks5sniff.analysis import read as conversations
 
-        reading = conversations(files, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=bar)
+        reading = conversations(
+            files, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=between_batches
+        )
         try:
-            return report(reading, name, out, sink_options(out, files, colour=not no_color), keep)
+            options = sink_options(out, files, colour=not no_color, rows=name == "table")
+            return report(reading, name, out, options, keep, ctrl_c)
         finally:
-            if bar is not None:
-                bar.stop()
+            bar.stop()

@@ -10,6 +10,7 @@ from socks5sniff.record import Conversation
 from socks5sniff.sinks import Options, Totals, Writer, open_sink
 
 from .filters import Test
+from .interrupt import Interruption
 
 
 class Reading(Protocol):
@@ -27,8 +28,10 @@ class Reading(Protocol):
     def __iter__(self) -> Iterator[Conversation]: ...
 
 
-def report(reading: Reading, name: str, out: Writer, options: Options, keep: Test | None = None) -> int:
-    """Write the conversations that `keep` lets through to the sink called `name`.
+def report(
+    reading: Reading, name: str, out: Writer, options: Options, keep: Test | None, interruption: Interruption
+) -> int:
+    """Write the conversations that `keep` lets through (None: all) to the sink called `name`.
 
     Returns:
         The exit status: OK, or INTERRUPTED after a Ctrl-C.
@@ -45,7 +48,9 @@ def report(reading: Reading, name: str, out: Writer, options: Options, keep: Tes
         for conversation in reading:
             delivered = True
             if keep is None or keep(conversation):
+                interruption.writing = True
                 sink.conversation(conversation)
+                interruption.writing = False
     except KeyboardInterrupt:
         status = ExitCode.INTERRUPTED
     except InputError as error:
