@@ -287,6 +287,17 @@ def test_what_does_not_look_like_a_tunnel_stays_a_datagram(port: int, payload: b
     assert reader.skipped.total == 0
 
 
+def test_interfaces_may_become_known_later() -> None:
+    reader = PacketReader()
+    first = batch_of([ipv4(6, tcp())], RAW)
+    read(first, reader)
+    later = batch_of([b"\2\0\0\0" + ipv4(6, tcp()), ipv4(6, tcp())], [0, RAW])
+    first.interfaces.append(later.interfaces[0])
+    later.interfaces = first.interfaces
+    later.interface = later.interface[::-1]
+    assert [found.frame for found in read(later, reader)[0]] == [1, 2]
+
+
 def test_an_empty_batch() -> None:
     reader = PacketReader()
     segments, datagrams = reader.read(batch_of([]))

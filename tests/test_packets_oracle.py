@@ -15,7 +15,7 @@ from socks5sniff.packets import PacketReader
 from socks5sniff.packets.dissect import Dissector
 from socks5sniff.packets.kinds import LINK_TYPES, Kind
 
-from .packets_samples import Segment, batch_of, ipv4, ipv6, read, tcp, udp
+from .packets_samples import Segment, batch_of, ethernet, ipv4, ipv6, read, tcp, udp
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -179,6 +179,18 @@ def test_a_dissected_frame_that_was_cut_keeps_its_length() -> None:
     frame = bytes(PPI(dlt=1)) + bytes(Ether())[:12] + b"\x08\x00" + ipv4(6, tcp(b"x" * 200), total=0)
     segments, _, _ = read(batch_of([frame[:90]], 192, lengths=[len(frame)]))
     assert [(found.length, len(found.payload)) for found in segments] == [(200, 200 - len(frame) + 90)]
+
+
+def test_dissected_frames_and_fragments_come_in_file_order() -> None:
+    dissected = bytes(PPI(dlt=1)) + ethernet(0x0800, ipv4(6, tcp(b"dissected")))
+    pieces = [ipv4(6, tcp(b"x" * 28)[:24], fragment=0x2000), ipv4(6, tcp(b"x" * 28)[24:], fragment=3)]
+    frames = [pieces[0], dissected, pieces[1], dissected]
+    segments, _, _ = read(batch_of(frames, [101, 192, 101, 192]))
+    assert [(found.frame, found.payload) for found in segments] == [
+        (2, b"dissected"),
+        (3, b"x" * 28),
+        (4, b"dissected"),
+    ]
 
 
 def test_scapy_is_spared_frames_that_hold_no_ip() -> None:

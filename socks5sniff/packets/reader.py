@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..capture.batch import FrameBatch
+from ..capture.batch import FrameBatch, Interface
 from .addresses import AddressBook
 from .columns import Datagrams, Segments
 from .dissect import Dissector
@@ -53,13 +53,14 @@ class PacketReader:
         self.skipped = Skipped()
         self._reassembler = Reassembler()
         self._dissector = Dissector()
+        self._interfaces: list[Interface] = []
+        self._kinds = np.empty(0, np.uint8)
 
     def read(self, batch: FrameBatch) -> tuple[Segments, Datagrams]:
         """The TCP segments and UDP datagrams of a batch, in file order.
 
         Of packets in tunnels, the innermost one counts.
         """
-        links = np.array([LINK_TYPES.get(known.link_type, Kind.UNSUPPORTED) for known in batch.interfaces], np.uint8)
         nowhere = np.zeros(len(batch), np.uint64)
         rows = Rows(
             np.arange(len(batch)),
@@ -70,7 +71,7 @@ class PacketReader:
             nowhere,
         )
         found = HeaderPass(batch.octets, self.addresses, self.skipped, _PEELERS)
-        found.follow(links, batch.interface, rows)
+        found.follow(self._link_kinds(batch.interfaces), batch.interface, rows)
         found.run()
         tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
         udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
@@ -82,6 +83,7 @@ class PacketReader:
                 packets += self._put_together(batch, memories[-1], found.fragments)
             if not packets:
                 break
+            packets.sort(key=lambda packet: packet.row)
             base += len(memories[-1])
             memories.append(np.frombuffer(b"".join(packet.octets for packet in packets), np.uint8))
             found = self._read_packets(memories[-1], packets)
@@ -92,6 +94,14 @@ class PacketReader:
             self.skipped.malformed += sum(group.rows.size for group in found.fragments)
         spill = np.concatenate(memories[1:]) if len(memories) > 1 else _NOTHING
         return _segments(batch, spill, _in_order(tcp)), _datagrams(batch, spill, _in_order(udp))
+
+    def _link_kinds(self, interfaces: list[Interface]) -> NDArray[np.uint8]:
+        """The kind of header that frames of each interface begin with."""
+        if interfaces is not self._interfaces or len(interfaces) != len(self._kinds):
+            kinds = [LINK_TYPES.get(interface.link_type, Kind.UNSUPPORTED) for interface in interfaces]
+            self._interfaces = interfaces
+            self._kinds = np.array(kinds, np.uint8)
+        return self._kinds
 
     def _read_packets(self, memory: NDArray[np.uint8], packets: list[_Packet]) -> HeaderPass:
         """The headers of packets that lie one behind another in the memory."""
