@@ -12,7 +12,7 @@ columns, worked on a batch at a time.
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator
 
@@ -30,6 +30,7 @@ from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 
 from .build import FlowFacts, build
 from .connection import Connection
+from .regular import Payloads, find_regular
 from .transcripts import Transcripts
 from .udp import Association, Associations
 
@@ -85,11 +86,10 @@ class Analyser:
         self._show_passwords = show_passwords
         self._patience = patience
         self._connections: dict[int, Connection] = {}
-        self._awaiting: set[int] = set()
         self._transcripts = Transcripts()
         self._associations = Associations(self._book, udp_frames)
         self._closing: deque[tuple[int, int, Connection]] = deque()
-        self._unnumbered: list[tuple[int, int, Connection]] = []
+        self._unnumbered: list[Connection] = []
         self._finished: list[tuple[Connection, Conversation]] = []
         self._numbered = 0
         self._now = NO_TIME
@@ -142,8 +142,8 @@ class Analyser:
         counted = kinds == COUNTED
         if counted.any():
             flows.count_octets(segments, batch, counted, since)
-            if self._awaiting:
-                self._find_first_bytes(segments, batch, since, payload)
+            if flows.awaited[batch.slots].any():
+                self._find_first_bytes(segments, batch, group, since, payload)
         self._note_closed(batch, kinds)
         self._finish_replaced(batch)
 
@@ -205,6 +205,7 @@ class Analyser:
 
         context = trusted | loopback << 1
         connection = Connection(slot, int(flows.stream[slot]), turn, self._transcripts, context, make_session)
+        connection.named = (responder & 0xFFFF) in self._ports
         self._connections[slot] = connection
         flows.kind[slot] = CANDIDATE
         return connection
@@ -229,22 +230,34 @@ class Analyser:
         at = np.flatnonzero(followed[group] & payload)
         rows = batch.order[at]
         ends = batch.starts + batch.counts
-        low = np.searchsorted(at, batch.starts[groups]).tolist()
-        high = np.searchsorted(at, ends[groups]).tolist()
-        ways = batch.direction[at].tolist()
-        syn = (segments.flags[rows] & TcpFlag.SYN) != 0
-        sequences = (segments.sequence[rows] + syn).astype(np.uint32).tolist()
-        lengths = segments.length[rows].tolist()
-        starts = segments.payload[rows].tolist()
-        stops = (segments.payload[rows] + segments.captured[rows]).tolist()
-        frames = segments.frame[rows].tolist()
-        times = segments.time[rows].tolist()
+        low = np.searchsorted(at, batch.starts[groups])
+        high = np.searchsorted(at, ends[groups])
+        way = batch.direction[at]
+        sequence = segments.sequence[rows] + ((segments.flags[rows] & TcpFlag.SYN) != 0)
+        length = segments.length[rows]
+        start = segments.payload[rows]
+        stop = start + segments.captured[rows]
+        frame = segments.frame[rows]
+        time = segments.time[rows]
+        fresh = np.flatnonzero(batch.new[groups] & (high - low >= 4) & (flows.opener[batch.slots[groups]] != UNKNOWN))
+        if len(fresh):
+            # UNKNOWN openers make no sense of a side here; they are not among the fresh ones.
+            side = way ^ flows.opener[batch.slots][group[at]]
+            payloads = Payloads(segments.octets, side, sequence, length, start, stop, frame, time)
+            low[fresh[self._take_regular(payloads, batch.slots[groups[fresh]], low[fresh])]] += 4
+        ways = way.tolist()
+        sequences = sequence.tolist()
+        lengths = length.tolist()
+        starts = start.tolist()
+        stops = stop.tolist()
+        frames = frame.tolist()
+        times = time.tolist()
         memory = memoryview(segments.octets)
         size = len(memory)
         slots = batch.slots[groups].tolist()
         bases0 = flows.base0[batch.slots[groups]].tolist()
         bases1 = flows.base1[batch.slots[groups]].tolist()
-        for g, slot, begin, end, base0, base1 in zip(groups.tolist(), slots, low, high, bases0, bases1):
+        for g, slot, begin, end, base0, base1 in zip(groups.tolist(), slots, low.tolist(), high.tolist(), bases0, bases1):
             connection = self._connections[slot]
             expected = connection.expected
             if expected[0] < 0:
@@ -269,6 +282,23 @@ class Analyser:
                 resume = self._follow_slowly(segments, batch, connection, resume, int(ends[g]))
             self._judge(connection)
             since[g] = resume
+
+    def _take_regular(self, payloads: Payloads, slots: NDArray[np.intp], first: NDArray[np.intp]) -> list[int]:
+        """Give connections that begin in this batch their whole handshake where it is regular; returns which."""
+        flows = self._flows
+        turned = flows.opener[slots] == 1
+        base0, base1 = flows.base0[slots], flows.base1[slots]
+        connections = [self._connections[slot] for slot in slots.tolist()]
+        contexts = np.array([connection.context for connection in connections], np.int64)
+        bases = np.where(turned, base1, base0), np.where(turned, base0, base1)
+        found = find_regular(payloads, first, bases, contexts, self._transcripts)
+        client = (payloads.sequence[first + 2] + payloads.length[first + 2]).astype(np.uint32).tolist()
+        proxy = (payloads.sequence[first + 3] + payloads.length[first + 3]).astype(np.uint32).tolist()
+        for place, handshake, seen in found:
+            connection = connections[place]
+            ends = (proxy[place], client[place]) if connection.turn else (client[place], proxy[place])
+            connection.handshake(handshake, seen, ends)
+        return [place for place, _, _ in found]
 
     def _follow_slowly(
         self, segments: Segments, batch: FlowBatch, connection: Connection, position: int, end: int
@@ -299,24 +329,24 @@ class Analyser:
         if verdict is Verdict.SOCKS:
             if not connection.conversation_id and flows.kind[slot] == CANDIDATE:
                 flows.kind[slot] = FOLLOWED
-                heapq.heappush(self._unnumbered, (connection.stream, slot, connection))
+                self._unnumbered.append(connection)
             if session is not None and connection.relaying and connection.association is None:
                 if session.command == Command.UDP_ASSOCIATE:
                     self._associate(connection, session)
             if connection.settled:
                 self._count(connection)
         elif verdict is Verdict.FOREIGN:
-            if session is not None and self._reportable(session):
+            if session is not None and self._reportable(connection, session):
                 if flows.kind[slot] == CANDIDATE:
-                    heapq.heappush(self._unnumbered, (connection.stream, slot, connection))
+                    self._unnumbered.append(connection)
                 self._count(connection)
             else:
                 flows.kind[slot] = IGNORED
                 del self._connections[slot]
 
-    def _reportable(self, session: Session) -> bool:
+    def _reportable(self, connection: Connection, session: Session) -> bool:
         """Another protocol on a proxy port is worth a record: any on a port the user named, a known one elsewhere."""
-        return session.foreign is not None and (session.foreign != "unknown" or bool(self._ports))
+        return session.foreign is not None and (session.foreign != "unknown" or connection.named)
 
     def _count(self, connection: Connection) -> None:
         """From here on only amounts matter."""
@@ -328,21 +358,27 @@ class Analyser:
             edges[slot] = sequence & 0xFFFFFFFF
             passed[slot] = position
         if connection.relaying and connection.first_byte is None and connection.association is None:
-            self._awaiting.add(slot)
+            flows.awaited[slot] = 1 + ((connection.client_side == 0) ^ connection.turn)
 
     def _find_first_bytes(
-        self, segments: Segments, batch: FlowBatch, since: NDArray[np.intp], payload: NDArray[np.bool_]
+        self,
+        segments: Segments,
+        batch: FlowBatch,
+        group: NDArray[np.intp],
+        since: NDArray[np.intp],
+        payload: NDArray[np.bool_],
     ) -> None:
         """Tunnels whose destination had not spoken yet: the time of its first octet."""
-        for g in np.flatnonzero(np.isin(batch.slots, np.fromiter(self._awaiting, np.intp))).tolist():
-            slot = int(batch.slots[g])
-            connection = self._connections[slot]
-            way = (connection.client_side == 0) ^ connection.turn
-            first, last = int(since[g]), int(batch.starts[g] + batch.counts[g])
-            spoke = np.flatnonzero(payload[first:last] & (batch.direction[first:last] == way))
-            if len(spoke):
-                connection.first_byte = int(segments.time[batch.order[first + spoke[0]]])
-                self._awaiting.discard(slot)
+        flows = self._flows
+        awaited = flows.awaited[batch.slots]
+        at = np.flatnonzero(payload & (awaited[group] == batch.direction + 1))
+        at = at[at >= since[group[at]]]
+        groups, first = np.unique(group[at], return_index=True)
+        slots = batch.slots[groups]
+        flows.awaited[slots] = 0
+        times = segments.time[batch.order[at[first]]]
+        for slot, time in zip(slots.tolist(), times.tolist()):
+            self._connections[slot].first_byte = time
 
     def _associate(self, connection: Connection, session: Session) -> None:
         request, bound = session.request, session.bound
@@ -417,7 +453,7 @@ class Analyser:
                 continue
             if flows.kind[slot] == FOLLOWED:
                 self._count(connection)
-            self._awaiting.discard(slot)
+            flows.awaited[slot] = 0
             kept.append(connection)
         if not kept:
             return
@@ -478,9 +514,12 @@ class Analyser:
         """
         if self._unnumbered:
             floor = self._undecided_since() if not everything and len(self._finished) < MAX_HELD else None
-            while self._unnumbered and (floor is None or self._unnumbered[0][0] < floor):
-                self._numbered += 1
-                heapq.heappop(self._unnumbered)[2].conversation_id = self._numbered
+            self._unnumbered.sort(key=_by_stream)
+            certain = len(self._unnumbered) if floor is None else bisect_left(self._unnumbered, floor, key=_by_stream)
+            for number, connection in enumerate(self._unnumbered[:certain], self._numbered + 1):
+                connection.conversation_id = number
+            self._numbered += certain
+            del self._unnumbered[:certain]
         if not self._finished:
             return []
         held = []

@@ -140,7 +140,7 @@ def _regular(connection: Connection, shape: Shape, tcp_handshake: float | None) 
         lengths[side] += length
         frames.append(FrameEntry(frame, time, sender, kind, length, summary))
     authenticated = len(seen) == 6
-    replied = seen[-1].time
+    replied = seen[-1][3]
     first_byte = connection.first_byte
     return _Dialogue(
         destination,
@@ -148,12 +148,12 @@ def _regular(connection: Connection, shape: Shape, tcp_handshake: float | None) 
         None,
         None,
         frames,
-        [anomaly(code, seen[place].frame, message) for code, place, message in shape.anomalies],
+        [anomaly(code, seen[place][2], message) for code, place, message in shape.anomalies],
         Timing(
             tcp_handshake,
-            (seen[1].time - seen[0].time) / 1e9,
-            (seen[3].time - seen[2].time) / 1e9 if authenticated else None,
-            (replied - seen[-2].time) / 1e9,
+            (seen[1][3] - seen[0][3]) / 1e9,
+            (seen[3][3] - seen[2][3]) / 1e9 if authenticated else None,
+            (replied - seen[-2][3]) / 1e9,
             None if first_byte is None else (first_byte - replied) / 1e9,
         ),
         (lengths[0], lengths[1]),

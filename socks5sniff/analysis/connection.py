@@ -42,11 +42,12 @@ class Connection:
         order: the two reassemblers, or None on the straight path.
         spoken: bit per direction that had sent a few octets of its own before this object was made.
         closing: both sides have closed; the last packets are waited for.
+        named: the user named the port as a proxy port.
+        context: see `Transcripts.find`.
         conversation_id: the record's id, 0 as long as it has none.
     """
 
     __slots__ = (
-        "_context",
         "_expecting",
         "_make_session",
         "_transcripts",
@@ -54,10 +55,12 @@ class Connection:
         "bound",
         "client_head",
         "closing",
+        "context",
         "conversation_id",
         "destination",
         "expected",
         "first_byte",
+        "named",
         "order",
         "position",
         "relaying",
@@ -86,7 +89,7 @@ class Connection:
         self.stream = stream
         self.turn = turn
         self._transcripts = transcripts
-        self._context = context
+        self.context = context
         self._make_session = make_session
         self._expecting = -1
         self.seen: list[Segment] = []
@@ -104,6 +107,7 @@ class Connection:
         self.association: Association | None = None
         self.conversation_id = 0
         self.spoken = 0
+        self.named = False
         self.closing = False
         self.client_head = b""
         self.server_head = b""
@@ -133,6 +137,15 @@ class Connection:
             self._reorder()
         assert self.order is not None
         self._runs(direction, self.order[direction].push(sequence, octets, length, frame, time))
+
+    def handshake(self, found: Regular, seen: list[Segment], ends: tuple[int, int]) -> None:
+        """Take a whole regular handshake whose shape is known; `ends`: sequence numbers behind it per direction."""
+        self.shape, self.destination, self.bound = found
+        self.seen = seen
+        self.relaying = True
+        for side, octets, _, _ in seen:
+            self.position[side ^ self.turn] += len(octets)
+        self.expected = [*ends]
 
     def acknowledgment(self, direction: int, sequence: int, time: int) -> None:
         """A packet in `direction` acknowledges the other direction's octets before `sequence`."""
@@ -170,7 +183,7 @@ class Connection:
         return self.session
 
     def _reorder(self) -> None:
-        past = ([s.octets for s in self.seen if s.side == side] for side in (self.turn, 1 - self.turn))
+        past = ([s[1] for s in self.seen if s[0] == side] for side in (self.turn, 1 - self.turn))
         first, second = (b"".join(octets) for octets in past)
         self.order = (
             StreamOrder(self.expected[0], self.position[0], first),
@@ -194,7 +207,7 @@ class Connection:
         session = self.session
         if session is None:
             seen = self.seen
-            seen.append(Segment(side, octets, frame, time))
+            seen.append((side, octets, frame, time))
             if len(seen) <= 2:
                 self._expecting = expected_length(seen)
             if self._expecting < 0 or len(seen) < self._expecting:
@@ -202,13 +215,13 @@ class Connection:
             self._handshake_complete()
             return
         if self.order is None:
-            self.seen.append(Segment(side, octets, frame, time))
+            self.seen.append((side, octets, frame, time))
         session.feed(side, octets, frame, time)
         self._after_feed(session)
 
     def _handshake_complete(self) -> None:
         """A regular handshake is complete, or the kept segments turn out to be none."""
-        found = self._transcripts.find(self.seen, self._context) if self._expecting else None
+        found = self._transcripts.find(self.seen, self.context) if self._expecting else None
         if isinstance(found, Regular):
             self.shape, self.destination, self.bound = found
             self.relaying = True

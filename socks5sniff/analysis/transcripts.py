@@ -31,13 +31,11 @@ MAX_SHAPES = 4096
 Key = tuple[bytes | int, ...]
 
 
-class Segment(NamedTuple):
-    """Octets of one side in one segment, with their provenance."""
+Segment = tuple[int, bytes, int, int]
+"""Side, octets, frame number and time (ns) of one segment."""
 
-    side: int
-    octets: bytes
-    frame: int
-    time: int
+SELECTED_NONE = b"\5\0"
+_SELECTED_PASSWORD = b"\5\2"
 
 
 class Shape(NamedTuple):
@@ -102,7 +100,7 @@ def expected_length(seen: list[Segment]) -> int:
     if side != place & 1:
         return 0
     if place == 1:
-        return 4 if octets == b"\5\0" else 6 if octets == b"\5\2" else 0
+        return 4 if octets == SELECTED_NONE else 6 if octets == _SELECTED_PASSWORD else 0
     return -1 if place == 0 and octets[:1] == b"\5" else 0
 
 
@@ -110,7 +108,7 @@ class Transcripts:
     """The shapes of regular handshakes, by their octets."""
 
     def __init__(self) -> None:
-        self._shapes: dict[Key, Shape] = {}
+        self.shapes: dict[Key, Shape] = {}
 
     def find(self, seen: list[Segment], context: int) -> Regular | Key | None:
         """Look a complete regular handshake up.
@@ -122,20 +120,19 @@ class Transcripts:
         Returns:
             The handshake; or the key to `learn` it by, when its shape is new; or None when it is not regular.
         """
-        asked, answered = seen[-2], seen[-1]
-        if asked.side != 0 or answered.side != 1:
+        if any(segment[0] != place & 1 for place, segment in enumerate(seen)):
             return None
-        request = decode_request(asked.octets)
-        if type(request) is not Decoded or request.deviations or request.length != len(asked.octets):
+        asked, answered = seen[-2][1], seen[-1][1]
+        request = decode_request(asked)
+        if type(request) is not Decoded or request.deviations or request.length != len(asked):
             return None
-        reply = decode_reply(answered.octets)
-        if type(reply) is not Decoded or reply.deviations or reply.length != len(answered.octets):
+        reply = decode_reply(answered)
+        if type(reply) is not Decoded or reply.deviations or reply.length != len(answered):
             return None
         if request.frame.command != Command.CONNECT or reply.frame.code:
             return None
-        first = [segment.octets for segment in seen[:-2]]
-        key = (*first, asked.octets[3], answered.octets[3], context)
-        shape = self._shapes.get(key)
+        key = (*[segment[1] for segment in seen[:-2]], asked[3], answered[3], context)
+        shape = self.shapes.get(key)
         if shape is None:
             return key
         return Regular(shape, target(request.frame.destination), target(reply.frame.bound))
@@ -148,7 +145,7 @@ class Transcripts:
             and session.relay
             and len(frames) == len(seen)
             and all(
-                frame.frame == segment.frame and frame.length == len(segment.octets) and not frame.damaged
+                frame.frame == segment[2] and frame.length == len(segment[1]) and not frame.damaged
                 for frame, segment in zip(frames, seen, strict=True)
             )
             and session.destination is not None
@@ -167,9 +164,9 @@ class Transcripts:
             or any(entry.frame not in places for entry in session.anomalies)
         ):
             return
-        if len(self._shapes) >= MAX_SHAPES:
-            self._shapes.clear()
-        self._shapes[key] = shape_of(session)._replace(
+        if len(self.shapes) >= MAX_SHAPES:
+            self.shapes.clear()
+        self.shapes[key] = shape_of(session)._replace(
             frames=tuple(
                 (frame.sender, frame.type, None if place >= len(frames) - 2 else frame.summary)
                 for place, frame in enumerate(frames)

@@ -46,6 +46,7 @@ _COLUMNS: dict[str, tuple[type, int]] = {
     "base1": (np.int64, -1),
     "kind": (np.uint8, 0),
     "spoke": (np.uint8, 0),
+    "awaited": (np.uint8, 0),
     "edge0": (np.uint32, 0),
     "edge1": (np.uint32, 0),
     "passed0": (np.int64, 0),
@@ -82,7 +83,7 @@ class FlowTable:
     `last_time` (ns, smallest and largest); `first_frame`, `last_frame`; `packets`; `flags0`, `flags1` (all TCP flags
     seen per direction); `opener` (direction that sent the SYN); `closer` (direction of the first FIN or RST) and
     `close_time` (ns, when both directions had closed); `syn_time`, `syn_ack_time`; `base0`, `base1` (sequence number
-    of the first octet per direction, -1 unknown). `kind` and `spoke` belong to the user of the table, as do `edge`
+    of the first octet per direction, -1 unknown). `kind`, `spoke` and `awaited` belong to the user of the table, as do `edge`
     and `passed` (see `count_octets`).
     """
 
@@ -106,6 +107,7 @@ class FlowTable:
     base1: NDArray[np.int64]
     kind: NDArray[np.uint8]
     spoke: NDArray[np.uint8]
+    awaited: NDArray[np.uint8]
     edge0: NDArray[np.uint32]
     edge1: NDArray[np.uint32]
     passed0: NDArray[np.int64]
