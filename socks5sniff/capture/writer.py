@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from ..errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from .batch import FrameBatch
+    from .batch import FrameBatch, Interface
 
 SNAPLEN = 262_144
 """Snapshot length of interfaces that name none: libpcap's largest."""
@@ -69,6 +71,11 @@ class PcapngWriter:
         self._interfaces += 1
         return self._interfaces - 1
 
+    def add_interfaces(self, interfaces: Sequence[Interface], snaplen: int = SNAPLEN) -> None:
+        """Describes the interfaces of the batches to come, before anything else; they keep their numbers."""
+        for index, interface in enumerate(interfaces):
+            self._from_batch[index] = self.add_interface(interface.name, interface.link_type, snaplen)
+
     def write(
         self,
         octets: bytes | memoryview,
@@ -93,7 +100,7 @@ class PcapngWriter:
         captured = len(octets)
         options = b""
         if comment:
-            options += _option(_COMMENT, comment.encode("utf-8", "replace"))
+            options += _comment(comment)
         if direction:
             options += _option(_FLAGS, struct.pack("<I", direction))
         if options:
@@ -103,10 +110,14 @@ class PcapngWriter:
         )
         self._block(6, b"".join((header, octets, bytes(-captured & 3), options)))
 
-    def write_batch(self, batch: FrameBatch) -> None:
+    def write_batch(self, batch: FrameBatch, comments: Mapping[int, str] | None = None) -> None:
         """Writes a batch's frames, and describes its interfaces where they are new.
 
         All batches given to one writer must share one list of interfaces.
+
+        Args:
+            batch: the frames.
+            comments: comments by the row of their frame.
         """
         import numpy as np
 
@@ -119,6 +130,9 @@ class PcapngWriter:
         number = np.zeros(max(self._from_batch) + 1, np.uint32)
         number[list(self._from_batch)] = list(self._from_batch.values())
         sizes = (batch.captured + 3 & -4) + 32
+        options = {row: _comment(text) + _END for row, text in (comments or {}).items()}
+        for row, octets in options.items():
+            sizes[row] += len(octets)
         ends = np.cumsum(sizes)
         out = np.zeros(int(ends[-1]), np.uint8)
         words = out.view("<u4")
@@ -139,6 +153,9 @@ class PcapngWriter:
         places = zip((start * 4 + 28).tolist(), batch.offset.tolist(), batch.captured.tolist(), strict=True)
         for to, at, count in places:
             target[to : to + count] = source[at : at + count]
+        for row, octets in options.items():
+            end = int(ends[row]) - 4
+            target[end - len(octets) : end] = octets
         self._put(target)
 
     def statistics(self, interface: int, time: int, received: int, dropped: int, since: int | None = None) -> None:
@@ -198,6 +215,10 @@ _END = struct.pack("<HH", 0, 0)
 def _option(code: int, value: bytes) -> bytes:
     value = value[:_COMMENT_LIMIT]
     return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) & 3)
+
+
+def _comment(text: str) -> bytes:
+    return _option(_COMMENT, text.encode("utf-8", "replace"))
 
 
 def _halves(time: int) -> bytes:
