@@ -13,7 +13,8 @@ too. No protocol is excluded by name; the rules ask what SOCKS itself would say.
 - The first fault in an undecided dialogue makes it foreign, and so does an answer that comes before the opening was
   whole: DNP3's two sides both start 05 64, which would offer 100 methods and choose one before they were listed.
 
-On a trusted port a sound opening is enough, and a doubtful one needs only a fitting answer.
+On a trusted port a sound opening alone is enough; one with octets before or behind it, or a doubtful one, needs only
+a fitting answer.
 """
 
 from __future__ import annotations
@@ -45,28 +46,30 @@ class Weight(Enum):
     """It is not."""
 
 
-def weigh(step: Step, doubtful: bool, trusted: bool, methods: bytes) -> Weight:
+def weigh(step: Step, doubtful: bool, trusted: bool, methods: bytes | None) -> Weight:
     """The weight of a frame in an undecided dialogue.
 
     Args:
         doubtful: a frame before it was DOUBTFUL, or octets of another kind preceded.
         trusted: SOCKS is expected on this port.
-        methods: those offered.
+        methods: those offered; None when that was not seen whole.
     """
     sound = step.sound
     if sound is None:
         sound = step.sound = is_sound(step)
     if step.fact == "greeting":
-        return (Weight.FITS if trusted else Weight.NOTHING) if sound else Weight.DOUBTFUL
+        if not sound:
+            return Weight.DOUBTFUL
+        return Weight.FITS if trusted and not doubtful else Weight.NOTHING
     if step.fact == "request" and step.row.version == 4:
         if sound:
-            return Weight.FITS if trusted else Weight.NOTHING
+            return Weight.FITS if trusted and not doubtful else Weight.NOTHING
         return Weight.DOUBTFUL if trusted else Weight.FOREIGN
     if not sound:
         return Weight.FOREIGN
     if step.fact == "selection":
         chosen = step.value.method
-        fits = chosen == Method.NO_ACCEPTABLE or chosen in methods
+        fits = methods is None or chosen == Method.NO_ACCEPTABLE or chosen in methods
         return Weight.FITS if fits and (trusted or not doubtful) else Weight.DOUBTFUL
     return Weight.FITS if step.role == PROXY else Weight.NOTHING
 

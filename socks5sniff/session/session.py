@@ -327,13 +327,16 @@ class Session(Facts):
         return self._state is not _STOPPED and self._state is not _NOT_SOCKS
 
     def _weigh(self, step: Step, damaged: bool) -> None:
-        weight = weigh(step, self._doubtful, self.trusted, self.methods or b"")
+        weight = weigh(step, self._doubtful, self.trusted, self.methods)
         if weight is Weight.FOREIGN:
             self._be_foreign(None)
         elif weight is Weight.DOUBTFUL or damaged:
             self._doubtful = True
         elif weight is Weight.FITS:
             self._fits = True
+            if self.trusted and step.role == PROXY:
+                # Where SOCKS is expected an answer settles it, whatever the client has sent behind its greeting.
+                self.verdict = _SOCKS
 
     def _own_address(self) -> str | None:
         if self._address_of is None or self.client_side is None:
@@ -443,6 +446,9 @@ class Session(Facts):
         damaged = held.lost > offset
         held.drop(step.length)
         self._accept(step, last, time, started, offset, step.length, damaged)
+        if len(self.frames) == 1 and len(held):
+            # An opening with more behind it is no opening alone: it takes an answer to prove it.
+            self._fits = False
         if self._state.awaits_reply and step.role == CLIENT and len(held):
             self._note("early-data", held.source(0)[0], "data of the client before the reply")
 
@@ -474,7 +480,9 @@ class Session(Facts):
             else:
                 self._be_foreign(None)
         else:
+            # The proxy said more than it was asked: on an unknown port its choice alone proves nothing any more.
             self._doubtful = True
+            self._fits &= self.trusted
             self._note("reply-before-request", frame, f"the proxy sent before its turn, in phase {state.phase}")
 
     def _flush(self, both: tuple[Held, Held]) -> None:
@@ -512,8 +520,11 @@ class Session(Facts):
             return False
         if self._state is _GREETING or self._state is _REQUEST4:
             return self._held is not None and sound_so_far(bytes(self._held[self.client_side].octets))
-        # A greeting with odd methods, and nobody answered.
-        return self._state is _CHOICE and self._held is None
+        # A greeting with odd methods or with more behind it, and nobody answered.
+        if self._state is not _CHOICE or self._held is None:
+            return self._state is _CHOICE
+        asked, answered = self._held[self.client_side], self._held[self.client_side ^ 1]
+        return not len(answered) and bytes(asked.octets[:1]) in (b"\1", b"\5")
 
     def _be_foreign(self, name: str | None) -> None:
         """It is not SOCKS: drop everything."""

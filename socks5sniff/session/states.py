@@ -98,7 +98,8 @@ _BY_METHOD: dict[int, str] = {
     Method.USERNAME_PASSWORD: "auth",
     Method.NO_ACCEPTABLE: "refused",
 }
-_BY_MESSAGE: dict[int, str] = {GssapiMessageType.USER_DATA: "sealed", GssapiMessageType.ABORT: "denied"}
+_ABORT = {int(GssapiMessageType.ABORT): "denied"}
+_BY_MESSAGE = {int(GssapiMessageType.USER_DATA): "sealed"} | _ABORT
 _OK = ReplyStatus.SUCCEEDED
 _OK4 = Socks4Status.GRANTED
 
@@ -109,9 +110,9 @@ TRANSITIONS = (
     Row("auth", CLIENT, decode_auth_request, "auth-answer", 1, "auth_request"),
     Row("auth-answer", PROXY, decode_auth_reply, "denied", 1, "auth_reply", "status", {0: "request"}),
     Row("gssapi", CLIENT, decode_gssapi, "gssapi", 1, "", "message_type", _BY_MESSAGE, 4),
-    Row("gssapi", PROXY, decode_gssapi, "gssapi", 1, "", "message_type", {GssapiMessageType.ABORT: "denied"}, 4),
-    Row("sealed", CLIENT, decode_gssapi, "sealed", 1, "", "message_type", {GssapiMessageType.ABORT: "denied"}, 4),
-    Row("sealed", PROXY, decode_gssapi, "enclosed", 1, "", "message_type", {GssapiMessageType.ABORT: "denied"}, 4),
+    Row("gssapi", PROXY, decode_gssapi, "gssapi", 1, "", "message_type", _ABORT, 4),
+    Row("sealed", CLIENT, decode_gssapi, "sealed", 1, sized=4),
+    Row("sealed", PROXY, decode_gssapi, "enclosed", 1, sized=4),
     Row("other-method", CLIENT, None, "other-method"),
     Row("other-method", PROXY, None, "other-method"),
     Row("request", CLIENT, decode_request, "connect-answer", 5, "request", "command", _BY_COMMAND, 5),
