@@ -88,6 +88,7 @@ class Analyser:
         self._connections: dict[int, Connection] = {}
         self._transcripts = Transcripts()
         self._associations = Associations(self._book, udp_frames)
+        self._opened: list[Association] = []
         self._closing: deque[tuple[int, int, Connection]] = deque()
         self._unnumbered: list[Connection] = []
         self._finished: list[tuple[Connection, Conversation]] = []
@@ -108,6 +109,8 @@ class Analyser:
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self._take_segments(segments)
+        self._associations.open(self._opened)
+        self._opened.clear()
         self._associations.take(datagrams)
         self._finish_closed()
         self._make_room()
@@ -252,11 +255,12 @@ class Analyser:
         stops = stop.tolist()
         frames = frame.tolist()
         times = time.tolist()
-        memory = memoryview(segments.octets)
+        memory = segments.octets.data
         size = len(memory)
         slots = batch.slots[groups].tolist()
         bases0 = flows.base0[batch.slots[groups]].tolist()
         bases1 = flows.base1[batch.slots[groups]].tolist()
+        settled = []
         for g, slot, begin, end, base0, base1 in zip(groups.tolist(), slots, low.tolist(), high.tolist(), bases0, bases1):
             connection = self._connections[slot]
             expected = connection.expected
@@ -275,13 +279,13 @@ class Analyser:
                     if connection.settled or connection.order is not None:
                         resume = int(at[i]) + 1
                         break
-                else:
-                    self._judge(connection)
-                    continue
-            if not connection.settled:
+            if connection.order is not None and not connection.settled:
                 resume = self._follow_slowly(segments, batch, connection, resume, int(ends[g]))
-            self._judge(connection)
-            since[g] = resume
+            if self._judge(connection):
+                settled.append(connection)
+                since[g] = resume
+        if settled:
+            self._count(settled)
 
     def _take_regular(self, payloads: Payloads, slots: NDArray[np.intp], first: NDArray[np.intp]) -> list[int]:
         """Give connections that begin in this batch their whole handshake where it is regular; returns which."""
@@ -320,45 +324,44 @@ class Analyser:
                 return at + 1
         return end
 
-    def _judge(self, connection: Connection) -> None:
-        """Move a connection on to the kind that its session's verdict and its own state ask for."""
+    def _judge(self, connection: Connection) -> bool:
+        """Act on what a connection has turned out to be; True when from now on only amounts matter."""
         flows = self._flows
         slot = connection.slot
         session = connection.session
         verdict = connection.verdict
-        if verdict is Verdict.SOCKS:
-            if not connection.conversation_id and flows.kind[slot] == CANDIDATE:
-                flows.kind[slot] = FOLLOWED
-                self._unnumbered.append(connection)
-            if session is not None and connection.relaying and connection.association is None:
-                if session.command == Command.UDP_ASSOCIATE:
-                    self._associate(connection, session)
-            if connection.settled:
-                self._count(connection)
-        elif verdict is Verdict.FOREIGN:
-            if session is not None and self._reportable(connection, session):
-                if flows.kind[slot] == CANDIDATE:
-                    self._unnumbered.append(connection)
-                self._count(connection)
-            else:
-                flows.kind[slot] = IGNORED
-                del self._connections[slot]
+        if verdict is Verdict.UNDECIDED:
+            return False
+        if verdict is Verdict.FOREIGN and not (session is not None and self._reportable(connection, session)):
+            flows.kind[slot] = IGNORED
+            del self._connections[slot]
+            return False
+        if not connection.judged:
+            connection.judged = True
+            flows.kind[slot] = FOLLOWED
+            self._unnumbered.append(connection)
+        if session is not None and connection.relaying and connection.association is None:
+            if session.command == Command.UDP_ASSOCIATE:
+                self._associate(connection, session)
+        return connection.settled or verdict is Verdict.FOREIGN
 
     def _reportable(self, connection: Connection, session: Session) -> bool:
         """Another protocol on a proxy port is worth a record: any on a port the user named, a known one elsewhere."""
         return session.foreign is not None and (session.foreign != "unknown" or connection.named)
 
-    def _count(self, connection: Connection) -> None:
-        """From here on only amounts matter."""
+    def _count(self, connections: list[Connection]) -> None:
+        """From here on only the connections' amounts matter."""
         flows = self._flows
-        slot = connection.slot
-        flows.kind[slot] = COUNTED
+        slots = np.array([connection.slot for connection in connections], np.intp)
+        flows.kind[slots] = COUNTED
         for way, edges, passed in ((0, flows.edge0, flows.passed0), (1, flows.edge1, flows.passed1)):
-            sequence, position = connection.edge(way)
-            edges[slot] = sequence & 0xFFFFFFFF
-            passed[slot] = position
-        if connection.relaying and connection.first_byte is None and connection.association is None:
-            flows.awaited[slot] = 1 + ((connection.client_side == 0) ^ connection.turn)
+            marks = np.array([connection.edge(way) for connection in connections], np.int64)
+            edges[slots] = marks[:, 0] & 0xFFFFFFFF
+            passed[slots] = marks[:, 1]
+        flows.awaited[slots] = [
+            1 + ((connection.client_side == 0) ^ connection.turn) if connection.awaits_first_byte else 0
+            for connection in connections
+        ]
 
     def _find_first_bytes(
         self,
@@ -400,7 +403,7 @@ class Analyser:
             port=0 if declared is None else declared.port,
             opened=request.time,
         )
-        self._associations.open(connection.association)
+        self._opened.append(connection.association)
 
     # -- the end of connections ------------------------------------------------------------------------------------
 
@@ -413,6 +416,8 @@ class Analyser:
         unasked = batch.slots[closed[kind == WATCHED]]
         flows.kind[unasked] = IGNORED
         known = batch.slots[closed[(kind != WATCHED) & (kind != IGNORED)]]
+        # Runs lie in the order of a hash; what follows from them must not.
+        known = known[np.lexsort((flows.stream[known], flows.close_time[known]))]
         for slot, time in zip(known.tolist(), flows.close_time[known].tolist()):
             connection = self._connections[slot]
             if not connection.closing:
@@ -440,29 +445,27 @@ class Analyser:
         """Make the records of connections that have ended (or whose capture has)."""
         flows = self._flows
         kept = []
+        uncounted = []
         for connection in connections:
             slot = connection.slot
             settled = connection.settled
             connection.finish()
             if not settled:
                 self._judge(connection)
-            if self._connections.pop(slot, None) is None:
-                continue  # judged foreign just now
-            if flows.kind[slot] == CANDIDATE:
-                flows.kind[slot] = IGNORED
-                continue
-            if flows.kind[slot] == FOLLOWED:
-                self._count(connection)
-            flows.awaited[slot] = 0
-            kept.append(connection)
+                uncounted.append(connection)
+            if self._connections.pop(slot, None) is not None and connection.judged:
+                kept.append(connection)
+        if uncounted:
+            self._count(uncounted)
+        flows.kind[[connection.slot for connection in connections]] = IGNORED
         if not kept:
             return
         slots = np.array([connection.slot for connection in kept], np.intp)
+        flows.awaited[slots] = 0
         for connection, facts in zip(kept, self._facts(kept, slots)):
             if connection.association is not None:
                 self._associations.forget(connection.association)
             self._finished.append((connection, build(connection, facts, self._show_passwords)))
-        flows.kind[slots] = IGNORED
 
     def _facts(self, connections: list[Connection], slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
         flows = self._flows

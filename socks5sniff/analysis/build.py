@@ -20,7 +20,7 @@ from socks5sniff.session import Session, SessionFrame
 
 from .anomalies import anomaly
 from .connection import Connection
-from .transcripts import Shape, shape_of, target
+from .transcripts import Regular, shape_of, target
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
@@ -67,12 +67,14 @@ class _Dialogue(NamedTuple):
 
 def build(connection: Connection, flow: FlowFacts, show_passwords: bool) -> Conversation:
     """The record of a finished connection."""
-    shape = connection.shape
-    if shape is not None:
-        dialogue = _regular(connection, shape, flow.tcp_handshake)
+    regular = connection.regular
+    if regular is not None:
+        shape, _, _, username, password = regular
+        dialogue = _regular(connection, regular, flow.tcp_handshake)
     else:
         assert connection.session is not None
         shape = shape_of(connection.session)
+        username, password = shape.username, shape.password
         dialogue = _observed(connection, connection.session, flow.tcp_handshake)
     destination, bound, peer_reply, peer, frames, anomalies, timing, starts = dialogue
     side = shape.client_side or 0
@@ -86,7 +88,6 @@ def build(connection: Connection, flow: FlowFacts, show_passwords: bool) -> Conv
         sent, received = flow.passed[side] - starts[side], flow.passed[1 - side] - starts[1 - side]
         traffic = Traffic(max(sent, 0), max(received, 0))
     _add_flow_anomalies(anomalies, connection, flow, shape.outcome, frames)
-    password = shape.password
     return Conversation(
         connection.conversation_id,
         None,
@@ -101,7 +102,7 @@ def build(connection: Connection, flow: FlowFacts, show_passwords: bool) -> Conv
         shape.outcome,
         shape.methods,
         shape.method,
-        shape.username,
+        username,
         password if password is None or show_passwords else MASKED_PASSWORD,
         shape.authenticated,
         shape.command,
@@ -128,18 +129,17 @@ def build(connection: Connection, flow: FlowFacts, show_passwords: bool) -> Conv
     )
 
 
-def _regular(connection: Connection, shape: Shape, tcp_handshake: float | None) -> _Dialogue:
+def _regular(connection: Connection, regular: Regular, tcp_handshake: float | None) -> _Dialogue:
     seen = connection.seen
-    destination, bound = connection.destination, connection.bound
-    summaries = [words for _, _, words in shape.frames[:-2]]
-    summaries += (f"{shape.request_words}{destination}", f"{shape.reply_words}{bound}")
+    shape, destination, bound, username, _ = regular
+    authenticated = len(seen) == 6
+    ends = ["", "", username, "", str(destination), str(bound)] if authenticated else ["", "", str(destination), str(bound)]
     frames = []
     lengths = [0, 0]
-    for (side, octets, frame, time), (sender, kind, _), summary in zip(seen, shape.frames, summaries):
+    for (side, octets, frame, time), (sender, kind, words), end in zip(seen, shape.frames, ends):
         length = len(octets)
         lengths[side] += length
-        frames.append(FrameEntry(frame, time, sender, kind, length, summary))
-    authenticated = len(seen) == 6
+        frames.append(FrameEntry(frame, time, sender, kind, length, f"{words}{end}"))
     replied = seen[-1][3]
     first_byte = connection.first_byte
     return _Dialogue(

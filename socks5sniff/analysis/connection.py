@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from socks5sniff.codec import Command
-from socks5sniff.record import Target, Tunnel
+from socks5sniff.record import Tunnel
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.reassembly import Run, StreamOrder
 
-from .transcripts import Regular, Segment, Shape, Transcripts, expected_length
+from .transcripts import Regular, Segment, Transcripts, expected_length
 from .tunnel import HEAD_LIMIT, identify
 from .udp import Association
 
@@ -34,7 +34,7 @@ class Connection:
         slot, stream: the flow's place in the table, and its number.
         seen: the segments so far, as long as they may matter (regular handshake, retransmissions).
         session: the observer; None while the handshake is regular.
-        shape, destination, bound: what is known of a regular handshake, None otherwise.
+        regular: what is known of a regular handshake, None otherwise.
         relaying: a tunnel or an association is open.
         settled: no octet needs to be looked at any more; only amounts are counted from there.
         first_byte: ns, when the first octet from the destination came, None before.
@@ -42,6 +42,7 @@ class Connection:
         order: the two reassemblers, or None on the straight path.
         spoken: bit per direction that had sent a few octets of its own before this object was made.
         closing: both sides have closed; the last packets are waited for.
+        judged: it has been found worth a record.
         named: the user named the port as a proxy port.
         context: see `Transcripts.find`.
         conversation_id: the record's id, 0 as long as it has none.
@@ -52,23 +53,22 @@ class Connection:
         "_make_session",
         "_transcripts",
         "association",
-        "bound",
         "client_head",
         "closing",
         "context",
         "conversation_id",
-        "destination",
         "expected",
         "first_byte",
+        "judged",
         "named",
         "order",
         "position",
+        "regular",
         "relaying",
         "seen",
         "server_head",
         "session",
         "settled",
-        "shape",
         "slot",
         "spoken",
         "stream",
@@ -94,9 +94,7 @@ class Connection:
         self._expecting = -1
         self.seen: list[Segment] = []
         self.session: Session | None = None
-        self.shape: Shape | None = None
-        self.destination: Target | None = None
-        self.bound: Target | None = None
+        self.regular: Regular | None = None
         self.relaying = False
         self.settled = False
         self.first_byte: int | None = None
@@ -108,6 +106,7 @@ class Connection:
         self.conversation_id = 0
         self.spoken = 0
         self.named = False
+        self.judged = False
         self.closing = False
         self.client_head = b""
         self.server_head = b""
@@ -117,14 +116,14 @@ class Connection:
         """Whether this is SOCKS."""
         if self.session is not None:
             return self.session.verdict
-        return Verdict.UNDECIDED if self.shape is None else Verdict.SOCKS
+        return Verdict.UNDECIDED if self.regular is None else Verdict.SOCKS
 
     @property
     def client_side(self) -> int | None:
         """The side that is the SOCKS client."""
         if self.session is not None:
             return self.session.client_side
-        return None if self.shape is None else self.shape.client_side
+        return None if self.regular is None else self.regular.shape.client_side
 
     def segment(self, direction: int, sequence: int, octets: bytes, length: int, frame: int, time: int) -> None:
         """Take one segment with payload; see `StreamOrder.push` for the arguments."""
@@ -140,7 +139,7 @@ class Connection:
 
     def handshake(self, found: Regular, seen: list[Segment], ends: tuple[int, int]) -> None:
         """Take a whole regular handshake whose shape is known; `ends`: sequence numbers behind it per direction."""
-        self.shape, self.destination, self.bound = found
+        self.regular = found
         self.seen = seen
         self.relaying = True
         for side, octets, _, _ in seen:
@@ -157,10 +156,15 @@ class Connection:
         if self.order is not None and not self.settled:
             for direction in (0, 1):
                 self._runs(direction, self.order[direction].finish())
-        if self.shape is None:
+        if self.regular is None:
             self._session().finish()
         if self.relaying and self.association is None and self.tunnel is None:
             self._identify(complete=True)
+
+    @property
+    def awaits_first_byte(self) -> bool:
+        """A tunnel is open whose destination has not spoken."""
+        return self.relaying and self.first_byte is None and self.association is None
 
     def edge(self, direction: int) -> tuple[int, int]:
         """The sequence number that comes next in a direction, and its position in the stream."""
@@ -223,7 +227,7 @@ class Connection:
         """A regular handshake is complete, or the kept segments turn out to be none."""
         found = self._transcripts.find(self.seen, self.context) if self._expecting else None
         if isinstance(found, Regular):
-            self.shape, self.destination, self.bound = found
+            self.regular = found
             self.relaying = True
             return
         session = self._session()
@@ -258,8 +262,11 @@ class Connection:
         self.settled = self.tunnel is not None
 
     def _identify(self, complete: bool) -> None:
-        target = self.destination if self.session is None else self.session.destination
-        port = None if target is None else target.port
+        if self.regular is not None:
+            port: int | None = self.regular.destination.port
+        else:
+            target = self._session().destination
+            port = None if target is None else target.port
         self.tunnel = identify(self.client_head, self.server_head, port, complete)
         if self.tunnel is not None:
             self.client_head = self.server_head = b""

@@ -87,7 +87,7 @@ def find_regular(
     places = np.flatnonzero(fits)
     if not len(places):
         return []
-    memory = memoryview(octets)
+    memory = octets.data
     shapes = transcripts.shapes
     found = []
     for place, (f0, f1, f2, f3), (t0, t1, t2, t3), (a0, _, a2, a3), (z0, _, z2, z3), context in zip(

@@ -1,9 +1,9 @@
-"""Handshakes that were heard before: the same octets but for the addresses, decoded once.
+"""Handshakes that were heard before: the same octets but for addresses and credentials, decoded once.
 
 A regular handshake is greeting, selection, perhaps one username/password round, CONNECT request and success reply,
-each exactly one segment, taking turns. Clients and proxies repeat theirs to the octet, except for DST and BND. What a
-session found in the first such handshake (its shape) holds for all that have the same octets around well-formed
-addresses, so no session is needed for them. Anything else goes through a session.
+each exactly one segment, taking turns. Clients and proxies repeat theirs to the octet, except for DST, BND, user name
+and password. What a session found in the first such handshake (its shape) holds for all that have the same octets
+around well-formed ones, so no session is needed for them. Anything else goes through a session.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from socks5sniff.codec import (
     Command,
     Decoded,
     command_name,
+    decode_auth_request,
     decode_reply,
     decode_request,
     decode_text,
@@ -26,7 +27,7 @@ from socks5sniff.record import ReplyCode, Target
 from socks5sniff.session import Session, Verdict
 
 MAX_SHAPES = 4096
-"""Shapes remembered, about 2 kB each. Where every client has its own password, they are remembered in vain."""
+"""Shapes remembered, about 2 kB each: a few per client program in practice."""
 
 Key = tuple[bytes | int, ...]
 
@@ -52,21 +53,20 @@ class Shape(NamedTuple):
     authenticated: bool | None
     command: str | None
     reply: ReplyCode | None
-    frames: tuple[tuple[str, str, str | None], ...] = ()
-    """Of a regular handshake: sender, type and summary of each frame; None where the summary holds an address."""
-    request_words: str = ""
-    """Of a regular handshake: the request's summary up to the address."""
-    reply_words: str = ""
+    frames: tuple[tuple[str, str, str], ...] = ()
+    """Of a regular handshake: sender, type and summary of each frame, without the address or user name at its end."""
     anomalies: tuple[tuple[str, int, str], ...] = ()
     """Of a regular handshake: code, place of the frame among the frames, message."""
 
 
 class Regular(NamedTuple):
-    """A handshake whose shape is known."""
+    """A handshake whose shape is known, and what varies."""
 
     shape: Shape
     destination: Target
     bound: Target
+    username: str | None = None
+    password: str | None = None
 
 
 def shape_of(session: Session) -> Shape:
@@ -131,11 +131,18 @@ class Transcripts:
             return None
         if request.frame.command != Command.CONNECT or reply.frame.code:
             return None
-        key = (*[segment[1] for segment in seen[:-2]], asked[3], answered[3], context)
+        key: Key = (seen[0][1], seen[1][1], asked[3], answered[3], context)
+        username = password = None
+        if len(seen) == 6:
+            login = decode_auth_request(seen[2][1])
+            if type(login) is not Decoded or login.deviations or login.length != len(seen[2][1]):
+                return None
+            username, password = decode_text(login.frame.username), decode_text(login.frame.password)
+            key = (*key, seen[3][1])
         shape = self.shapes.get(key)
         if shape is None:
             return key
-        return Regular(shape, target(request.frame.destination), target(reply.frame.bound))
+        return Regular(shape, target(request.frame.destination), target(reply.frame.bound), username, password)
 
     def learn(self, key: Key, seen: list[Segment], session: Session) -> None:
         """Remember what a session that was fed exactly `seen` has found, if it found one frame in each segment."""
@@ -155,23 +162,25 @@ class Transcripts:
             return
         assert session.destination is not None
         assert session.bound is not None
+        shape = shape_of(session)
         request_words, request_address = frames[-2].summary, str(target(session.destination))
         reply_words, reply_address = frames[-1].summary, str(target(session.bound))
+        login_words, login = (frames[2].summary, shape.username or "") if len(frames) == 6 else ("", "")
         places = {frame.frame: place for place, frame in enumerate(frames)}
         if (
             not request_words.endswith(request_address)
             or not reply_words.endswith(reply_address)
+            or not login_words.endswith(login)
             or any(entry.frame not in places for entry in session.anomalies)
         ):
             return
         if len(self.shapes) >= MAX_SHAPES:
             self.shapes.clear()
-        self.shapes[key] = shape_of(session)._replace(
-            frames=tuple(
-                (frame.sender, frame.type, None if place >= len(frames) - 2 else frame.summary)
-                for place, frame in enumerate(frames)
-            ),
-            request_words=request_words.removesuffix(request_address),
-            reply_words=reply_words.removesuffix(reply_address),
+        words = [frame.summary for frame in frames]
+        words[-2:] = request_words.removesuffix(request_address), reply_words.removesuffix(reply_address)
+        if len(frames) == 6:
+            words[2] = login_words.removesuffix(login)
+        self.shapes[key] = shape._replace(
+            frames=tuple((frame.sender, frame.type, begun) for frame, begun in zip(frames, words, strict=True)),
             anomalies=tuple((entry.code, places[entry.frame], entry.message) for entry in session.anomalies),
         )

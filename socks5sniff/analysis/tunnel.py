@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
 
 from socks5sniff.codec import decode_text
 from socks5sniff.record import Tunnel
@@ -34,7 +33,6 @@ _HOST = re.compile(rb"^host:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MUL
 _TLS_VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
 
 
-@lru_cache(maxsize=512)
 def identify(client: bytes, server: bytes, port: int | None, complete: bool) -> Tunnel | None:
     """What the tunnel carries.
 
@@ -93,10 +91,11 @@ def _line_protocol(mark: bytes, name: str) -> Callable[[bytes], _Finding]:
 
 
 def _http(octets: bytes) -> _Finding:
-    if _begins(octets, b"PRI * HTTP/2.0\r\n"):
+    if octets[:1] == b"P" and _begins(octets, b"PRI * HTTP/2.0\r\n"):
         return Tunnel("http", detail="HTTP/2") if len(octets) >= 16 else WAIT
-    if not any(_begins(octets, method) for method in _HTTP_METHODS):
-        return None
+    if not octets.startswith(_HTTP_METHODS):
+        longest = max(map(len, _HTTP_METHODS))
+        return WAIT if len(octets) < longest and any(_begins(octets, method) for method in _HTTP_METHODS) else None
     head, end, _ = octets.partition(b"\r\n\r\n")
     host = _HOST.search(head + b"\r\n" if end else head.rpartition(b"\n")[0])
     if host is None and not end:
@@ -116,7 +115,7 @@ def _tls(octets: bytes) -> _Finding:
         return None
     hello = bytearray()
     at = 0
-    while at + 5 <= len(octets) and octets[at] == 0x16:
+    while at + 5 <= len(octets) and octets[at] == 0x16 and len(hello) < HEAD_LIMIT:
         length = int.from_bytes(octets[at + 3 : at + 5], "big")
         hello += octets[at + 5 : at + 5 + length]
         at += 5 + length

@@ -200,14 +200,18 @@ class Associations:
         self._relays: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._recent: deque[_Datagram] = deque(maxlen=MAX_REMEMBERED)
 
-    def open(self, association: Association) -> None:
-        """A UDP ASSOCIATE has succeeded; datagrams seen before it in the file are looked through."""
-        self._by_relay.setdefault(association.relay, []).append(association)
+    def open(self, associations: list[Association]) -> None:
+        """UDP ASSOCIATEs have succeeded; datagrams that came before them in the file are looked through."""
+        if not associations:
+            return
+        for association in associations:
+            there = self._by_relay.setdefault(association.relay, [])
+            there.append(association)
+            there.sort(key=_by_opening)
         self._relays = np.array(sorted(self._by_relay), np.uint64)
-        for datagram in [d for d in self._recent if association.relay in (d.source, d.destination)]:
-            if association.alive(datagram.time):
-                association.take(datagram, self._book, self._keep_frames)
-                self._recent.remove(datagram)
+        recent, self._recent = self._recent, deque(maxlen=MAX_REMEMBERED)
+        for datagram in recent:
+            self._take_one(datagram)
 
     def forget(self, association: Association) -> None:
         """The conversation's record has been made."""
@@ -250,9 +254,13 @@ class Associations:
         )
 
     def _take_one(self, datagram: _Datagram) -> None:
-        there = self._by_relay.get(datagram.destination) or self._by_relay[datagram.source]
+        there = self._by_relay.get(datagram.destination) or self._by_relay.get(datagram.source) or ()
         for association in reversed(there):
             if association.alive(datagram.time):
                 association.take(datagram, self._book, self._keep_frames)
                 return
         self._recent.append(datagram)
+
+
+def _by_opening(association: Association) -> int:
+    return association.opened
