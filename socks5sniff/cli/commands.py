@@ -30,6 +30,9 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "read": Entry("socks5sniff.cli.read:read", "Report every SOCKS conversation in capture files."),
+    "proxy": Entry("socks5sniff.cli.proxy:proxy", "Run a SOCKS proxy for tests, with faults on demand."),
+    "record": Entry("socks5sniff.cli.record:record", "Make captures of known truth."),
+    "demo": Entry("socks5sniff.cli.demo:demo", "See it work: a proxy, clients, their capture and its report."),
 }
 
 

@@ -38,15 +38,7 @@ async def look_up(conversation: Conversation, destination: Address, kind: socket
     """The addresses of a destination as text, in the order to try them."""
     if destination.type != AddressType.DOMAIN:
         return [destination.text]
-    name = destination.host
-    if not name or b"\0" in name:
-        raise UnicodeError("no name that can be looked up")
-    # Names of other than ASCII octets are UTF-8 by convention; what is not, cannot be put into labels (UnicodeError).
-    found = await conversation.proxy.loop.getaddrinfo(name.decode(), destination.port, type=kind)
-    addresses = [str(entry[4][0]) for entry in found]
-    if not addresses:
-        raise socket.gaierror(socket.EAI_NONAME, "no address")
-    return addresses
+    return await conversation.proxy.look_up(destination.host, destination.port, kind)
 
 
 async def connect(conversation: Conversation, destination: Address) -> None:

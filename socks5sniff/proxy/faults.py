@@ -65,7 +65,7 @@ class Fault(NamedTuple):
     """One row of the table."""
 
     value: str
-    """What follows `=`; empty where nothing does."""
+    """How its value is written behind the name; empty where it has none."""
     help: str
     set: Callable[[Faults, str], Faults]
 
@@ -127,46 +127,48 @@ def long_refusal(faults: Faults, text: str) -> Faults:
 
 
 FAULTS: dict[str, Fault] = {
-    "reply": Fault("CODE", "answer the request with this reply code, without trying it", setter("reply", number)),
-    "method": Fault("CODE", "choose this method, offered or not", setter("method", number)),
+    "reply": Fault("=CODE", "answer the request with this reply code, without trying it", setter("reply", number)),
+    "method": Fault("=CODE", "choose this method, offered or not", setter("method", number)),
     "auth-refuse": Fault(
-        "[STATUS]",
+        "[=STATUS]",
         "refuse user name and password (STATUS 1 unless given)",
         lambda faults, text: replace(faults, auth_status=number(text or "1")),
     ),
-    "version": Fault("FRAME:CODE", "wrong VER in a frame", per_frame("version", number)),
-    "reserved": Fault("CODE", "RSV of replies", setter("reserved", number)),
-    "bound": Fault("HOST:PORT", "BND of replies: an IPv4 or IPv6 address or a name", setter("bound", address)),
+    "version": Fault("=FRAME:CODE", "wrong VER in a frame", per_frame("version", number)),
+    "reserved": Fault("=CODE", "RSV of replies", setter("reserved", number)),
+    "bound": Fault("=HOST:PORT", "BND of replies: an IPv4 or IPv6 address or a name", setter("bound", address)),
     "segment": Fault(
-        "[OCTETS]",
+        "[=OCTETS]",
         "every frame in segments of so many octets (1 unless given)",
         lambda faults, text: replace(faults, segment=max(1, number(text or "1", 65535))),
     ),
     "hold": Fault(
-        "[SECONDS]",
+        "[=SECONDS]",
         "all frames in one segment, held back until the reply, or so long (0.2) after the first",
         lambda faults, text: replace(faults, hold=seconds(text or "0.2")),
     ),
-    "delay": Fault("FRAME:SECONDS", "wait before a frame", per_frame("delay", seconds)),
-    "silent": Fault("FRAME", "never send this frame", setter("silent", lambda text: one_of(FRAMES, text))),
-    "close": Fault("STATE", "close at this state", setter("close", lambda text: one_of(STATES, text))),
-    "reset": Fault("STATE", "reset (RST) at this state", setter("reset", lambda text: one_of(STATES, text))),
-    "before": Fault("FRAME:HEX", "octets in front of a frame: data before the reply", per_frame("before", octets)),
-    "after": Fault("FRAME:HEX", "octets behind a frame: a reply longer than it should be", per_frame("after", octets)),
+    "delay": Fault("=FRAME:SECONDS", "wait before a frame", per_frame("delay", seconds)),
+    "silent": Fault("=FRAME", "never send this frame", setter("silent", lambda text: one_of(FRAMES, text))),
+    "close": Fault("=STATE", "close at this state", setter("close", lambda text: one_of(STATES, text))),
+    "reset": Fault("=STATE", "reset (RST) at this state", setter("reset", lambda text: one_of(STATES, text))),
+    "before": Fault("=FRAME:HEX", "octets in front of a frame: data before the reply", per_frame("before", octets)),
+    "after": Fault("=FRAME:HEX", "octets behind a frame: a reply longer than it should be", per_frame("after", octets)),
     "long-refusal": Fault("", "refuse all methods, with eight octets too many", long_refusal),
-    "junk-after-failure": Fault("HEX", "octets after a failure reply", setter("junk_after_failure", octets)),
+    "junk-after-failure": Fault("=HEX", "octets after a failure reply", setter("junk_after_failure", octets)),
     "length": Fault(
-        "OCTETS",
+        "=OCTETS",
         "the length of a name in BND is said to be so much (use with bound=NAME:PORT)",
         setter("length", number),
     ),
-    "late-close": Fault("SECONDS", "keep open so long after a failure", setter("late_close", seconds)),
+    "late-close": Fault("=SECONDS", "keep open so long after a failure", setter("late_close", seconds)),
     "udp-fragment": Fault(
-        "OCTETS",
+        "=OCTETS",
         "send relayed datagrams to the client in fragments of so many octets",
         setter("udp_fragment", lambda text: max(1, number(text, 65535))),
     ),
-    "udp-reserved": Fault("CODE", "RSV of relayed datagrams", setter("udp_reserved", lambda text: number(text, 65535))),
+    "udp-reserved": Fault(
+        "=CODE", "RSV of relayed datagrams", setter("udp_reserved", lambda text: number(text, 65535))
+    ),
 }
 
 

@@ -81,10 +81,9 @@ def overlap(flow: int, sender: int, number: int, back: int) -> Change:
         places = data_at(packets, flow, sender)
         before, place = packets[places[number - 1]], places[number]
         own = packets[place]
-        assert isinstance(before, TcpSegment) and isinstance(own, TcpSegment)
-        longer = replace(
-            own, sequence=(own.sequence - back) & 0xFFFFFFFF, payload=before.payload[-back:] + own.payload
-        )
+        assert isinstance(before, TcpSegment)
+        assert isinstance(own, TcpSegment)
+        longer = replace(own, sequence=(own.sequence - back) & 0xFFFFFFFF, payload=before.payload[-back:] + own.payload)
         return [*packets[:place], longer, *packets[place + 1 :]]
 
     return change

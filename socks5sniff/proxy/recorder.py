@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from socks5sniff.errors import ExitCode, OutputError, Socks5sniffError
+from socks5sniff.proxy.capturing import INTERFACE
 from socks5sniff.proxy.packets import LINK_TYPE, Packet, Renderer
 from socks5sniff.proxy.scenarios import SCENARIOS, Scenario
 from socks5sniff.proxy.stage import Stage
 from socks5sniff.proxy.virtual import VirtualLoop
-
-INTERFACE = "tap"
-"""Name of the interface in the captures, which says how they were made."""
 
 LARGEST = 100_000
 """Octets a scenario's capture may have."""

@@ -98,6 +98,17 @@ class Proxy:
         """A connection of this proxy that is yet to be made."""
         return Channel(self.loop, self._scratch, on_open)
 
+    async def look_up(self, name: bytes, port: int, kind: socket.SocketKind) -> list[str]:
+        """The addresses of a name, in the order to try them. Raises OSError, UnicodeError."""
+        if not name or b"\0" in name:
+            raise UnicodeError("no name that can be looked up")
+        # Octets outside ASCII are UTF-8 by convention; what is not cannot be put into labels (UnicodeError).
+        text = name.decode()
+        known = self.settings.hosts.get(text)
+        if known is not None:
+            return [known]
+        return [str(entry[4][0]) for entry in await self.loop.getaddrinfo(text, port, type=kind)]
+
     def finished(self, conversation: Conversation) -> None:
         """A conversation is over."""
         self._conversations.discard(conversation)

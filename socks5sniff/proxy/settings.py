@@ -34,6 +34,7 @@ class Settings:
         allow_remote: listening on anything but loopback addresses is allowed.
         users: user names and passwords as octets; with any, a client must authenticate.
         security: makes the acceptor's GSSAPI context for each client; None: GSSAPI is not offered.
+        hosts: addresses of names that are answered without asking the system's resolver.
         outbound: local addresses that connections to destinations come from, at most one per IP version.
         handshake_timeout: from the connection's start to the complete request.
         connect_timeout: for the connection to the destination, name resolution included.
@@ -50,6 +51,7 @@ class Settings:
     allow_remote: bool = False
     users: Mapping[bytes, bytes] = field(default_factory=dict)
     security: ContextFactory | None = None
+    hosts: Mapping[str, str] = field(default_factory=dict)
     outbound: tuple[str, ...] = ()
     handshake_timeout: float = 10.0
     connect_timeout: float = 15.0

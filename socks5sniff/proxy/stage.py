@@ -143,9 +143,7 @@ class Stage:
         if isinstance(faults, Faults):
             settings["faults"] = lambda number: faults
         settings.setdefault("outbound", OUTBOUND)
-        proxy = Proxy(
-            Settings(listen=((host, port),), allow_remote=True, **settings), tap=self.tap if tapped else None
-        )
+        proxy = Proxy(Settings(listen=((host, port),), allow_remote=True, **settings), tap=self.tap if tapped else None)
         await proxy.start()
         self._proxies.append(proxy)
         return proxy
@@ -298,10 +296,15 @@ class Stage:
     def _flow_between(self, ends: frozenset[HostPort], occurrence: int) -> int:
         flows: list[int] = []
         for packet in self.packets:
-            if isinstance(packet, TcpSegment) and packet.flow not in flows and ends == {
-                packet.source,
-                packet.destination,
-            }:
+            if (
+                isinstance(packet, TcpSegment)
+                and packet.flow not in flows
+                and ends
+                == {
+                    packet.source,
+                    packet.destination,
+                }
+            ):
                 flows.append(packet.flow)
         return flows[occurrence]
 

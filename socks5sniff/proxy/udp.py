@@ -143,12 +143,8 @@ class Association:
             return destination.text
         known = self._names.get(destination.host)
         if known is None:
-            if not destination.host or b"\0" in destination.host:
-                raise UnicodeError("no name that can be looked up")
-            found = await self._proxy.loop.getaddrinfo(
-                destination.host.decode(), destination.port, type=socket.SOCK_DGRAM
-            )
-            known = str(found[0][4][0])
+            found = await self._proxy.look_up(destination.host, destination.port, socket.SOCK_DGRAM)
+            known = found[0]
             if len(self._names) < MOST_NAMES:
                 self._names[destination.host] = known
         return known

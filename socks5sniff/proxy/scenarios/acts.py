@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from socks5sniff.client import Client, Tunnel
 from socks5sniff.proxy.payloads import HTTP_RESPONSE, SSH_CLIENT, TLS_ALERT, client_hello, counted, http_request
@@ -10,6 +11,22 @@ from socks5sniff.proxy.stage import Stage, Target, target
 
 WEB_NAME = "www.example.test"
 TLS_NAME = "secure.example.test"
+
+
+Failure = TypeVar("Failure", bound=BaseException)
+
+
+class UnexpectedError(Exception):
+    """A scenario did not go as it should: its capture would not be what its name says."""
+
+
+async def failing(attempt: Awaitable[Any], *kinds: type[Failure]) -> Failure:
+    """What `attempt` fails with, which must be one of `kinds`."""
+    try:
+        await attempt
+    except kinds as error:
+        return error
+    raise UnexpectedError(f"expected {' or '.join(kind.__name__ for kind in kinds)}, but nothing failed")
 
 
 async def http(tunnel: Tunnel, name: str = WEB_NAME) -> dict[str, Any]:

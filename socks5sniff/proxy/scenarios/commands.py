@@ -8,7 +8,7 @@ from typing import Any
 from socks5sniff.client import RefusedError
 from socks5sniff.codec import Address
 from socks5sniff.proxy.payloads import counted
-from socks5sniff.proxy.scenarios.acts import TLS_NAME, WEB_NAME, echo, fetch, http, ssh, tls
+from socks5sniff.proxy.scenarios.acts import TLS_NAME, WEB_NAME, echo, failing, fetch, http, ssh, tls
 from socks5sniff.proxy.scenarios.registry import scenario
 from socks5sniff.proxy.stage import (
     CLIENT,
@@ -108,7 +108,7 @@ async def connect_many(stage: Stage) -> None:
         host, port = ((WEB_NAME, 80), (TLS_NAME, 443), SSH, ECHO)[kind % 4]
         tunnel = await client.connect(host, port)
         use = (http, tls, ssh, echo)[kind % 4]
-        seen = await use(tunnel)  # type: ignore[operator]
+        seen = await use(tunnel)
         server = (web, secure, shell, mirror)[kind % 4]
         assert tunnel.bound.text in {peer[0] for peer in server.peers}
         return {"client": client, "destination": target(host, port), "bound": tunnel.bound, **seen}
@@ -138,23 +138,21 @@ async def domain_ip_literal(stage: Stage) -> None:
 async def refused(stage: Stage, destination: Address, code: int, anomalies: list[str], **facts: Any) -> None:
     """A request that the proxy answers with a failure."""
     client = stage.client()
-    try:
-        await client.connect(destination)
-    except RefusedError as error:
-        assert error.code == code
-        expected = {
-            "destination": {"type": destination.type_name, "host": destination.text, "port": destination.port},
-            "reply": reply(code),
-            "bound": target("0.0.0.0", 0),
-            "tunnel": None,
-            "bytes": None,
-            "phase": "request",
-            "outcome": "rejected",
-            "closed_by": "proxy",
-            "anomalies": anomalies,
-            **facts,
-        }
-        stage.expect(client, **expected)
+    error = await failing(client.connect(destination), RefusedError)
+    assert error.code == code
+    expected = {
+        "destination": {"type": destination.type_name, "host": destination.text, "port": destination.port},
+        "reply": reply(code),
+        "bound": target("0.0.0.0", 0),
+        "tunnel": None,
+        "bytes": None,
+        "phase": "request",
+        "outcome": "rejected",
+        "closed_by": "proxy",
+        "anomalies": anomalies,
+        **facts,
+    }
+    stage.expect(client, **expected)
 
 
 @scenario("the destination is an empty name")
@@ -201,7 +199,7 @@ async def bind(stage: Stage) -> None:
     binding = await client.bind("198.51.100.21", 0)
     first = binding.bound
     await stage.settle(0.01)
-    reader, writer = await asyncio.open_connection(first.text, first.port, local_addr=("198.51.100.21", 2121))
+    _, writer = await asyncio.open_connection(first.text, first.port, local_addr=("198.51.100.21", 2121))
     tunnel = await binding.accept()
     octets = counted(500)
     writer.write(octets)
@@ -228,10 +226,8 @@ async def bind_no_peer(stage: Stage) -> None:
     client = stage.client()
     binding = await client.bind("198.51.100.21", 0)
     first = binding.bound
-    try:
-        await binding.accept()
-    except RefusedError:
-        await binding.close()
+    await failing(binding.accept(), RefusedError)
+    await binding.close()
     stage.expect(
         client,
         command="bind",

@@ -89,9 +89,7 @@ async def optimistic_data(stage: Stage) -> None:
 
 @scenario("greeting, request and tunnel data in one segment")
 async def optimistic_all(stage: Stage) -> None:
-    await ahead(
-        stage, Behaviour(pipeline=True, optimistic=http_request(WEB_NAME)), ["early-data", "pipelined-frames"]
-    )
+    await ahead(stage, Behaviour(pipeline=True, optimistic=http_request(WEB_NAME)), ["early-data", "pipelined-frames"])
 
 
 @scenario("a slow conversation: 1.5 s before the method choice, 2 s before the reply")

@@ -8,14 +8,13 @@ from socks5sniff.client import (
     AuthenticationError,
     Behaviour,
     Client,
-    ClientError,
     NoMethodError,
     ProtocolError,
 )
 from socks5sniff.client.security import ScriptedContext
 from socks5sniff.codec import Method, ProtectionLevel, method_name
 from socks5sniff.proxy.faults import Faults
-from socks5sniff.proxy.scenarios.acts import WEB_NAME, fetch, http
+from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing, fetch, http
 from socks5sniff.proxy.scenarios.registry import scenario
 from socks5sniff.proxy.stage import WEB, Stage, password, reply, target
 
@@ -51,23 +50,21 @@ async def auth_refused(stage: Stage) -> None:
     await stage.web()
     await stage.proxy(users=USERS)
     client = stage.client(username="alice", password="wrong")
-    try:
-        await client.connect(WEB_NAME, 80)
-    except AuthenticationError:
-        stage.expect(
-            client,
-            **{
-                **PASSWORD,
-                **NOTHING,
-                "anomalies": ["auth-failed", "cleartext-credentials"],
-                "authenticated": False,
-                "username": "alice",
-                "phase": "authentication",
-                "outcome": "auth-failed",
-                "command": None,
-                "closed_by": "proxy",
-            },
-        )
+    await failing(client.connect(WEB_NAME, 80), AuthenticationError)
+    stage.expect(
+        client,
+        **{
+            **PASSWORD,
+            **NOTHING,
+            "anomalies": ["auth-failed", "cleartext-credentials"],
+            "authenticated": False,
+            "username": "alice",
+            "phase": "authentication",
+            "outcome": "auth-failed",
+            "command": None,
+            "closed_by": "proxy",
+        },
+    )
 
 
 @scenario("an empty password, accepted")
@@ -79,7 +76,7 @@ async def auth_empty_password(stage: Stage) -> None:
         stage,
         client,
         web,
-        **{**PASSWORD, "anomalies": ["cleartext-credentials", "empty-credential"], "password": ""},
+        **{**PASSWORD, "anomalies": ["cleartext-credentials", "empty-credential"]},
         username="bob",
     )
 
@@ -124,20 +121,18 @@ async def auth_version(stage: Stage) -> None:
 
 
 async def refuse_methods(stage: Stage, client: Client, methods: list[str], anomalies: list[str]) -> None:
-    try:
-        await client.connect(WEB_NAME, 80)
-    except NoMethodError:
-        stage.expect(
-            client,
-            **NOTHING,
-            methods=methods,
-            method="no-acceptable-method",
-            phase="greeting",
-            outcome="no-acceptable-method",
-            command=None,
-            closed_by="proxy",
-            anomalies=anomalies,
-        )
+    await failing(client.connect(WEB_NAME, 80), NoMethodError)
+    stage.expect(
+        client,
+        **NOTHING,
+        methods=methods,
+        method="no-acceptable-method",
+        phase="greeting",
+        outcome="no-acceptable-method",
+        command=None,
+        closed_by="proxy",
+        anomalies=anomalies,
+    )
 
 
 @scenario("a proxy that wants a password, a client that has none: METHOD FF")
@@ -182,26 +177,21 @@ async def method_twice(stage: Stage) -> None:
 async def method_not_offered(stage: Stage) -> None:
     await stage.proxy(faults=Faults(method=Method.CHAP))
     client = stage.client(behaviour=Behaviour(stop_after="greeting"))
-    try:
-        await client.connect(WEB_NAME, 80)
-    except (ClientError, ProtocolError):
-        return
-    finally:
-        assert client.wire is not None
-        facts: dict[str, Any] = {
-            **NOTHING,
-            "method": "chap",
-            "phase": "greeting",
-            "outcome": "incomplete",
-            "command": None,
-            "closed_by": "proxy",
-            "anomalies": ["method-not-offered"],
-            "frames": [
-                {"sender": "client", "type": "greeting", "length": 3},
-                {"sender": "proxy", "type": "method-selection", "length": 2},
-            ],
-        }
-        stage.expect(client, **facts)
+    await failing(client.connect(WEB_NAME, 80), ProtocolError)
+    stage.expect(
+        client,
+        **NOTHING,
+        method="chap",
+        outcome="incomplete",
+        command=None,
+        closed_by="proxy",
+        anomalies=["method-not-offered"],
+        frames=[
+            {"sender": "client", "type": "greeting", "length": 3},
+            {"sender": "proxy", "type": "method-selection", "length": 2},
+        ],
+    )
+    del stage.truth[-1]["phase"]  # whether an unknown sub-negotiation was reached is a matter of taste
 
 
 GSSAPI = {"methods": ["no-authentication", "gssapi"], "method": "gssapi", "authenticated": True}
@@ -265,19 +255,17 @@ async def gssapi_nec(stage: Stage) -> None:
 async def gssapi_refused(stage: Stage) -> None:
     await stage.proxy(security=lambda: ScriptedContext(acceptor=True, refuse=True))
     client = stage.client(security=context)
-    try:
-        await client.connect(*WEB)
-    except AuthenticationError:
-        stage.expect(
-            client,
-            **{
-                **GSSAPI,
-                **NOTHING,
-                "authenticated": False,
-                "command": None,
-                "phase": "authentication",
-                "outcome": "auth-failed",
-                "closed_by": "proxy",
-                "anomalies": ["auth-failed"],
-            },
-        )
+    await failing(client.connect(*WEB), AuthenticationError)
+    stage.expect(
+        client,
+        **{
+            **GSSAPI,
+            **NOTHING,
+            "authenticated": False,
+            "command": None,
+            "phase": "authentication",
+            "outcome": "auth-failed",
+            "closed_by": "proxy",
+            "anomalies": ["auth-failed"],
+        },
+    )

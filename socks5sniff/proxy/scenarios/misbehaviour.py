@@ -9,7 +9,7 @@ from socks5sniff.client import Behaviour, ClientError
 from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
 from socks5sniff.proxy.faults import Faults
 from socks5sniff.proxy.payloads import HTTP_RESPONSE, http_request
-from socks5sniff.proxy.scenarios.acts import WEB_NAME, fetch
+from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing, fetch
 from socks5sniff.proxy.scenarios.registry import Play, add, scenario
 from socks5sniff.proxy.stage import CLIENT, ECHO, OUTBOUND, PORT, PROXY, Stage, reply, target
 
@@ -31,11 +31,9 @@ def leaving(faults: Faults, facts: dict[str, Any], timeout: float = 60.0, **sett
         await stage.web()
         await stage.proxy(faults=faults, **settings)
         client = stage.client(timeout=timeout)
-        try:
-            await client.connect(WEB_NAME, 80)
-        except (ClientError, asyncio.TimeoutError):
-            await stage.settle()
-            stage.expect(client, **facts)
+        await failing(client.connect(WEB_NAME, 80), ClientError, asyncio.TimeoutError)
+        await stage.settle()
+        stage.expect(client, **facts)
 
     return play
 
@@ -78,6 +76,7 @@ add(
     "the proxy never replies; the client gives up after 4 s",
     leaving(Faults(silent="reply"), {**ASKED, "closed_by": "client"}, 4.0),
 )
+
 
 @scenario("a client that sends one octet and waits; the proxy's handshake time-out ends it")
 async def slow_loris(stage: Stage) -> None:
@@ -137,20 +136,18 @@ async def data_after_failure(stage: Stage) -> None:
     junk = b"<html>refused</html>"
     await stage.proxy(faults=Faults(reply=2, junk_after_failure=junk))
     client = stage.client()
-    try:
-        await client.connect(WEB_NAME, 80)
-    except ClientError:
-        stage.expect(
-            client,
-            destination=target(WEB_NAME, 80),
-            reply=reply(2),
-            bound=target("0.0.0.0", 0),
-            tunnel=None,
-            phase="request",
-            outcome="rejected",
-            closed_by="proxy",
-            anomalies=["data-after-failure"],
-        )
+    await failing(client.connect(WEB_NAME, 80), ClientError)
+    stage.expect(
+        client,
+        destination=target(WEB_NAME, 80),
+        reply=reply(2),
+        bound=target("0.0.0.0", 0),
+        tunnel=None,
+        phase="request",
+        outcome="rejected",
+        closed_by="proxy",
+        anomalies=["data-after-failure"],
+    )
 
 
 @scenario("a failure reply, and twelve seconds until the proxy closes")
@@ -201,12 +198,10 @@ async def method_version(stage: Stage) -> None:
 async def request_version(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client(behaviour=Behaviour(versions={"request": 4}))
-    try:
-        await client.connect(WEB_NAME, 80)
-    except ClientError:
-        stage.expect(client, **{**ASKED, "closed_by": "proxy"}, anomalies=["bad-version"])
-        for key in ("outcome", "phase", "command", "destination", "name_resolution", "frames"):
-            stage.truth[-1].pop(key, None)
+    await failing(client.connect(WEB_NAME, 80), ClientError)
+    stage.expect(client, **{**ASKED, "closed_by": "proxy"}, anomalies=["bad-version"])
+    for key in ("outcome", "phase", "command", "destination", "name_resolution", "frames"):
+        stage.truth[-1].pop(key, None)
 
 
 @scenario("octets of the destination's come before the reply")
@@ -214,12 +209,10 @@ async def data_before_reply(stage: Stage) -> None:
     await stage.web()
     await stage.proxy(faults=Faults(before={"reply": b"HELLO"}))
     client = stage.client()
-    try:
-        await client.connect(WEB_NAME, 80)
-    except ClientError:
-        stage.expect(client, closed_by="client")
-        for key in ("outcome", "phase", "anomalies", "frames", "close", "closed_by"):
-            stage.truth[-1].pop(key, None)
+    await failing(client.connect(WEB_NAME, 80), ClientError)
+    stage.expect(client, closed_by="client")
+    for key in ("outcome", "phase", "anomalies", "frames", "close", "closed_by"):
+        stage.truth[-1].pop(key, None)
 
 
 @scenario("a reply whose name is said to be 200 octets long and has 20: the tunnel's octets are swallowed")
@@ -227,25 +220,21 @@ async def reply_lying_length(stage: Stage) -> None:
     await stage.web()
     await stage.proxy(faults=Faults(bound=Address.domain("gateway.example.test", 1), length=200))
     client = stage.client(timeout=3.0)
-    try:
-        await client.connect(WEB_NAME, 80)
-    except (ClientError, asyncio.TimeoutError):
-        await stage.settle()
-        stage.expect(client, destination=target(WEB_NAME, 80), reply=None, closed_by="client")
-        for key in ("outcome", "phase", "reply", "anomalies"):
-            stage.truth[-1].pop(key, None)
+    await failing(client.connect(WEB_NAME, 80), ClientError, asyncio.TimeoutError)
+    await stage.settle()
+    stage.expect(client, destination=target(WEB_NAME, 80), reply=None, closed_by="client")
+    for key in ("outcome", "phase", "reply", "anomalies"):
+        stage.truth[-1].pop(key, None)
 
 
 @scenario("a greeting that promises nine methods and brings one; the client waits, the proxy's time-out ends it")
 async def greeting_lying_length(stage: Stage) -> None:
     await stage.proxy(handshake_timeout=5.0)
     client = stage.client(behaviour=Behaviour(lengths={"greeting": 9}, stop_after="greeting"))
-    try:
-        await client.connect(WEB_NAME, 80)
-    except ClientError:
-        stage.expect(client, **{**NOT_ASKED, "method": None}, closed_by="proxy", frames=[])
-        for key in ("methods", "phase", "outcome"):
-            stage.truth[-1].pop(key, None)
+    await failing(client.connect(WEB_NAME, 80), ClientError)
+    stage.expect(client, **{**NOT_ASKED, "method": None}, closed_by="proxy", frames=[])
+    for key in ("methods", "phase", "outcome"):
+        stage.truth[-1].pop(key, None)
 
 
 @scenario("the proxy speaks first: a method choice before any greeting")
@@ -275,4 +264,3 @@ def unjudged(stage: Stage) -> None:
     expected = stage.truth[-1]
     for key in [key for key in expected if key not in ("client", "proxy")]:
         del expected[key]
-

@@ -19,9 +19,10 @@ from socks5sniff.proxy.mischief import (
 )
 from socks5sniff.proxy.scenarios.acts import echo, fetch
 from socks5sniff.proxy.scenarios.registry import Play, add, scenario
-from socks5sniff.proxy.stage import CLIENT, ECHO, Stage, reply, target
+from socks5sniff.proxy.stage import CLIENT, DEFAULTS, ECHO, Stage, reply, target
 
 CLIENT_SIDE, PROXY_SIDE = 0, 1
+SEEN_IN_THE_HANDSHAKE = ("frames", "destination", "name_resolution", "reply", "bound", "tunnel", "bytes")
 FLOW = 0
 """The client's connection is the first of every scenario."""
 
@@ -45,9 +46,7 @@ def mischievous(
 add(
     "tcp-reordered",
     "the client's request in seven segments that arrive in reverse order",
-    mischievous(
-        reverse(FLOW, CLIENT_SIDE, 1, 8), Behaviour(segment=3), anomalies=["split-frame"]
-    ),
+    mischievous(reverse(FLOW, CLIENT_SIDE, 1, 8), Behaviour(segment=3), anomalies=["split-frame"]),
 )
 add(
     "tcp-reordered-tunnel",
@@ -58,17 +57,13 @@ add(
     "tcp-duplicated",
     "greeting, request and reply each come twice",
     mischievous(
-        lambda packets: repeat(FLOW, CLIENT_SIDE, 0)(
-            repeat(FLOW, CLIENT_SIDE, 1)(repeat(FLOW, PROXY_SIDE, 1)(packets))
-        )
+        lambda packets: repeat(FLOW, CLIENT_SIDE, 0)(repeat(FLOW, CLIENT_SIDE, 1)(repeat(FLOW, PROXY_SIDE, 1)(packets)))
     ),
 )
 add(
     "tcp-retransmitted",
     "the request comes again after the reply, and the page after the end",
-    mischievous(
-        lambda packets: repeat(FLOW, CLIENT_SIDE, 1, later=8)(repeat(FLOW, PROXY_SIDE, 2, later=3)(packets))
-    ),
+    mischievous(lambda packets: repeat(FLOW, CLIENT_SIDE, 1, later=8)(repeat(FLOW, PROXY_SIDE, 2, later=3)(packets))),
 )
 add(
     "tcp-conflict",
@@ -81,9 +76,7 @@ add(
 add(
     "tcp-overlap",
     "the request's second half brings some octets of the first once more",
-    mischievous(
-        overlap(FLOW, CLIENT_SIDE, 2, 4), Behaviour(segment=12), anomalies=["split-frame"]
-    ),
+    mischievous(overlap(FLOW, CLIENT_SIDE, 2, 4), Behaviour(segment=12), anomalies=["split-frame"]),
 )
 add(
     "tcp-keepalive",
@@ -116,8 +109,7 @@ add(
     "the capture begins after the greeting",
     mischievous(
         drop_start(FLOW, 5),
-        without=("frames", "methods", "method", "phase", "outcome", "command", "destination", "name_resolution")
-        + ("reply", "bound", "tunnel", "bytes", "anomalies", "protocol"),
+        without=(*(set(DEFAULTS) - {"reversed", "close"}), *SEEN_IN_THE_HANDSHAKE),
     ),
 )
 add(

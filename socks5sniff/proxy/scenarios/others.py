@@ -111,6 +111,7 @@ def told(conversation: tuple[tuple[int, bytes], ...], port: int) -> Play:
 
 
 DCE_BIND = bytes.fromhex("05000b0310000000480000000100000000100010000000000100000000000100") + counted(40)
+MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"
 DCE_ACK = bytes.fromhex("05000c03100000003c0000000100000000100010ffff0000") + counted(36)
 
 for _name, _about, _octets, _port in (
@@ -128,7 +129,12 @@ for _name, _about, _octets, _port in (
         9998,
     ),
     ("not-socks-http", "HTTP on port 80", ((0, http_request(WEB_NAME)), (1, HTTP_RESPONSE)), 80),
-    ("not-socks-mqtt", "MQTT on port 1883", ((0, b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"), (1, b"\x20\x02\x00\x00")), 1883),
+    (
+        "not-socks-mqtt",
+        "MQTT on port 1883",
+        ((0, MQTT_CONNECT), (1, b"\x20\x02\x00\x00")),
+        1883,
+    ),
     ("not-socks-random", "octets of no protocol", ((0, counted(200)), (1, counted(333)), (0, counted(5))), 31337),
 ):
     add(_name, _about, told(_octets, _port))

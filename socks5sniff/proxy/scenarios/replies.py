@@ -8,7 +8,7 @@ from typing import Any
 from socks5sniff.client import Behaviour, RefusedError
 from socks5sniff.codec import Address
 from socks5sniff.proxy.faults import Faults
-from socks5sniff.proxy.scenarios.acts import WEB_NAME
+from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing
 from socks5sniff.proxy.scenarios.registry import Play, add, scenario
 from socks5sniff.proxy.stage import CLOSED, WEB, Stage, reply, target
 
@@ -26,12 +26,8 @@ def by_fault(code: int, anomalies: list[str]) -> Play:
     async def play(stage: Stage) -> None:
         await stage.proxy(faults=Faults(reply=code))
         client = stage.client()
-        try:
-            await client.connect(WEB_NAME, 80)
-        except RefusedError:
-            stage.expect(
-                client, **REJECTED, destination=target(WEB_NAME, 80), reply=reply(code), anomalies=anomalies
-            )
+        await failing(client.connect(WEB_NAME, 80), RefusedError)
+        stage.expect(client, **REJECTED, destination=target(WEB_NAME, 80), reply=reply(code), anomalies=anomalies)
 
     return play
 
@@ -53,11 +49,9 @@ def by_error(host: str, code: int, error: int) -> Play:
         stage.loop.failing[host] = error
         await stage.proxy()
         client = stage.client()
-        try:
-            await client.connect(host, 80)
-        except RefusedError as refused:
-            assert refused.code == code
-            stage.expect(client, **REJECTED, destination=target(host, 80), reply=reply(code))
+        refused = await failing(client.connect(host, 80), RefusedError)
+        assert refused.code == code
+        stage.expect(client, **REJECTED, destination=target(host, 80), reply=reply(code))
 
     return play
 
@@ -73,50 +67,42 @@ for _name, _code, _error, _about in (
 async def reply_connection_refused(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client()
-    try:
-        await client.connect(*CLOSED)
-    except RefusedError:
-        stage.expect(client, **REJECTED, destination=target(*CLOSED), reply=reply(5))
+    await failing(client.connect(*CLOSED), RefusedError)
+    stage.expect(client, **REJECTED, destination=target(*CLOSED), reply=reply(5))
 
 
 @scenario("host unreachable (4): a name that does not exist")
 async def reply_unknown_name(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client()
-    try:
-        await client.connect("nowhere.example.test", 80)
-    except RefusedError:
-        stage.expect(client, **REJECTED, destination=target("nowhere.example.test", 80), reply=reply(4))
+    await failing(client.connect("nowhere.example.test", 80), RefusedError)
+    stage.expect(client, **REJECTED, destination=target("nowhere.example.test", 80), reply=reply(4))
 
 
 @scenario("command not supported (7): command 0x99")
 async def command_unknown(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client()
-    try:
-        await client.request(0x99, *WEB)
-    except RefusedError:
-        stage.expect(
-            client,
-            **REJECTED,
-            command="unknown-0x99",
-            destination=target(*WEB),
-            reply=reply(7),
-            anomalies=["unknown-command"],
-        )
-        del stage.truth[-1]["name_resolution"]
+    await failing(client.request(0x99, *WEB), RefusedError)
+    stage.expect(
+        client,
+        **REJECTED,
+        command="unknown-0x99",
+        destination=target(*WEB),
+        reply=reply(7),
+        anomalies=["unknown-command"],
+    )
+    del stage.truth[-1]["name_resolution"]
 
 
 @scenario("address type not supported (8): ATYP 0x07")
 async def address_type_unknown(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client()
-    try:
-        await client.connect(Address(7, b"\x01\x02\x03\x04", 80))
-    except RefusedError:
-        stage.expect(client, **{**REJECTED, "bound": None, "outcome": None, "destination": None}, reply=None)
-        for key in ("reply", "bound", "frames", "outcome", "phase", "command", "anomalies"):
-            del stage.truth[-1][key]
+    await failing(client.connect(Address(7, b"\x01\x02\x03\x04", 80)), RefusedError)
+    stage.expect(client, **{**REJECTED, "bound": None, "outcome": None, "destination": None}, reply=None)
+    for key in ("reply", "bound", "frames", "outcome", "phase", "command", "anomalies"):
+        del stage.truth[-1][key]
 
 
 def shaped(faults: Faults, **facts: Any) -> Play:
@@ -165,5 +151,3 @@ async def request_reserved(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client(behaviour=Behaviour(reserved=1))
     await fetch(stage, client, web, anomalies=["reserved-nonzero"])
-
-

@@ -7,7 +7,7 @@ import asyncio
 from socks5sniff.client import Behaviour, RefusedError
 from socks5sniff.proxy.faults import Faults
 from socks5sniff.proxy.payloads import counted
-from socks5sniff.proxy.scenarios.acts import WEB_NAME, http
+from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing, http
 from socks5sniff.proxy.scenarios.registry import add, scenario
 from socks5sniff.proxy.stage import CLOSED, WEB, Stage, reply, target
 
@@ -21,9 +21,7 @@ async def socks4_connect(stage: Stage) -> None:
     client = stage.client(version="4", username="alice")
     seen = await http(await client.connect(*WEB))
     bound = target(*web.peers[0])
-    stage.expect(
-        client, protocol="socks4", username="alice", **seen, destination=web.text, reply=GRANTED, bound=bound
-    )
+    stage.expect(client, protocol="socks4", username="alice", **seen, destination=web.text, reply=GRANTED, bound=bound)
 
 
 @scenario("SOCKS4 CONNECT without a user id, one octet per segment")
@@ -65,22 +63,20 @@ def rejected(code: int, about: str) -> None:
     async def play(stage: Stage) -> None:
         await stage.proxy(faults=Faults(reply=code) if code != 91 else Faults())
         client = stage.client(version="4", username="alice")
-        try:
-            await client.connect(*CLOSED)
-        except RefusedError:
-            stage.expect(
-                client,
-                protocol="socks4",
-                username="alice",
-                destination=target(*CLOSED),
-                reply=reply(code, 4),
-                bound=target("0.0.0.0", 0),
-                tunnel=None,
-                bytes=None,
-                phase="request",
-                outcome="rejected",
-                closed_by="proxy",
-            )
+        await failing(client.connect(*CLOSED), RefusedError)
+        stage.expect(
+            client,
+            protocol="socks4",
+            username="alice",
+            destination=target(*CLOSED),
+            reply=reply(code, 4),
+            bound=target("0.0.0.0", 0),
+            tunnel=None,
+            bytes=None,
+            phase="request",
+            outcome="rejected",
+            closed_by="proxy",
+        )
 
     add(f"socks4-reply-{code}", about, play)
 
@@ -97,7 +93,7 @@ async def socks4_bind(stage: Stage) -> None:
     binding = await client.bind("198.51.100.21", 0)
     first = binding.bound
     await stage.settle(0.01)
-    reader, writer = await asyncio.open_connection(first.text, first.port, local_addr=("198.51.100.21", 2121))
+    _, writer = await asyncio.open_connection(first.text, first.port, local_addr=("198.51.100.21", 2121))
     tunnel = await binding.accept()
     writer.write(counted(64))
     writer.close()

@@ -197,9 +197,7 @@ async def udp_names_target(stage: Stage) -> None:
     association.send(QUERY, *DNS)
     assert (await association.receive()).data == ANSWER
     udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
-    await over(
-        stage, client, association, udp, destination=target(*DNS), anomalies=["associate-names-target"]
-    )
+    await over(stage, client, association, udp, destination=target(*DNS), anomalies=["associate-names-target"])
 
 
 @scenario("relay datagrams to the client whose RSV is 0x0102")
@@ -284,5 +282,3 @@ async def udp_no_header(stage: Stage) -> None:
     await over(stage, client, association, None)
     del stage.truth[-1]["udp"]
     del stage.truth[-1]["anomalies"]
-
-

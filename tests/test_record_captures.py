@@ -1,0 +1,48 @@
+"""Every capture in captures/ says what its truth says: read by the analyser, compared key by key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import socks5sniff
+
+FOLDER = Path(__file__).resolve().parents[1] / "captures"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def read_back(path: Path) -> list[dict[str, Any]]:
+    """The records of a capture, in the form of the truth: anomalies as sorted codes, frames without their times."""
+    records = []
+    for conversation in socks5sniff.read(str(path)):
+        record = conversation.as_dict()
+        record["anomalies"] = sorted({anomaly["code"] for anomaly in record["anomalies"]})
+        record["frames"] = [{key: frame[key] for key in ("sender", "type", "length")} for frame in record["frames"]]
+        records.append(record)
+    return records
+
+
+def differences(expected: Any, found: Any, where: str = "") -> list[str]:
+    """What differs, one line each. Of mappings only the keys that the truth has are compared."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        lines = []
+        for key, value in expected.items():
+            lines += differences(value, found.get(key), f"{where}.{key}" if where else key)
+        return lines
+    return [] if expected == found else [f"{where}: the truth is {expected!r}, read was {found!r}"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reading_a_capture_gives_its_truth(name: str) -> None:
+    truth = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    records = read_back(FOLDER / f"{name}.pcapng")
+    expected = truth["conversations"]
+    lines = []
+    if len(records) != len(expected):
+        lines.append(f"the truth has {len(expected)} conversations, read were {len(records)}")
+    for number, (one, other) in enumerate(zip(expected, records, strict=False), 1):
+        lines += differences(one, other, f"conversation {number}")
+    assert not lines, "\n".join([name, *lines])
