@@ -85,7 +85,7 @@ def chain(memory: bytearray, begin: int, end: int, layout: Layout, mark: bytes) 
     """
     starts, rest = _walk(memory, begin, end, layout, set(), _ONE_BY_ONE)
     head = np.array(starts, np.int64)
-    if len(starts) < _ONE_BY_ONE:
+    if len(starts) < _ONE_BY_ONE or rest == end:
         return head, rest
     mean = (rest - begin) // len(starts)
     # One chain costs about half as much as one step of all chains, so the sum of both is least near this number.
@@ -165,7 +165,7 @@ def _linked(
     whole = (sizes >= layout.least) & (sizes <= RECORD_LIMIT) & (following <= end)
     linked = whole[:-1] & (following[:-1] == guessed[1:])
     breaks = np.append(np.flatnonzero(~linked), len(guessed) - 1)
-    known = set(seeds.tolist())
+    known = set(seeds[seeds < end].tolist())
     found = []
     start = begin
     while True:

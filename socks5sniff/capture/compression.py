@@ -28,7 +28,7 @@ _READ = 64 << 10
 _STEP = 64 << 10
 """Most octets that one call to a decompressor may make."""
 
-_MEMORY = 256 << 20
+_MEMORY = 128 << 20
 """Most memory that xz may use, octets: its largest preset takes 65 MiB."""
 
 

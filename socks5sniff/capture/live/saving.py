@@ -1,0 +1,266 @@
+"""Writing what is captured to pcapng files while it is analysed.
+
+Frames are held back for a moment before they are written: that a conversation is SOCKS, and what comes of it, is
+known a few packets after its first one, which is to carry the comment. What is written is readable at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from io import BufferedWriter, FileIO
+from pathlib import Path
+from time import localtime, strftime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import OutputError
+from ..batch import FrameBatch, Interface
+from ..writer import PcapngWriter
+from .engine import Counts
+
+HOLD = 500_000_000
+"""Nanoseconds that frames are held back."""
+HOLD_OCTETS = 64 << 20
+"""Octets held back at most; then the oldest are written sooner."""
+_GAP = 65_536
+"""Unused octets between frames that are not worth copying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When to begin a new file, and how many to keep; 0 for never, and for all.
+
+    Attributes:
+        size: octets of a file, about.
+        seconds: age of a file.
+        keep: files to keep; older ones of this capture are deleted.
+    """
+
+    size: int = 0
+    seconds: float = 0
+    keep: int = 0
+
+    @property
+    def active(self) -> bool:
+        return bool(self.size or self.seconds)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A batch that waits to be written."""
+
+    batch: FrameBatch
+    taken: int
+    streams: NDArray[np.int64] | None
+    comments: dict[int, str] = field(default_factory=dict)
+
+
+class Saving:
+    """The file or files of one capture.
+
+    Attributes:
+        frames: how many have been written.
+        files: how many have been begun.
+        failure: why nothing more is written, None as long as all is well.
+    """
+
+    def __init__(self, path: str, interfaces: Sequence[Interface], snaplen: int, rotation: Rotation, now: int) -> None:
+        """Begins the first file, readable by its owner only.
+
+        Args:
+            path: of the file; with a rotation, number and time come before its ending.
+            interfaces: of the batches to come.
+            snaplen: octets at which frames are cut.
+            rotation: when to begin a new one.
+            now: nanoseconds since 1970.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.frames = self.files = 0
+        self.failure: OutputError | None = None
+        self._path = Path(path)
+        self._interfaces = interfaces
+        self._snaplen = snaplen
+        self._rotation = rotation
+        self._names: deque[Path] = deque()
+        self._held: deque[_Held] = deque()
+        self._held_octets = 0
+        self._base: Sequence[Counts | None] = ()
+        self._begin(now)
+
+    @property
+    def path(self) -> Path:
+        """The file that is being written."""
+        return self._names[-1]
+
+    @property
+    def folder(self) -> Path:
+        return self._path.absolute().parent
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file another user's."""
+        os.fchown(self._file.fileno(), uid, gid)
+
+    def take(self, batch: FrameBatch, now: int, streams: NDArray[np.int64] | None = None) -> None:
+        """Take a copy of a batch.
+
+        Args:
+            batch: the frames.
+            now: nanoseconds since 1970.
+            streams: the number of the stream each frame belongs to, by which `write` selects; None to keep all.
+        """
+        if self.failure is None:
+            copy = copied(batch)
+            self._held.append(_Held(copy, now, streams))
+            self._held_octets += len(copy.octets)
+
+    def comment(self, frame: int, text: str) -> None:
+        """Comment the frame of that number, if it is still held back; a later comment replaces an earlier one."""
+        for held in reversed(self._held):
+            row = frame - held.batch.first_number
+            if row >= 0:
+                if row < len(held.batch):
+                    held.comments[row] = text
+                return
+
+    def write(
+        self, now: int, counts: Sequence[Counts | None], wanted: Collection[int] = (), everything: bool = False
+    ) -> None:
+        """Write what has been held back long enough, or everything.
+
+        Args:
+            now: nanoseconds since 1970.
+            counts: the interfaces' counts, for the end of a file.
+            wanted: streams whose frames are written, where `take` was told streams.
+            everything: hold nothing back.
+        """
+        try:
+            while self._held and self.failure is None:
+                held = self._held[0]
+                if not everything and held.taken > now - HOLD and self._held_octets <= HOLD_OCTETS:
+                    break
+                self._held.popleft()
+                self._held_octets -= len(held.batch.octets)
+                self._write(held, wanted)
+                if self._due(now):
+                    self._finish(now, counts)
+                    self._begin(now)
+            if self.failure is None:
+                self._writer.flush()
+                self._good = self._file.tell()
+                if self._rotation.active and self._due(now):
+                    self._finish(now, counts)
+                    self._begin(now)
+        except OutputError as error:
+            self._fail(error)
+
+    def close(self, now: int, counts: Sequence[Counts | None], wanted: Collection[int] = ()) -> None:
+        """Write all that is held back, and end the file."""
+        self.write(now, counts, wanted, everything=True)
+        if self.failure is None:
+            try:
+                self._finish(now, counts)
+            except OutputError as error:
+                self._fail(error)
+
+    def _begin(self, now: int) -> None:
+        path = self._path
+        if self._rotation.active:
+            stamp = strftime("%Y%m%d%H%M%S", localtime(now / 1e9))
+            path = path.with_name(f"{path.stem}_{self.files + 1:05d}_{stamp}{path.suffix}")
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)  # the file may have been there with another mode
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror}") from error
+        self._file = BufferedWriter(FileIO(descriptor, "wb"))
+        self._names.append(path)
+        self.files += 1
+        self._began = now
+        self._writer = PcapngWriter(self._file)
+        self._writer.add_interfaces(self._interfaces, self._snaplen)
+        self._writer.flush()
+        self._good = self._file.tell()
+        while self._rotation.keep and len(self._names) > self._rotation.keep:
+            with contextlib.suppress(OSError):
+                self._names.popleft().unlink()
+
+    def _write(self, held: _Held, wanted: Collection[int]) -> None:
+        batch, comments = held.batch, held.comments
+        if held.streams is not None:
+            kept = np.isin(held.streams, np.fromiter(wanted, np.int64, len(wanted)))
+            rows = np.flatnonzero(kept)
+            place = np.cumsum(kept) - 1
+            comments = {int(place[row]): text for row, text in comments.items() if kept[row]}
+            batch = _rows(batch, rows)
+        if len(batch):
+            self._writer.write_batch(batch, comments)
+            self.frames += len(batch)
+
+    def _due(self, now: int) -> bool:
+        size, seconds = self._rotation.size, self._rotation.seconds
+        return bool((size and self._file.tell() >= size) or (seconds and now - self._began >= seconds * 1e9))
+
+    def _finish(self, now: int, counts: Sequence[Counts | None]) -> None:
+        """End the file with what each interface received and dropped while it was written."""
+        for index, count in enumerate(counts):
+            before = self._base[index] if self._base else None
+            if count is not None:
+                received, dropped = (count.received, count.dropped)
+                if before is not None:
+                    received, dropped = received - before.received, dropped - before.dropped
+                self._writer.statistics(index, now, received, dropped, self._began)
+        self._base = counts
+        self._writer.close()
+
+    def _fail(self, error: OutputError) -> None:
+        """Nothing more is written. The file is cut where its last whole block ends, so that it stays readable."""
+        self.failure = error
+        self._held.clear()
+        with contextlib.suppress(OSError, ValueError):
+            os.ftruncate(self._file.fileno(), self._good)
+        with contextlib.suppress(OSError, ValueError):
+            self._file.raw.close()
+
+
+def copied(batch: FrameBatch) -> FrameBatch:
+    """A batch with memory of its own: the stretches of memory that hold frames, without what lies between them."""
+    ends = batch.offset + batch.captured
+    breaks = np.flatnonzero((batch.offset[1:] < ends[:-1]) | (batch.offset[1:] > ends[:-1] + _GAP)) + 1
+    firsts = np.concatenate((np.zeros(1, np.int64), breaks))
+    begins = batch.offset[firsts]
+    stops = ends[np.append(breaks, len(batch)) - 1]
+    sizes = stops - begins
+    moved = np.cumsum(sizes) - sizes - begins
+    offset = batch.offset + np.repeat(moved, np.diff(np.append(firsts, len(batch))))
+    pieces = [batch.octets[begin:stop] for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True)]
+    return FrameBatch(
+        octets=np.concatenate(pieces),
+        offset=offset,
+        captured=batch.captured,
+        length=batch.length,
+        time=batch.time,
+        first_number=batch.first_number,
+        interface=batch.interface,
+        interfaces=batch.interfaces,
+    )
+
+
+def _rows(batch: FrameBatch, rows: NDArray[np.intp]) -> FrameBatch:
+    return FrameBatch(
+        octets=batch.octets,
+        offset=batch.offset[rows],
+        captured=batch.captured[rows],
+        length=batch.length[rows],
+        time=batch.time[rows],
+        first_number=batch.first_number,
+        interface=batch.interface[rows],
+        interfaces=batch.interfaces,
+    )
