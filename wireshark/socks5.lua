@@ -240,7 +240,6 @@ local F = {
   protocol = ProtoField.string("socks5.protocol", "Protocol"),
   type = ProtoField.string("socks5.type", "Frame type"),
   sender = ProtoField.string("socks5.sender", "Sender"),
-  length = ProtoField.uint32("socks5.length", "Frame length"),
   depth = ProtoField.uint8("socks5.depth", "Nesting depth"),
   version = ProtoField.uint8("socks5.version", "Version"),
   method_count = ProtoField.uint8("socks5.methods.count", "Number of methods"),
@@ -269,7 +268,6 @@ local F = {
   udp_last = ProtoField.bool("socks5.udp.fragment.last", "Last fragment", 8, nil, 0x80),
   udp_header_length = ProtoField.uint8("socks5.udp.header_length", "Header length"),
   udp_data_length = ProtoField.uint32("socks5.udp.data_length", "Data length"),
-  tunnel_length = ProtoField.uint32("socks5.tunnel.length", "Relayed octets"),
   tunnel_early = ProtoField.bool("socks5.tunnel.early", "Before the reply"),
   request_in = ProtoField.framenum("socks5.request_in", "Request in", base.NONE, frametype.NONE),
   response_in = ProtoField.framenum("socks5.response_in", "Response in", base.NONE, frametype.RESPONSE),
@@ -424,8 +422,9 @@ local function one_line(value)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
--- Octets to frames. Each decoder: (octets, at) -> frame | nil (more octets needed) | false (never this frame)
--- `at` counts from 1. A frame has kind, at, size and its fields; `odd` lists {code, message} pairs.
+-- Octets to frames. Each decoder: octets that begin with the frame -> frame | nil (more needed) | false (never).
+-- A frame has kind, size and its fields, places in it count from 1, and `odd` lists code, message, code, message, ...
+-- It says nothing about the conversation, and is not changed after: many packets share one (see `decode`).
 ---------------------------------------------------------------------------------------------------------------------
 
 local function odd(frame, code, message)
@@ -436,6 +435,11 @@ local function odd(frame, code, message)
   end
   list[#list + 1] = code
   list[#list + 1] = message
+end
+
+local function note(notes, code, message)
+  notes[#notes + 1] = code
+  notes[#notes + 1] = message
 end
 
 local function check_version(frame, what, wanted, code)
@@ -487,16 +491,16 @@ local function check_domain(frame, name)
   if find(name, "%z") then odd(frame, "domain-has-nul", "the domain name holds a NUL octet") end
 end
 
--- The address that begins with ATYP at `at`; sets host_type, host, port, host_at, host_size. Returns what follows it.
-local function read_address(frame, octets, at)
-  local kind, length = byte(octets, at, at + 1)
-  local host_at, size = at + 1, 4
+-- The address that begins with ATYP, the fourth octet. Returns the place after it.
+local function read_address(frame, octets)
+  local kind, length = byte(octets, 4, 5)
+  local host_at, size = 5, 4
   if kind == nil then return nil end
   if kind == IPV6 then
     size = 16
   elseif kind == DOMAIN then
     if not length then return nil end
-    host_at, size = at + 2, length
+    host_at, size = 6, length
   elseif kind ~= IPV4 then
     return false
   end
@@ -512,11 +516,11 @@ end
 
 local decoders = {}
 
-function decoders.greeting(octets, at)
-  local version, count = byte(octets, at, at + 1)
-  if not count or #octets < at + 1 + count then return nil end
-  local methods = sub(octets, at + 2, at + 1 + count)
-  local frame = { kind = "greeting", at = at, size = 2 + count, version = version, methods = methods }
+function decoders.greeting(octets)
+  local version, count = byte(octets, 1, 2)
+  if not count or #octets < 2 + count then return nil end
+  local methods = sub(octets, 3, 2 + count)
+  local frame = { kind = "greeting", size = 2 + count, version = version, methods = methods }
   check_version(frame, "the greeting", 5)
   if count == 0 then
     odd(frame, "no-methods-offered", "the greeting offers no method")
@@ -536,23 +540,23 @@ function decoders.greeting(octets, at)
   return frame
 end
 
-decoders["method-selection"] = function(octets, at)
-  local version, method = byte(octets, at, at + 1)
+decoders["method-selection"] = function(octets)
+  local version, method = byte(octets, 1, 2)
   if not method then return nil end
-  local frame = { kind = "method-selection", at = at, size = 2, version = version, method = method }
+  local frame = { kind = "method-selection", size = 2, version = version, method = method }
   check_version(frame, "the method choice", 5)
   return frame
 end
 
-decoders["auth-request"] = function(octets, at)
-  local version, user_size = byte(octets, at, at + 1)
+decoders["auth-request"] = function(octets)
+  local version, user_size = byte(octets, 1, 2)
   if not user_size then return nil end
-  local password_at = at + 3 + user_size
+  local password_at = 4 + user_size
   local password_size = byte(octets, password_at - 1)
   if not password_size or #octets < password_at + password_size - 1 then return nil end
   local frame = {
-    kind = "auth-request", at = at, size = 3 + user_size + password_size, version = version,
-    username = sub(octets, at + 2, at + 1 + user_size), user_size = user_size, password_size = password_size,
+    kind = "auth-request", size = 3 + user_size + password_size, version = version,
+    username = sub(octets, 3, 2 + user_size), user_size = user_size, password_size = password_size,
   }
   check_version(frame, "the username/password request", 1, "auth-version")
   if user_size == 0 then odd(frame, "empty-credential", "the user name is empty") end
@@ -560,34 +564,34 @@ decoders["auth-request"] = function(octets, at)
   return frame
 end
 
-decoders["auth-reply"] = function(octets, at)
-  local version, status = byte(octets, at, at + 1)
+decoders["auth-reply"] = function(octets)
+  local version, status = byte(octets, 1, 2)
   if not status then return nil end
-  local frame = { kind = "auth-reply", at = at, size = 2, version = version, status = status }
+  local frame = { kind = "auth-reply", size = 2, version = version, status = status }
   check_version(frame, "the username/password reply", 1, "auth-version")
   return frame
 end
 
-function decoders.gssapi(octets, at)
-  local version, message_type, high, low = byte(octets, at, at + 3)
+function decoders.gssapi(octets)
+  local version, message_type, high, low = byte(octets, 1, 4)
   if not message_type then return nil end
-  local frame = { kind = "gssapi", at = at, size = 2, version = version, message_type = message_type }
+  local frame = { kind = "gssapi", size = 2, version = version, message_type = message_type }
   if message_type ~= 0xFF then
     if not low then return nil end
     frame.size = 4 + high * 256 + low
-    if #octets < at + frame.size - 1 then return nil end
-    frame.token = sub(octets, at + 4, at + frame.size - 1)
+    if #octets < frame.size then return nil end
+    frame.token = sub(octets, 5, frame.size)
   end
   check_version(frame, "the GSSAPI message", 1, "auth-version")
   return frame
 end
 
-function decoders.request(octets, at)
-  local frame = { kind = "request", at = at }
-  local after = read_address(frame, octets, at + 3)
+function decoders.request(octets)
+  local frame = { kind = "request" }
+  local after = read_address(frame, octets)
   if not after then return after end
-  frame.version, frame.command, frame.reserved = byte(octets, at, at + 2)
-  frame.size = after - at
+  frame.version, frame.command, frame.reserved = byte(octets, 1, 3)
+  frame.size = after - 1
   check_version(frame, "the request", 5)
   if not COMMANDS[frame.command] then
     odd(frame, "unknown-command", format("no command 0x%02x is known", frame.command))
@@ -598,12 +602,12 @@ function decoders.request(octets, at)
   return frame
 end
 
-function decoders.reply(octets, at)
-  local frame = { kind = "reply", at = at }
-  local after = read_address(frame, octets, at + 3)
+function decoders.reply(octets)
+  local frame = { kind = "reply" }
+  local after = read_address(frame, octets)
   if not after then return after end
-  frame.version, frame.code, frame.reserved = byte(octets, at, at + 2)
-  frame.size = after - at
+  frame.version, frame.code, frame.reserved = byte(octets, 1, 3)
+  frame.size = after - 1
   check_version(frame, "the reply", 5)
   if not REPLIES[frame.code] then odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code)) end
   if frame.reserved ~= 0 then odd(frame, "reserved-nonzero", format("RSV of the reply is 0x%02x", frame.reserved)) end
@@ -611,18 +615,18 @@ function decoders.reply(octets, at)
   return frame
 end
 
-decoders["socks4-request"] = function(octets, at)
-  if #octets < at + 7 then return nil end
-  local version, command, high, low, a, b, c, d = byte(octets, at, at + 7)
-  local user_end = find(octets, "\0", at + 8, true)
-  if not user_end or user_end > at + 8 + MAX_SOCKS4_STRING then
-    if #octets > at + 7 + MAX_SOCKS4_STRING then return false end
+decoders["socks4-request"] = function(octets)
+  if #octets < 8 then return nil end
+  local version, command, high, low, a, b, c, d = byte(octets, 1, 8)
+  local user_end = find(octets, "\0", 9, true)
+  if not user_end or user_end > 9 + MAX_SOCKS4_STRING then
+    if #octets > 8 + MAX_SOCKS4_STRING then return false end
     return nil
   end
   local frame = {
-    kind = "request", socks4 = true, at = at, version = version, command = command, port = high * 256 + low,
-    username = sub(octets, at + 8, user_end - 1), size = user_end - at + 1,
-    host_type = IPV4, host_at = at + 4, host_size = 4,
+    kind = "request", socks4 = true, version = version, command = command, port = high * 256 + low,
+    username = sub(octets, 9, user_end - 1), size = user_end,
+    host_type = IPV4, host_at = 5, host_size = 4,
   }
   check_version(frame, "the SOCKS4 request", 4)
   if not SOCKS4_COMMANDS[command] then
@@ -636,22 +640,22 @@ decoders["socks4-request"] = function(octets, at)
       return nil
     end
     frame.host_type, frame.host_at, frame.host_size = DOMAIN, user_end + 1, host_end - user_end - 1
-    frame.size = host_end - at + 1
+    frame.size = host_end
     frame.raw_host = sub(octets, user_end + 1, host_end - 1)
     check_domain(frame, frame.raw_host)
   else
-    frame.raw_host = sub(octets, at + 4, at + 7)
+    frame.raw_host = sub(octets, 5, 8)
   end
   frame.host = host_text(frame.host_type, frame.raw_host)
   return frame
 end
 
-decoders["socks4-reply"] = function(octets, at)
-  if #octets < at + 7 then return nil end
-  local version, code, high, low = byte(octets, at, at + 3)
+decoders["socks4-reply"] = function(octets)
+  if #octets < 8 then return nil end
+  local version, code, high, low = byte(octets, 1, 4)
   local frame = {
-    kind = "reply", socks4 = true, at = at, size = 8, version = version, code = code, port = high * 256 + low,
-    host_type = IPV4, host_at = at + 4, host_size = 4, raw_host = sub(octets, at + 4, at + 7),
+    kind = "reply", socks4 = true, size = 8, version = version, code = code, port = high * 256 + low,
+    host_type = IPV4, host_at = 5, host_size = 4, raw_host = sub(octets, 5, 8),
   }
   frame.host = ipv4_text(frame.raw_host)
   check_version(frame, "the SOCKS4 reply", 0)
@@ -660,24 +664,49 @@ decoders["socks4-reply"] = function(octets, at)
 end
 
 -- RSV, FRAG and the address before a relayed datagram.
-function decoders.udp(octets, at)
-  local frame = { kind = "udp", at = at }
-  local after = read_address(frame, octets, at + 3)
+function decoders.udp(octets)
+  local frame = { kind = "udp" }
+  local after = read_address(frame, octets)
   if not after then return after end
-  local high, low, fragment = byte(octets, at, at + 2)
-  frame.reserved, frame.fragment, frame.size = high * 256 + low, fragment, after - at
+  local high, low, fragment = byte(octets, 1, 3)
+  frame.reserved, frame.fragment, frame.size = high * 256 + low, fragment, after - 1
   return frame
 end
 
 -- Octets that are not a SOCKS frame: what follows a failure, or a sub-negotiation that nobody outside can read.
 local function remainder(kind)
-  return function(octets, at)
-    return { kind = kind, at = at, size = #octets - at + 1 }
+  return function(octets)
+    return { kind = kind, size = #octets }
   end
 end
 decoders.opaque = remainder("opaque")
 decoders.extra = remainder("extra")
 decoders.lost = remainder("lost")
+
+-- Identical octets are decoded once: handshakes repeat themselves.
+local MAX_REMEMBERED = 4096
+local remembered, remembered_count = {}, 0
+
+local function decode(kind, octets)
+  local by_octets = remembered[kind]
+  if not by_octets then
+    by_octets = {}
+    remembered[kind] = by_octets
+  end
+  local frame = by_octets[octets]
+  if frame then return frame end
+  frame = decoders[kind](octets)
+  if frame and frame.size == #octets and frame.size < 300 then
+    if remembered_count >= MAX_REMEMBERED then
+      remembered, remembered_count = {}, 0
+      by_octets = {}
+      remembered[kind] = by_octets
+    end
+    remembered_count = remembered_count + 1
+    by_octets[octets] = frame
+  end
+  return frame
+end
 
 -- The plaintext of a Kerberos wrap token that is not sealed (RFC 4121 s4.2.6.2, RFC 1964 s1.2.2), or nil.
 local function unwrap(token)
@@ -712,7 +741,7 @@ end
 
 local sessions -- all, in the order of their first packets
 local by_stream -- tcp.stream -> session
-local by_tuple -- "source:port>destination:port" -> session
+local by_ports -- both ports -> the latest session between them, which leads to earlier ones by `before`
 local records -- (frame, offset, depth) -> what the first dissection found there, see `pack`
 local relays -- UDP port -> associations
 local datagrams -- frame -> what the first dissection found in that datagram
@@ -723,7 +752,7 @@ local in_flight, leaks -- see call_payload
 local last_call -- the last call's {frame, key}: several calls for one packet share its Info column
 
 local function forget_all()
-  sessions, by_stream, by_tuple, records = {}, {}, {}, {}
+  sessions, by_stream, by_ports, records = {}, {}, {}, {}
   for port in pairs(relays or {}) do udp_table:remove(port, P) end
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
   in_flight, leaks, last_call = false, 0, {}
@@ -755,14 +784,16 @@ local function new_session(pinfo, trusted, parent)
   return session
 end
 
+local function ports_key(a, b)
+  return a < b and a * 65536 + b or b * 65536 + a
+end
+
 local function remember(session)
   sessions[#sessions + 1] = session
   if session.parent then return end
-  local a, b = session.address0 .. ":" .. session.port0, session.address1 .. ":" .. session.port1
-  local there = by_tuple[a .. ">" .. b]
-  session.before = there
-  by_tuple[a .. ">" .. b] = session
-  by_tuple[b .. ">" .. a] = session
+  local key = ports_key(session.port0, session.port1)
+  session.before = by_ports[key]
+  by_ports[key] = session
   local stream = innermost(tcp_stream)
   if stream then
     session.stream = stream
@@ -782,12 +813,17 @@ local function lookup(pinfo)
     local session = by_stream[stream]
     if session then return session end
   end
-  local key = tostring(pinfo.src) .. ":" .. pinfo.src_port .. ">" .. tostring(pinfo.dst) .. ":" .. pinfo.dst_port
-  local session = by_tuple[key]
-  local number = pinfo.number
-  while session and session.first > number do session = session.before end
+  local port, number = pinfo.src_port, pinfo.number
+  local session = by_ports[ports_key(port, pinfo.dst_port)]
+  if not session then return nil end
+  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
+  while session and not (session.first <= number
+    and ((session.port0 == port and session.address0 == source and session.address1 == destination)
+    or (session.port1 == port and session.address1 == source and session.address0 == destination))) do
+    session = session.before
+  end
   if session and stream then
-    if session.stream then return nil end -- the same addresses and ports, but a later connection
+    if session.stream then return nil end -- the same addresses and ports, but another connection
     session.stream = stream
     by_stream[stream] = session
   end
@@ -833,7 +869,7 @@ local function looks_like_socks4(octets, at, trusted)
   if version ~= 4 then return false end
   if command and not SOCKS4_COMMANDS[command] then return false end
   if trusted then return true end
-  local frame = decoders["socks4-request"](octets, at)
+  local frame = decode("socks4-request", sub(octets, at))
   if frame == nil then return #octets - at < 9 or not find(sub(octets, at + 8), "[%c\127-\255]") end
   if not frame or find(frame.username, "[%c\127-\255]") or #frame.username > 64 then return false end
   if frame.host_type == DOMAIN then
@@ -841,7 +877,7 @@ local function looks_like_socks4(octets, at, trusted)
   elseif byte(frame.raw_host) == 0 then
     return false
   end
-  return frame.port ~= 0 or frame.command ~= 1
+  return #octets - at + 1 == frame.size and (frame.port ~= 0 or frame.command ~= 1)
 end
 
 local function after_greeting(session, octets, at, inside)
@@ -911,58 +947,55 @@ local function expected(session, side, octets, at, inside)
   return session.resolving and "extra" or "tunnel"
 end
 
+-- What a frame changes in its conversation, and what is odd about it there.
 local apply = {}
 
-function apply.greeting(session, side, frame, number, now)
+function apply.greeting(session, side, frame, _, number, now)
   session.client = side
   session.methods = frame.methods
   session.greeting_frame, session.greeting_time = number, now
 end
 
-apply["method-selection"] = function(session, _, frame, number, now)
+apply["method-selection"] = function(session, _, frame, notes, number, now)
   session.method = frame.method
   session.selection_frame, session.selection_time = number, now
   if frame.method == 0xFF then
-    odd(frame, "no-acceptable-method", "the proxy accepts none of the offered methods")
+    note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
     session.failed = "refused"
   elseif session.methods and not find(session.methods, string.char(frame.method), 1, true) then
-    odd(frame, "method-not-offered", format("the proxy chose 0x%02x, which was not offered", frame.method))
+    note(notes, "method-not-offered", format("the proxy chose 0x%02x, which was not offered", frame.method))
   end
 end
 
-apply["auth-request"] = function(session, _, frame, number, now)
+apply["auth-request"] = function(session, _, frame, notes, number, now)
   session.username = frame.username
   session.auth_frame, session.auth_time = number, now
   if not (is_loopback(session.address0) and is_loopback(session.address1)) then
-    odd(frame, "cleartext-credentials", "user name and password crossed in clear")
+    note(notes, "cleartext-credentials", "user name and password crossed in clear")
   end
 end
 
-apply["auth-reply"] = function(session, _, frame, number, now)
+apply["auth-reply"] = function(session, _, frame, notes, number, now)
   session.authenticated = frame.status == 0
   session.auth_reply_frame, session.auth_reply_time = number, now
   if not session.authenticated then
-    odd(frame, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
+    note(notes, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
     session.failed = "auth-failed"
   end
 end
 
-function apply.gssapi(session, side, frame)
+function apply.gssapi(session, side, frame, notes)
   if frame.message_type == 0xFF then
     session.authenticated = false
     session.failed = "auth-failed"
-    odd(frame, "auth-failed",
+    note(notes, "auth-failed",
       format("the %s refused the GSSAPI security context", is_client(session, side) and "client" or "proxy"))
   elseif frame.message_type == 2 then
     if #frame.token == 1 then
-      frame.level = byte(frame.token)
       if not session.unprotected then
-        odd(frame, "gssapi-level-unprotected", "the protection level was sent unwrapped")
+        note(notes, "gssapi-level-unprotected", "the protection level was sent unwrapped")
       end
       session.unprotected = true
-    else
-      local plain = unwrap(frame.token)
-      frame.level = plain and #plain == 1 and byte(plain) or nil
     end
     if not is_client(session, side) then session.authenticated = true end
   elseif frame.message_type == 3 then
@@ -975,7 +1008,7 @@ local function unmapped(address)
   return (address:gsub("^::ffff:", ""))
 end
 
-function apply.request(session, side, frame, number, now)
+function apply.request(session, side, frame, notes, number, now)
   session.client = side
   session.socks4 = frame.socks4
   session.command = frame.command
@@ -985,25 +1018,25 @@ function apply.request(session, side, frame, number, now)
   session.resolving = frame.command == 0xF0 or frame.command == 0xF1 or nil
   if frame.socks4 then session.username = frame.username end
   if session.method == 2 and not session.auth_frame then session.skipped_auth = true end
-  if session.skipped_auth then odd(frame, "bad-version", "a request came where user name and password were due") end
+  if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
   if session.method == 1 then session.authenticated = true end
   if frame.command == 3 and not frame.socks4 then
     local own = unmapped(client_address(session))
     if frame.host_type == DOMAIN then
-      odd(frame, "associate-names-target", "UDP ASSOCIATE for a domain name")
+      note(notes, "associate-names-target", "UDP ASSOCIATE for a domain name")
     elseif find(frame.raw_host, "[^%z]") and unmapped(frame.host) ~= own then
-      odd(frame, "associate-names-target", format("UDP ASSOCIATE for %s, but the client is %s", frame.host, own))
+      note(notes, "associate-names-target", format("UDP ASSOCIATE for %s, but the client is %s", frame.host, own))
     end
   end
 end
 
-local function open_relay(session, frame, number)
+local function open_relay(session, frame, notes, number)
   local port = frame.port
   local address = frame.host
   if frame.host_type == DOMAIN then
     address = nil
   elseif not find(frame.raw_host, "[^%z]") then
-    odd(frame, "bound-unspecified", format("the relay's address is %s: that of the proxy",
+    note(notes, "bound-unspecified", format("the relay's address is %s: that of the proxy",
       endpoint_text(frame.host_type, frame.host, frame.port)))
     address = proxy_address(session)
   end
@@ -1022,23 +1055,25 @@ local function open_relay(session, frame, number)
   session.relay = there[#there]
 end
 
-function apply.reply(session, _, frame, number, now)
+function apply.reply(session, _, frame, notes, number, now)
   local granted = session.socks4 and 90 or 0
-  if session.code == nil then
+  local peer = session.code ~= nil
+  if not peer then
     session.code = frame.code
     session.reply_frame, session.reply_time = number, now
     if not session.request_frame then
-      odd(frame, "reply-before-request", "the proxy sent before the client's request")
+      note(notes, "reply-before-request", "the proxy sent before the client's request")
     end
-    if frame.code == granted and session.command == 3 and not session.socks4 then open_relay(session, frame, number) end
+    if frame.code == granted and session.command == 3 and not session.socks4 then
+      open_relay(session, frame, notes, number)
+    end
   else
-    frame.peer = true
     session.peer_code = frame.code
     session.peer_frame, session.peer_time = number, now
   end
   if frame.code ~= granted then
     session.failed = "rejected"
-  elseif session.command ~= 2 or frame.peer then
+  elseif session.command ~= 2 or peer then
     session.open = not session.resolving
   end
 end
@@ -1060,19 +1095,18 @@ local function foreign_name(octets, at)
 end
 
 -- Octets that are no frame that is due: the reading of this conversation ends here.
-local function unreadable(session, kind, octets, at)
+local function unreadable(session, kind, octets, notes)
   session.lost = "malformed"
-  local frame = decoders.lost(octets, at)
-  local first, due = byte(octets, at), VERSION_DUE[kind]
+  local first, due = byte(octets), VERSION_DUE[kind]
   if first ~= due then
-    local name = foreign_name(octets, at)
-    odd(frame, "bad-version", format("version %d where %d is due%s", first, due, name and " (" .. name .. ")" or ""))
+    local name = foreign_name(octets, 1)
+    note(notes, "bad-version", format("version %d where %d is due%s", first, due, name and " (" .. name .. ")" or ""))
   elseif kind == "request" or kind == "reply" then
-    odd(frame, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, at + 3)))
+    note(notes, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
   else
-    odd(frame, "not-socks-on-socks-port", format("no SOCKS4: a string has no NUL within %d octets", MAX_SOCKS4_STRING))
+    note(notes, "not-socks-on-socks-port", format("no SOCKS4: a string has no NUL within %d octets", MAX_SOCKS4_STRING))
   end
-  return frame
+  return decode("lost", octets)
 end
 
 -- Whether the proxy's first frame fits what the client said. Without trust in the port, SOCKS is claimed only then.
@@ -1087,90 +1121,103 @@ local function fits(session, frame)
   return true
 end
 
--- What octets that are no frame mean. Each anomaly is noted once a conversation.
-local function judge_rest(session, side, frame)
-  local code
+-- What octets after a failure mean. Each anomaly is noted once a conversation.
+local function judge_rest(session, side, notes)
   if not session.failed then return end
   if session.failed == "refused" and not is_client(session, side) then
-    code = "refusal-too-long"
-    if not session[code] then odd(frame, code, "octets follow the refusal of all methods") end
+    if not session.too_long then note(notes, "refusal-too-long", "octets follow the refusal of all methods") end
+    session.too_long = true
   else
-    code = "data-after-failure"
-    if not session[code] then
-      odd(frame, code, format("octets of the %s after %s", is_client(session, side) and "client" or "proxy",
+    if not session.talked_on then
+      note(notes, "data-after-failure", format("octets of the %s after %s", is_client(session, side) and "client" or "proxy",
         FAILURES[session.failed]))
     end
+    session.talked_on = true
   end
-  session[code] = true
 end
 
 local unseal -- below: it advances the conversation with what was inside a GSSAPI frame
+local scratch = {} -- notes on the frame in hand
 
--- Turn the octets of a side into frames, from `at` on.
--- Returns the frames, what stopped it ("end", "more", "tunnel", "foreign") and where.
-local function advance(session, side, octets, at, number, now, split, inside)
-  local frames = {}
-  local size = #octets
+-- Turn the octets of a side into frames.
+-- Returns them, what stopped it ("end", "more", "tunnel", "foreign") and the place where. Of the i-th frame, `at[i]` is
+-- the place (nil: 1), `notes[i]` what is odd about it here, `inner[i]` what a GSSAPI frame encloses; `peer` is the
+-- index of BIND's second reply.
+local function advance(session, side, octets, number, now, split, inside)
+  local found = {}
+  local at, size = 1, #octets
   local whole = 0 -- SOCKS frames in these octets
   while at <= size do
     local kind = expected(session, side, octets, at, inside)
-    if kind == nil then return frames, "foreign", at end
-    if kind == "tunnel" then return frames, "tunnel", at end
+    if kind == nil then return found, "foreign", at end
+    if kind == "tunnel" then return found, "tunnel", at end
     local due = VERSION_DUE[kind]
-    local frame
-    if due and byte(octets, at) ~= due and foreign_name(octets, at) then
-      frame = false
-    else
-      frame = decoders[kind](octets, at)
-    end
+    local rest = at == 1 and octets or sub(octets, at)
+    local frame = false
+    if not due or byte(rest) == due or not foreign_name(rest, 1) then frame = decode(kind, rest) end
+    local i = #found + 1
     if frame == nil then
-      if whole > 0 then
-        odd(frames[#frames], "pipelined-frames", PIPELINED[is_client(session, side)])
-        session.piped = number
-      end
-      return frames, "more", at
-    end
-    if not frame then
-      if not session.fits and not session.trusted then return frames, "foreign", at end
-      if session.client == nil then return frames, "foreign", at end
-      frame = unreadable(session, kind, octets, at)
-    elseif not fits(session, frame) then
-      return frames, "foreign", at
-    elseif due then
-      local change = apply[frame.kind]
-      change(session, side, frame, number, now)
-      if frame.message_type == 3 then unseal(session, side, frame, number, now) end
-      if not is_client(session, side) then session.fits = true end
-      if split then odd(frame, "split-frame", "the " .. frame.kind .. " came in several segments") end
       if whole > 0 and session.piped ~= number then
         session.piped = number
-        odd(frame, "pipelined-frames", PIPELINED[is_client(session, side)])
+        found.notes = found.notes or {}
+        found.notes[i - 1] = found.notes[i - 1] or {}
+        note(found.notes[i - 1], "pipelined-frames", PIPELINED[is_client(session, side)])
+      end
+      return found, "more", at
+    end
+    if not frame then
+      if session.client == nil or not (session.fits or session.trusted) then return found, "foreign", at end
+      frame = unreadable(session, kind, rest, scratch)
+    elseif not fits(session, frame) then
+      return found, "foreign", at
+    elseif due then
+      if frame.kind == "reply" and session.code then found.peer = i end
+      apply[frame.kind](session, side, frame, scratch, number, now)
+      if frame.message_type == 3 then
+        found.inner = found.inner or {}
+        found.inner[i] = unseal(session, side, frame, number, now)
+      end
+      if not is_client(session, side) then session.fits = true end
+      if split then note(scratch, "split-frame", "the " .. frame.kind .. " came in several segments") end
+      if whole > 0 and session.piped ~= number then
+        session.piped = number
+        note(scratch, "pipelined-frames", PIPELINED[is_client(session, side)])
       end
       whole = whole + 1
     elseif kind == "extra" then
-      judge_rest(session, side, frame)
+      judge_rest(session, side, scratch)
     end
     split = false
-    frames[#frames + 1] = frame
+    found[i] = frame
+    if at > 1 then
+      found.at = found.at or {}
+      found.at[i] = at
+    end
+    if #scratch > 0 then
+      found.notes = found.notes or {}
+      found.notes[i], scratch = scratch, {}
+    end
     at = at + frame.size
   end
-  return frames, "end", at
+  return found, "end", at
 end
 
--- What a GSSAPI frame that is not encrypted encloses: SOCKS frames, then tunnel octets.
+-- What a GSSAPI frame that is not encrypted encloses: SOCKS frames, then tunnel octets. Nil where it is encrypted.
 function unseal(session, side, frame, number, now)
   local plain = unwrap(frame.token)
   if not plain then
     session.encrypted = true
-    return
+    return nil
   end
   local pending = session.pending or {}
   session.pending = pending
   local octets = (pending[side] or "") .. plain
-  local frames, stopped, at = advance(session, side, octets, 1, number, now, pending[side] ~= nil, true)
-  local tunnel_at = stopped == "tunnel" and at or nil
-  frame.inner = { octets = octets, frames = frames, tunnel = tunnel_at, early = not session.open }
+  local outer_notes = scratch
+  scratch = {}
+  local found, stopped, at = advance(session, side, octets, number, now, pending[side] ~= nil, true)
+  scratch = outer_notes
   pending[side] = stopped == "more" and #octets < 1024 and sub(octets, at) or nil
+  return { octets = octets, found = found, tunnel = stopped == "tunnel" and at or nil, early = not session.open }
 end
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -1181,7 +1228,7 @@ local function masked(octets)
   return P.prefs.show_passwords and text(octets) or "********"
 end
 
-local function summary(session, frame)
+local function words_of(session, frame, peer)
   local kind = frame.kind
   if kind == "greeting" then
     local names = {}
@@ -1204,7 +1251,7 @@ local function summary(session, frame)
     if frame.code ~= (frame.socks4 and 90 or 0) then return "Reply: " .. name end
     local bound = endpoint_text(frame.host_type, one_line(frame.host), frame.port)
     if session.resolving then return "Reply: " .. name .. ", " .. one_line(frame.host) end
-    if frame.peer then return "Reply: " .. name .. ", peer " .. bound end
+    if peer then return "Reply: " .. name .. ", peer " .. bound end
     if session.command == 2 then return "Reply: " .. name .. ", listening on " .. bound end
     if session.command == 3 and not session.socks4 then return "Reply: " .. name .. ", relay " .. bound end
     return "Reply: " .. name
@@ -1216,6 +1263,22 @@ local function summary(session, frame)
   return format("%d octets that cannot be read", frame.size)
 end
 
+-- One line for a frame. Frames are shared, so are their lines; that of a reply depends on what was asked.
+local function summary(session, frame, peer)
+  local key = frame.kind == "reply" and (peer and "peer" or session.command) or frame.kind
+  local lines = frame.lines
+  if not lines then
+    lines = {}
+    frame.lines = lines
+  end
+  local line = lines[key]
+  if not line then
+    line = words_of(session, frame, peer)
+    lines[key] = line
+  end
+  return line
+end
+
 local function protocol_of(session)
   if not session.socks4 then return "socks5" end
   return session.host_type == DOMAIN and "socks4a" or "socks4"
@@ -1223,23 +1286,24 @@ end
 
 local PROTOCOL_NAMES = { socks5 = "SOCKS5", socks4 = "SOCKS4", socks4a = "SOCKS4A" }
 
-local function add_anomaly(item, code, message)
-  item:add_proto_expert_info(E[code], message)
-  item:add(F.anomaly, code):set_generated()
+local function add_anomalies(item, list)
+  for i = 1, list and #list or 0, 2 do
+    item:add_proto_expert_info(E[list[i]], list[i + 1])
+    item:add(F.anomaly, list[i]):set_generated()
+  end
 end
 
--- ATYP, host and port of `frame`, whose octet 1 is octet `base_at` of the tvb (0 unless given).
-local function show_address(item, tvb, frame, fields, base_at)
-  base_at = base_at or 0
+-- ATYP, host and port of `frame`, which begins at `at` in the tvb.
+local function show_address(item, tvb, at, frame, fields)
   local kind = frame.host_type
-  local host = tvb(base_at + frame.host_at - 1, frame.host_size)
-  if not frame.socks4 then
-    local type_at = frame.host_at - (kind == DOMAIN and 3 or 2)
-    item:add(fields.type, tvb(base_at + type_at, 1), kind)
-    if kind == DOMAIN then item:add(fields.length, tvb(base_at + type_at + 1, 1), frame.host_size) end
-  else
-    item:add(fields.port, tvb(base_at + frame.at + 1, 2), frame.port)
+  local host_at, host_size = at + frame.host_at - 1, frame.host_size
+  local host = tvb(host_at, host_size)
+  if frame.socks4 then
+    item:add(fields.port, tvb(at + 2, 2), frame.port)
     item:add(fields.type, host, kind):set_generated()
+  else
+    item:add(fields.type, tvb(at + 3, 1), kind)
+    if kind == DOMAIN then item:add(fields.length, tvb(at + 4, 1), host_size) end
   end
   item:add(fields.host, host, frame.host)
   if kind == IPV4 then
@@ -1248,16 +1312,14 @@ local function show_address(item, tvb, frame, fields, base_at)
     item:add(fields.ipv6, host)
   else
     item:add(fields.domain, host, frame.host)
-    if frame.host_size > 0 then item:add(fields.octets, host) end
+    if host_size > 0 and host_size ~= #frame.host then item:add(fields.octets, host) end
   end
-  if not frame.socks4 then
-    item:add(fields.port, tvb(base_at + frame.host_at - 1 + frame.host_size, 2), frame.port)
-  end
+  if not frame.socks4 then item:add(fields.port, tvb(host_at + host_size, 2), frame.port) end
 end
 
 local function show_username(item, range, octets)
   item:add(F.username, range, text(octets))
-  if #octets > 0 then item:add(F.username_octets, range) end
+  if find(octets, "[%z\128-\255]") then item:add(F.username_octets, range) end
 end
 
 local function link_answer(item, number)
@@ -1321,52 +1383,54 @@ function show.gssapi(_, frame, item, tvb, at)
 end
 
 function show.request(session, frame, item, tvb, at)
+  item:add(F.protocol, protocol_of(session)):set_generated()
   local names = frame.host_type ~= DOMAIN and resolved[client_address(session)]
   local name = names and names[frame.host]
   if name and name[2] < session.request_frame then
-    add_anomaly(item, "local-dns", format("a DNS answer gave %s for %s", frame.host, one_line(name[1])))
+    add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, one_line(name[1])) })
   end
   item:add(F.version, tvb(at, 1), frame.version)
   item:add(F.command, tvb(at + 1, 1), frame.command)
   if frame.socks4 then
-    show_address(item, tvb, frame, DST)
+    show_address(item, tvb, at, frame, DST)
     show_username(item, tvb(at + 8, #frame.username), frame.username)
   else
     item:add(F.reserved, tvb(at + 2, 1), frame.reserved)
-    show_address(item, tvb, frame, DST)
+    show_address(item, tvb, at, frame, DST)
   end
   link_answer(item, session.reply_frame)
 end
 
-function show.reply(session, frame, item, tvb, at)
+function show.reply(session, frame, item, tvb, at, peer)
   item:add(F.version, tvb(at, 1), frame.version)
   local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
   item:add(F.reply_code, tvb(at + 1, 1), frame.code):append_text(" (" .. name .. ")")
   item:add(F.reply_name, tvb(at + 1, 1), name):set_generated()
   if not frame.socks4 then item:add(F.reserved, tvb(at + 2, 1), frame.reserved) end
-  show_address(item, tvb, frame, frame.peer and PEER or BND)
-  if frame.peer then item:add(F.reply_peer, true):set_generated() end
-  local answered = frame.peer and session.peer_time or session.reply_time
+  show_address(item, tvb, at, frame, peer and PEER or BND)
+  if peer then item:add(F.reply_peer, true):set_generated() end
+  local answered = peer and session.peer_time or session.reply_time
   link_question(item, session.request_frame, session.request_time, answered)
 end
 
-local function show_frame(session, side, frame, tvb, tree)
-  local at = frame.at - 1
-  local item = tree:add(P, tvb(at, frame.size))
-  item:set_text(PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame))
-  item:add(F.protocol, protocol_of(session)):set_generated()
+-- The i-th of the frames found in a tvb.
+local function show_frame(session, side, found, i, tvb, tree)
+  local frame = found[i]
+  local at = (found.at and found.at[i] or 1) - 1
+  local peer = found.peer == i
+  local item = tree:add(P, tvb(at, frame.size),
+    PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
   item:add(F.type, frame.kind):set_generated()
   item:add(F.sender, is_client(session, side) and "client" or "proxy"):set_generated()
-  item:add(F.length, frame.size):set_generated()
   if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
   local details = show[frame.kind]
   if details then
-    details(session, frame, item, tvb, at)
+    details(session, frame, item, tvb, at, peer)
   else
     item:add(F.data, tvb(at, frame.size))
   end
-  local list = frame.odd
-  for i = 1, list and #list or 0, 2 do add_anomaly(item, list[i], list[i + 1]) end
+  add_anomalies(item, frame.odd)
+  add_anomalies(item, found.notes and found.notes[i])
 end
 
 -- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
@@ -1481,7 +1545,7 @@ local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
   local place = 1
   local from_client = is_client(session, side)
   while place <= #octets do
-    local frame = decoders.udp(octets, place)
+    local frame = decoders.udp(sub(octets, place, place + 262))
     if frame == false then return end
     if frame == nil or #octets < place + frame.size + frame.reserved - 1 then
       pinfo.desegment_offset = at + place - 1
@@ -1494,7 +1558,7 @@ local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
       header:set_text(format("UDP in TCP, %s, %d octets", remote, frame.reserved))
       header:add(F.udp_data_length, tvb(at + place - 1, 2), frame.reserved)
       if session.command == 5 then header:add(F.udp_header_length, tvb(at + place + 1, 1), frame.fragment) end
-      show_address(header, tvb, frame, UDP, at)
+      show_address(header, tvb, at + place - 1, frame, UDP)
     end
     if P.prefs.payload and leaks < MAX_LEAKS and frame.reserved > 0 and names_port(udp_table, frame.port) then
       local payload = tvb(at + place - 1 + frame.size, frame.reserved):tvb()
@@ -1509,24 +1573,24 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   local length = tvb:len() - at
   local from_client = is_client(session, side)
   local item
-  if wanted(tree) then
-    item = tree:add(P, tvb(at, length))
-    item:set_text(format("%s, Tunnel: %s, %d octets %s", PROTOCOL_NAMES[protocol_of(session)],
-      one_line(session.target or "?"), length, from_client and "sent" or "received"))
-    item:add(F.protocol, protocol_of(session)):set_generated()
+  if early and session.early_noted == number or wanted(tree) then
+    local title = session.title
+    if not title then
+      title = format("%s, Tunnel: %s", PROTOCOL_NAMES[protocol_of(session)], one_line(session.target or "?"))
+      session.title = title
+    end
+    item = tree:add(P, tvb(at, length), title)
     item:add(F.type, "tunnel"):set_generated()
-    item:add(F.sender, from_client and "client" or "proxy"):set_generated()
     if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
     if session.host then
       item:add(DST.host, session.host):set_generated()
       item:add(DST.port, session.port):set_generated()
       item:add(F.request_in, session.request_frame):set_generated()
     end
-    item:add(F.tunnel_length, length):set_generated()
     if early then
       item:add(F.tunnel_early, true):set_generated()
       if session.early_noted == number then
-        add_anomaly(item, "early-data", "the client sent data before the success reply")
+        add_anomalies(item, { "early-data", "data from the client before the reply" })
       end
     end
   end
@@ -1595,6 +1659,11 @@ local function key_of(number, offset, depth)
   return (number * 131072 + offset) * 16 + depth
 end
 
+local function decoder_of(frame)
+  if not frame.socks4 then return frame.kind end
+  return frame.kind == "request" and "socks4-request" or "socks4-reply"
+end
+
 local function set_info(pinfo, number, key, session, words)
   local info = pinfo.cols.info
   pinfo.cols.protocol:set(PROTOCOL_NAMES[protocol_of(session)])
@@ -1606,70 +1675,63 @@ local function set_info(pinfo, number, key, session, words)
   last_call.number, last_call.key = number, key
 end
 
--- What a later dissection needs to show the same frames: their kinds and places, and what was odd about them.
-local function pack(frames)
-  local record = {}
-  for i, frame in ipairs(frames) do
-    record[2 * i - 1] = frame.socks4 and "socks4-" .. frame.kind or frame.kind
-    record[2 * i] = frame.at
-    if frame.peer then record.peer = i end
-    if frame.odd then
-      record.odd = record.odd or {}
-      record.odd[i] = frame.odd
-    end
-    local inner = frame.inner
-    if inner then
-      record.inner = record.inner or {}
-      record.inner[i] = {
-        octets = inner.octets, record = pack(inner.frames), tunnel = inner.tunnel, early = inner.early,
-      }
-    end
+-- What a later dissection needs to show the same frames: decoders and places, and what was odd. For one frame of which
+-- nothing else is to be said, the name of its decoder.
+local function pack(found)
+  if #found == 1 and not found.notes and not found.inner and not found.peer then return decoder_of(found[1]) end
+  local record = { notes = found.notes, peer = found.peer }
+  for i, frame in ipairs(found) do
+    record[2 * i - 1] = decoder_of(frame)
+    record[2 * i] = found.at and found.at[i] or 1
+  end
+  for i, inner in pairs(found.inner or {}) do
+    record.inner = record.inner or {}
+    record.inner[i] = { octets = inner.octets, record = pack(inner.found), tunnel = inner.tunnel, early = inner.early }
   end
   return record
 end
 
 local function unpack_record(record, octets)
-  local frames = {}
+  if type(record) == "string" then return { decode(record, octets) } end
+  local found = { at = {}, notes = record.notes, peer = record.peer }
   for i = 1, #record / 2 do
-    local frame = decoders[record[2 * i - 1]](octets, record[2 * i])
-    if not frame then return frames end
-    frame.peer = record.peer == i or nil
-    frame.odd = record.odd and record.odd[i]
-    local inner = record.inner and record.inner[i]
-    if inner then
-      frame.inner = {
-        octets = inner.octets, frames = unpack_record(inner.record, inner.octets),
-        tunnel = inner.tunnel, early = inner.early,
-      }
-    end
-    frames[i] = frame
+    local at = record[2 * i]
+    local frame = decode(record[2 * i - 1], sub(octets, at))
+    if not frame then break end
+    found[i], found.at[i] = frame, at
   end
-  return frames
+  for i, inner in pairs(record.inner or {}) do
+    found.inner = found.inner or {}
+    found.inner[i] = {
+      octets = inner.octets, found = unpack_record(inner.record, inner.octets), tunnel = inner.tunnel, early = inner.early,
+    }
+  end
+  return found
 end
 
-local function words_for(session, frames)
-  local words = {}
-  for i, frame in ipairs(frames) do
-    words[i] = summary(session, frame)
-    if frame.inner and #frame.inner.frames > 0 then
-      words[i] = words[i] .. " (" .. words_for(session, frame.inner.frames) .. ")"
-    end
+local function words_for(session, found)
+  local words = summary(session, found[1], found.peer == 1)
+  if #found == 1 and not found.inner then return words end
+  words = {}
+  for i, frame in ipairs(found) do
+    words[i] = summary(session, frame, found.peer == i)
+    local inner = found.inner and found.inner[i]
+    if inner and #inner.found > 0 then words[i] = words[i] .. " (" .. words_for(session, inner.found) .. ")" end
   end
   return concat(words, ", ")
 end
 
-local function present(session, side, frames, tvb, pinfo, tree, number, key)
-  if #frames == 0 then return end
+local function present(session, side, found, tvb, pinfo, tree, number, key)
+  if #found == 0 then return end
   local all = wanted(tree)
-  for _, frame in ipairs(frames) do -- expert information counts even where nobody looks at the tree
-    if all or frame.odd then show_frame(session, side, frame, tvb, tree) end
+  for i, frame in ipairs(found) do -- expert information counts even where nobody looks at the tree
+    if all or frame.odd or found.notes and found.notes[i] then show_frame(session, side, found, i, tvb, tree) end
   end
-  set_info(pinfo, number, key, session, words_for(session, frames))
-  for _, frame in ipairs(frames) do
-    local inner = frame.inner
-    if inner and #inner.octets > 0 then
+  set_info(pinfo, number, key, session, words_for(session, found))
+  for _, inner in pairs(found.inner or {}) do
+    if #inner.octets > 0 then
       local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
-      for _, enclosed in ipairs(inner.frames) do show_frame(session, side, enclosed, plain, tree) end
+      for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree) end
       if inner.tunnel then tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early) end
     end
   end
@@ -1680,13 +1742,17 @@ local function ask_for_more(pinfo, at)
   pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
 end
 
--- The tunnel octets after frames in the same segment.
-local function tunnel_after(session, side, tvb, at, pinfo, tree, number, early, has_frames)
-  if has_frames then
-    pinfo.cols.info:append(", ")
-    pinfo.cols.info:fence()
+-- After the frames of a segment: octets that need others to be a frame, or the tunnel's first.
+local function go_on(record, session, side, tvb, pinfo, tree, number, has_frames)
+  if type(record) == "string" then return end
+  if record.more then ask_for_more(pinfo, record.more) end
+  if record.tunnel then
+    if has_frames then
+      pinfo.cols.info:append(", ")
+      pinfo.cols.info:fence()
+    end
+    tunnel(session, side, tvb, record.tunnel, pinfo, tree, number, record.early)
   end
-  tunnel(session, side, tvb, at, pinfo, tree, number, early)
 end
 
 local function replay(session, side, tvb, pinfo, tree, number)
@@ -1700,12 +1766,9 @@ local function replay(session, side, tvb, pinfo, tree, number)
     end
     return true
   end
-  local frames = unpack_record(record, tvb:raw())
-  present(session, side, frames, tvb, pinfo, tree, number, key)
-  if record.more then ask_for_more(pinfo, record.more) end
-  if record.tunnel then
-    tunnel_after(session, side, tvb, record.tunnel, pinfo, tree, number, record.early, #frames > 0)
-  end
+  local found = unpack_record(record, tvb:raw())
+  present(session, side, found, tvb, pinfo, tree, number, key)
+  go_on(record, session, side, tvb, pinfo, tree, number, #found > 0)
   return true
 end
 
@@ -1739,7 +1802,7 @@ function dissect_octets(session, side, tvb, pinfo, tree)
   if missing > 0 and not session.failed and not (side == session.client and session.request_frame) then
     session.lost = session.lost or "gap"
   end
-  local frames, stopped, at = advance(session, side, octets, 1, number, pinfo.rel_ts, waiting)
+  local found, stopped, at = advance(session, side, octets, number, pinfo.rel_ts, waiting)
   if stopped == "foreign" then
     session.foreign = true
     return false
@@ -1748,26 +1811,27 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     session.remembered = true
     remember(session)
   end
-  if missing > 0 and frames[1] and frames[1].kind == "lost" then
-    odd(frames[1], "handshake-gap", format("%d octets of the handshake are not in the capture", missing))
+  if missing > 0 and found[1] and found[1].kind == "lost" then
+    found.notes = found.notes or {}
+    found.notes[1] = found.notes[1] or {}
+    note(found.notes[1], "handshake-gap", format("%d octets of the handshake are not in the capture", missing))
   end
-  local record = pack(frames)
+  local record = pack(found)
+  if stopped == "more" or stopped == "tunnel" then
+    if type(record) == "string" then record = { record, 1 } end
+    record[stopped] = at - 1
+  end
   records[key] = record
   if stopped == "more" then
     session.waiting = session.waiting or {}
     session.waiting[side] = true
-    record.more = at - 1
   elseif stopped == "tunnel" then
-    record.tunnel = at - 1
     record.early = not session.open or nil
     session.tunnel_since = session.tunnel_since or number
     if record.early and not session.early_noted then session.early_noted = number end
   end
-  present(session, side, frames, tvb, pinfo, tree, number, key)
-  if record.more then ask_for_more(pinfo, record.more) end
-  if record.tunnel then
-    tunnel_after(session, side, tvb, record.tunnel, pinfo, tree, number, record.early, #frames > 0)
-  end
+  present(session, side, found, tvb, pinfo, tree, number, key)
+  go_on(record, session, side, tvb, pinfo, tree, number, #found > 0)
   return true
 end
 
@@ -1875,7 +1939,7 @@ local function first_look(tvb, pinfo, number)
   local party, port = outward and source or destination, outward and pinfo.src_port or pinfo.dst_port
   if association.remotes[party .. ":" .. port] then return nil end -- the proxy's leg to the destination: no header
   local octets = tvb:raw()
-  local frame = decoders.udp(octets, 1)
+  local frame = decoders.udp(octets)
   local list = {}
   local look = { association = association, outward = outward, odd = list }
   if party ~= association.client or (outward and association.client_port ~= 0 and association.client_port ~= port) then
@@ -1924,19 +1988,18 @@ local function show_datagram(look, frame, tvb, tree)
   item:add(F.protocol, "socks5"):set_generated()
   item:add(F.type, "udp"):set_generated()
   item:add(F.sender, look.outward and "client" or "proxy"):set_generated()
-  item:add(F.length, tvb:len()):set_generated()
   item:add(F.udp_reserved, tvb(0, 2), frame.reserved)
   local fragment = item:add(F.udp_fragment, tvb(2, 1), frame.fragment)
   if frame.fragment ~= 0 then
     fragment:add(F.udp_position, tvb(2, 1))
     fragment:add(F.udp_last, tvb(2, 1))
   end
-  show_address(item, tvb, frame, UDP)
+  show_address(item, tvb, 0, frame, UDP)
   item:add(DST.host, frame.host):set_generated()
   item:add(DST.port, frame.port):set_generated()
   item:add(F.udp_data_length, tvb:len() - frame.size):set_generated()
   item:add(F.request_in, session.request_frame):set_generated()
-  for i = 1, #look.odd, 2 do add_anomaly(item, look.odd[i], look.odd[i + 1]) end
+  add_anomalies(item, look.odd)
 end
 
 local function dissect_datagram(tvb, pinfo, tree)
@@ -1952,12 +2015,12 @@ local function dissect_datagram(tvb, pinfo, tree)
   end
   if not look then return 0 end
   pinfo.cols.protocol:set("SOCKS5")
-  local frame = decoders.udp(tvb:raw(), 1)
+  local frame = decoders.udp(tvb:raw())
   if not frame or look.stranger then
     pinfo.cols.info:set(look.stranger and "UDP from a stranger to the association" or "UDP, unreadable header")
     local item = tree:add(P, tvb(0))
     item:add(F.data, tvb(0))
-    for i = 1, #look.odd, 2 do add_anomaly(item, look.odd[i], look.odd[i + 1]) end
+    add_anomalies(item, look.odd)
     return tvb:len()
   end
   if wanted(tree) then show_datagram(look, frame, tvb, tree) end
