@@ -58,6 +58,8 @@ def loaded(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
+LATER = 10_001
+"""Number, and so the millisecond, of frames that come when earlier connections have been closed for a while."""
 SLOW = {"scapy", "pyshark", "rich", "tabulate", "zstandard", "lz4", "psutil", "asyncio"}
 
 
@@ -110,14 +112,13 @@ def test_a_truncated_file_prints_what_was_decoded(tmp_path: Path) -> None:
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     path = tmp_path / "many.pcap"
     path.write_bytes(capture(500))
-    process = start("read", "--format", "jsonl", str(path))
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait(60) == 141
-    process.stderr.close()
+    with start("read", "--format", "jsonl", str(path)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
@@ -145,35 +146,34 @@ def test_output_that_the_terminal_cannot_show() -> None:
 
 @pytest.mark.parametrize("name", ["jsonl", "table", "accesslog"])
 def test_results_of_a_pipe_come_as_they_complete(name: str) -> None:
-    """The first conversations can be read while the pipe is still open."""
-    process = start("read", "--format", name, "-")
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(HEADER + b"".join(connect(1, 50_001)))
-    process.stdin.flush()
-    line = b""
-    while b"example.com" not in line:
-        line = process.stdout.readline()
-        assert line
-    process.stdin.close()
-    process.stdout.read()
-    assert process.wait(60) == 0
-    process.communicate()
+    """The first conversation can be read once later packets have come, while the pipe is still open."""
+    with start("read", "--format", name, "-") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(HEADER + b"".join(connect(1, 50_001)) + b"".join(connect(LATER, 50_002, b"other")))
+        process.stdin.flush()
+        line = b""
+        while b"example.com" not in line:
+            line = process.stdout.readline()
+            assert line
+        process.stdin.close()
+        assert b"other" in process.stdout.read()
+        assert process.wait(60) == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_ctrl_c_on_a_pipe_prints_what_was_decoded() -> None:
-    process = start("read", "--format", "json", "-")
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(HEADER + b"".join(connect(1, 50_001)) + b"".join(connect(11, 50_002, closed=False)))
-    process.stdin.flush()
-    printed = process.stdout.readline() + process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    printed += process.stdout.read()
-    assert process.wait(60) == 130
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
-    records = json.loads(printed)
+    """Also the conversation that was still open."""
+    with start("read", "--format", "jsonl", "-") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(HEADER + b"".join(connect(1, 50_001)) + b"".join(connect(LATER, 50_002, closed=False)))
+        process.stdin.flush()
+        printed = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        printed += process.stdout.read()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 130
+    records = [json.loads(line) for line in printed.splitlines()]
     assert [(record["id"], record["close"]) for record in records] == [(1, "fin"), (2, "open")]
-    process.communicate()
