@@ -162,6 +162,13 @@ class TestGssapi:
         assert len(session.frames) == 200
         assert session.done
 
+    def test_endless_rounds_with_gaps_too(self) -> None:
+        session = play("C 050101\nP 0501")
+        for number in range(3, 1000):
+            session.feed(0, b"\x01\x01\x00\x04a", number, number)
+            session.gap(0, 3, number, number)
+        assert (len(session.frames), session.done) == (200, True)
+
     def test_the_longest_token_octet_by_octet(self) -> None:
         token = b"\x01\x01\xff\xff" + bytes(0xFFFF)
         session = play([*segments("C 050101\nP 0501"), *[(0, token[n : n + 1]) for n in range(len(token))]])

@@ -322,8 +322,6 @@ class Session(Facts):
             # Another protocol's words, such as SOCKS4's refusal: what would be the method means nothing.
             self.selection = None
             self._stop(malformed=True)
-        elif len(self.frames) >= FRAMES_KEPT:
-            self._stop()
         return self._state is not _STOPPED and self._state is not _NOT_SOCKS
 
     def _weigh(self, step: Step, damaged: bool) -> None:
@@ -446,6 +444,8 @@ class Session(Facts):
         damaged = held.lost > offset
         held.drop(step.length)
         self._accept(step, last, time, started, offset, step.length, damaged)
+        if len(self.frames) >= FRAMES_KEPT and not self._state.final:
+            self._stop()
         if len(self.frames) == 1 and len(held):
             # An opening with more behind it is no opening alone: it takes an answer to prove it.
             self._fits = False
