@@ -29,6 +29,7 @@ class Reading:
 
     packets = 100
     skipped = 0
+    evicted = 0
 
     def __init__(self, records: list[Conversation], fault: BaseException | None) -> None:
         self.conversations = 0
@@ -205,6 +206,15 @@ class TestFaults:
     def test_a_file_name_cannot_write_to_the_terminal(self, analysis: Analysis, run: Run) -> None:
         analysis.records, analysis.fault = [], InputError("\x1b[31m\n.pcap: no such file")
         assert run("read", "x")[2] == "socks5sniff: \\x1b[31m\\n.pcap: no such file\n"
+
+    def test_forgotten_connections_are_told(
+        self, analysis: Analysis, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Reading, "evicted", 12_345)
+        status, out, err = run("read", "--format", "jsonl", "x.pcap")
+        assert status == 0
+        assert len(out.splitlines()) == 2
+        assert err == "socks5sniff: 12,345 open connections were forgotten early: there were too many at once.\n"
 
     def test_a_programming_error_is_not_hidden(self, analysis: Analysis, run: Run) -> None:
         analysis.fault = ZeroDivisionError()

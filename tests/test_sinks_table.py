@@ -140,6 +140,12 @@ def test_rows_appear_one_by_one_when_someone_waits() -> None:
     assert both[2].index("example.com") == both[3].index("example.com")
 
 
+def test_rows_are_in_the_order_of_the_conversations() -> None:
+    """They come in the order in which they end."""
+    rows = table(sample(id=3), sample(id=1), sample(id=2))[2:5]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+
+
 def test_colours_only_where_asked_and_by_outcome() -> None:
     records = [sample(), sample(outcome="auth-failed", reply=None)]
     plain = table(*records, options=Options(width=120))

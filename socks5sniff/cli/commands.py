@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
 import click
 
 from socks5sniff import __version__
-from socks5sniff.codec.text import escape_text
 from socks5sniff.errors import ExitCode, OutputError, Socks5sniffError
+
+from .messages import complain
 
 
 class Entry(NamedTuple):
@@ -94,12 +94,6 @@ def run(arguments: Sequence[str]) -> int:
         abandon_stdout()
         return ExitCode.FAILED
     return int(status or 0)
-
-
-def complain(message: str) -> None:
-    """One line on stderr, whatever a file name or an octet from the wire put into it."""
-    with suppress(OSError):
-        print(f"socks5sniff: {escape_text(message)}", file=sys.stderr)
 
 
 def flush_stdout() -> None:

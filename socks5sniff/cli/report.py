@@ -11,6 +11,7 @@ from socks5sniff.sinks import Options, Totals, Writer, open_sink
 
 from .filters import Test
 from .interrupt import Interruption
+from .messages import complain
 
 
 class Reading(Protocol):
@@ -24,6 +25,9 @@ class Reading(Protocol):
 
     @property
     def conversations(self) -> int: ...
+
+    @property
+    def evicted(self) -> int: ...
 
     def __iter__(self) -> Iterator[Conversation]: ...
 
@@ -60,6 +64,8 @@ def report(
     except Socks5sniffError as error:
         fault = error
     sink.close(Totals(reading.packets, reading.skipped, reading.conversations))
+    if reading.evicted:
+        complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if fault is not None:
         raise fault
     return status

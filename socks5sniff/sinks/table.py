@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
@@ -72,18 +73,18 @@ def _anomalies(c: Conversation) -> str:
 
 COLUMNS = (
     Column("#", lambda c: str(c.id), 3, 5, 1, right=True),
-    Column("time (UTC)", lambda c: c.start[11:23], 12, 12, 6),
-    Column("client", lambda c: str(c.client), 15, 21, 3, middle=True),
-    Column("proxy", lambda c: str(c.proxy), 15, 21, 7, middle=True),
-    Column("user", lambda c: c.username or "", 6, 10, 4),
-    Column("command", lambda c: c.command or "", 7, 13, 5),
+    Column("time (UTC)", lambda c: c.start[11:23], 12, 12, 5),
+    Column("client", lambda c: str(c.client), 21, 21, 2, middle=True),
+    Column("proxy", lambda c: str(c.proxy), 21, 21, 6, middle=True),
+    Column("user", lambda c: c.username or "", 6, 10, 3),
+    Column("command", lambda c: c.command or "", 7, 13, 4),
     Column("destination", lambda c: "" if c.destination is None else str(c.destination), 18, 30, 0, middle=True),
     Column("result", _result, 18, 28, 0),
-    Column("tunnel", _tunnel, 7, 22, 9),
-    Column("sent", lambda c: _octets(c, 0), 7, 9, 8, right=True),
-    Column("received", lambda c: _octets(c, 1), 8, 10, 8, right=True),
-    Column("seconds", lambda c: f"{c.duration:.3f}", 8, 9, 10, right=True),
-    Column("anomalies", _anomalies, 12, 24, 11),
+    Column("tunnel", _tunnel, 7, 22, 7),
+    Column("sent", lambda c: _octets(c, 0), 9, 9, 10, right=True),
+    Column("received", lambda c: _octets(c, 1), 10, 10, 9, right=True),
+    Column("seconds", lambda c: f"{c.duration:.3f}", 8, 9, 11, right=True),
+    Column("anomalies", _anomalies, 12, 24, 8),
 )
 _RESULT = next(index for index, column in enumerate(COLUMNS) if column.title == "result")
 
@@ -94,13 +95,14 @@ class TableSink:
     def __init__(self, out: Writer, options: Options) -> None:
         self._out = out
         self._options = options
-        self._rows: list[tuple[str, list[str]]] = []
+        self._rows: list[tuple[int, str, list[str]]] = []
         self._layout: list[tuple[int, int]] | None = None
         self._outcomes: Counter[str] = Counter()
 
     def conversation(self, conversation: Conversation) -> None:
         self._outcomes[conversation.outcome] += 1
-        self._rows.append((conversation.outcome, [escape_text(column.text(conversation)) for column in COLUMNS]))
+        cells = [escape_text(column.text(conversation)) for column in COLUMNS]
+        self._rows.append((conversation.id, conversation.outcome, cells))
         if self._options.prompt or len(self._rows) >= CHUNK:
             self._write_rows()
 
@@ -117,7 +119,7 @@ class TableSink:
         width = self._options.width
         first = self._layout is None
         if self._layout is None:
-            self._layout = layout([] if self._options.prompt and width else [row for _, row in self._rows], width)
+            self._layout = layout([] if self._options.prompt and width else [row for _, _, row in self._rows], width)
         columns = self._layout
         # Titles and rules are rows too, in every chunk: they hold the columns at their sizes. (As tabulate's own
         # headers they would be two characters wider each.)
@@ -125,7 +127,7 @@ class TableSink:
             [cut(COLUMNS[index].title, size) for index, size in columns],
             ["-" * size for _, size in columns],
         ]
-        for outcome, row in self._rows:
+        for _, outcome, row in sorted(self._rows, key=itemgetter(0)):
             cells = [_measured(cut(row[index], size, COLUMNS[index].middle)) for index, size in columns]
             if self._options.colour:
                 self._paint(cells, outcome)
