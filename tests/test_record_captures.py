@@ -40,6 +40,8 @@ def test_reading_a_capture_gives_its_truth(name: str) -> None:
     truth = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     records = read_back(FOLDER / f"{name}.pcapng")
     expected = truth["conversations"]
+    if expected is None:
+        return  # that it can be read is all that is asked
     lines = []
     if len(records) != len(expected):
         lines.append(f"the truth has {len(expected)} conversations, read were {len(records)}")

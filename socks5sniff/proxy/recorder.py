@@ -62,7 +62,7 @@ def play(scenario: Scenario) -> Recording:
         "about": scenario.about,
         "made": "tap",
         "packets": len(stage.packets),
-        "conversations": stage.truth,
+        "conversations": None if stage.uncertain else stage.truth,
     }
     return Recording(scenario, pcapng(stage.packets), truth)
 
@@ -108,7 +108,7 @@ def readme(folder: Path) -> str:
     for path in sorted(folder.glob("*.json")):
         truth = json.loads(path.read_text(encoding="utf-8"))
         rows.append(
-            f"| `{truth['scenario']}` | {truth['about']} | {len(truth['conversations'])} | {truth['packets']} "
+            f"| `{truth['scenario']}` | {truth['about']} | {len(truth['conversations'] or [])} | {truth['packets']} "
             f"| {truth['made']} |"
         )
     return README.format(rows="\n".join(rows))

@@ -123,6 +123,7 @@ class Stage:
         tap: the capture; scenarios without a proxy tell it themselves what happens.
         packets: what has been captured so far.
         truth: the expected conversations.
+        uncertain: whether the capture holds a conversation at all is not for the scenario to say.
     """
 
     def __init__(self, loop: VirtualLoop) -> None:
@@ -131,8 +132,10 @@ class Stage:
         self.packets: list[Packet] = []
         self.tap = Tap(self.packets.append, lambda: EPOCH + round(loop.time() * 1e6) * 1000)
         self.truth: list[dict[str, Any]] = []
+        self.uncertain = False
         self._proxies: list[Proxy] = []
         self._mischief: list[Callable[[list[Packet]], list[Packet]]] = []
+        self._unjudged: list[tuple[dict[str, Any], frozenset[str] | None]] = []
         self._flows: list[tuple[dict[str, Any], frozenset[HostPort], int]] = []
 
     # Actors
@@ -257,6 +260,14 @@ class Stage:
         self._flows.append((expected, frozenset((client, proxy)), occurrence))
         return expected
 
+    def forget(self, *keys: str) -> None:
+        """Do not judge these keys of the last expectation."""
+        self._unjudged.append((self.truth[-1], frozenset(keys)))
+
+    def forget_all(self) -> None:
+        """Judge nothing but the endpoints of the last expectation."""
+        self._unjudged.append((self.truth[-1], None))
+
     # Packets
 
     def mischief(self, change: Callable[[list[Packet]], list[Packet]]) -> None:
@@ -292,6 +303,10 @@ class Stage:
             expected.setdefault("last_frame", own[-1][0])
             expected.setdefault("start", iso_time(own[0][1].time))
             expected.setdefault("end", iso_time(own[-1][1].time))
+        for expected, keys in self._unjudged:
+            for key in list(expected):
+                if key in keys if keys is not None else key not in ("client", "proxy"):
+                    del expected[key]
 
     def _flow_between(self, ends: frozenset[HostPort], occurrence: int) -> int:
         flows: list[int] = []

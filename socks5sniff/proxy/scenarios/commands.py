@@ -132,7 +132,7 @@ async def domain_ip_literal(stage: Stage) -> None:
         bound=target(*web.peers[0]),
         anomalies=["domain-is-ip-literal"],
     )
-    del stage.truth[-1]["name_resolution"]
+    stage.forget("name_resolution")
 
 
 async def refused(stage: Stage, destination: Address, code: int, anomalies: list[str], **facts: Any) -> None:
@@ -239,8 +239,7 @@ async def bind_no_peer(stage: Stage) -> None:
         tunnel=None,
         closed_by="proxy",
     )
-    for key in ("phase", "outcome"):
-        del stage.truth[-1][key]
+    stage.forget("phase", "outcome")
 
 
 @scenario("RESOLVE (Tor): a name to an address")
@@ -259,7 +258,7 @@ async def resolve(stage: Stage) -> None:
         bytes=None,
         phase="request",
     )
-    del stage.truth[-1]["name_resolution"]
+    stage.forget("name_resolution")
 
 
 @scenario("RESOLVE_PTR (Tor): an address to a name, in a reply of type domain")
@@ -277,7 +276,7 @@ async def resolve_ptr(stage: Stage) -> None:
         bytes=None,
         phase="request",
     )
-    del stage.truth[-1]["name_resolution"]
+    stage.forget("name_resolution")
 
 
 @scenario("the client resolves the name itself, in clear, and asks the proxy for the address (DNS leak)")

@@ -50,7 +50,7 @@ async def pipelined(stage: Stage) -> None:
         "anomalies": ["cleartext-credentials", "pipelined-frames"],
     }
     await fetch(stage, client, web, **facts, username="alice")
-    del stage.truth[-1]["frames"]
+    stage.forget("frames")
 
 
 @scenario("greeting and request in one segment, the answers one by one")
@@ -59,7 +59,7 @@ async def pipelined_client(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client(behaviour=Behaviour(pipeline=True))
     await fetch(stage, client, web, anomalies=["pipelined-frames"])
-    del stage.truth[-1]["frames"]
+    stage.forget("frames")
 
 
 async def ahead(stage: Stage, behaviour: Behaviour, anomalies: list[str]) -> None:
@@ -79,7 +79,7 @@ async def ahead(stage: Stage, behaviour: Behaviour, anomalies: list[str]) -> Non
         closed_by="proxy",
         anomalies=anomalies,
     )
-    del stage.truth[-1]["frames"]
+    stage.forget("frames")
 
 
 @scenario("tunnel data right behind the request, before the reply (optimistic data)")

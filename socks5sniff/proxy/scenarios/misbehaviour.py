@@ -86,7 +86,7 @@ async def slow_loris(stage: Stage) -> None:
     await reader.read()
     writer.close()
     stage.expect_between(writer.get_extra_info("sockname"), (PROXY, PORT))
-    unjudged(stage)
+    stage.forget_all()
 
 
 @scenario("the proxy resets the connection as soon as the relay is open")
@@ -191,7 +191,7 @@ async def method_version(stage: Stage) -> None:
     # Whether octets that begin with 05 01 00 and are answered with 01 00 are SOCKS is for the analyser to judge: it
     # is on a SOCKS port. Nothing more is claimed than that nothing breaks.
     stage.expect(client)
-    unjudged(stage)
+    stage.forget_all()
 
 
 @scenario("the request begins with VER 04; the proxy refuses to go on")
@@ -200,8 +200,7 @@ async def request_version(stage: Stage) -> None:
     client = stage.client(behaviour=Behaviour(versions={"request": 4}))
     await failing(client.connect(WEB_NAME, 80), ClientError)
     stage.expect(client, **{**ASKED, "closed_by": "proxy"}, anomalies=["bad-version"])
-    for key in ("outcome", "phase", "command", "destination", "name_resolution", "frames"):
-        stage.truth[-1].pop(key, None)
+    stage.forget("outcome", "phase", "command", "destination", "name_resolution", "frames")
 
 
 @scenario("octets of the destination's come before the reply")
@@ -211,8 +210,7 @@ async def data_before_reply(stage: Stage) -> None:
     client = stage.client()
     await failing(client.connect(WEB_NAME, 80), ClientError)
     stage.expect(client, closed_by="client")
-    for key in ("outcome", "phase", "anomalies", "frames", "close", "closed_by"):
-        stage.truth[-1].pop(key, None)
+    stage.forget("outcome", "phase", "anomalies", "frames", "close", "closed_by")
 
 
 @scenario("a reply whose name is said to be 200 octets long and has 20: the tunnel's octets are swallowed")
@@ -223,8 +221,7 @@ async def reply_lying_length(stage: Stage) -> None:
     await failing(client.connect(WEB_NAME, 80), ClientError, asyncio.TimeoutError)
     await stage.settle()
     stage.expect(client, destination=target(WEB_NAME, 80), reply=None, closed_by="client")
-    for key in ("outcome", "phase", "reply", "anomalies"):
-        stage.truth[-1].pop(key, None)
+    stage.forget("outcome", "phase", "reply", "anomalies")
 
 
 @scenario("a greeting that promises nine methods and brings one; the client waits, the proxy's time-out ends it")
@@ -233,8 +230,7 @@ async def greeting_lying_length(stage: Stage) -> None:
     client = stage.client(behaviour=Behaviour(lengths={"greeting": 9}, stop_after="greeting"))
     await failing(client.connect(WEB_NAME, 80), ClientError)
     stage.expect(client, **{**NOT_ASKED, "method": None}, closed_by="proxy", frames=[])
-    for key in ("methods", "phase", "outcome"):
-        stage.truth[-1].pop(key, None)
+    stage.forget("methods", "phase", "outcome")
 
 
 @scenario("the proxy speaks first: a method choice before any greeting")
@@ -255,12 +251,4 @@ async def server_first(stage: Stage) -> None:
     flow.fin(1)
     flow.fin(0)
     stage.expect_between(*ends, closed_by="proxy", anomalies=["server-spoke-first"])
-    for key in ("methods", "method", "phase", "outcome", "command"):
-        stage.truth[-1].pop(key, None)
-
-
-def unjudged(stage: Stage) -> None:
-    """Leave only the endpoints of the last expectation: whether it is a conversation at all is open."""
-    expected = stage.truth[-1]
-    for key in [key for key in expected if key not in ("client", "proxy")]:
-        del expected[key]
+    stage.forget("methods", "method", "phase", "outcome", "command")

@@ -18,9 +18,13 @@ from socks5sniff.proxy.payloads import (
 )
 from socks5sniff.proxy.scenarios.acts import WEB_NAME
 from socks5sniff.proxy.scenarios.registry import Play, add, scenario
-from socks5sniff.proxy.stage import CLIENT, OUTBOUND, PORT, PROXY, Stage, reply, target
+from socks5sniff.proxy.stage import CLIENT, DEFAULTS, OUTBOUND, PORT, PROXY, Stage, reply, target
 
 SECOND, THIRD = ("198.51.100.2", 1081), ("198.51.100.3", 1082)
+
+
+OF_THE_CONNECTION = ("packets", "first_frame", "last_frame", "start", "end")
+"""What a conversation inside a tunnel has of its own or shares with its connection: not for the truth to say."""
 
 
 async def through(tunnel: Tunnel, destination: HostPort) -> tuple[int, int]:
@@ -34,14 +38,10 @@ async def through(tunnel: Tunnel, destination: HostPort) -> tuple[int, int]:
     return len(greeting) + len(request), len(choice) + len(answer)
 
 
-@scenario("a chain of three proxies, seen between the client and the first: SOCKS in SOCKS in SOCKS")
+@scenario("a chain of three proxies, seen on both sides of the first: SOCKS in SOCKS in SOCKS")
 async def chain_of_three(stage: Stage) -> None:
-    await chain(stage)
-
-
-async def chain(stage: Stage) -> None:
     web = await stage.web()
-    await stage.proxy(tapped=True)
+    await stage.proxy()
     await stage.proxy(*SECOND, tapped=False, outbound=(SECOND[0],))
     await stage.proxy(*THIRD, tapped=False, outbound=(THIRD[0],))
     client = stage.client()
@@ -53,27 +53,32 @@ async def chain(stage: Stage) -> None:
     assert await tunnel.read_all() == HTTP_RESPONSE
     await tunnel.close()
     page = (len(request), len(HTTP_RESPONSE))
-    first = traffic(outer, inner, page)
     # The capture holds the client's connection to the first proxy and that proxy's own to the second: the same
-    # octets after the first handshake, so each conversation of the chain is there once per connection.
+    # octets after the first handshake, so what the inner handshakes asked for is there once per connection.
     stage.expect(
         client,
         destination=target(*SECOND),
         reply=reply(0),
         tunnel={"protocol": "socks5"},
-        bytes=first,
+        bytes=traffic(outer, inner, page),
         closed_by="proxy",
     )
     assert client.wire is not None
     inside = (client.wire.local, client.wire.remote)
-    onward = (OUTBOUND[0], tunnel.bound.port), SECOND
-    for ends, parents in ((inside, (0, 1)), (onward, (None, 2))):
-        del parents
-        second = stage.expect_between(
-            *ends, destination=target(*THIRD), reply=reply(0), tunnel={"protocol": "socks5"}, closed_by="proxy"
+    onward = ((OUTBOUND[0], tunnel.bound.port), SECOND)
+    for ends in (inside, onward):
+        first = len(stage.truth)
+        stage.expect_between(
+            *ends,
+            destination=target(*THIRD),
+            reply=reply(0),
+            tunnel={"protocol": "socks5"},
+            bytes=traffic(inner, page),
+            closed_by="proxy",
+            parent=None if ends == onward else first,
         )
-        second["bytes"] = traffic(inner, page)
-        third = stage.expect_between(
+        stage.forget(*OF_THE_CONNECTION)
+        stage.expect_between(
             *ends,
             destination=target(WEB_NAME, 80),
             reply=reply(0),
@@ -81,13 +86,9 @@ async def chain(stage: Stage) -> None:
             tunnel={"protocol": "http", "server_name": WEB_NAME},
             bytes=traffic(page),
             closed_by="proxy",
+            parent=first + 1,
         )
-        for nested in (second, third):
-            del nested["parent"]
-            nested["packets"] = nested["first_frame"] = nested["last_frame"] = None
-    for expected in stage.truth[1:]:
-        for key in ("packets", "first_frame", "last_frame", "start", "end"):
-            expected.pop(key, None)
+        stage.forget(*OF_THE_CONNECTION)
 
 
 def traffic(*parts: tuple[int, int]) -> dict[str, int]:
@@ -152,9 +153,7 @@ def foreign(first: tuple[tuple[int, bytes], ...]) -> Play:
         flow.fin(1)
         flow.fin(0)
         stage.expect_between(*ends, anomalies=["not-socks-on-socks-port"])
-        expected = stage.truth[-1]
-        for key in [key for key in expected if key not in ("client", "proxy", "anomalies")]:
-            del expected[key]
+        stage.forget(*(key for key in DEFAULTS if key != "anomalies"))
 
     return play
 

@@ -92,7 +92,7 @@ async def command_unknown(stage: Stage) -> None:
         reply=reply(7),
         anomalies=["unknown-command"],
     )
-    del stage.truth[-1]["name_resolution"]
+    stage.forget("name_resolution")
 
 
 @scenario("address type not supported (8): ATYP 0x07")
@@ -101,8 +101,7 @@ async def address_type_unknown(stage: Stage) -> None:
     client = stage.client()
     await failing(client.connect(Address(7, b"\x01\x02\x03\x04", 80)), RefusedError)
     stage.expect(client, **{**REJECTED, "bound": None, "outcome": None, "destination": None}, reply=None)
-    for key in ("reply", "bound", "frames", "outcome", "phase", "command", "anomalies"):
-        del stage.truth[-1][key]
+    stage.forget("reply", "bound", "frames", "outcome", "phase", "command", "anomalies")
 
 
 def shaped(faults: Faults, **facts: Any) -> Play:

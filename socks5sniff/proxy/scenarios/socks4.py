@@ -39,7 +39,7 @@ async def socks4_split(stage: Stage) -> None:
         bound=target(*web.peers[0]),
         anomalies=["split-frame"],
     )
-    del stage.truth[-1]["username"]
+    stage.forget("username")
 
 
 @scenario("SOCKS4A CONNECT: the proxy resolves the name")
@@ -132,5 +132,4 @@ async def socks4a_resolve(stage: Stage) -> None:
         bytes=None,
         phase="request",
     )
-    for key in ("username", "name_resolution"):
-        del stage.truth[-1][key]
+    stage.forget("username", "name_resolution")
