@@ -1,8 +1,8 @@
 """A network namespace with nothing but its own loopback interface, and the programs that run in it.
 
-Root makes it directly; others make a user namespace along with it where the kernel lets them. It has a mount
-namespace, too, so that the names below resolve in it and nowhere else. When the process that holds it ends, all of it
-is gone.
+It takes root. (In a user namespace tcpdump and sshd, which want to become another user, do not run.) It has a mount
+namespace, too, so that the names below resolve in it and nowhere else. When the process that holds it and those in it
+end, all of it is gone.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ mount --bind {folder}/resolv.conf /etc/resolv.conf
 mount -t tmpfs none /run
 mkdir -m 755 /run/sshd
 echo ready
-exec sleep 3600
+exec setpriv --pdeathsig KILL sleep 3600
 """
+_LEASH = ("setpriv", "--pdeathsig", "TERM")
+"""Ends what was started here even when the tests are killed."""
 _PATIENCE = 15.0
 
 
@@ -54,15 +56,13 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.is_root = os.geteuid() == 0
         self._started: list[subprocess.Popen[bytes]] = []
         self._captures = 0
         (folder / "hosts").write_text(_HOSTS)
         (folder / "resolv.conf").write_text("")
-        rights = ["--net", "--mount"] if self.is_root else ["--net", "--mount", "--user", "--map-root-user"]
         script = _SETUP.format(proxy=PROXY, target=TARGET, target6=TARGET_IPV6, folder=folder)
         self._holder = subprocess.Popen(
-            ["unshare", *rights, "sh", "-c", script],
+            ["unshare", "--net", "--mount", "sh", "-c", script],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -76,8 +76,7 @@ class Lab:
 
     def command(self, *command: str) -> list[str]:
         """`command`, to run in the namespace."""
-        user = [] if self.is_root else ["--user", "--preserve-credentials"]
-        return ["nsenter", f"--target={self._holder.pid}", "--net", "--mount", *user, "--", *command]
+        return ["nsenter", f"--target={self._holder.pid}", "--net", "--mount", "--", *command]
 
     def run(self, *command: str, octets: bytes = b"", status: int | None = 0, timeout: float = 20) -> bytes:
         """What a program prints; it must end with `status`, unless that is None."""
@@ -95,7 +94,7 @@ class Lab:
         name = log or f"{Path(command[0]).name}.log"
         with (self.folder / name).open("wb") as printed:
             process = subprocess.Popen(
-                self.command(*command), stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT
+                self.command(*_LEASH, *command), stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT
             )
         self._started.append(process)
         return process
@@ -114,7 +113,9 @@ class Lab:
         size = ("-s", "70000", "-B", "65536")
         command = ["tcpdump", "-i", "lo", "-n", *size, "-U", "--immediate-mode", "-w", "-"]
         with path.open("wb") as file, errors.open("wb") as log:
-            tcpdump = subprocess.Popen(self.command(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=log)
+            tcpdump = subprocess.Popen(
+                self.command(*_LEASH, *command), stdin=subprocess.DEVNULL, stdout=file, stderr=log
+            )
         self._started.append(tcpdump)
         try:
             self._wait(lambda: b"listening on" in errors.read_bytes(), "tcpdump does not listen")
