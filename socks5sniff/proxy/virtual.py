@@ -148,6 +148,10 @@ class VirtualTransport(asyncio.Transport):
         else:
             self._take(kind, octets)
 
+    def vanish(self) -> None:
+        """The network is gone: nothing can be sent any more."""
+        self._closing = self._lost = True
+
     def _take(self, kind: str, octets: bytes) -> None:
         if self._closing:
             return
@@ -216,6 +220,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.listeners: dict[HostPort, Listener] = {}
         self.datagrams: dict[HostPort, VirtualDatagrams] = {}
         self._ports: dict[str, int] = {}
+        self._transports: list[VirtualTransport] = []
         self._flying: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     def time(self) -> float:
@@ -226,6 +231,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         try:
             return self.run_until_complete(main)
         finally:
+            for transport in self._transports:
+                transport.vanish()
             self.close()
 
     def post(self, callback: Callable[..., None], *arguments: Any) -> None:
@@ -288,6 +295,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         opener = VirtualTransport(self, here, there, protocol)
         accepter = VirtualTransport(self, there, here, accepted)
         opener.other, accepter.other = accepter, opener
+        self._transports += opener, accepter
         accepted.connection_made(accepter)
         protocol.connection_made(opener)
         return opener, protocol
