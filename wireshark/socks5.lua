@@ -237,7 +237,6 @@ end
 local P = Proto("socks5", "SOCKS proxy protocol (versions 4, 4A and 5)")
 
 local F = {
-  protocol = ProtoField.string("socks5.protocol", "Protocol"),
   type = ProtoField.string("socks5.type", "Frame type"),
   sender = ProtoField.string("socks5.sender", "Sender"),
   depth = ProtoField.uint8("socks5.depth", "Nesting depth"),
@@ -259,8 +258,8 @@ local F = {
   gssapi_encrypted = ProtoField.bool("socks5.gssapi.encrypted", "Encrypted"),
   command = ProtoField.uint8("socks5.command", "Command", base.HEX, every_value(command_name)),
   reserved = ProtoField.uint8("socks5.reserved", "Reserved", base.HEX),
-  reply_code = ProtoField.uint8("socks5.reply.code", "Reply code"),
-  reply_name = ProtoField.string("socks5.reply.name", "Reply"),
+  reply_code = ProtoField.uint8("socks5.reply.code", "Reply", base.DEC, every_value(reply_name)),
+  reply_code4 = ProtoField.uint8("socks5.reply.code", "Reply", base.DEC, every_value(socks4_reply_name)),
   reply_peer = ProtoField.bool("socks5.reply.peer", "Second reply of BIND"),
   udp_reserved = ProtoField.uint16("socks5.udp.reserved", "Reserved", base.HEX),
   udp_fragment = ProtoField.uint8("socks5.udp.fragment", "Fragment", base.HEX),
@@ -773,6 +772,10 @@ local function new_session(pinfo, trusted, parent)
     start = pinfo.rel_ts,
     sent = 0,
     received = 0,
+    -- named here so that the table is made large enough at once
+    client = nil, methods = nil, method = nil, command = nil, host_type = nil, host = nil, port = nil, target = nil,
+    greeting_frame = nil, greeting_time = nil, selection_frame = nil, selection_time = nil, request_frame = nil,
+    request_time = nil, reply_frame = nil, reply_time = nil, code = nil, open = nil,
   }
   if parent then
     session.address0, session.port0 = parent.address0, parent.port0
@@ -807,8 +810,7 @@ local function side_of(session, pinfo)
 end
 
 -- The session this packet belongs to, or nil.
-local function lookup(pinfo)
-  local stream = innermost(tcp_stream)
+local function lookup(pinfo, stream)
   if stream then
     local session = by_stream[stream]
     if session then return session end
@@ -1383,7 +1385,6 @@ function show.gssapi(_, frame, item, tvb, at)
 end
 
 function show.request(session, frame, item, tvb, at)
-  item:add(F.protocol, protocol_of(session)):set_generated()
   local names = frame.host_type ~= DOMAIN and resolved[client_address(session)]
   local name = names and names[frame.host]
   if name and name[2] < session.request_frame then
@@ -1403,9 +1404,7 @@ end
 
 function show.reply(session, frame, item, tvb, at, peer)
   item:add(F.version, tvb(at, 1), frame.version)
-  local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
-  item:add(F.reply_code, tvb(at + 1, 1), frame.code):append_text(" (" .. name .. ")")
-  item:add(F.reply_name, tvb(at + 1, 1), name):set_generated()
+  item:add(frame.socks4 and F.reply_code4 or F.reply_code, tvb(at + 1, 1), frame.code)
   if not frame.socks4 then item:add(F.reserved, tvb(at + 2, 1), frame.reserved) end
   show_address(item, tvb, at, frame, peer and PEER or BND)
   if peer then item:add(F.reply_peer, true):set_generated() end
@@ -1413,24 +1412,37 @@ function show.reply(session, frame, item, tvb, at, peer)
   link_question(item, session.request_frame, session.request_time, answered)
 end
 
--- The i-th of the frames found in a tvb.
-local function show_frame(session, side, found, i, tvb, tree)
+local SPEAKERS = {
+  greeting = "client", ["method-selection"] = "proxy", ["auth-request"] = "client", ["auth-reply"] = "proxy",
+  request = "client", reply = "proxy",
+}
+
+-- The i-th of the frames found in a tvb. Our layer is always there, its fields only when somebody looks (`all`) or
+-- when there is something odd: expert information counts even where nobody looks at the tree.
+local function show_frame(session, side, found, i, tvb, tree, all)
   local frame = found[i]
   local at = (found.at and found.at[i] or 1) - 1
   local peer = found.peer == i
-  local item = tree:add(P, tvb(at, frame.size),
-    PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
+  local range = frame.size == tvb:len() and tvb or tvb(at, frame.size)
+  local notes = found.notes and found.notes[i]
+  if not all and not frame.odd and not notes then
+    tree:add(P, range)
+    return
+  end
+  local item = tree:add(P, range, PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
   item:add(F.type, frame.kind):set_generated()
-  item:add(F.sender, is_client(session, side) and "client" or "proxy"):set_generated()
   if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
   local details = show[frame.kind]
+  if not SPEAKERS[frame.kind] then -- the type does not tell
+    item:add(F.sender, is_client(session, side) and "client" or "proxy"):set_generated()
+  end
   if details then
     details(session, frame, item, tvb, at, peer)
   else
     item:add(F.data, tvb(at, frame.size))
   end
   add_anomalies(item, frame.odd)
-  add_anomalies(item, found.notes and found.notes[i])
+  add_anomalies(item, notes)
 end
 
 -- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
@@ -1573,13 +1585,16 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   local length = tvb:len() - at
   local from_client = is_client(session, side)
   local item
-  if early and session.early_noted == number or wanted(tree) then
+  local range = at == 0 and tvb or tvb(at)
+  if not wanted(tree) and not (early and session.early_noted == number) then
+    tree:add(P, range)
+  else
     local title = session.title
     if not title then
       title = format("%s, Tunnel: %s", PROTOCOL_NAMES[protocol_of(session)], one_line(session.target or "?"))
       session.title = title
     end
-    item = tree:add(P, tvb(at, length), title)
+    item = tree:add(P, range, title)
     item:add(F.type, "tunnel"):set_generated()
     if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
     if session.host then
@@ -1613,7 +1628,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       end
     end
     if handler then
-      local payload = at == 0 and tvb or tvb(at):tvb()
+      local payload = at == 0 and tvb or range:tvb()
       if handler.dissector then
         local chosen = handler.dissector
         call_payload(function() chosen:call(payload, pinfo, tree) end, pinfo)
@@ -1645,7 +1660,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       -- A payload dissector may have made itself the connection's dissector.
       if not session.parent then pinfo.conversation = P end
     elseif item then
-      item:add(F.data, tvb(at, length))
+      item:add(F.data, range)
     end
   end
   return true
@@ -1665,12 +1680,12 @@ local function decoder_of(frame)
 end
 
 local function set_info(pinfo, number, key, session, words)
-  local info = pinfo.cols.info
-  pinfo.cols.protocol:set(PROTOCOL_NAMES[protocol_of(session)])
+  local cols = pinfo.cols
+  cols.protocol = PROTOCOL_NAMES[protocol_of(session)]
   if last_call.number == number and last_call.key ~= key then
-    info:append(", " .. words)
+    cols.info:append(", " .. words)
   else
-    info:set(words)
+    cols.info = words
   end
   last_call.number, last_call.key = number, key
 end
@@ -1724,14 +1739,12 @@ end
 local function present(session, side, found, tvb, pinfo, tree, number, key)
   if #found == 0 then return end
   local all = wanted(tree)
-  for i, frame in ipairs(found) do -- expert information counts even where nobody looks at the tree
-    if all or frame.odd or found.notes and found.notes[i] then show_frame(session, side, found, i, tvb, tree) end
-  end
+  for i = 1, #found do show_frame(session, side, found, i, tvb, tree, all) end
   set_info(pinfo, number, key, session, words_for(session, found))
   for _, inner in pairs(found.inner or {}) do
     if #inner.octets > 0 then
       local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
-      for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree) end
+      for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all) end
       if inner.tunnel then tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early) end
     end
   end
@@ -1773,14 +1786,15 @@ local function replay(session, side, tvb, pinfo, tree, number)
 end
 
 -- Octets of the handshake that TCP has not got before this packet's, by its sequence number; 0 where that is unknown.
-local function missing_before(session, side, number)
+local function missing_before(session, side, number, tvb)
   if session.parent or session.seen == number then return 0 end
   session.seen = number
   local seq = innermost(tcp_seq)
   if not seq then return 0 end
   session.next_seq = session.next_seq or {}
   local due = session.next_seq[side] or (relative_sequence_numbers and 1 or seq)
-  session.next_seq[side] = (seq + (innermost(tcp_len) or 0)) % 4294967296
+  local length = tvb:offset() > 0 and tvb:len() or innermost(tcp_len) or 0 -- at offset 0 are octets of earlier packets too
+  session.next_seq[side] = (seq + length) % 4294967296
   local gap = (seq - due) % 4294967296
   return gap < 2147483648 and gap or 0
 end
@@ -1798,7 +1812,7 @@ function dissect_octets(session, side, tvb, pinfo, tree)
   local key = key_of(number, tvb:offset(), session.depth)
   local waiting = session.waiting and session.waiting[side]
   if waiting then session.waiting[side] = nil end
-  local missing = missing_before(session, side, number)
+  local missing = missing_before(session, side, number, tvb)
   if missing > 0 and not session.failed and not (side == session.client and session.request_frame) then
     session.lost = session.lost or "gap"
   end
@@ -1844,7 +1858,6 @@ end
 
 -- Where the port table named us, but a conversation that we know is open, its addresses and ports are in use again.
 local function used_again(session, tvb, pinfo)
-  if not session.request_frame or innermost(tcp_stream) then return false end
   local matched = pinfo.match_uint
   if matched ~= pinfo.src_port and matched ~= pinfo.dst_port then return false end
   return looks_like_greeting(tvb:raw(0, math.min(tvb:len(), 300)), 1, false)
@@ -1852,8 +1865,9 @@ end
 
 local function dissect_tcp(tvb, pinfo, tree, trusted)
   count_leaks()
-  local session = lookup(pinfo)
-  if session and not pinfo.visited and used_again(session, tvb, pinfo) then session = nil end
+  local stream = innermost(tcp_stream)
+  local session = lookup(pinfo, stream)
+  if session and not stream and not pinfo.visited and used_again(session, tvb, pinfo) then session = nil end
   local fresh = not session
   if fresh then
     if pinfo.visited then return false end
@@ -1877,7 +1891,7 @@ local function find_anywhere(tvb, pinfo, tree)
   local first = byte(tvb:raw(0, 1))
   if (first ~= 5 and first ~= 4) or not P.prefs.heuristic then return false end
   local seq = innermost(tcp_seq)
-  if seq and relative_sequence_numbers and seq ~= 1 and not lookup(pinfo) then return false end
+  if seq and relative_sequence_numbers and seq ~= 1 and not lookup(pinfo, innermost(tcp_stream)) then return false end
   return dissect_tcp(tvb, pinfo, tree, false)
 end
 
@@ -1985,7 +1999,6 @@ local function show_datagram(look, frame, tvb, tree)
   local item = tree:add(P, tvb(0, frame.size))
   item:set_text(format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
     one_line(endpoint_text(frame.host_type, frame.host, frame.port)), tvb:len() - frame.size))
-  item:add(F.protocol, "socks5"):set_generated()
   item:add(F.type, "udp"):set_generated()
   item:add(F.sender, look.outward and "client" or "proxy"):set_generated()
   item:add(F.udp_reserved, tvb(0, 2), frame.reserved)
