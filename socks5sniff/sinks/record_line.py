@@ -34,7 +34,7 @@ _REMEMBERED = 1024
 
 
 class _Words(dict[str | None, str]):
-    """The JSON of words that come again and again (`socks5`, `client`, …), and of None."""
+    """The JSON of words from small vocabularies (`socks5`, `client`, reply names), and of None."""
 
     def __missing__(self, word: str | None) -> str:
         text = "null" if word is None else quote(word)
@@ -66,15 +66,17 @@ def record_line(c: Conversation) -> str:
     client, client_port = c.client
     proxy, proxy_port = c.proxy
     username = c.username
+    password = c.password
     return (
         f'{{"id":{c.id},"parent":{"null" if c.parent is None else c.parent},"capture":{words[c.capture]}'
-        f',"protocol":{words[c.protocol]},"client":{{"address":{words[client]},"port":{client_port}}}'
-        f',"proxy":{{"address":{words[proxy]},"port":{proxy_port}}},"reversed":{_truth[c.reversed]}'
+        f',"protocol":{words[c.protocol]},"client":{{"address":{quote(client)},"port":{client_port}}}'
+        f',"proxy":{{"address":{quote(proxy)},"port":{proxy_port}}},"reversed":{_truth[c.reversed]}'
         f',"start":"{_seconds[start // _SECOND]}{_NANOSECONDS % (start % _SECOND)}Z"'
         f',"end":"{_seconds[end // _SECOND]}{_NANOSECONDS % (end % _SECOND)}Z"'
         f',"duration":{(end - start) / 1e9!r},"phase":{words[c.phase]},"outcome":{words[c.outcome]}'
         f',"methods":{_list(c.methods)},"method":{words[c.method]}'
-        f',"username":{"null" if username is None else quote(username)},"password":{words[c.password]}'
+        f',"username":{"null" if username is None else quote(username)}'
+        f',"password":{"null" if password is None else quote(password)}'
         f',"authenticated":{_truth[c.authenticated]},"command":{words[c.command]}'
         f',"destination":{_target(c.destination)},"reply":{_reply(c.reply)},"bound":{_target(c.bound)}'
         f',"peer_reply":{_reply(c.peer_reply)},"peer":{_target(c.peer)},"tunnel":{_tunnel(c.tunnel)}'
@@ -91,8 +93,7 @@ def record_line(c: Conversation) -> str:
 def _list(values: list[str] | None) -> str:
     if values is None:
         return "null"
-    words = _words
-    return f"[{','.join([words[value] for value in values])}]"
+    return f"[{','.join([quote(value) for value in values])}]"
 
 
 def _target(target: Target | None) -> str:
@@ -144,15 +145,19 @@ def _timing(timing: Timing) -> str:
 
 
 def _frames(frames: list[FrameEntry], second: int) -> str:
+    """`second` is that of the connection's start; most frames lie in it."""
     words = _words
     prefix = _seconds[second]
+    base = second * _SECOND
     texts = []
     for frame, time, sender, kind, length, summary in frames:
-        if time // _SECOND != second:
-            second = time // _SECOND
+        fraction = time - base
+        if not 0 <= fraction < _SECOND:
+            second, fraction = divmod(time, _SECOND)
             prefix = _seconds[second]
+            base = time - fraction
         texts.append(
-            f'{{"frame":{frame},"time":"{prefix}{_NANOSECONDS % (time % _SECOND)}Z","sender":{words[sender]}'
+            f'{{"frame":{frame},"time":"{prefix}{_NANOSECONDS % fraction}Z","sender":{words[sender]}'
             f',"type":{words[kind]},"length":{length},"summary":{quote(summary)}}}'
         )
     return ",".join(texts)
