@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5sniff.streams.reassembly import MAX_WAITING_OCTETS, MAX_WAITING_PIECES, PATIENCE, Run, StreamOrder
+from socks5sniff.streams.reassembly import MAX_WAITING_OCTETS, MAX_WAITING_PIECES, PATIENCE, Run, StreamOrder, TwoWayOrder
 
 SECOND = 1_000_000_000
 
@@ -83,11 +83,58 @@ def test_a_whole_copy_fills_what_another_copy_lacks():
 
 
 def test_a_hole_is_given_up_when_the_receiver_has_acknowledged_it_for_a_second():
-    order = StreamOrder(0)
-    order.push(2, b"cd", 2, 1, 10)
-    assert order.acknowledge(4, 11) == []
-    assert order.acknowledge(0, 10 + 2 * SECOND) == []
-    assert octets_of(order.acknowledge(4, 10 + PATIENCE)) == b"??cd"
+    order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
+    order.push(0, 2, None, b"cd", 2, 1, 10)
+    assert order.push(1, 0, 4, b"", 0, 2, 11) == []
+    assert order.push(1, 0, 0, b"", 0, 3, 10 + 2 * SECOND) == []
+    assert octets_of([run for _, run in order.push(1, 0, 4, b"", 0, 4, 10 + PATIENCE)]) == b"??cd"
+
+
+def said(order: TwoWayOrder, *segments: tuple[int, int, int | None, bytes]) -> list[tuple[int, bytes]]:
+    """What comes out of (direction, sequence, acknowledgment, octets), all at one time."""
+    ready = []
+    for number, (direction, sequence, acknowledgment, octets) in enumerate(segments, 1):
+        ready += order.push(direction, sequence, acknowledgment, octets, len(octets), number, number)
+    return [(direction, octets_of([run])) for direction, run in ready]
+
+
+def test_an_answer_waits_for_what_it_acknowledges():
+    order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
+    assert said(order, (1, 0, 2, b"answer"), (0, 0, 0, b"ab")) == [(0, b"ab"), (1, b"answer")]
+
+
+def test_an_answer_does_not_wait_for_a_fin_that_was_seen():
+    order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
+    order.closed[0] = True
+    assert said(order, (0, 0, 0, b"ab"), (1, 0, 3, b"answer")) == [(0, b"ab"), (1, b"answer")]
+
+
+def test_what_was_acknowledged_and_never_comes_is_a_gap():
+    order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
+    assert said(order, (1, 0, 2, b"answer")) == []
+    assert order.edge(1) == (6, 6)
+    later = order.push(0, 2, 6, b"cd", 2, 9, PATIENCE + 1)
+    assert [(d, octets_of([run])) for d, run in later] == [(0, b"??"), (1, b"answer"), (0, b"cd")]
+    order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
+    assert said(order, (1, 0, 2, b"answer")) == []
+    assert [(d, octets_of([run])) for d, run in order.finish()] == [(0, b"??"), (1, b"answer")]
+
+
+@given(st.data())
+def test_a_shuffled_dialogue_comes_out_as_it_was_said(data: st.DataObject):
+    turns = data.draw(st.lists(st.tuples(st.integers(0, 1), st.binary(min_size=2, max_size=5)), max_size=8))
+    at = [0, 0]
+    segments = []
+    for direction, octets in turns:
+        segments.append((direction, at[direction], at[1 - direction], octets))
+        at[direction] += len(octets)
+    order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
+    out = said(order, *data.draw(st.permutations(segments)))
+    # Two directions may speak at once; what is certain is each one's octets, and that none comes before its cause.
+    for direction in (0, 1):
+        assert b"".join(o for d, o in out if d == direction) == b"".join(o for d, o in turns if d == direction)
+    if all(a[0] != b[0] for a, b in zip(turns, turns[1:], strict=False)):
+        assert out == turns
 
 
 def test_a_hole_is_given_up_when_too_much_waits_behind_it():

@@ -230,13 +230,16 @@ class Analyser:
         """Hand the payload of candidate and followed flows to their connections, one segment after the other."""
         flows = self._flows
         groups = np.flatnonzero(followed)
-        at = np.flatnonzero(followed[group] & payload)
+        flags = segments.flags[batch.order]
+        at = np.flatnonzero(followed[group] & (payload | (flags & TcpFlag.FIN != 0)))
         rows = batch.order[at]
         ends = batch.starts + batch.counts
         low = np.searchsorted(at, batch.starts[groups])
         high = np.searchsorted(at, ends[groups])
         way = batch.direction[at]
-        sequence = segments.sequence[rows] + ((segments.flags[rows] & TcpFlag.SYN) != 0)
+        flags = flags[at]
+        sequence = segments.sequence[rows] + ((flags & TcpFlag.SYN) != 0)
+        acknowledgment = np.where(flags & TcpFlag.ACK, segments.acknowledgment[rows].astype(np.int64), -1)
         length = segments.length[rows]
         start = segments.payload[rows]
         stop = start + segments.captured[rows]
@@ -246,10 +249,12 @@ class Analyser:
         if len(fresh):
             # UNKNOWN openers make no sense of a side here; they are not among the fresh ones.
             side = way ^ flows.opener[batch.slots][group[at]]
-            payloads = Payloads(segments.octets, side, sequence, length, start, stop, frame, time)
+            payloads = Payloads(segments.octets, side, sequence, acknowledgment, length, start, stop, frame, time)
             low[fresh[self._take_regular(payloads, batch.slots[groups[fresh]], low[fresh])]] += 4
         ways = way.tolist()
         sequences = sequence.tolist()
+        acknowledgments = acknowledgment.tolist()
+        fins = (flags & TcpFlag.FIN).tolist()
         lengths = length.tolist()
         starts = start.tolist()
         stops = stop.tolist()
@@ -275,7 +280,10 @@ class Analyser:
                         octets = bytes(memory[starts[i] : stops[i]])
                     else:
                         octets = payload_octets(segments, int(rows[i]))
-                    connection.segment(ways[i], sequences[i], octets, lengths[i], frames[i], times[i])
+                    acknowledged = acknowledgments[i] if acknowledgments[i] >= 0 else None
+                    connection.segment(ways[i], sequences[i], acknowledged, octets, lengths[i], frames[i], times[i])
+                    if fins[i]:
+                        connection.fin(ways[i])
                     if connection.settled or connection.order is not None:
                         resume = int(at[i]) + 1
                         break
@@ -312,14 +320,18 @@ class Analyser:
             row = int(batch.order[at])
             way = int(batch.direction[at])
             flags = int(segments.flags[row])
-            time = int(segments.time[row])
-            length = int(segments.length[row])
             sequence = (int(segments.sequence[row]) + (flags & TcpFlag.SYN != 0)) & 0xFFFFFFFF
-            if flags & TcpFlag.ACK:
-                connection.acknowledgment(way, int(segments.acknowledgment[row]), time)
-            if length and not connection.settled:
-                octets = payload_octets(segments, row)
-                connection.segment(way, sequence, octets, length, int(segments.frame[row]), time)
+            connection.segment(
+                way,
+                sequence,
+                int(segments.acknowledgment[row]) if flags & TcpFlag.ACK else None,
+                payload_octets(segments, row),
+                int(segments.length[row]),
+                int(segments.frame[row]),
+                int(segments.time[row]),
+            )
+            if flags & TcpFlag.FIN:
+                connection.fin(way)
             if connection.settled:
                 return at + 1
         return end
@@ -422,6 +434,8 @@ class Analyser:
             connection = self._connections[slot]
             if not connection.closing:
                 connection.closing = True
+                if connection.association is not None:
+                    connection.association.closed = time
                 self._closing.append((time, slot, connection))
 
     def _finish_replaced(self, batch: FlowBatch) -> None:

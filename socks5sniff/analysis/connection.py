@@ -1,8 +1,7 @@
 """One TCP connection that may be a SOCKS conversation, from its first payload to where only counting is left.
 
 Most connections take the straight path: every segment continues where the last one of its direction ended. The first
-segment that doesn't moves the connection to `StreamOrder`, one per direction, which gives the same octets with the
-same provenance.
+segment that doesn't moves the connection to `TwoWayOrder`, which gives the same octets with the same provenance.
 
 As long as a handshake is regular its segments are only kept; when it is complete and its shape is known, no session
 is ever made. At the first irregularity a session is made and fed all that was kept.
@@ -15,13 +14,14 @@ from collections.abc import Callable
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
 from socks5sniff.session import Session, Verdict
-from socks5sniff.streams.reassembly import Run, StreamOrder
+from socks5sniff.streams.reassembly import Run, StreamOrder, TwoWayOrder
 
 from .transcripts import Regular, Segment, Transcripts, expected_length
 from .tunnel import HEAD_LIMIT, identify
 from .udp import Association
 
 _WRAP = 1 << 32
+_HALF = 1 << 31
 
 
 class Connection:
@@ -39,8 +39,9 @@ class Connection:
         settled: no octet needs to be looked at any more; only amounts are counted from there.
         first_byte: ns, when the first octet from the destination came, None before.
         tunnel: what the tunnel carries, None as long as it is not known.
-        order: the two reassemblers, or None on the straight path.
+        order: the reassembler, or None on the straight path.
         spoken: bit per direction that had sent a few octets of its own before this object was made.
+        closed: per direction, whether a FIN was seen.
         closing: both sides have closed; the last packets are waited for.
         judged: it has been found worth a record.
         named: the user named the port as a proxy port.
@@ -54,6 +55,7 @@ class Connection:
         "_transcripts",
         "association",
         "client_head",
+        "closed",
         "closing",
         "context",
         "conversation_id",
@@ -99,7 +101,7 @@ class Connection:
         self.settled = False
         self.first_byte: int | None = None
         self.tunnel: Tunnel | None = None
-        self.order: tuple[StreamOrder, StreamOrder] | None = None
+        self.order: TwoWayOrder | None = None
         self.expected = [-1, -1]
         self.position = [0, 0]
         self.association: Association | None = None
@@ -108,6 +110,7 @@ class Connection:
         self.named = False
         self.judged = False
         self.closing = False
+        self.closed = [False, False]
         self.client_head = b""
         self.server_head = b""
 
@@ -125,17 +128,28 @@ class Connection:
             return self.session.client_side
         return None if self.regular is None else self.regular.shape.client_side
 
-    def segment(self, direction: int, sequence: int, octets: bytes, length: int, frame: int, time: int) -> None:
-        """Take one segment with payload; see `StreamOrder.push` for the arguments."""
+    def segment(
+        self, direction: int, sequence: int, acknowledgment: int | None, octets: bytes, length: int, frame: int, time: int
+    ) -> None:
+        """Take one segment; see `TwoWayOrder.push` for the arguments."""
         if self.order is None:
-            if sequence == self.expected[direction] and len(octets) == length:
-                self.expected[direction] = (sequence + length) % _WRAP
-                self.position[direction] += length
-                self._octets(direction ^ self.turn, octets, frame, time)
-                return
+            # Only octets that have been seen are acknowledged; an other direction that has not been seen has -1.
+            unseen = 0 if acknowledgment is None else (acknowledgment - self.expected[1 - direction]) % _WRAP
+            if not 0 < unseen < _HALF or self.expected[1 - direction] < 0 or (unseen == 1 and self.closed[1 - direction]):
+                if sequence == self.expected[direction] and len(octets) == length:
+                    self.expected[direction] = (sequence + length) % _WRAP
+                    self.position[direction] += length
+                    self._octets(direction ^ self.turn, octets, frame, time)
+                    return
+                if not length:
+                    return
             self._reorder()
         assert self.order is not None
-        self._runs(direction, self.order[direction].push(sequence, octets, length, frame, time))
+        self._runs(self.order.push(direction, sequence, acknowledgment, octets, length, frame, time))
+
+    def fin(self, direction: int) -> None:
+        """A FIN was seen."""
+        self.closed[direction] = True
 
     def handshake(self, found: Regular, seen: list[Segment], ends: tuple[int, int]) -> None:
         """Take a whole regular handshake whose shape is known; `ends`: sequence numbers behind it per direction."""
@@ -146,16 +160,10 @@ class Connection:
             self.position[side ^ self.turn] += len(octets)
         self.expected = [*ends]
 
-    def acknowledgment(self, direction: int, sequence: int, time: int) -> None:
-        """A packet in `direction` acknowledges the other direction's octets before `sequence`."""
-        if self.order is not None:
-            self._runs(direction ^ 1, self.order[direction ^ 1].acknowledge(sequence, time))
-
     def finish(self) -> None:
         """No more packets will come."""
         if self.order is not None and not self.settled:
-            for direction in (0, 1):
-                self._runs(direction, self.order[direction].finish())
+            self._runs(self.order.finish())
         if self.regular is None:
             self._session().finish()
         if self.relaying and self.association is None and self.tunnel is None:
@@ -170,13 +178,12 @@ class Connection:
         """The sequence number that comes next in a direction, and its position in the stream."""
         if self.order is None:
             return self.expected[direction], self.position[direction]
-        order = self.order[direction]
-        return (order.sequence + order.edge - order.position) % _WRAP, order.edge
+        return self.order.edge(direction)
 
     @property
     def conflicts(self) -> list[int]:
         """Frame numbers of retransmissions that differ from the first copy."""
-        return [] if self.order is None else sorted(self.order[0].conflicts + self.order[1].conflicts)
+        return [] if self.order is None else self.order.conflicts
 
     def _session(self) -> Session:
         """The session, made and fed what was kept when there was none."""
@@ -189,14 +196,15 @@ class Connection:
     def _reorder(self) -> None:
         past = ([s[1] for s in self.seen if s[0] == side] for side in (self.turn, 1 - self.turn))
         first, second = (b"".join(octets) for octets in past)
-        self.order = (
+        self.order = TwoWayOrder(
             StreamOrder(self.expected[0], self.position[0], first),
             StreamOrder(self.expected[1], self.position[1], second),
         )
+        self.order.closed = self.closed
 
-    def _runs(self, direction: int, runs: list[Run]) -> None:
-        side = direction ^ self.turn
-        for run in runs:
+    def _runs(self, runs: list[tuple[int, Run]]) -> None:
+        for direction, run in runs:
+            side = direction ^ self.turn
             if run.octets is not None:
                 self._octets(side, run.octets, run.frame, run.time)
             elif not self.relaying:

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
+from numpy.typing import NDArray
 
+from socks5sniff.capture.batch import FrameBatch
+from socks5sniff.packets.columns import Datagrams, Segments
 from socks5sniff.record import Conversation
 from socks5sniff.session import Verdict
+from socks5sniff.streams.flows import FlowBatch, FlowTable
 
-from .analyser import Analyser
+from .analyser import CANDIDATE, Analyser
 from .build import build
 from .connection import Connection
+from .udp import Associations
 
 PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids, where results are wanted as they come."""
+
+ASSOCIATED = -2
+"""What `LiveAnalyser.streams` gives for datagrams of UDP associations."""
 
 _FOUND, _DECIDED = 1, 2
 
@@ -27,6 +35,13 @@ class LiveAnalyser(Analyser):
     ) -> None:
         super().__init__(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=PATIENCE)
         self._told: dict[int, int] = {}
+        self._flows: _Flows = _Flows()
+        self._associations: _Associations = _Associations(self._book, udp_frames)
+
+    def take(self, batch: FrameBatch) -> list[Conversation]:
+        self._flows.last = (None, None)
+        self._associations.last = None
+        return super().take(batch)
 
     def tick(self, now: int) -> list[Conversation]:
         """No frame was captured before `now` (ns since 1970) that has not been taken: records completed by time."""
@@ -60,6 +75,51 @@ class LiveAnalyser(Analyser):
             build(connection, facts, self._show_passwords)
             for connection, facts in zip(fresh, self._facts(fresh, slots), strict=True)
         ]
+
+
+    def streams(self, batch: FrameBatch) -> NDArray[np.int64]:
+        """For each frame of the batch taken last: its connection's `tcp_stream`, ASSOCIATED, or -1 for neither."""
+        streams = np.full(len(batch), -1, np.int64)
+        segments, found = self._flows.last
+        if len(batch) and segments is not None and found is not None:
+            rows = segments.frame[found.order] - batch.first_number
+            streams[rows] = np.repeat(self._flows.stream[found.slots], found.counts)
+        datagrams = self._associations.last
+        if datagrams is not None and len(datagrams):
+            streams[datagrams.frame[self._associations.related(datagrams)] - batch.first_number] = ASSOCIATED
+        return streams
+
+    def undecided(self) -> set[int]:
+        """`tcp_stream` of the connections that may yet turn out to be SOCKS."""
+        flows = self._flows
+        used = flows.used
+        streams = flows.stream[:used][flows.kind[:used] <= CANDIDATE]
+        return set(streams[streams >= 0].tolist())
+
+
+class _Flows(FlowTable):
+    """Remembers which rows of the last segments are whose."""
+
+    last: tuple[Segments | None, FlowBatch | None] = (None, None)
+
+    def update(self, segments: Segments) -> FlowBatch:
+        found = super().update(segments)
+        self.last = (segments, found)
+        return found
+
+
+class _Associations(Associations):
+    """Remembers the last datagrams."""
+
+    last: Datagrams | None = None
+
+    def take(self, datagrams: Datagrams) -> None:
+        super().take(datagrams)
+        self.last = datagrams
+
+    def related(self, datagrams: Datagrams) -> NDArray[np.bool_]:
+        """Which of them go to a relay of an open association, or come from it."""
+        return np.isin(datagrams.destination, self._relays) | np.isin(datagrams.source, self._relays)
 
 
 def _reached(connection: Connection) -> int:

@@ -27,12 +27,14 @@ _PLACES = np.arange(4)
 class Payloads(NamedTuple):
     """Segments with payload as columns, those of one connection one after the other.
 
+    `acknowledgment`: -1 where there is none.
     `start`, `stop`: where the captured payload lies in `octets`; elsewhere when `start` is beyond its end.
     """
 
     octets: NDArray[np.uint8]
     side: NDArray[np.uint8]
     sequence: NDArray[np.uint32]
+    acknowledgment: NDArray[np.int64]
     length: NDArray[np.int64]
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
@@ -72,6 +74,11 @@ def find_regular(
     fits &= (sequence[:, 0] == bases[0].astype(np.uint32)) & (sequence[:, 1] == bases[1].astype(np.uint32))
     fits &= (sequence[:, 2] - sequence[:, 0] == length[:, 0]) & (sequence[:, 3] - sequence[:, 1] == length[:, 1])
     fits &= length[:, 1] == 2
+    # Nothing is acknowledged that has not been seen.
+    acknowledged = payloads.acknowledgment[at]
+    seen = np.stack((bases[1], sequence[:, 2], sequence[:, 3], sequence[:, 2] + length[:, 2]), axis=1).astype(np.uint32)
+    unseen = (acknowledged.astype(np.uint32) - seen).view(np.int32)
+    fits &= ((unseen <= 0) | (acknowledged < 0)).all(axis=1)
 
     def octet(place: int, offset: int | NDArray[np.int64]) -> NDArray[np.uint8]:
         found: NDArray[np.uint8] = octets[np.minimum(start[:, place] + offset, last)]

@@ -77,7 +77,7 @@ def shape_of(session: Session) -> Shape:
         protocol=session.protocol,
         client_side=session.client_side,
         phase=session.phase,
-        outcome=session.outcome() or "incomplete",
+        outcome="malformed" if session.verdict is Verdict.FOREIGN else session.outcome() or "incomplete",
         methods=None if session.methods is None else [method_name(method) for method in session.methods],
         method=None if session.method is None else method_name(session.method),
         username=None if session.username is None else decode_text(session.username),

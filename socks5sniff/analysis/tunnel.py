@@ -208,6 +208,8 @@ def _greeted(server: bytes, client: bytes, port: int | None) -> _Finding:
     if finding is not None:
         return finding
     if re.match(rb"220[ -]", server):
+        if b"\n" not in server and len(server) < _DETAIL_LIMIT:
+            return WAIT
         line = _line(server)
         upper = line.upper()
         if "FTP" in upper or re.match(rb"(?:USER|AUTH TLS)", client, re.IGNORECASE):
@@ -240,4 +242,6 @@ def _cut_short(client: bytes, server: bytes) -> Tunnel:
     for octets in (client, server):
         if octets.startswith(b"SSH-"):
             return Tunnel("ssh", detail=_line(octets))
+    if re.match(rb"220[ -]", server):
+        return Tunnel("smtp" if b"SMTP" in server.upper() else "ftp" if b"FTP" in server.upper() else "unknown")
     return Tunnel("unknown")

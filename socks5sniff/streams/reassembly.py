@@ -8,6 +8,8 @@ same provenance that the straight path would give, plus what was odd:
 - Of an octet that came twice the first copy wins; a copy that differs is noted (`conflicts`).
 - A hole is given up, and handed on as a gap, when waiting for it can't help: the receiver acknowledged what lies
   behind it and a second of capture time has passed, more is waiting than the limits allow, or the stream has ended.
+- Between the two directions, acknowledgments tell the order: a segment that acknowledges octets which have not been
+  seen was sent after them, so it waits until they come (from another interface, or late) or are given up.
 """
 
 from __future__ import annotations
@@ -99,14 +101,26 @@ class StreamOrder:
             ready += self._give_up_hole()
         return ready
 
-    def acknowledge(self, sequence: int, time: int) -> list[Run]:
-        """The receiver expects `sequence` next (it has all before it): give up a hole that is older than PATIENCE."""
-        if not self._waiting or time - self._hole_time < PATIENCE:
-            return []
+    def ahead(self, sequence: int) -> int:
+        """How far `sequence` is ahead of the octet expected next; 0 when it is not, or implausibly far."""
         distance = (sequence - self.sequence) % _WRAP
-        if 0 < distance < _PLAUSIBLE and self.position + distance >= self._waiting[0].position:
-            return self._give_up_hole()
-        return []
+        return distance if distance < _PLAUSIBLE else 0
+
+    def skip(self, octets: int, frame: int, time: int) -> list[Run]:
+        """The receiver has so many more octets, and nobody will show them to us: what is missing becomes gaps."""
+        end = self.position + octets
+        ready: list[Run] = []
+        while self.position < end:
+            if self._waiting and self._waiting[0].position <= end:
+                ready += self._give_up_hole()
+            else:
+                ready.append(self._deliver(Run(self.position, end - self.position, None, frame, time)))
+                ready += self._pull()
+        return ready
+
+    def overdue(self, time: int) -> bool:
+        """A hole has been waited for longer than PATIENCE."""
+        return bool(self._waiting) and time - self._hole_time >= PATIENCE
 
     def finish(self) -> list[Run]:
         """The stream has ended: everything that still waits, holes as gaps."""
@@ -192,6 +206,118 @@ class StreamOrder:
         for piece in pieces:
             waiting.insert(bisect_right(waiting, piece.position, key=_position), piece)
             self._waiting_octets += piece.length
+
+
+class _Held(NamedTuple):
+    """A segment that acknowledges octets not seen yet."""
+
+    direction: int
+    sequence: int
+    acknowledgment: int
+    octets: bytes
+    length: int
+    frame: int
+    time: int
+
+
+class TwoWayOrder:
+    """Both directions of a connection, in an order in which they can have been said.
+
+    Attributes:
+        streams: the two directions.
+        closed: directions in which a FIN was seen: it takes a sequence number too, and is acknowledged like an octet.
+    """
+
+    __slots__ = ("_held", "_held_octets", "closed", "streams")
+
+    def __init__(self, first: StreamOrder, second: StreamOrder) -> None:
+        self.streams = (first, second)
+        self.closed = [False, False]
+        self._held: list[_Held] = []
+        self._held_octets = 0
+
+    def push(
+        self, direction: int, sequence: int, acknowledgment: int | None, octets: bytes, length: int, frame: int, time: int
+    ) -> list[tuple[int, Run]]:
+        """Take one segment; return what has become ready in both directions, in order.
+
+        Args:
+            acknowledgment: None where the segment has no ACK.
+            octets, length, frame, time: see `StreamOrder.push`; `length` may be 0.
+        """
+        ready: list[tuple[int, Run]] = []
+        if acknowledgment is not None:
+            unseen = self._unseen(direction, acknowledgment)
+            if self.streams[1 - direction].overdue(time) and self.streams[1 - direction].ahead(acknowledgment):
+                ready += self._give_up(direction, acknowledgment, frame, time)
+            elif unseen:
+                if length:
+                    self._held.append(_Held(direction, sequence, acknowledgment, octets, length, frame, time))
+                    self._held_octets += len(octets)
+                return ready + self._settle(time)
+        if length:
+            ready += ((direction, run) for run in self.streams[direction].push(sequence, octets, length, frame, time))
+        return ready + self._settle(time)
+
+    def finish(self) -> list[tuple[int, Run]]:
+        """The connection has ended: everything that still waits."""
+        ready: list[tuple[int, Run]] = []
+        while self._held:
+            ready += self._release_first()
+        for direction in (0, 1):
+            ready += ((direction, run) for run in self.streams[direction].finish())
+        return ready
+
+    def edge(self, direction: int) -> tuple[int, int]:
+        """Sequence number and position behind the last octet seen in a direction, waiting ones included."""
+        stream = self.streams[direction]
+        position = stream.edge
+        for held in self._held:
+            if held.direction == direction:
+                position = max(position, stream.position + stream.ahead((held.sequence + held.length) % _WRAP))
+        return (stream.sequence + position - stream.position) % _WRAP, position
+
+    @property
+    def conflicts(self) -> list[int]:
+        """Frame numbers of retransmissions that differ from the first copy."""
+        return sorted(self.streams[0].conflicts + self.streams[1].conflicts)
+
+    def _unseen(self, direction: int, acknowledgment: int) -> int:
+        """Octets of the other direction that a segment acknowledges and nobody has seen."""
+        ahead = self.streams[1 - direction].ahead(acknowledgment)
+        return ahead - 1 if ahead and self.closed[1 - direction] else ahead
+
+    def _settle(self, time: int) -> list[tuple[int, Run]]:
+        """Hand on held segments whose time has come, or has run out."""
+        ready: list[tuple[int, Run]] = []
+        while self._held:
+            now = [held for held in self._held if not self._unseen(held.direction, held.acknowledgment)]
+            if now:
+                self._held.remove(now[0])
+                ready += self._hand_on(now[0])
+            elif (
+                time - self._held[0].time >= PATIENCE
+                or self._held_octets > MAX_WAITING_OCTETS
+                or len(self._held) > MAX_WAITING_PIECES
+            ):
+                ready += self._release_first()
+            else:
+                break
+        return ready
+
+    def _release_first(self) -> list[tuple[int, Run]]:
+        held = self._held.pop(0)
+        return self._give_up(held.direction, held.acknowledgment, held.frame, held.time) + self._hand_on(held)
+
+    def _give_up(self, direction: int, acknowledgment: int, frame: int, time: int) -> list[tuple[int, Run]]:
+        """What `direction` acknowledges will not be seen any more."""
+        other = 1 - direction
+        return [(other, run) for run in self.streams[other].skip(self._unseen(direction, acknowledgment), frame, time)]
+
+    def _hand_on(self, held: _Held) -> list[tuple[int, Run]]:
+        self._held_octets -= len(held.octets)
+        runs = self.streams[held.direction].push(held.sequence, held.octets, held.length, held.frame, held.time)
+        return [(held.direction, run) for run in runs]
 
 
 def _position(run: Run) -> int:
