@@ -70,3 +70,14 @@ def become(user: User) -> None:
     os.setgroups([])
     os.setgid(user.gid)
     os.setuid(user.uid)
+
+
+def can_write(user: User, folder: os.PathLike[str] | str) -> bool:
+    """Whether a user may create files in a folder. To be asked by root."""
+    os.setegid(user.gid)
+    os.seteuid(user.uid)
+    try:
+        return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)

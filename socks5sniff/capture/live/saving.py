@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from io import BufferedWriter, FileIO
 from pathlib import Path
@@ -29,6 +29,9 @@ HOLD_OCTETS = 64 << 20
 """Octets held back at most; then the oldest are written sooner."""
 _GAP = 65_536
 """Unused octets between frames that are not worth copying."""
+
+
+Wanted = Callable[[], Collection[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,16 @@ class Saving:
         failure: why nothing more is written, None as long as all is well.
     """
 
-    def __init__(self, path: str, interfaces: Sequence[Interface], snaplen: int, rotation: Rotation, now: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        interfaces: Sequence[Interface],
+        snaplen: int,
+        rotation: Rotation,
+        counts: Callable[[], Sequence[Counts | None]],
+        now: int,
+        complain: Callable[[OutputError], None],
+    ) -> None:
         """Begins the first file, readable by its owner only.
 
         Args:
@@ -77,10 +89,12 @@ class Saving:
             interfaces: of the batches to come.
             snaplen: octets at which frames are cut.
             rotation: when to begin a new one.
+            counts: gives the interfaces' counts, for the end of a file.
             now: nanoseconds since 1970.
+            complain: told when nothing more can be written.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the first file cannot be written.
         """
         self.frames = self.files = 0
         self.failure: OutputError | None = None
@@ -88,6 +102,8 @@ class Saving:
         self._interfaces = interfaces
         self._snaplen = snaplen
         self._rotation = rotation
+        self._counts = counts
+        self._complain = complain
         self._names: deque[Path] = deque()
         self._held: deque[_Held] = deque()
         self._held_octets = 0
@@ -129,15 +145,12 @@ class Saving:
                     held.comments[row] = text
                 return
 
-    def write(
-        self, now: int, counts: Sequence[Counts | None], wanted: Collection[int] = (), everything: bool = False
-    ) -> None:
+    def write(self, now: int, wanted: Wanted = frozenset, everything: bool = False) -> None:
         """Write what has been held back long enough, or everything.
 
         Args:
             now: nanoseconds since 1970.
-            counts: the interfaces' counts, for the end of a file.
-            wanted: streams whose frames are written, where `take` was told streams.
+            wanted: gives the streams whose frames are written, where `take` was told streams.
             everything: hold nothing back.
         """
         try:
@@ -148,24 +161,18 @@ class Saving:
                 self._held.popleft()
                 self._held_octets -= len(held.batch.octets)
                 self._write(held, wanted)
-                if self._due(now):
-                    self._finish(now, counts)
-                    self._begin(now)
+                self._rotate(now)
             if self.failure is None:
-                self._writer.flush()
-                self._good = self._file.tell()
-                if self._rotation.active and self._due(now):
-                    self._finish(now, counts)
-                    self._begin(now)
+                self._rotate(now)
         except OutputError as error:
             self._fail(error)
 
-    def close(self, now: int, counts: Sequence[Counts | None], wanted: Collection[int] = ()) -> None:
+    def close(self, now: int, wanted: Wanted = frozenset) -> None:
         """Write all that is held back, and end the file."""
-        self.write(now, counts, wanted, everything=True)
+        self.write(now, wanted, everything=True)
         if self.failure is None:
             try:
-                self._finish(now, counts)
+                self._finish(now)
             except OutputError as error:
                 self._fail(error)
 
@@ -192,24 +199,33 @@ class Saving:
             with contextlib.suppress(OSError):
                 self._names.popleft().unlink()
 
-    def _write(self, held: _Held, wanted: Collection[int]) -> None:
+    def _write(self, held: _Held, wanted: Wanted) -> None:
         batch, comments = held.batch, held.comments
         if held.streams is not None:
-            kept = np.isin(held.streams, np.fromiter(wanted, np.int64, len(wanted)))
+            streams = wanted()
+            kept = np.isin(held.streams, np.fromiter(streams, np.int64, len(streams)))
             rows = np.flatnonzero(kept)
             place = np.cumsum(kept) - 1
             comments = {int(place[row]): text for row, text in comments.items() if kept[row]}
             batch = _rows(batch, rows)
         if len(batch):
             self._writer.write_batch(batch, comments)
+            self._writer.flush()
             self.frames += len(batch)
+            self._good = self._file.tell()
+
+    def _rotate(self, now: int) -> None:
+        if self._due(now):
+            self._finish(now)
+            self._begin(now)
 
     def _due(self, now: int) -> bool:
         size, seconds = self._rotation.size, self._rotation.seconds
         return bool((size and self._file.tell() >= size) or (seconds and now - self._began >= seconds * 1e9))
 
-    def _finish(self, now: int, counts: Sequence[Counts | None]) -> None:
+    def _finish(self, now: int) -> None:
         """End the file with what each interface received and dropped while it was written."""
+        counts = self._counts()
         for index, count in enumerate(counts):
             before = self._base[index] if self._base else None
             if count is not None:
@@ -228,6 +244,7 @@ class Saving:
             os.ftruncate(self._file.fileno(), self._good)
         with contextlib.suppress(OSError, ValueError):
             self._file.raw.close()
+        self._complain(error)
 
 
 def copied(batch: FrameBatch) -> FrameBatch:
