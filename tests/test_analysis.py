@@ -21,7 +21,6 @@ from .traffic import (
     GREETING,
     HTTP,
     PLAIN,
-    REPLY,
     REQUEST,
     RST,
     SECOND,
@@ -158,12 +157,11 @@ def test_one_octet_in_each_segment(name: str):
 
 def said_by(draw: Any) -> list[tuple[int, bytes]]:
     """A conversation near the regular one: every field may be what it should be, or something else."""
-    address = draw(
-        st.sampled_from(
-            [b"\1\x7f\0\0\1", b"\1\0\0\0\0", b"\3\x0bexample.com", b"\3\x0710.0.0.", b"\3\x081.2.3.4", b"\3\0"]
-            + [b"\3\5ab\0cd", b"\3\3\xc3\xa9z", b"\4" + bytes(15) + b"\1", b"\4" + b"\x20\1" + bytes(14), b"\2ab"]
-        )
-    )
+    addresses = [
+        b"\1\x7f\0\0\1", b"\1\0\0\0\0", b"\3\x0bexample.com", b"\3\x0710.0.0.", b"\3\x081.2.3.4", b"\3\0",
+        b"\3\5ab\0cd", b"\3\3\xc3\xa9z", b"\4" + bytes(15) + b"\1", b"\4\x20\1" + bytes(14), b"\2ab",
+    ]  # fmt: skip
+    address = draw(st.sampled_from(addresses))
     bound = draw(st.sampled_from([b"\1\0\0\0\0\0\0", b"\1\x0a\0\0\2\x12\x34", b"\4" + bytes(18), b"\3\2ab\0\1"]))
     version = draw(st.sampled_from([5, 5, 5, 5, 5, 1]))
     request = bytes([version, draw(st.sampled_from([1, 1, 1, 1, 2, 3, 0xF0]))])
@@ -176,7 +174,8 @@ def said_by(draw: Any) -> list[tuple[int, bytes]]:
         login = draw(st.sampled_from([b"\1\5alice\6secret", b"\1\3bob\0", b"\1\1\xff\1x", b"\5\1a\1b"]))
         said += [(CLIENT, login), (SERVER, draw(st.sampled_from([b"\1\0", b"\1\0", b"\5\0", b"\1\1"])))]
     said += [(CLIENT, request), (SERVER, reply)]
-    said += draw(st.sampled_from([[], [(CLIENT, HTTP)], [(CLIENT, HTTP), (SERVER, ANSWER)], [(SERVER, b"SSH-2.0-x\r\n")]]))
+    tunnels = [[], [(CLIENT, HTTP)], [(CLIENT, HTTP), (SERVER, ANSWER)], [(SERVER, b"SSH-2.0-x\r\n")]]
+    said += draw(st.sampled_from(tunnels))
     where = draw(st.integers(0, len(said)))
     said[where:where] = draw(st.sampled_from([[], [], [], [(CLIENT, b"x")], [(SERVER, b"\5")]]))
     return said

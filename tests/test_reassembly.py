@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5sniff.streams.reassembly import MAX_WAITING_OCTETS, MAX_WAITING_PIECES, PATIENCE, Run, StreamOrder, TwoWayOrder
+from socks5sniff.streams.reassembly import (
+    MAX_WAITING_OCTETS,
+    MAX_WAITING_PIECES,
+    PATIENCE,
+    Run,
+    StreamOrder,
+    TwoWayOrder,
+)
 
 SECOND = 1_000_000_000
 
@@ -133,7 +142,7 @@ def test_a_shuffled_dialogue_comes_out_as_it_was_said(data: st.DataObject):
     # Two directions may speak at once; what is certain is each one's octets, and that none comes before its cause.
     for direction in (0, 1):
         assert b"".join(o for d, o in out if d == direction) == b"".join(o for d, o in turns if d == direction)
-    if all(a[0] != b[0] for a, b in zip(turns, turns[1:], strict=False)):
+    if all(a[0] != b[0] for a, b in itertools.pairwise(turns)):
         assert out == turns
 
 
@@ -167,7 +176,7 @@ def test_strays_far_from_the_window_are_ignored():
 @given(st.data(), st.integers(0, (1 << 32) - 1), st.binary(min_size=1, max_size=60))
 def test_any_cut_order_and_repetition_gives_the_stream(data: st.DataObject, start: int, stream: bytes):
     cuts = sorted(data.draw(st.sets(st.integers(1, len(stream)), max_size=12)) | {0, len(stream)})
-    pieces = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [(a, b) for a, b in itertools.pairwise(cuts)]
     extra = data.draw(st.lists(st.tuples(st.integers(0, len(stream)), st.integers(0, len(stream))), max_size=6))
     pieces += [(min(a, b), max(a, b)) for a, b in extra if abs(a - b) > 1]
     order = StreamOrder(start)

@@ -178,10 +178,13 @@ class Analyser:
             flows.kind[slots[out]] = IGNORED
             watched[groups[out]] = False
             flows.spoke[slots[~could]] |= 1 << way
-            for g, slot, proxy_port in zip(groups[could].tolist(), slots[could].tolist(), trusted[could].tolist()):
+            groups, slots, trusted = groups[could], slots[could], trusted[could]
+            first_ways = batch.direction[batch.starts[groups]]
+            for slot, first_way, proxy_port, before in zip(
+                slots.tolist(), first_ways.tolist(), trusted.tolist(), spoken[groups].tolist(), strict=True
+            ):
                 if slot not in self._connections:
-                    first_way = int(batch.direction[batch.starts[g]])
-                    self._connect(slot, first_way, proxy_port).spoken = int(spoken[g])
+                    self._connect(slot, first_way, proxy_port).spoken = before
 
     def _trusts(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether the responder's port (either port where the opener is not known) is a SOCKS port."""
@@ -262,11 +265,16 @@ class Analyser:
         times = time.tolist()
         memory = segments.octets.data
         size = len(memory)
-        slots = batch.slots[groups].tolist()
-        bases0 = flows.base0[batch.slots[groups]].tolist()
-        bases1 = flows.base1[batch.slots[groups]].tolist()
         settled = []
-        for g, slot, begin, end, base0, base1 in zip(groups.tolist(), slots, low.tolist(), high.tolist(), bases0, bases1):
+        for g, slot, begin, end, base0, base1 in zip(
+            groups.tolist(),
+            batch.slots[groups].tolist(),
+            low.tolist(),
+            high.tolist(),
+            flows.base0[batch.slots[groups]].tolist(),
+            flows.base1[batch.slots[groups]].tolist(),
+            strict=True,
+        ):
             connection = self._connections[slot]
             expected = connection.expected
             if expected[0] < 0:
@@ -352,9 +360,8 @@ class Analyser:
             connection.judged = True
             flows.kind[slot] = FOLLOWED
             self._unnumbered.append(connection)
-        if session is not None and connection.relaying and connection.association is None:
-            if session.command == Command.UDP_ASSOCIATE:
-                self._associate(connection, session)
+        if session is not None and connection.relaying and session.command == Command.UDP_ASSOCIATE:
+            self._associate(connection, session)
         return connection.settled or verdict is Verdict.FOREIGN
 
     def _reportable(self, connection: Connection, session: Session) -> bool:
@@ -392,10 +399,12 @@ class Analyser:
         slots = batch.slots[groups]
         flows.awaited[slots] = 0
         times = segments.time[batch.order[at[first]]]
-        for slot, time in zip(slots.tolist(), times.tolist()):
+        for slot, time in zip(slots.tolist(), times.tolist(), strict=False):
             self._connections[slot].first_byte = time
 
     def _associate(self, connection: Connection, session: Session) -> None:
+        if connection.association is not None:
+            return
         request, bound = session.request, session.bound
         assert request is not None
         assert bound is not None
@@ -430,7 +439,7 @@ class Analyser:
         known = batch.slots[closed[(kind != WATCHED) & (kind != IGNORED)]]
         # Runs lie in the order of a hash; what follows from them must not.
         known = known[np.lexsort((flows.stream[known], flows.close_time[known]))]
-        for slot, time in zip(known.tolist(), flows.close_time[known].tolist()):
+        for slot, time in zip(known.tolist(), flows.close_time[known].tolist(), strict=False):
             connection = self._connections[slot]
             if not connection.closing:
                 connection.closing = True
@@ -476,7 +485,7 @@ class Analyser:
             return
         slots = np.array([connection.slot for connection in kept], np.intp)
         flows.awaited[slots] = 0
-        for connection, facts in zip(kept, self._facts(kept, slots)):
+        for connection, facts in zip(kept, self._facts(kept, slots), strict=False):
             if connection.association is not None:
                 self._associations.forget(connection.association)
             self._finished.append((connection, build(connection, facts, self._show_passwords)))
@@ -485,25 +494,15 @@ class Analyser:
         flows = self._flows
         book = self._book
         names = [interface.capture for interface in self._interfaces]
-        for connection, low, high, capture, start, end, first, last, packets, flags, opener, closer, syn, ack, p0, p1 in zip(
-            connections,
-            flows.low[slots].tolist(),
-            flows.high[slots].tolist(),
-            flows.capture[slots].tolist(),
-            flows.first_time[slots].tolist(),
-            flows.last_time[slots].tolist(),
-            flows.first_frame[slots].tolist(),
-            flows.last_frame[slots].tolist(),
-            flows.packets[slots].tolist(),
-            (flows.flags0[slots] | flows.flags1[slots]).tolist(),
-            flows.opener[slots].tolist(),
-            flows.closer[slots].tolist(),
-            flows.syn_time[slots].tolist(),
-            flows.syn_ack_time[slots].tolist(),
-            flows.passed0[slots].tolist(),
-            flows.passed1[slots].tolist(),
-        ):
-            turn = connection.turn
+        columns = (
+            flows.low, flows.high, flows.capture, flows.first_time, flows.last_time, flows.first_frame,
+            flows.last_frame, flows.packets, flows.flags0, flows.flags1, flows.opener, flows.closer, flows.syn_time,
+            flows.syn_ack_time, flows.passed0, flows.passed1,
+        )  # fmt: skip
+        rows = zip(*(column[slots].tolist() for column in columns), strict=True)
+        for connection, row in zip(connections, rows, strict=True):
+            low, high, capture, start, end, first, last, packets, f0, f1, opener, closer, syn, syn_ack, p0, p1 = row
+            turn, flags = connection.turn, f0 | f1
             if turn:
                 low, high, p0, p1 = high, low, p1, p0
             yield FlowFacts(
@@ -516,7 +515,7 @@ class Analyser:
                 opener=Endpoint(book.endpoint_address(low), low & 0xFFFF),
                 responder=Endpoint(book.endpoint_address(high), high & 0xFFFF),
                 opener_known=opener != UNKNOWN,
-                tcp_handshake=None if syn == NO_TIME or ack == NO_TIME else (ack - syn) / 1e9,
+                tcp_handshake=None if syn == NO_TIME or syn_ack == NO_TIME else (syn_ack - syn) / 1e9,
                 close="reset" if flags & TcpFlag.RST else "fin" if flags & TcpFlag.FIN else "open",
                 closer=None if closer == UNKNOWN else closer ^ turn,
                 community_id=book.community_id(low, high, _TCP),
@@ -560,7 +559,7 @@ class Analyser:
         return int(streams.min()) if len(streams) else flows.streams
 
     def _make_room(self) -> None:
-        """Keep the table bounded: closed flows leave after a while, and the longest idle ones when there are too many."""
+        """Keep the table bounded: closed flows leave after a while, the longest idle when there are too many."""
         flows = self._flows
         if len(flows) < self._purge_at:
             return

@@ -133,10 +133,11 @@ def _regular(connection: Connection, regular: Regular, tcp_handshake: float | No
     seen = connection.seen
     shape, destination, bound, username, _ = regular
     authenticated = len(seen) == 6
-    ends = ["", "", username, "", str(destination), str(bound)] if authenticated else ["", "", str(destination), str(bound)]
+    ends = ["", "", username, ""] if authenticated else ["", ""]
+    ends += (str(destination), str(bound))
     frames = []
     lengths = [0, 0]
-    for (side, octets, frame, time), (sender, kind, words), end in zip(seen, shape.frames, ends):
+    for (side, octets, frame, time), (sender, kind, words), end in zip(seen, shape.frames, ends, strict=False):
         length = len(octets)
         lengths[side] += length
         frames.append(FrameEntry(frame, time, sender, kind, length, f"{words}{end}"))
@@ -204,7 +205,7 @@ def _add_flow_anomalies(
 ) -> None:
     """What only the TCP connection tells."""
     if not flow.opener_known:
-        anomalies.append(anomaly("midstream", flow.first_frame, "the start of the TCP connection is not in the capture"))
+        anomalies.append(anomaly("midstream", flow.first_frame, "the connection's start is not in the capture"))
     for frame in connection.conflicts:
         anomalies.append(anomaly("conflicting-retransmission", frame, "a retransmission differs from the first copy"))
     if outcome in _FAILURES and frames:

@@ -129,17 +129,23 @@ class Connection:
         return None if self.regular is None else self.regular.shape.client_side
 
     def segment(
-        self, direction: int, sequence: int, acknowledgment: int | None, octets: bytes, length: int, frame: int, time: int
+        self,
+        direction: int,
+        sequence: int,
+        acknowledgment: int | None,
+        octets: bytes,
+        length: int,
+        frame: int,
+        time: int,
     ) -> None:
         """Take one segment; see `TwoWayOrder.push` for the arguments."""
         if self.order is None:
-            # Only octets that have been seen are acknowledged; an other direction that has not been seen has -1.
-            unseen = 0 if acknowledgment is None else (acknowledgment - self.expected[1 - direction]) % _WRAP
-            if not 0 < unseen < _HALF or self.expected[1 - direction] < 0 or (unseen == 1 and self.closed[1 - direction]):
+            if not self._acknowledges_unseen(direction, acknowledgment):
                 if sequence == self.expected[direction] and len(octets) == length:
                     self.expected[direction] = (sequence + length) % _WRAP
                     self.position[direction] += length
-                    self._octets(direction ^ self.turn, octets, frame, time)
+                    if length:
+                        self._octets(direction ^ self.turn, octets, frame, time)
                     return
                 if not length:
                     return
@@ -192,6 +198,14 @@ class Connection:
             for side, octets, frame, time in self.seen:
                 self.session.feed(side, octets, frame, time)
         return self.session
+
+    def _acknowledges_unseen(self, direction: int, acknowledgment: int | None) -> bool:
+        """Whether octets of the other direction are acknowledged that have not come by."""
+        expected = self.expected[1 - direction]
+        if acknowledgment is None or expected < 0 or acknowledgment == expected:
+            return False
+        unseen = (acknowledgment - expected) % _WRAP
+        return unseen < _HALF and not (unseen == 1 and self.closed[1 - direction])
 
     def _reorder(self) -> None:
         past = ([s[1] for s in self.seen if s[0] == side] for side in (self.turn, 1 - self.turn))

@@ -30,9 +30,7 @@ _FOUND, _DECIDED = 1, 2
 class LiveAnalyser(Analyser):
     """See `Analyser`; besides batches it takes the time."""
 
-    def __init__(
-        self, *, ports: Collection[int] = (), show_passwords: bool = False, udp_frames: bool = False
-    ) -> None:
+    def __init__(self, *, ports: Collection[int] = (), show_passwords: bool = False, udp_frames: bool = False) -> None:
         super().__init__(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=PATIENCE)
         self._told: dict[int, int] = {}
         self._flows: _Flows = _Flows()
@@ -75,7 +73,6 @@ class LiveAnalyser(Analyser):
             build(connection, facts, self._show_passwords)
             for connection, facts in zip(fresh, self._facts(fresh, slots), strict=True)
         ]
-
 
     def streams(self, batch: FrameBatch) -> NDArray[np.int64]:
         """For each frame of the batch taken last: its connection's `tcp_stream`, ASSOCIATED, or -1 for neither."""

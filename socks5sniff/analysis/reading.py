@@ -35,9 +35,7 @@ class Reading(Iterator[Conversation]):
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         patience = PIPE_PATIENCE if "-" in names else 30 * PIPE_PATIENCE
-        self._analyser = Analyser(
-            ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience
-        )
+        self._analyser = Analyser(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience)
         self._batches = open_captures(names, progress=progress)
         self._records = self._run()
         self.conversations = 0

@@ -76,8 +76,8 @@ def find_regular(
     fits &= length[:, 1] == 2
     # Nothing is acknowledged that has not been seen.
     acknowledged = payloads.acknowledgment[at]
-    seen = np.stack((bases[1], sequence[:, 2], sequence[:, 3], sequence[:, 2] + length[:, 2]), axis=1).astype(np.uint32)
-    unseen = (acknowledged.astype(np.uint32) - seen).view(np.int32)
+    heard = (bases[1], sequence[:, 2], sequence[:, 3], sequence[:, 2] + length[:, 2])
+    unseen = (acknowledged.astype(np.uint32) - np.stack(heard, axis=1).astype(np.uint32)).view(np.int32)
     fits &= ((unseen <= 0) | (acknowledged < 0)).all(axis=1)
 
     def octet(place: int, offset: int | NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -104,6 +104,7 @@ def find_regular(
         start[places].tolist(),
         stop[places].tolist(),
         contexts[places].tolist(),
+        strict=False,
     ):
         greeting = bytes(memory[a0:z0])
         request = bytes(memory[a2:z2])

@@ -83,8 +83,8 @@ class FlowTable:
     `last_time` (ns, smallest and largest); `first_frame`, `last_frame`; `packets`; `flags0`, `flags1` (all TCP flags
     seen per direction); `opener` (direction that sent the SYN); `closer` (direction of the first FIN or RST) and
     `close_time` (ns, when both directions had closed); `syn_time`, `syn_ack_time`; `base0`, `base1` (sequence number
-    of the first octet per direction, -1 unknown). `kind`, `spoke` and `awaited` belong to the user of the table, as do `edge`
-    and `passed` (see `count_octets`).
+    of the first octet per direction, -1 unknown). `kind`, `spoke` and `awaited` belong to the user of the table, as do
+    `edge` and `passed` (see `count_octets`).
     """
 
     low: NDArray[np.uint64]
@@ -176,9 +176,7 @@ class FlowTable:
         mixed ^= mixed >> np.uint64(29)
         return mixed
 
-    def _find(
-        self, hashes: NDArray[np.uint64], low: NDArray[np.uint64], high: NDArray[np.uint64]
-    ) -> NDArray[np.intp]:
+    def _find(self, hashes: NDArray[np.uint64], low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.intp]:
         slots = np.full(len(hashes), -1, np.intp)
         if len(self._hashes):
             at = np.searchsorted(self._hashes, hashes)
@@ -286,7 +284,7 @@ class FlowTable:
             at[at == len(self._hashes)] = 0
             taken = self._hashes[at] == added
             if taken.any():
-                for place, slot in zip(at[taken].tolist(), added_slots[taken].tolist()):
+                for place, slot in zip(at[taken].tolist(), added_slots[taken].tolist(), strict=False):
                     older = int(self._slots[place])
                     if self.low[older] == self.low[slot] and self.high[older] == self.high[slot]:
                         self._slots[place] = slot
@@ -463,9 +461,7 @@ class FlowTable:
         self.capacity = capacity
 
 
-def _sort_by_flow(
-    hashes: NDArray[np.uint64], low: NDArray[np.uint64], high: NDArray[np.uint64]
-) -> NDArray[np.intp]:
+def _sort_by_flow(hashes: NDArray[np.uint64], low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.intp]:
     """Rows ordered by flow, file order inside a flow.
 
     The row number replaces the hash's lowest bits, so that one plain sort of numbers does the work of a stable

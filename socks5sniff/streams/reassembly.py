@@ -18,7 +18,7 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 MAX_WAITING_OCTETS = 1 << 18
-"""Octets kept behind a hole: a full default receive window. More can't be in flight to a receiver that has not moved."""
+"""Octets kept behind a hole: a full receive window as systems set it at first. More can't be on its way."""
 MAX_WAITING_PIECES = 512
 """Pieces kept behind a hole, so that one-octet segments don't cost a hundred times their size."""
 MAX_REMEMBERED_OCTETS = 1 << 16
@@ -95,9 +95,7 @@ class StreamOrder:
             # The snap length cut this segment: nobody can ever fill the rest, unless another copy was cut less.
             self._insert(Run(start + len(octets), length - len(octets), None, frame, time))
         ready = self._pull()
-        while self._waiting and (
-            self._waiting_octets > MAX_WAITING_OCTETS or len(self._waiting) > MAX_WAITING_PIECES
-        ):
+        while self._waiting and (self._waiting_octets > MAX_WAITING_OCTETS or len(self._waiting) > MAX_WAITING_PIECES):
             ready += self._give_up_hole()
         return ready
 
@@ -237,7 +235,14 @@ class TwoWayOrder:
         self._held_octets = 0
 
     def push(
-        self, direction: int, sequence: int, acknowledgment: int | None, octets: bytes, length: int, frame: int, time: int
+        self,
+        direction: int,
+        sequence: int,
+        acknowledgment: int | None,
+        octets: bytes,
+        length: int,
+        frame: int,
+        time: int,
     ) -> list[tuple[int, Run]]:
         """Take one segment; return what has become ready in both directions, in order.
 
