@@ -133,7 +133,7 @@ def _regular(connection: Connection, regular: Regular, tcp_handshake: float | No
     seen = connection.seen
     shape, destination, bound, username, _ = regular
     authenticated = len(seen) == 6
-    ends = ["", "", username, ""] if authenticated else ["", ""]
+    ends: list[str | None] = ["", "", username, ""] if authenticated else ["", ""]
     ends += (str(destination), str(bound))
     frames = []
     lengths = [0, 0]

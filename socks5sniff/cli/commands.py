@@ -30,6 +30,8 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "read": Entry("socks5sniff.cli.read:read", "Report every SOCKS conversation in capture files."),
+    "live": Entry("socks5sniff.cli.live:live", "Report SOCKS conversations on running interfaces, as they happen."),
+    "interfaces": Entry("socks5sniff.cli.interfaces:interfaces", "List interfaces, and whether you may capture there."),
     "proxy": Entry("socks5sniff.cli.proxy:proxy", "Run a SOCKS proxy for tests, with faults on demand."),
     "record": Entry("socks5sniff.cli.record:record", "Make captures of known truth."),
     "demo": Entry("socks5sniff.cli.demo:demo", "See it work: a proxy, clients, their capture and its report."),
