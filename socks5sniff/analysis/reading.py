@@ -49,11 +49,11 @@ class Reading(Iterator[Conversation]):
         return record
 
     def _run(self) -> Iterator[Conversation]:
-        fault: Exception | None = None
+        fault: BaseException | None = None
         try:
             for batch in self._batches:
                 yield from self._analyser.take(batch)
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             fault = error
         yield from self._analyser.finish()
         if fault is not None:

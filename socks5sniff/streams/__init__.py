@@ -1,0 +1,3 @@
+"""TCP connections as rows of columns, and their octets in order."""
+
+from __future__ import annotations
