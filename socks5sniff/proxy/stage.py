@@ -142,7 +142,7 @@ class Stage:
 
     async def proxy(self, host: str = PROXY, port: int = PORT, tapped: bool = True, **settings: Any) -> Proxy:
         """A running proxy; `faults` may be given as one Faults for all conversations."""
-        faults = settings.pop("faults", None)
+        faults = settings.get("faults")
         if isinstance(faults, Faults):
             settings["faults"] = lambda number: faults
         settings.setdefault("outbound", OUTBOUND)
