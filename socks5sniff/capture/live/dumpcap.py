@@ -29,14 +29,13 @@ from .rights import refusal
 _MEMORY = 4 << 20
 _PATIENCE = 10.0
 """Seconds in which dumpcap must have opened the interfaces, or ended."""
+_FOLDERS = ("/usr/bin", "/usr/sbin", "/Applications/Wireshark.app/Contents/MacOS")
 _COUNTS = re.compile(r"^Packets received/dropped on interface '.*': (\d+)/(\d+) ", re.MULTILINE)
 
 
 def find() -> str | None:
     """Path of a dumpcap that this user may run."""
-    known = [os.path.join(folder, "Wireshark") for folder in (os.environ.get("ProgramFiles"),) if folder]  # noqa: SIM112
-    known.append("/Applications/Wireshark.app/Contents/MacOS")
-    return shutil.which("dumpcap", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *known]))
+    return shutil.which("dumpcap", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_FOLDERS]))
 
 
 def command(program: str, settings: Settings) -> list[str]:
@@ -78,21 +77,21 @@ class DumpcapEngine:
             MissingError: it is not installed, or this user may not run it.
             RightsError, InputError: it cannot capture there.
         """
+        if sys.platform == "win32":
+            raise MissingError("the engine `dumpcap` is not available on Windows; use --engine scapy")
         program = find()
         if program is None:
             raise MissingError("dumpcap is not installed, or you may not run it; it comes with Wireshark")
         self.interfaces: list[Interface] = []
         self._settings = settings
         self._counts: list[Counts | None] = [None] * len(settings.names)
-        self._errors = tempfile.TemporaryFile()
-        flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
             command(program, settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            start_new_session=sys.platform != "win32",  # Ctrl-C is for us; dumpcap is stopped by `close`
-            creationflags=flags,
+            start_new_session=True,  # Ctrl-C is for us; dumpcap is stopped by `close`
             bufsize=0,
         )
         assert self._process.stdout is not None
@@ -133,7 +132,7 @@ class DumpcapEngine:
 
     def close(self) -> None:
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.CTRL_BREAK_EVENT)
+            self._process.send_signal(signal.SIGINT)
             with suppress(OSError):
                 while os.read(self._pipe.fileno(), 1 << 20):  # it must be able to write its last octets
                     pass
@@ -142,29 +141,22 @@ class DumpcapEngine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._pipe.close()
         found = _COUNTS.findall(self._said())
         if len(found) == len(self._counts):
             # It counts as received what it got; the dropped ones come on top.
             self._counts = [Counts(int(received) + int(dropped), int(dropped)) for received, dropped in found]
+        self._pipe.close()
 
     def _ready(self, seconds: float) -> bool:
-        if sys.platform == "win32":
-            return True  # a pipe cannot be waited for there: reading waits
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
     def _read(self) -> int:
         room = memoryview(self._memory)[self._end : len(self._memory) - SLACK]
-        got = os.readv(self._pipe.fileno(), [room]) if hasattr(os, "readv") else self._copy(room)
+        got = os.readv(self._pipe.fileno(), [room])
         self._end += got
         return got
-
-    def _copy(self, room: memoryview) -> int:
-        octets = os.read(self._pipe.fileno(), len(room))
-        room[: len(octets)] = octets
-        return len(octets)
 
     def _make_room(self) -> None:
         """Move an unfinished block to the front; into a larger memory, if it needs more."""

@@ -96,10 +96,10 @@ def facts(rows: Iterable[Row], problem: Callable[[str], str | None], platform: s
 
 def list_interfaces() -> list[Facts]:
     """The interfaces of this machine."""
-    from scapy.interfaces import conf as _conf  # noqa: F401
-    from scapy.interfaces import ifaces
+    import scapy.arch  # noqa: F401 (fills the table)
+    from scapy.config import conf
 
-    return facts(ifaces.values(), problem_finder())
+    return facts(conf.ifaces.values(), problem_finder())
 
 
 def problem_finder(platform: str = sys.platform) -> Callable[[str], str | None]:

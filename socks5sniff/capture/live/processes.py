@@ -26,6 +26,8 @@ Process = dict[str, Any]
 
 _PACE = 0.1
 """Seconds between looks at the system's connections: a bound on what this costs."""
+_PATIENCE = 2.0
+"""Seconds to wait for its end."""
 _REMEMBERED = 65_536
 _QUEUE = 256
 """Questions on their way at most: they fit into the pipe, so that asking never waits. More are not answered."""
@@ -86,9 +88,11 @@ class Processes:
         self._asked.pop(endpoints, None)
 
     def close(self) -> None:
-        self._questions.close()
-        self._helper.terminate()
-        self._helper.wait()
+        """End the helper, which leaves when nobody can ask any more (it may have rights that this process gave up)."""
+        with suppress(OSError):
+            self._questions.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._helper.wait(_PATIENCE)
 
 
 def look(wanted: set[Endpoints]) -> dict[Endpoints, Process | None]:

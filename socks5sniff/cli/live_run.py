@@ -1,0 +1,168 @@
+"""The loop of a live capture: frames from the engine through the analyser to the views and the file."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
+from socks5sniff.capture.live.engine import Engine
+from socks5sniff.capture.live.processes import Endpoints, Processes
+from socks5sniff.capture.live.saving import HOLD, Saving
+from socks5sniff.errors import InputError
+from socks5sniff.record import Conversation
+from socks5sniff.sinks import Totals
+
+from .filters import Test
+from .live_summary import Tally
+from .live_views import View, comment
+
+TURN = 0.1
+"""Seconds the loop waits for frames before it looks at the clock."""
+LATE = 300_000_000
+"""Nanoseconds a frame may take from its time stamp to the loop."""
+ANSWER = 0.3
+"""Seconds a verdict waits for the client's process to be found."""
+
+
+@dataclass(slots=True)
+class Limits:
+    """When to stop; None for never. `asked` is set by a signal."""
+
+    count: int | None = None
+    """Conversations that have ended."""
+    duration: float | None = None
+    """Seconds."""
+    idle: float | None = None
+    """Seconds without a frame."""
+    asked: bool = False
+
+
+class Watch:
+    """One live capture.
+
+    Attributes:
+        tally: what has been seen, for the summary.
+        fault: what ended the capture, None when it was stopped.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        analyser: LiveAnalyser,
+        view: View,
+        *,
+        saving: Saving | None = None,
+        only_socks: bool = False,
+        processes: Processes | None = None,
+        keep: Test | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self.fault: InputError | None = None
+        self._engine = engine
+        self._analyser = analyser
+        self._view = view
+        self._saving = saving
+        self._only_socks = only_socks
+        self._processes = processes
+        self._keep = keep
+        self._waiting: deque[Conversation] = deque()
+        self._streams: set[int] = {ASSOCIATED}
+        self._gone: deque[tuple[int, int]] = deque()
+        self._wants_news = view.wants_news or saving is not None or processes is not None
+
+    @property
+    def packets(self) -> int:
+        """Frames taken so far."""
+        return self._analyser.packets
+
+    def run(self, limits: Limits) -> None:
+        """Capture until a limit is reached, then finish what is open."""
+        began = last_frame = time.monotonic()
+        while not limits.asked:
+            before = time.time_ns()
+            try:
+                batch = self._engine.wait(TURN)
+            except InputError as fault:
+                self.fault = fault
+                break
+            now = time.monotonic()
+            if batch is None:
+                ended = self._analyser.tick(before - LATE)
+            else:
+                last_frame = now
+                ended = self._analyser.take(batch)
+                if self._saving is not None:
+                    streams = self._analyser.streams(batch) if self._only_socks else None
+                    self._saving.take(batch, time.time_ns(), streams)
+            self._take_in(ended)
+            if self._saving is not None:
+                self._saving.write(time.time_ns(), self._wanted)
+            self._view.refresh(self.packets)
+            if (
+                (limits.count is not None and self.tally.conversations >= limits.count)
+                or (limits.duration is not None and now - began >= limits.duration)
+                or (limits.idle is not None and now - last_frame >= limits.idle)
+            ):
+                break
+        self._take_in(self._analyser.finish())
+        self._announce(0)
+        self._engine.close()
+        if self._saving is not None:
+            self._saving.close(time.time_ns(), self._wanted)
+        self._view.close(Totals(self.packets, self._analyser.reader.skipped.total, self.tally.conversations))
+
+    def _take_in(self, ended: list[Conversation]) -> None:
+        if self._wants_news:
+            for conversation in self._analyser.news():
+                self._note(conversation)
+                if self._processes is not None:
+                    self._processes.ask(_endpoints(conversation))
+                self._waiting.append(conversation)
+            if self._processes is not None:
+                self._processes.collect()
+            last = {conversation.tcp_stream for conversation in ended}
+            self._announce(0 if any(waiting.tcp_stream in last for waiting in self._waiting) else ANSWER)
+        for conversation in ended:
+            self._note(conversation)
+            self._name(conversation)
+            self.tally.add(conversation)
+            if self._keep is None or self._keep(conversation):
+                self._view.ended(conversation)
+            if self._processes is not None:
+                self._processes.forget(_endpoints(conversation))
+            if self._only_socks:
+                self._gone.append((time.time_ns(), conversation.tcp_stream))
+
+    def _note(self, conversation: Conversation) -> None:
+        """What the capture file needs to know of a conversation."""
+        if self._saving is not None:
+            self._saving.comment(conversation.first_frame, comment(conversation))
+            self._streams.add(conversation.tcp_stream)
+
+    def _announce(self, patience: float) -> None:
+        """Show news in order, each when its process is known or has been waited for long enough."""
+        while self._waiting:
+            conversation = self._waiting[0]
+            if self._processes is not None and self._processes.pending(_endpoints(conversation), patience):
+                return
+            self._waiting.popleft()
+            self._name(conversation)
+            if self._view.wants_news and (self._keep is None or self._keep(conversation)):
+                self._view.news(conversation)
+
+    def _name(self, conversation: Conversation) -> None:
+        if self._processes is not None:
+            conversation.process = self._processes.find(_endpoints(conversation))
+
+    def _wanted(self) -> Collection[int]:
+        """Streams whose frames are kept: those that are SOCKS, or may still turn out to be, and their UDP."""
+        while self._gone and self._gone[0][0] < time.time_ns() - 2 * HOLD:
+            self._streams.discard(self._gone.popleft()[1])
+        return self._streams | self._analyser.undecided()
+
+
+def _endpoints(c: Conversation) -> Endpoints:
+    return (*c.client, *c.proxy)

@@ -1,0 +1,166 @@
+"""What `live` shows while it runs: lines as conversations get their verdict and end, or a sink's records."""
+
+from __future__ import annotations
+
+from time import localtime, strftime
+from typing import Protocol
+
+from socks5sniff.codec.text import escape_text
+from socks5sniff.record import Conversation, FrameEntry
+from socks5sniff.sinks import Options, Sink, Totals, Writer, open_sink
+from socks5sniff.sinks.words import explain, octets
+
+_RESET = "\x1b[0m"
+_DIM = "\x1b[2m"
+_COLOURS = {
+    "succeeded": "\x1b[32m",
+    "rejected": "\x1b[33m",
+    "incomplete": "\x1b[36m",
+    "auth-failed": "\x1b[31m",
+    "no-acceptable-method": "\x1b[31m",
+    "malformed": "\x1b[35m",
+}
+_STEPS = ("negotiation", "authentication", "request")
+
+
+class View(Protocol):
+    """Someone who is shown conversations."""
+
+    wants_news: bool
+    """Whether `news` is called."""
+
+    def news(self, conversation: Conversation, /) -> None:
+        """A conversation was found (outcome `incomplete`), or has its outcome."""
+
+    def ended(self, conversation: Conversation, /) -> None:
+        """A conversation has ended; this is its record."""
+
+    def refresh(self, packets: int, /) -> None:
+        """Called some ten times a second, with the number of frames so far."""
+
+    def close(self, totals: Totals, /) -> None:
+        """The capture has ended."""
+
+
+class SinkView:
+    """The records, in one of the formats that `read` has."""
+
+    wants_news = False
+
+    def __init__(self, name: str, out: Writer, options: Options) -> None:
+        self._out = out
+        self._sink: Sink = open_sink(name, out, options)
+
+    def news(self, conversation: Conversation) -> None:
+        """Records are complete or not there."""
+
+    def ended(self, conversation: Conversation) -> None:
+        self._sink.conversation(conversation)
+
+    def refresh(self, packets: int) -> None:
+        self._out.flush()
+
+    def close(self, totals: Totals) -> None:
+        self._sink.close(totals)
+
+
+class LinesView:
+    """A line (`+`) for each verdict and one (`-`) for each end; with `frames` one for each SOCKS frame, too."""
+
+    wants_news = True
+
+    def __init__(self, out: Writer, colour: bool, frames: bool) -> None:
+        self._out = out
+        self._colour = colour
+        self._frames = frames
+        self._shown: dict[int, int] = {}
+        """Frames shown so far, by stream."""
+
+    def news(self, conversation: Conversation) -> None:
+        self._new_frames(conversation)
+        if conversation.outcome != "incomplete":
+            self._write(verdict_line(conversation), "+", conversation.outcome)
+
+    def ended(self, conversation: Conversation) -> None:
+        self._new_frames(conversation)
+        self._shown.pop(conversation.tcp_stream, None)
+        self._write(end_line(conversation), "-", conversation.outcome)
+
+    def refresh(self, packets: int) -> None:
+        self._out.flush()
+
+    def close(self, totals: Totals) -> None:
+        self._out.flush()
+
+    def _new_frames(self, conversation: Conversation) -> None:
+        if self._frames:
+            shown = self._shown.get(conversation.tcp_stream, 0)
+            for entry in conversation.frames[shown:]:
+                self._out.write(frame_line(conversation, entry) + "\n")
+            self._shown[conversation.tcp_stream] = len(conversation.frames)
+
+    def _write(self, line: str, mark: str, outcome: str) -> None:
+        if self._colour:
+            colour = _COLOURS.get(outcome, "") if mark == "+" else _DIM
+            line = f"{colour}{line}{_RESET}"
+        self._out.write(line + "\n")
+
+
+def verdict_line(c: Conversation) -> str:
+    """`09:31:02.123 + CLIENT PROCESS > PROXY USER COMMAND DESTINATION: OUTCOME (TIMINGS)`."""
+    told = c.frames[-1].time_ns if c.frames else c.end_ns
+    steps = [f"{step} {_short(seconds)}" for step in _STEPS if (seconds := getattr(c.timing, step)) is not None]
+    timings = f" ({', '.join(steps)})" if steps else ""
+    return escape_text(f"{_clock(told)} + {_who(c)}: {_outcome(c)}{timings}")
+
+
+def end_line(c: Conversation) -> str:
+    """The same with what went through, how long it took and who ended it, instead of the timings."""
+    parts = [_outcome(c)]
+    if c.tunnel is not None:
+        parts.append(" ".join(filter(None, (c.tunnel.protocol, c.tunnel.server_name))))
+    counts = octets(c)
+    if counts is not None:
+        parts.append(f"{counts[0]:,} octets sent, {counts[1]:,} received")
+    if c.udp is not None:
+        parts.append(f"{c.udp.datagrams_sent + c.udp.datagrams_received:,} datagrams")
+    parts.append(_short(c.duration))
+    if c.close == "open":
+        parts.append("still open")
+    elif c.closed_by:
+        parts.append(f"{'reset' if c.close == 'reset' else 'closed'} by {c.closed_by}")
+    parts += dict.fromkeys(anomaly.code for anomaly in c.anomalies)
+    return escape_text(f"{_clock(c.end_ns)} - {_who(c)}: {', '.join(parts)}")
+
+
+def frame_line(c: Conversation, entry: FrameEntry) -> str:
+    """One SOCKS frame, with the number of its packet in the capture."""
+    text = f"{_clock(entry.time_ns)}   {c.client} > {c.proxy} frame {entry.frame} {entry.sender}: {entry.summary}"
+    return escape_text(text)
+
+
+def comment(c: Conversation) -> str:
+    """The comment on the first packet of a conversation in the capture file."""
+    done = "" if c.outcome == "incomplete" else f": {_outcome(c)}"
+    return escape_text(f"{(c.protocol or 'SOCKS').upper()} {_who(c)}{done}")
+
+
+def _who(c: Conversation) -> str:
+    program = "" if c.process is None else f" {c.process['name']}[{c.process['pid']}]"
+    user = f" user {c.username}" if c.username else ""
+    target = "" if c.destination is None else f" {c.command} {c.destination}"
+    return f"{c.client}{program} > {c.proxy}{user}{target}"
+
+
+def _outcome(c: Conversation) -> str:
+    words = explain(c)
+    return c.outcome if c.outcome in ("succeeded", words.replace(" ", "-")) else f"{c.outcome}: {words}"
+
+
+def _clock(time_ns: int) -> str:
+    seconds, fraction = divmod(time_ns, 1_000_000_000)
+    return f"{strftime('%H:%M:%S', localtime(seconds))}.{fraction // 1_000_000:03d}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
