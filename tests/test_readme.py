@@ -16,7 +16,7 @@ from socks5sniff.errors import ExitCode
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 WIDTH = "118"
-EXAMPLE = re.compile(r"^(```console\n\$ socks5sniff (read .*)\n)(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(r"^(```console\n\$ socks5sniff (read [^\n]*)\n)(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def output_of(command: str) -> str:
