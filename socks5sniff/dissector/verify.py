@@ -1,0 +1,313 @@
+"""A second opinion: the same capture through our pipeline and through tshark, compared frame by frame.
+
+Both sides are brought into one form first: per conversation the list of its SOCKS frames, each with the packet that
+completed it, its type and what it says, in the names of the record. A conversation is told by its TCP stream and the
+depth of its nesting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from socks5sniff.codec import command_name, method_name, reply_name, socks4_reply_name
+from socks5sniff.record import Conversation, ReplyCode, Target
+
+from .layers import Layer, socks_layers
+
+AGAINST = ("lua", "builtin")
+
+NOT_IN_LUA = frozenset(
+    (
+        "conflicting-retransmission",  # TCP does not hand retransmissions to a dissector
+        "late-close",  # a FIN without payload reaches no dissector
+        "midstream",  # nor does a missing SYN
+        "not-socks-on-socks-port",  # pointed out outside of any SOCKS layer
+    )
+)
+"""Anomalies that a dissector cannot see, or puts where no SOCKS layer is; they are not compared."""
+
+Fact = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One SOCKS frame as one of the two sides sees it."""
+
+    frame: int
+    type: str
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass
+class Side:
+    """What one side sees of one conversation."""
+
+    frames: list[Seen] = field(default_factory=list)
+    anomalies: set[str] = field(default_factory=set)
+
+
+Key = tuple[int, int]
+"""TCP stream and depth of nesting."""
+
+
+class Difference(NamedTuple):
+    """One thing on which the two disagree; None where a side has nothing to say."""
+
+    stream: int
+    depth: int
+    frame: int
+    type: str
+    field: str
+    ours: str | None
+    theirs: str | None
+
+
+class Comparison(NamedTuple):
+    """What a comparison found."""
+
+    capture: str
+    against: str
+    conversations: int
+    frames: int
+    """SOCKS frames that our side found."""
+    differences: list[Difference]
+
+
+def verify(capture: str, against: str = "lua", ports: Iterable[int] = ()) -> Comparison:
+    """Compare our reading of a capture with tshark's (`lua`: with our dissector, `builtin`: with Wireshark's own).
+
+    Raises what reading a capture raises, and MissingError when tshark, its Lua or pyshark is missing.
+    """
+    from socks5sniff.analysis import read
+
+    extra = tuple(ports)
+    ours = _from_records(read(capture, ports=extra, udp_frames=True))
+    layers = socks_layers(capture, builtin=against == "builtin", ports=extra)
+    theirs = _from_builtin(layers) if against == "builtin" else _from_lua(layers)
+    differences: list[Difference] = []
+    for key in sorted(ours.keys() | theirs.keys()):
+        differences += _compare(key, ours.get(key, Side()), theirs.get(key, Side()), anomalies=against == "lua")
+    return Comparison(capture, against, len(ours), sum(len(side.frames) for side in ours.values()), differences)
+
+
+def _compare(key: Key, ours: Side, theirs: Side, anomalies: bool) -> list[Difference]:
+    differences: list[Difference] = []
+
+    def differ(frame: int, kind: str, name: str, left: str | None, right: str | None) -> None:
+        differences.append(Difference(*key, frame, kind, name, left, right))
+
+    places = {(seen.frame, seen.type) for seen in ours.frames} | {(seen.frame, seen.type) for seen in theirs.frames}
+    for frame, kind in sorted(places):
+        left = [seen for seen in ours.frames if (seen.frame, seen.type) == (frame, kind)]
+        right = [seen for seen in theirs.frames if (seen.frame, seen.type) == (frame, kind)]
+        for i in range(max(len(left), len(right))):
+            if i >= len(left) or i >= len(right):
+                differ(frame, kind, "frame", "seen" if i < len(left) else None, "seen" if i < len(right) else None)
+                continue
+            a, b = dict(left[i].facts), dict(right[i].facts)
+            for name in sorted(a.keys() | b.keys()):
+                if a.get(name) != b.get(name):
+                    differ(frame, kind, name, a.get(name), b.get(name))
+    if anomalies:
+        last = max((seen.frame for seen in ours.frames), default=0)
+        for code in sorted((ours.anomalies ^ theirs.anomalies) - NOT_IN_LUA):
+            found = code in ours.anomalies
+            differ(last, "", "anomaly", code if found else None, None if found else code)
+    return differences
+
+
+# Our side
+
+
+def _from_records(records: Iterable[Conversation]) -> dict[Key, Side]:
+    depths: dict[int, int] = {}
+    sides: dict[Key, Side] = {}
+    waiting = sorted(records, key=lambda record: record.id)
+    for record in waiting:
+        if record.protocol is None or not record.frames:
+            continue
+        depth = 0 if record.parent is None else depths.get(record.parent, 0) + 1
+        depths[record.id] = depth
+        side = sides.setdefault((record.tcp_stream, depth), Side())
+        facts = _record_facts(record)
+        for entry in record.frames:
+            told = facts.get(entry.type)
+            if entry.type == "udp":
+                side.frames.append(Seen(entry.frame, "udp"))
+            else:
+                side.frames.append(Seen(entry.frame, entry.type, tuple(told.pop(0)) if told else ()))
+        side.anomalies |= {anomaly.code for anomaly in record.anomalies}
+    return sides
+
+
+def _record_facts(record: Conversation) -> dict[str, list[list[Fact]]]:
+    """Facts for each type of frame, one list for each frame of that type in order."""
+    request = _some(("command", record.command), *_target("destination", record.destination))
+    return {
+        "greeting": [_some(("methods", _joined(record.methods)))],
+        "method-selection": [_some(("method", record.method))],
+        "auth-request": [_some(("username", record.username))],
+        "auth-reply": [_some(("authenticated", _truth(record.authenticated)))],
+        "request": [
+            request + (_some(("username", record.username)) if record.protocol != "socks5" else []),
+        ],
+        "reply": [
+            _some(("reply", _reply(record.reply)), *_target("bound", record.bound)),
+            _some(("peer_reply", _reply(record.peer_reply)), *_target("peer", record.peer)),
+        ],
+    }
+
+
+def _some(*facts: tuple[str, str | None]) -> list[Fact]:
+    return [(name, value) for name, value in facts if value is not None]
+
+
+def _target(name: str, target: Target | None) -> list[tuple[str, str | None]]:
+    if target is None:
+        return []
+    return [(f"{name}.type", target.type), (f"{name}.host", target.host), (f"{name}.port", str(target.port))]
+
+
+def _reply(reply: ReplyCode | None) -> str | None:
+    return None if reply is None else f"{reply.code} {reply.name}"
+
+
+def _joined(names: list[str] | None) -> str | None:
+    return None if names is None else " ".join(names)
+
+
+def _truth(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()
+
+
+# tshark with our Lua dissector
+
+_TYPES = {"1": "ipv4", "3": "domain", "4": "ipv6"}
+_COMPARED = {"greeting", "method-selection", "auth-request", "auth-reply", "gssapi", "request", "reply", "udp"}
+
+
+def _from_lua(layers: Iterable[Layer]) -> dict[Key, Side]:
+    sides: dict[Key, Side] = {}
+    streams: dict[int, int] = {}
+    for layer in layers:
+        kind = layer.one("socks5.type") or ""
+        stream = layer.stream
+        if stream is None:
+            # A relayed datagram belongs to the conversation whose request it names.
+            stream = streams.get(int(layer.one("socks5.request_in") or 0), -1)
+        elif kind == "request":
+            streams[layer.frame] = stream
+        side = sides.setdefault((stream, int(layer.one("socks5.depth") or 0)), Side())
+        side.anomalies |= set(layer.all("socks5.anomaly"))
+        if kind in _COMPARED:
+            facts = _LUA_FACTS[kind](layer) if kind in _LUA_FACTS else []
+            side.frames.append(Seen(layer.frame, kind, tuple(facts)))
+    return {key: side for key, side in sides.items() if side.frames}
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text, 0)
+
+
+def _named(name_of: Callable[[int], str], text: str | None) -> str | None:
+    number = _number(text)
+    return None if number is None else name_of(number)
+
+
+def _lua_target(layer: Layer, name: str) -> list[tuple[str, str | None]]:
+    return [
+        (f"{name}.type", _TYPES.get(layer.one(f"socks5.{name}.type") or "")),
+        (f"{name}.host", layer.one(f"socks5.{name}.host")),
+        (f"{name}.port", layer.one(f"socks5.{name}.port")),
+    ]
+
+
+def _lua_request(layer: Layer) -> list[Fact]:
+    username = layer.one("socks5.username")
+    return _some(
+        ("command", _named(command_name, layer.one("socks5.command"))),
+        *_lua_target(layer, "destination"),
+        ("username", username or None),
+    )
+
+
+def _lua_reply(layer: Layer) -> list[Fact]:
+    code = _number(layer.one("socks5.reply.code"))
+    if code is None:
+        return []
+    four = layer.one("socks5.version") == "0" and 90 <= code <= 93
+    second = layer.one("socks5.reply.peer") is not None
+    reply = f"{code} {socks4_reply_name(code) if four else reply_name(code)}"
+    return _some(("peer_reply" if second else "reply", reply), *_lua_target(layer, "peer" if second else "bound"))
+
+
+_LUA_FACTS: dict[str, Callable[[Layer], list[Fact]]] = {
+    "greeting": lambda layer: [
+        ("methods", " ".join(method_name(int(value, 0)) for value in layer.all("socks5.methods")))
+    ],
+    "method-selection": lambda layer: _some(("method", _named(method_name, layer.one("socks5.method")))),
+    "auth-request": lambda layer: _some(("username", layer.one("socks5.username"))),
+    "auth-reply": lambda layer: _some(
+        ("authenticated", _truth(layer.one("socks5.authenticated") in ("1", "True")))
+    ),
+    "request": _lua_request,
+    "reply": _lua_reply,
+}
+
+
+# tshark with the dissector that is built in
+
+
+def _from_builtin(layers: Iterable[Layer]) -> dict[Key, Side]:
+    sides: dict[Key, Side] = {}
+    for layer in layers:
+        seen = _builtin_frame(layer)
+        if seen is not None and layer.stream is not None:
+            sides.setdefault((layer.stream, 0), Side()).frames.append(seen)
+    return sides
+
+
+def _builtin_frame(layer: Layer) -> Seen | None:
+    """The built-in dissector has no name for a frame's type: its fields tell."""
+    methods = layer.all("socks.auth_method")
+    if layer.one("socks.auth_method_count") is not None:
+        names = " ".join(method_name(int(value, 0)) for value in methods)
+        return Seen(layer.frame, "greeting", (("methods", names),))
+    method = _number(layer.one("socks.auth_accepted_method"))
+    if method is not None:
+        return Seen(layer.frame, "method-selection", (("method", method_name(method)),))
+    username = layer.one("socks.username")
+    if layer.one("socks.password") is not None:
+        return Seen(layer.frame, "auth-request", (("username", username or ""),))
+    status = _number(layer.one("socks.auth_status"))
+    if status is not None:
+        return Seen(layer.frame, "auth-reply", (("authenticated", _truth(status == 0) or ""),))
+    if layer.one("socks.gssapi.command") is not None:
+        return Seen(layer.frame, "gssapi")
+    command = layer.one("socks.command")
+    if command is not None:
+        facts = _some(("command", _named(command_name, command)), *_builtin_target(layer, "destination"))
+        if layer.one("socks.version") == "4" and username:
+            facts.append(("username", username))
+        return Seen(layer.frame, "request", tuple(facts))
+    code = _number(layer.one("socks.results"))
+    if code is not None:
+        name = socks4_reply_name(code) if 90 <= code <= 93 else reply_name(code)
+        return Seen(layer.frame, "reply", tuple(_some(("reply", f"{code} {name}"), *_builtin_target(layer, "bound"))))
+    return None
+
+
+def _builtin_target(layer: Layer, name: str) -> list[tuple[str, str | None]]:
+    for kind, field_name in (
+        ("domain", "socks.v4a_dns_name"),
+        ("domain", "socks.remote_name"),
+        ("ipv4", "socks.dst"),
+        ("ipv6", "socks.dstV6"),
+    ):
+        host = layer.one(field_name)
+        if host is not None:
+            port = layer.one("socks.port") or layer.one("socks.dstport") or layer.one("socks.remote_host_port")
+            return [(f"{name}.type", kind), (f"{name}.host", host), (f"{name}.port", port)]
+    return []
