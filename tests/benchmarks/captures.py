@@ -87,7 +87,7 @@ def noise(size: int, rng: random.Random, first: int) -> Shape:
     """`size` flows, one in a hundred SOCKS, of 33.3 packets on average."""
     others = rng.choices(list(openings.OTHERS), weights=list(openings.OTHERS.values()), k=size)
     flows = [
-        openings.socks(rng, first + number) if number % 100 == 50 else other(rng, first + number)
+        openings.socks(rng, (first + number) // 100) if number % 100 == 50 else other(rng, first + number)
         for number, other in enumerate(others)
     ]
     weights = np.array([0.0 if flow.port == 53 else rng.lognormvariate(0, 1) for flow in flows])
