@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from socks5sniff.cli import main
@@ -10,6 +11,8 @@ from socks5sniff.cli import main
 
 def run() -> None:
     """Run the command line of this process and leave with its exit status."""
+    # No linear algebra here: the threads that numpy's BLAS starts when it is imported would only cost time and memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Records hold no reference cycles: the collector would only walk through them again and again, a third of the time.
     gc.set_threshold(500_000, 100, 100)
     sys.exit(main(sys.argv[1:]))
