@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
@@ -225,6 +226,26 @@ class TestPipe:
         pipe.close()
         thread.join(5)
         assert not thread.is_alive()
+
+    def test_frames_are_not_held_back_by_the_beginning_of_more_compressed_octets(
+        self, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("socks5sniff.capture.compression._READ", 16)
+        packer = zlib.compressobj(wbits=31)
+        first = packer.compress(pcap(frames(5))) + packer.flush(zlib.Z_SYNC_FLUSH)
+        second = packer.compress(pcap(frames(5))[24:]) + packer.flush()
+        reading = open_captures(["-"])
+        pipe.write(first + second[:2])
+        late = threading.Timer(5, pipe.close)
+        late.start()
+        count = 0
+        while count < 5:
+            count += len(next(reading))
+        assert late.is_alive()
+        late.cancel()
+        pipe.write(second[2:])
+        pipe.close()
+        assert sum(len(batch) for batch in reading) == 5
 
     def test_a_pipe_that_never_rests_is_not_held_back(self, pipe: Pipe) -> None:
         stop = threading.Event()

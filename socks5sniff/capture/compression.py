@@ -59,7 +59,8 @@ class Decompressed:
         """
         Args:
             kind: a name from `MAGICS`.
-            read: gives up to so many compressed octets, as many as are there at once; none at the end.
+            read: gives up to so many compressed octets, as many as are there at once; none at the end. What it
+                raises passes through `readinto`, which can be called again afterwards.
 
         Raises:
             MissingError: the package for this compression is not installed.

@@ -60,6 +60,7 @@ class Source:
             mode, self.total = _status(self._raw)
             self._pipe = mode is not None and not stat.S_ISREG(mode)
             self._fault: DamageError | None = None
+            self._waits = True
             self._ahead = b""
             self._ahead = self._first()
             self.compression = compression(self._ahead)
@@ -88,8 +89,11 @@ class Source:
         deadline = time.monotonic() + DELAY
         got = 0
         while got < len(room):
+            self._waits = not (self._pipe and got)
             try:
                 count = pull(room[got:])
+            except BlockingIOError:
+                break
             except DamageError as damage:
                 if not got:
                     raise
@@ -136,6 +140,9 @@ class Source:
         return count
 
     def _read(self, size: int) -> bytes:
+        """Compressed octets; BlockingIOError where a pipe has none and there are others to hand on first."""
+        if not self._waits and not self._ready():
+            raise BlockingIOError
         room = bytearray(size)
         return bytes(room[: self._pull(memoryview(room))])
 
