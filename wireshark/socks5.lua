@@ -328,6 +328,7 @@ P.prefs.payload = Pref.bool("Dissect what the proxy relays", true,
 local tcp_stream = Field.new("tcp.stream")
 local tcp_seq = Field.new("tcp.seq")
 local tcp_len = Field.new("tcp.len")
+local tcp_ack = Field.new("tcp.ack")
 local dns_name = Field.new("dns.qry.name")
 local dns_a = Field.new("dns.a")
 local dns_aaaa = Field.new("dns.aaaa")
@@ -363,17 +364,19 @@ local function utf8_length(octets, at)
   return 4
 end
 
--- Octets as UTF-8, others as \xNN; NUL too, since Wireshark's strings end at one.
+-- Octets as UTF-8, others as \xNN. Control characters too: Wireshark's strings end at a NUL, and its XML is broken by
+-- others.
 local function text(octets)
-  if not find(octets, "[%z\128-\255]") then return octets end
+  if not find(octets, "[%c\128-\255]") then return octets end
   local out, at, size = {}, 1, #octets
   while at <= size do
     local length = utf8_length(octets, at)
-    if length and byte(octets, at) ~= 0 then
+    local first = byte(octets, at)
+    if length and first >= 32 and first ~= 127 then
       out[#out + 1] = sub(octets, at, at + length - 1)
     else
       length = 1
-      out[#out + 1] = format("\\x%02x", byte(octets, at))
+      out[#out + 1] = format("\\x%02x", first)
     end
     at = at + length
   end
@@ -413,11 +416,6 @@ end
 
 local function endpoint_text(kind, host, port)
   return (kind == IPV6 and "[" .. host .. "]:" or host .. ":") .. port
-end
-
--- What is shown in a line: control characters would break it.
-local function one_line(value)
-  return (value:gsub("%c", function(c) return format("\\x%02x", byte(c)) end))
 end
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -757,6 +755,22 @@ local function forget_all()
   in_flight, leaks, last_call = false, 0, {}
 end
 
+-- The ports of the preference as {first, last} pairs: a proxy's port is trusted whoever calls us.
+local proxy_ports = {}
+local function read_ports(ranges)
+  proxy_ports = {}
+  for first, last in ranges:gmatch("(%d+)%-?(%d*)") do
+    proxy_ports[#proxy_ports + 1] = { tonumber(first), tonumber(last) or tonumber(first) }
+  end
+end
+
+local function is_proxy_port(port)
+  for _, range in ipairs(proxy_ports) do
+    if port >= range[1] and port <= range[2] then return true end
+  end
+  return false
+end
+
 local function is_loopback(address)
   return address == "::1" or find(address, "^127%.") ~= nil or find(address, "^::ffff:127%.") ~= nil
 end
@@ -854,7 +868,7 @@ local function looks_like_greeting(octets, at, trusted)
   local version, count = byte(octets, at, at + 1)
   if version ~= 5 then return false end
   if not count then return true end
-  if trusted then return true end
+  if trusted and #octets - at + 1 == 2 + count then return true end
   if count == 0 then return false end
   local seen = {}
   for i = at + 2, math.min(#octets, at + 1 + count) do
@@ -900,6 +914,13 @@ local function after_greeting(session, octets, at, inside)
   return "request"
 end
 
+-- Whether the port tells that a side is the proxy.
+local function speaks_for_proxy(session, side)
+  local own, other = session.port0, session.port1
+  if side == 1 then own, other = other, own end
+  return is_proxy_port(own) and not is_proxy_port(other)
+end
+
 local PIPELINED = {
   [true] = "several frames of the client came in one segment",
   [false] = "several frames of the proxy came in one segment",
@@ -920,6 +941,9 @@ local function expected(session, side, octets, at, inside)
   if session.failed then return "extra" end
   if session.client == nil then
     local trusted = session.trusted
+    if trusted and (octets == "\5\0" or octets == "\5\255") and speaks_for_proxy(session, side) then
+      return "method-selection" -- before any greeting
+    end
     if looks_like_greeting(octets, at, trusted) then return "greeting" end
     if looks_like_socks4(octets, at, trusted) then return "socks4-request" end
     return nil
@@ -929,7 +953,7 @@ local function expected(session, side, octets, at, inside)
   if side == session.client then
     if session.request_frame then return session.resolving and "extra" or "tunnel" end
     if session.socks4 then return "socks4-request" end
-    if not session.methods then return "greeting" end
+    if not session.methods then return looks_like_greeting(octets, at, false) and "greeting" or nil end
     return after_greeting(session, octets, at, inside)
   end
   if session.socks4 then
@@ -958,7 +982,11 @@ function apply.greeting(session, side, frame, _, number, now)
   session.greeting_frame, session.greeting_time = number, now
 end
 
-apply["method-selection"] = function(session, _, frame, notes, number, now)
+apply["method-selection"] = function(session, side, frame, notes, number, now)
+  if session.client == nil then
+    session.client = 1 - side
+    note(notes, "server-spoke-first", "the proxy sent before the client's first frame was whole")
+  end
   session.method = frame.method
   session.selection_frame, session.selection_time = number, now
   if frame.method == 0xFF then
@@ -1015,6 +1043,7 @@ function apply.request(session, side, frame, notes, number, now)
   session.socks4 = frame.socks4
   session.command = frame.command
   session.host_type, session.host, session.port = frame.host_type, frame.host, frame.port
+  session.raw_host = frame.raw_host
   session.target = endpoint_text(frame.host_type, frame.host, frame.port)
   session.request_frame, session.request_time = number, now
   session.resolving = frame.command == 0xF0 or frame.command == 0xF1 or nil
@@ -1049,7 +1078,8 @@ local function open_relay(session, frame, notes, number)
     relays[port] = there
     udp_table:add(port, P)
   end
-  local client_port = session.host_type ~= DOMAIN and session.port or 0
+  local own = unmapped(session.host) == unmapped(client_address(session)) or not find(session.raw_host, "[^%z]")
+  local client_port = session.host_type ~= DOMAIN and own and session.port or 0
   there[#there + 1] = {
     session = session, address = address, client = client_address(session), client_port = client_port, first = number,
     queues = {}, sent = 0, received = 0, remotes = {},
@@ -1239,7 +1269,7 @@ local function words_of(session, frame, peer)
   elseif kind == "method-selection" then
     return "Method selection: " .. method_name(frame.method)
   elseif kind == "auth-request" then
-    return "Username/password: " .. one_line(text(frame.username))
+    return "Username/password: " .. text(frame.username)
   elseif kind == "auth-reply" then
     return frame.status == 0 and "Authentication succeeded"
       or format("Authentication failed (status 0x%02x)", frame.status)
@@ -1247,12 +1277,12 @@ local function words_of(session, frame, peer)
     return "GSSAPI: " .. gssapi_message_name(frame.message_type)
   elseif kind == "request" then
     return "Request: " .. command_title(frame.command) .. " "
-      .. endpoint_text(frame.host_type, one_line(frame.host), frame.port)
+      .. endpoint_text(frame.host_type, frame.host, frame.port)
   elseif kind == "reply" then
     local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
     if frame.code ~= (frame.socks4 and 90 or 0) then return "Reply: " .. name end
-    local bound = endpoint_text(frame.host_type, one_line(frame.host), frame.port)
-    if session.resolving then return "Reply: " .. name .. ", " .. one_line(frame.host) end
+    local bound = endpoint_text(frame.host_type, frame.host, frame.port)
+    if session.resolving then return "Reply: " .. name .. ", " .. frame.host end
     if peer then return "Reply: " .. name .. ", peer " .. bound end
     if session.command == 2 then return "Reply: " .. name .. ", listening on " .. bound end
     if session.command == 3 and not session.socks4 then return "Reply: " .. name .. ", relay " .. bound end
@@ -1388,7 +1418,7 @@ function show.request(session, frame, item, tvb, at)
   local names = frame.host_type ~= DOMAIN and resolved[client_address(session)]
   local name = names and names[frame.host]
   if name and name[2] < session.request_frame then
-    add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, one_line(name[1])) })
+    add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, name[1]) })
   end
   item:add(F.version, tvb(at, 1), frame.version)
   item:add(F.command, tvb(at + 1, 1), frame.command)
@@ -1566,7 +1596,7 @@ local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
     end
     if item then
       local header = item:add(P, tvb(at + place - 1, frame.size))
-      local remote = one_line(endpoint_text(frame.host_type, frame.host, frame.port))
+      local remote = endpoint_text(frame.host_type, frame.host, frame.port)
       header:set_text(format("UDP in TCP, %s, %d octets", remote, frame.reserved))
       header:add(F.udp_data_length, tvb(at + place - 1, 2), frame.reserved)
       if session.command == 5 then header:add(F.udp_header_length, tvb(at + place + 1, 1), frame.fragment) end
@@ -1591,7 +1621,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   else
     local title = session.title
     if not title then
-      title = format("%s, Tunnel: %s", PROTOCOL_NAMES[protocol_of(session)], one_line(session.target or "?"))
+      title = format("%s, Tunnel: %s", PROTOCOL_NAMES[protocol_of(session)], session.target or "?")
       session.title = title
     end
     item = tree:add(P, range, title)
@@ -1796,6 +1826,11 @@ local function missing_before(session, side, number, tvb)
   local length = tvb:offset() > 0 and tvb:len() or innermost(tcp_len) or 0 -- at offset 0 are octets of earlier packets too
   session.next_seq[side] = (seq + length) % 4294967296
   local gap = (seq - due) % 4294967296
+  if gap > 0 and gap < 2147483648 then return gap end
+  if side == session.client or session.request_frame or not session.method then return 0 end
+  -- The proxy acknowledges more than the client was seen to send: a request, or what comes before one, is lost.
+  local acknowledged = innermost(tcp_ack)
+  gap = acknowledged and session.next_seq[1 - side] and (acknowledged - session.next_seq[1 - side]) % 4294967296 or 0
   return gap < 2147483648 and gap or 0
 end
 
@@ -1816,7 +1851,9 @@ function dissect_octets(session, side, tvb, pinfo, tree)
   if missing > 0 and not session.failed and not (side == session.client and session.request_frame) then
     session.lost = session.lost or "gap"
   end
-  local found, stopped, at = advance(session, side, octets, number, pinfo.rel_ts, waiting)
+  -- Octets that TCP itself held back, because they came out of order, are split without our having asked.
+  local split = waiting or (not session.parent and tvb:offset() == 0 and (innermost(tcp_len) or #octets) < #octets)
+  local found, stopped, at = advance(session, side, octets, number, pinfo.rel_ts, split)
   if stopped == "foreign" then
     session.foreign = true
     return false
@@ -1871,13 +1908,13 @@ local function dissect_tcp(tvb, pinfo, tree, trusted)
   local fresh = not session
   if fresh then
     if pinfo.visited then return false end
-    session = new_session(pinfo, trusted)
+    session = new_session(pinfo, trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port))
   end
   if dissect_octets(session, side_of(session, pinfo), tvb, pinfo, tree) then
     if fresh then pinfo.conversation = P end
     return true
   end
-  if fresh and trusted then
+  if fresh and session.trusted then
     -- Remembered, so that no later octets of a foreign connection are taken for a greeting.
     session.pointed_out = pinfo.number
     remember(session)
@@ -1985,7 +2022,7 @@ local function first_look(tvb, pinfo, number)
   local size = #octets - frame.size
   if frame.fragment ~= 0 then
     note_once(association, list, "udp-fragmented",
-      format("datagram %s:%d is sent in fragments", one_line(frame.host), frame.port))
+      format("datagram %s:%d is sent in fragments", frame.host, frame.port))
     look.whole = put_together(association, outward, frame.fragment, sub(octets, frame.size + 1), pinfo.rel_ts)
     size = look.whole and #look.whole or 0
   end
@@ -1998,7 +2035,7 @@ local function show_datagram(look, frame, tvb, tree)
   local session = look.association.session
   local item = tree:add(P, tvb(0, frame.size))
   item:set_text(format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
-    one_line(endpoint_text(frame.host_type, frame.host, frame.port)), tvb:len() - frame.size))
+    endpoint_text(frame.host_type, frame.host, frame.port), tvb:len() - frame.size))
   item:add(F.type, "udp"):set_generated()
   item:add(F.sender, look.outward and "client" or "proxy"):set_generated()
   item:add(F.udp_reserved, tvb(0, 2), frame.reserved)
@@ -2031,7 +2068,8 @@ local function dissect_datagram(tvb, pinfo, tree)
   local frame = decoders.udp(tvb:raw())
   if not frame or look.stranger then
     pinfo.cols.info:set(look.stranger and "UDP from a stranger to the association" or "UDP, unreadable header")
-    local item = tree:add(P, tvb(0))
+    local item = tree:add(P, tvb)
+    item:add(F.request_in, look.association.session.request_frame):set_generated()
     item:add(F.data, tvb(0))
     add_anomalies(item, look.odd)
     return tvb:len()
@@ -2039,7 +2077,7 @@ local function dissect_datagram(tvb, pinfo, tree)
   if wanted(tree) then show_datagram(look, frame, tvb, tree) end
   local size = tvb:len() - frame.size
   pinfo.cols.info:set(format("UDP %s %s, %d octets%s, ", look.outward and "to" or "from",
-    one_line(endpoint_text(frame.host_type, frame.host, frame.port)), size,
+    endpoint_text(frame.host_type, frame.host, frame.port), size,
     frame.fragment ~= 0 and format(", fragment %d", frame.fragment % 128) or ""))
   pinfo.cols.info:fence()
   local payload
@@ -2073,7 +2111,7 @@ local function outcome_of(session)
 end
 
 local function destination_of(session)
-  if session.host then return one_line(session.target) end
+  if session.host then return session.target end
   return session.encrypted and "(encrypted)" or "-"
 end
 
@@ -2163,12 +2201,14 @@ end
 
 local ports = P.prefs.ports
 if ports ~= "" then tcp_table:add(ports, P) end
+read_ports(ports)
 
 function P.prefs_changed()
   if P.prefs.ports == ports then return end
   if ports ~= "" then tcp_table:remove(ports, P) end
   ports = P.prefs.ports
   if ports ~= "" then tcp_table:add(ports, P) end
+  read_ports(ports)
 end
 
 -- Called when a file is opened and when it is closed. The built-in socks dissector puts itself back on a port that
@@ -2185,3 +2225,8 @@ forget_all()
 tcp_table:add_for_decode_as(P)
 udp_table:add_for_decode_as(P)
 P:register_heuristic("tcp", find_anywhere)
+-- A relay's port is put into the port table, where a lower port that somebody else registered wins; with Wireshark's
+-- preference "udp.try_heuristic_first" this one is asked before.
+P:register_heuristic("udp", function(tvb, pinfo, tree)
+  return next(relays) ~= nil and dissect_datagram(tvb, pinfo, tree) > 0
+end)

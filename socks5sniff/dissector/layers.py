@@ -28,6 +28,7 @@ from .tshark import find_tshark, own_settings, skips_user_scripts, version
 PREFERENCES = {
     # A port in Wireshark's own table would otherwise win over our heuristic.
     "tcp.try_heuristic_first": "TRUE",
+    "udp.try_heuristic_first": "TRUE",
     "tcp.reassemble_out_of_order": "TRUE",
     # What is inside tunnels is not compared; reassembling large HTTP bodies takes quadratic time.
     "http.desegment_body": "FALSE",
@@ -107,7 +108,8 @@ def _read(capture: str, builtin: bool, ports: tuple[int, ...]) -> list[Layer]:
 
     protocol = "socks" if builtin else "socks5"
     preferences = dict(PREFERENCES)
-    parameters: list[str] = ["-n"]
+    # Two passes, so that a frame that only looked like SOCKS until the answer came is not counted.
+    parameters: list[str] = ["-n", "-2"]
     if builtin:
         for port in ports:
             parameters += ["-d", f"tcp.port=={port},socks"]

@@ -7,6 +7,7 @@ depth of its nesting.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -46,6 +47,8 @@ class Side:
 
     frames: list[Seen] = field(default_factory=list)
     anomalies: set[str] = field(default_factory=set)
+    relays: bool = False
+    """A GSSAPI frame of the proxy has enclosed its reply: what follows is relayed."""
 
 
 Key = tuple[int, int]
@@ -148,10 +151,10 @@ def _record_facts(record: Conversation) -> dict[str, list[list[Fact]]]:
     return {
         "greeting": [_some(("methods", _joined(record.methods)))],
         "method-selection": [_some(("method", record.method))],
-        "auth-request": [_some(("username", record.username))],
+        "auth-request": [_some(("username", _plain(record.username)))],
         "auth-reply": [_some(("authenticated", _truth(record.authenticated)))],
         "request": [
-            request + (_some(("username", record.username)) if record.protocol != "socks5" else []),
+            request + (_some(("username", _plain(record.username))) if record.protocol != "socks5" else []),
         ],
         "reply": [
             _some(("reply", _reply(record.reply)), *_target("bound", record.bound)),
@@ -167,11 +170,16 @@ def _some(*facts: tuple[str, str | None]) -> list[Fact]:
 def _target(name: str, target: Target | None) -> list[tuple[str, str | None]]:
     if target is None:
         return []
-    return [(f"{name}.type", target.type), (f"{name}.host", target.host), (f"{name}.port", str(target.port))]
+    return [(f"{name}.type", target.type), (f"{name}.host", _plain(target.host)), (f"{name}.port", str(target.port))]
 
 
 def _reply(reply: ReplyCode | None) -> str | None:
     return None if reply is None else f"{reply.code} {reply.name}"
+
+
+def _plain(text: str | None) -> str | None:
+    r"""Text as Wireshark can carry it: control characters as `\xNN`."""
+    return None if text is None else re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def _joined(names: list[str] | None) -> str | None:
@@ -201,6 +209,10 @@ def _from_lua(layers: Iterable[Layer]) -> dict[Key, Side]:
             streams[layer.frame] = stream
         side = sides.setdefault((stream, int(layer.one("socks5.depth") or 0)), Side())
         side.anomalies |= set(layer.all("socks5.anomaly"))
+        if kind == "gssapi" and side.relays:
+            continue  # the tunnel inside GSSAPI frames, which a record counts and does not list
+        if kind == "gssapi" and (layer.one("socks5.gssapi.type"), layer.one("socks5.sender")) == ("0x03", "proxy"):
+            side.relays = True
         if kind in _COMPARED:
             facts = _LUA_FACTS[kind](layer) if kind in _LUA_FACTS else []
             side.frames.append(Seen(layer.frame, kind, tuple(facts)))
