@@ -417,11 +417,13 @@ class Analyser:
             relay = (proxy & ~0xFFFF) | bound.port
         else:
             relay = self._book.make(bound.host, bound.port)
+        # Where the request names another address, it names the target, and its port says nothing of the client's.
         declared = session.destination
+        own = declared is not None and (declared.is_unspecified or declared.host == self._book.packed(client))
         connection.association = Association(
             relay=relay,
             client=client & ~0xFFFF,
-            port=0 if declared is None else declared.port,
+            port=declared.port if own and declared is not None else 0,
             opened=request.time,
         )
         self._opened.append(connection.association)
