@@ -27,7 +27,6 @@ class Decoder(Protocol):
     """Turns the octets of one capture into batches, region by region.
 
     Attributes:
-        start: octets of the file header, which the first region begins with.
         rest: after `batches`, where the first record starts that was not whole yet.
     """
 
