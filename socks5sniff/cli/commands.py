@@ -35,6 +35,8 @@ COMMANDS: dict[str, Entry] = {
     "proxy": Entry("socks5sniff.cli.proxy:proxy", "Run a SOCKS proxy for tests, with faults on demand."),
     "record": Entry("socks5sniff.cli.record:record", "Make captures of known truth."),
     "demo": Entry("socks5sniff.cli.demo:demo", "See it work: a proxy, clients, their capture and its report."),
+    "verify": Entry("socks5sniff.cli.verify:verify", "Compare our reading of a capture with tshark's."),
+    "dissector": Entry("socks5sniff.cli.dissector:dissector", "Install the Wireshark dissector."),
 }
 
 

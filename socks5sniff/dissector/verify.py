@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from socks5sniff.codec import command_name, method_name, reply_name, socks4_reply_name
@@ -261,9 +261,7 @@ _LUA_FACTS: dict[str, Callable[[Layer], list[Fact]]] = {
     ],
     "method-selection": lambda layer: _some(("method", _named(method_name, layer.one("socks5.method")))),
     "auth-request": lambda layer: _some(("username", layer.one("socks5.username"))),
-    "auth-reply": lambda layer: _some(
-        ("authenticated", _truth(layer.one("socks5.authenticated") in ("1", "True")))
-    ),
+    "auth-reply": lambda layer: _some(("authenticated", _truth(layer.one("socks5.authenticated") in ("1", "True")))),
     "request": _lua_request,
     "reply": _lua_reply,
 }
@@ -276,8 +274,16 @@ def _from_builtin(layers: Iterable[Layer]) -> dict[Key, Side]:
     sides: dict[Key, Side] = {}
     for layer in layers:
         seen = _builtin_frame(layer)
-        if seen is not None and layer.stream is not None:
-            sides.setdefault((layer.stream, 0), Side()).frames.append(seen)
+        if seen is None or layer.stream is None:
+            continue
+        frames = sides.setdefault((layer.stream, 0), Side()).frames
+        told = {fact for other in frames for fact in other.facts if other.type == "request"}
+        if seen.type == "reply" and ("command", "bind") in told and any(other.type == "reply" for other in frames):
+            # The built-in has the same fields for both replies.
+            names = {"reply": "peer_reply"}
+            facts = ((names.get(name, name).replace("bound.", "peer."), value) for name, value in seen.facts)
+            seen = replace(seen, facts=tuple(facts))
+        frames.append(seen)
     return sides
 
 
