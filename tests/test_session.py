@@ -504,3 +504,22 @@ def test_every_kind_of_anomaly_a_session_tells_is_in_the_registry() -> None:
     }
     assert told
     assert told <= set(ANOMALIES)
+
+
+def test_a_refusal_whose_address_type_is_unknown_still_says_why() -> None:
+    """Tor answers a failed RESOLVE so: ATYP 0, four octets of address and two of port, or nothing behind."""
+    for refusal in (b"\5\4\0\0", b"\5\4\0\0\0\0", b"\5\4\0\0\0\0\0\0\0\0"):
+        session = Session()
+        for side, octets in ((0, b"\5\1\0"), (1, b"\5\0"), (0, b"\5\xf0\0\3\7example\0\0"), (1, refusal)):
+            session.feed(side, octets, 1, 1)
+        assert (session.outcome(), session.reply, session.bound) == ("rejected", 4, None)
+        assert [anomaly.code for anomaly in session.anomalies] == ["unknown-address-type"]
+
+
+def test_a_selection_before_the_greeting_is_the_answer_all_the_same() -> None:
+    session = Session(trusted=True)
+    said = ((1, b"\5\0"), (0, b"\5\1\0"), (0, b"\5\1\0\1\x0a\0\0\1\0\x50"), (1, b"\5\0\0\1\0\0\0\0\0\0"))
+    for frame, (side, octets) in enumerate(said, 1):
+        session.feed(side, octets, frame, frame)
+    assert (session.outcome(), session.method) == ("succeeded", 0)
+    assert [(anomaly.code, anomaly.frame) for anomaly in session.anomalies] == [("server-spoke-first", 1)]

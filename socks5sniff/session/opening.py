@@ -16,6 +16,9 @@ from ..codec import AddressType, Method
 PREAMBLE_LIMIT = 64
 """Octets of each side that may precede the greeting. Longer talk is another protocol."""
 
+CHOICE_LENGTH = 2
+"""Octets of a method selection. As the first words of the TCP server, `05 00` may be a selection before its time."""
+
 SOUND_METHODS = frozenset(method for method in Method if method != Method.NO_ACCEPTABLE) | frozenset(range(0x80, 0xFF))
 """Assigned and private methods. FF is no method to offer."""
 
@@ -83,7 +86,7 @@ def find_client(octets: tuple[bytes, bytes], side: int, mark: int) -> Opening | 
     if name is not None:
         return Foreign(name)
     if side == 1:
-        if could_open(last[0]):
+        if could_open(last[0]) and (len(last) > CHOICE_LENGTH or last[1:] not in (b"", b"\0")):
             return Opening(1, (mark, 0))
         may_still = len(last) <= PREAMBLE_LIMIT or last.find(5, 0, PREAMBLE_LIMIT + 1) >= 0
         return None if may_still else Foreign(None)

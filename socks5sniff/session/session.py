@@ -15,7 +15,7 @@ from .detection import UNDECIDED_OCTETS, Weight, weigh
 from .facts import Facts, SessionAnomaly, SessionFrame, Verdict
 from .held import Held, Run
 from .oddities import oddities
-from .opening import Foreign, Opening, could_open, find_client, foreign_name, sound_so_far
+from .opening import CHOICE_LENGTH, Foreign, Opening, could_open, find_client, foreign_name, sound_so_far
 from .states import CLIENT, EITHER, PROXY, STATES, State
 from .steps import SENDERS, Step, Unreadable, decode_step, whole_step
 
@@ -183,7 +183,8 @@ class Session(Facts):
         offset = self._fed[side]
         self._fed[side] = offset + len(octets)
         state = self._state
-        if state is _OPENING and not offset and not self._fed[1 - side] and octets and could_open(octets[0]):
+        first = state is _OPENING and not offset and not self._fed[1 - side]
+        if first and octets and could_open(octets[0]) and (side == 0 or len(octets) > CHOICE_LENGTH):
             self._first_frame = frame
             self.client_side = self._on_turn = side
             self._state = state = _GREETING if octets[0] == 5 else _REQUEST4
@@ -376,6 +377,9 @@ class Session(Facts):
         if self.client_side == 0:
             first = self._held[1].source(0)[0]
             self._note("server-spoke-first", first, f"{self.preamble[1]} octets of the proxy precede the greeting")
+            if self._held[1].octets == b"\5\0":
+                # A selection before its time is the answer all the same.
+                self.preamble = (0, 0)
         for held, length in zip(self._held, self.preamble, strict=True):
             held.drop(length)
         self._state = _GREETING if self._held[self.client_side].octets[0] == 5 else _REQUEST4
@@ -458,7 +462,11 @@ class Session(Facts):
             self._be_foreign(foreign_name(octets))
         elif isinstance(found, Mismatch):
             self._note(found.deviation.code, frame, found.deviation.message)
-            self._stop(malformed=True)
+            if self.client_side is not None and self._state.turn == PROXY:
+                # Tor's refusals have ATYP 0: they can't be read to their end, but they say why.
+                self._read_short_refusal(self.client_side ^ PROXY)
+            if not self._state.final:
+                self._stop(malformed=True)
         else:
             self._stop()
 
