@@ -78,7 +78,7 @@ async def serving(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, host, 0)
+    server = await asyncio.start_server(serve, host, 0, backlog=4096)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -55,9 +55,8 @@ def test_what_a_server_says_before_the_client_does_is_relayed() -> None:
         await reader.read()
 
     async def main() -> None:
-        async with serving(greet) as port, running() as proxy:
-            async with await proxy.client().connect(HOST, port) as tunnel:
-                assert await tunnel.read() == b"220 welcome\r\n"
+        async with serving(greet) as port, running() as proxy, await proxy.client().connect(HOST, port) as tunnel:
+            assert await tunnel.read() == b"220 welcome\r\n"
 
     run(main())
 
@@ -67,9 +66,8 @@ def test_bound_is_the_address_that_the_destination_sees() -> None:
         writer.write(str(writer.get_extra_info("peername")[1]).encode())
 
     async def main() -> None:
-        async with serving(tell) as port, running() as proxy:
-            async with await proxy.client().connect(HOST, port) as tunnel:
-                assert await tunnel.read_all() == str(tunnel.bound.port).encode()
+        async with serving(tell) as port, running() as proxy, await proxy.client().connect(HOST, port) as tunnel:
+            assert await tunnel.read_all() == str(tunnel.bound.port).encode()
 
     run(main())
 
@@ -473,7 +471,7 @@ class TestLog:
             return str(log[0])
 
         line = on_stage(play)
-        assert "#1 192.0.2.10:40001 socks5 alice connect 198.51.100.99:81 \"connection refused\" 0/0" in line
+        assert '#1 192.0.2.10:40001 socks5 alice connect 198.51.100.99:81 "connection refused" 0/0' in line
         assert "horse" not in line
 
     def test_nothing_from_the_wire_can_forge_a_line(self) -> None:
@@ -504,7 +502,7 @@ def test_the_proxys_octets_on_the_wire() -> None:
                 request = b"\x05\x01\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big")
                 return await talk(proxy.address, b"\x05\x02\x00\x02", request)
 
-    assert run(main()) == bytes.fromhex("0500" "05050001000000000000")
+    assert run(main()) == bytes.fromhex("050005050001000000000000")
     assert MethodSelection(0).encode() + Reply(5, Address.ipv4("0.0.0.0", 0)).encode() == run(main())
 
 

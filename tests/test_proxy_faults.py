@@ -17,7 +17,7 @@ from .proxy_lab import on_stage
 
 GREETING = Greeting(b"\x00").encode()
 REQUEST = Request(1, Address.from_text(*ECHO)).encode()
-BOUND = "00000000" "0000"
+BOUND = "000000000000"
 
 
 class Heard:
@@ -198,7 +198,7 @@ def test_before_and_after() -> None:
 
 
 def test_junk_after_failure() -> None:
-    assert hear("reply=5", "junk-after-failure=ffff").octets == bytes.fromhex("0500" "05050001" + BOUND + "ffff")
+    assert hear("reply=5", "junk-after-failure=ffff").octets == bytes.fromhex("050005050001" + BOUND + "ffff")
 
 
 def test_junk_needs_a_failure() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -112,6 +112,7 @@ async def serve(settings: Settings, capture: str | None, quiet: bool) -> int:
         except OSError:
             end()  # nobody reads the log any more
 
+    loop.set_exception_handler(ignore_lost_connections)
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, end)
@@ -142,6 +143,12 @@ async def serve(settings: Settings, capture: str | None, quiet: bool) -> int:
     if file is not None:
         print(f"{file.packets} packets in {capture}", file=sys.stderr)
     return 0
+
+
+def ignore_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio shuts a direction down late, when its buffer has drained; a client that has left by then is no news."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
 
 
 def address(text: str) -> tuple[str, int]:

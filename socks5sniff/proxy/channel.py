@@ -205,7 +205,10 @@ class Channel(asyncio.BufferedProtocol):
         self._sent_eof = True
         if self.flow is not None:
             self.flow.fin(self.side)
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # reset by the other end, which the loop has not told yet
+            self.transport.abort()
 
     def close(self) -> None:
         """Close once everything has been sent."""
