@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "sinks": {"errors", "record", "codec"},
     "client": {"errors", "codec"},
     "proxy": {"errors", "record", "codec", "capture", "client"},
-    "dissector": {"errors", "codec"},
+    "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {"errors", "record", "codec", "capture", "analysis", "sinks", "client", "proxy", "dissector"},
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
