@@ -75,7 +75,7 @@ def memory(folder: Path, names: list[str], bound: float) -> None:
 
 def startup(folder: Path, runs: int, bound: float) -> None:
     """Wall time of the shortest things one can do."""
-    capture, _ = make(folder, "churn", scale=1, size=4)
+    capture, _ = make(folder, "churn", scale=1, size=7)
     commands = {
         "--version": [sys.executable, "-m", "socks5sniff", "--version"],
         "read of 10 kB": SNIFF.command(str(capture)),
