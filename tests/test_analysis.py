@@ -353,6 +353,17 @@ def test_unknown_octets_are_reported_only_on_a_port_the_user_named():
     assert only(analyse(connection(said), ports=[1080])).protocol is None
 
 
+def test_a_flow_whose_place_in_the_table_is_used_again_is_found(monkeypatch: pytest.MonkeyPatch):
+    """Flows that looked like SOCKS from one side only leave nothing behind."""
+    monkeypatch.setattr("socks5sniff.analysis.analyser.MAX_FLOWS", 8)
+    packets: list[Packet] = []
+    for number in range(200):
+        said = PLAIN if number % 10 == 9 else [(CLIENT, GREETING), (SERVER, b"220 mail.example.com ESMTP" + bytes(80))]
+        end = ("10.0.2.1", 1024 + number)
+        packets += connection(said, client=end, proxy=("10.0.0.9", 4000), begin=START + number * 100 * SECOND)
+    assert len(analyse(packets, [7] * (len(packets) // 7))) == 20
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.binary(min_size=1, max_size=80)), max_size=12), st.booleans())
 def test_any_octets_any_port_no_exception(said: list[tuple[int, bytes]], opening: bool):

@@ -101,6 +101,7 @@ def test_reply_names() -> None:
     assert reply_name(1) == "general SOCKS server failure"
     assert reply_name(5) == "connection refused"
     assert reply_name(0xF0) == "onion service descriptor not found"
+    assert reply_name(0xF6) == "invalid onion address"
     assert reply_name(0x33) == "unassigned 0x33"
     assert [socks4_reply_name(code) for code in range(90, 95)] == [
         "request granted",

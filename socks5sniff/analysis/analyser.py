@@ -175,6 +175,8 @@ class Analyser:
             trusted = self._trusts(slots)
             could |= trusted
             out = ~could & (offset.astype(np.int64) + segments.length[rows] > PREAMBLE)
+            # What the other direction could open is for its session to judge.
+            out &= flows.kind[slots] == WATCHED
             flows.kind[slots[out]] = IGNORED
             watched[groups[out]] = False
             flows.spoke[slots[~could]] |= 1 << way

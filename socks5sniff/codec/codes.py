@@ -172,13 +172,13 @@ REPLIES: dict[int, str] = {
     0x08: "address type not supported",
     0x09: "invalid address",
     0xF0: "onion service descriptor not found",
-    0xF1: "onion service descriptor invalid",
-    0xF2: "onion service introduction failed",
-    0xF3: "onion service rendezvous failed",
-    0xF4: "onion service missing client authorization",
-    0xF5: "onion service wrong client authorization",
-    0xF6: "onion service invalid address",
-    0xF7: "onion service introduction timed out",
+    0xF1: "descriptor invalid",
+    0xF2: "introduction failed",
+    0xF3: "rendezvous failed",
+    0xF4: "missing client authorization",
+    0xF5: "wrong client authorization",
+    0xF6: "invalid onion address",
+    0xF7: "introduction timed out",
 }
 """SOCKS5 reply codes."""
 
