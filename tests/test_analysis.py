@@ -359,7 +359,7 @@ def test_a_flow_whose_place_in_the_table_is_used_again_is_found(monkeypatch: pyt
     packets: list[Packet] = []
     for number in range(200):
         said = PLAIN if number % 10 == 9 else [(CLIENT, GREETING), (SERVER, b"220 mail.example.com ESMTP" + bytes(80))]
-        end = ("10.0.2.1", 1024 + number)
+        end = ("10.0.0.1", 1024 + number)
         packets += connection(said, client=end, proxy=("10.0.0.9", 4000), begin=START + number * 100 * SECOND)
     assert len(analyse(packets, [7] * (len(packets) // 7))) == 20
 
