@@ -65,13 +65,13 @@ local REPLIES = {
   [0x08] = "address type not supported",
   [0x09] = "invalid address",
   [0xF0] = "onion service descriptor not found",
-  [0xF1] = "onion service descriptor invalid",
-  [0xF2] = "onion service introduction failed",
-  [0xF3] = "onion service rendezvous failed",
-  [0xF4] = "onion service missing client authorization",
-  [0xF5] = "onion service wrong client authorization",
-  [0xF6] = "onion service invalid address",
-  [0xF7] = "onion service introduction timed out",
+  [0xF1] = "descriptor invalid",
+  [0xF2] = "introduction failed",
+  [0xF3] = "rendezvous failed",
+  [0xF4] = "missing client authorization",
+  [0xF5] = "wrong client authorization",
+  [0xF6] = "invalid onion address",
+  [0xF7] = "introduction timed out",
 }
 local SOCKS4_REPLIES = {
   [0x5A] = "request granted",
@@ -1161,8 +1161,8 @@ local function judge_rest(session, side, notes)
     session.too_long = true
   else
     if not session.talked_on then
-      note(notes, "data-after-failure", format("octets of the %s after %s", is_client(session, side) and "client" or "proxy",
-        FAILURES[session.failed]))
+      local who = is_client(session, side) and "client" or "proxy"
+      note(notes, "data-after-failure", format("octets of the %s after %s", who, FAILURES[session.failed]))
     end
     session.talked_on = true
   end
@@ -1550,26 +1550,16 @@ local function count_leaks()
   end
 end
 
--- SMB's NetBIOS dissector wants TCP's own data, which Lua has not got; the exported-PDU dissector makes it from tags.
-local function smb_tags(session, is_from_client)
-  local port = session.port
-  local source, destination = is_from_client and 49812 or port, is_from_client and port or 49812
-  local function u32(value)
-    return string.char(0, 0, math.floor(value / 256), value % 256)
-  end
-  return "\0\14\0\8tcp.port" .. "\0\32\0\4" .. u32(port)
-    .. "\0\25\0\4" .. u32(source) .. "\0\26\0\4" .. u32(destination) .. "\0\0\0\0"
-end
+-- SMB's NetBIOS dissector wants TCP's own data, which Lua has not got; the exported-PDU dissector makes it from a tag.
+-- Its tags: 14 a table's name, 32 the number in it, 34 TCP's data (version 1, the rest is not looked at), 0 the end.
+local SMB_TAGS = "\0\14\0\8tcp.port\0\32\0\4\0\0\0\139\0\34\0\19\0\1" .. rep("\0", 17) .. "\0\0\0\0"
 
-local function call_smb(session, side, payload, pinfo, tree)
+local function call_smb(payload, pinfo, tree)
   local exported = dissector("exported_pdu")
   if not exported then return end
-  local tags = smb_tags(session, is_client(session, side))
-  local whole = ByteArray.new(tags .. payload:raw(), true):tvb("Relayed octets")
+  local whole = ByteArray.new(SMB_TAGS .. payload:raw(), true):tvb("Relayed octets")
   call_payload(function() exported:call(whole, pinfo, tree) end, pinfo)
-  if pinfo.desegment_len > 0 then
-    pinfo.desegment_offset = math.max(0, pinfo.desegment_offset - #tags)
-  end
+  if pinfo.desegment_len ~= 0 then pinfo.desegment_offset = math.max(0, pinfo.desegment_offset - #SMB_TAGS) end
 end
 
 local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
@@ -1647,14 +1637,18 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
     stream_datagrams(session, side, tvb, at, pinfo, tree, item)
   elseif P.prefs.payload and leaks < MAX_LEAKS then
     local handler = session.payload
-    if handler == nil then
+    if pinfo.visited then
+      if handler and number < session.payload_since then handler = nil end
+    elseif handler == nil then
       if early and not session.fits and not session.trusted then
         handler = false -- no octet of the proxy has confirmed that this is SOCKS
       else
         local octets = tvb:raw(at, math.min(length, 600))
         handler = choose_payload(session, octets)
         session.tries = (session.tries or 0) + 1
-        if handler or session.tries >= 6 then session.payload = handler or false end
+        if handler or session.tries >= 6 then
+          session.payload, session.payload_since = handler or false, number
+        end
       end
     end
     if handler then
@@ -1665,7 +1659,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       elseif handler.port then
         call_by_port(tcp_table, handler.port, from_client, payload, pinfo, tree)
       elseif handler.smb then
-        call_smb(session, side, payload, pinfo, tree)
+        call_smb(payload, pinfo, tree)
       else
         local inner = handler.session
         if not inner then
@@ -1676,7 +1670,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
           session.payload = nil
           session.tries = 6
           handler = choose_payload(session, "") -- by port only: it was not SOCKS
-          session.payload = handler or false
+          session.payload, session.payload_since = handler or false, number
         end
       end
       local more = pinfo.desegment_len
@@ -1689,8 +1683,13 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       end
       -- A payload dissector may have made itself the connection's dissector.
       if not session.parent then pinfo.conversation = P end
-    elseif item then
-      item:add(F.data, range)
+    else
+      if item then item:add(F.data, tvb(at, length)) end
+      if at == 0 then
+        local cols = pinfo.cols
+        cols.protocol = PROTOCOL_NAMES[protocol_of(session)]
+        cols.info = format("Tunnel: %s, %d octets", session.target or "?", length)
+      end
     end
   end
   return true
@@ -1748,7 +1747,8 @@ local function unpack_record(record, octets)
   for i, inner in pairs(record.inner or {}) do
     found.inner = found.inner or {}
     found.inner[i] = {
-      octets = inner.octets, found = unpack_record(inner.record, inner.octets), tunnel = inner.tunnel, early = inner.early,
+      octets = inner.octets, found = unpack_record(inner.record, inner.octets),
+      tunnel = inner.tunnel, early = inner.early,
     }
   end
   return found
@@ -1791,7 +1791,7 @@ local function go_on(record, session, side, tvb, pinfo, tree, number, has_frames
   if record.more then ask_for_more(pinfo, record.more) end
   if record.tunnel then
     if has_frames then
-      pinfo.cols.info:append(", ")
+      pinfo.cols.info:append(" | ")
       pinfo.cols.info:fence()
     end
     tunnel(session, side, tvb, record.tunnel, pinfo, tree, number, record.early)
@@ -1823,7 +1823,8 @@ local function missing_before(session, side, number, tvb)
   if not seq then return 0 end
   session.next_seq = session.next_seq or {}
   local due = session.next_seq[side] or (relative_sequence_numbers and 1 or seq)
-  local length = tvb:offset() > 0 and tvb:len() or innermost(tcp_len) or 0 -- at offset 0 are octets of earlier packets too
+  -- At offset 0 begin octets put together from several packets.
+  local length = tvb:offset() > 0 and tvb:len() or innermost(tcp_len) or 0
   session.next_seq[side] = (seq + length) % 4294967296
   local gap = (seq - due) % 4294967296
   if gap > 0 and gap < 2147483648 then return gap end
@@ -1894,7 +1895,7 @@ local function point_out_foreign(session, tvb, pinfo, tree)
 end
 
 -- Where the port table named us, but a conversation that we know is open, its addresses and ports are in use again.
-local function used_again(session, tvb, pinfo)
+local function used_again(tvb, pinfo)
   local matched = pinfo.match_uint
   if matched ~= pinfo.src_port and matched ~= pinfo.dst_port then return false end
   return looks_like_greeting(tvb:raw(0, math.min(tvb:len(), 300)), 1, false)
@@ -1904,7 +1905,7 @@ local function dissect_tcp(tvb, pinfo, tree, trusted)
   count_leaks()
   local stream = innermost(tcp_stream)
   local session = lookup(pinfo, stream)
-  if session and not stream and not pinfo.visited and used_again(session, tvb, pinfo) then session = nil end
+  if session and not stream and not pinfo.visited and used_again(tvb, pinfo) then session = nil end
   local fresh = not session
   if fresh then
     if pinfo.visited then return false end
