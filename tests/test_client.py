@@ -150,6 +150,10 @@ class TestRefusals:
         assert refused.value.code == 5
         assert refused.value.bound.port == 12345
 
+    def test_a_failure_whose_address_type_is_none_still_tells_its_code(self) -> None:
+        with pytest.raises(RefusedError, match="host unreachable"):
+            against(Script((3, b"\x05\x00"), (len(REQUEST), b"\x05\x04\x00\x00" + bytes(6))), connect)
+
     def test_method(self) -> None:
         with pytest.raises(NoMethodError):
             against(Script((3, b"\x05\xff")), connect)

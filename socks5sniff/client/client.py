@@ -15,10 +15,14 @@ from socks5sniff.codec import (
     AddressType,
     AuthRequest,
     Command,
+    Decoded,
     Greeting,
     GssapiMessage,
     GssapiMessageType,
     Method,
+    Mismatch,
+    NeedMore,
+    Octets,
     ProtectionLevel,
     Reply,
     Request,
@@ -32,6 +36,16 @@ from socks5sniff.codec import (
     decode_socks4_reply,
     method_name,
 )
+
+UNSPECIFIED = Address.ipv4("0.0.0.0", 0)
+
+
+def decode_any_reply(octets: Octets, start: int = 0) -> Decoded[Reply] | NeedMore | Mismatch:
+    """As `decode_reply`, but a failure may have any address type: Tor's refusal of RESOLVE has 0 there."""
+    result = decode_reply(octets, start)
+    if isinstance(result, Mismatch) and octets[start + 1] != 0:
+        return Decoded(Reply(octets[start + 1], UNSPECIFIED), len(octets) - start, (result.deviation,))
+    return result
 
 
 class Tunnel:
@@ -212,7 +226,7 @@ class Client:
     async def read_reply(self, wire: Wire) -> Address:
         """The next reply's BND. Raises RefusedError."""
         if self._version == "5":
-            reply: Reply | Socks4Reply = await wire.frame(decode_reply)
+            reply: Reply | Socks4Reply = await wire.frame(decode_any_reply)
             granted = reply.code == 0
         else:
             reply = await wire.frame(decode_socks4_reply)

@@ -195,9 +195,8 @@ def main() -> None:
     bulk_, short_ = figures["bulk"], figures["short"]
     if "microsocks" in bulk_:
         ratio = bulk_["microsocks"] / bulk_["socks5sniff"]
-        print(
-            f"bulk: microsocks is {ratio:.2f} times as fast (at most {WITHIN:g}): {'met' if ratio <= WITHIN else 'MISSED'}"
-        )
+        verdict = "met" if ratio <= WITHIN else "MISSED"
+        print(f"bulk: microsocks is {ratio:.2f} times as fast (at most {WITHIN:g}): {verdict}")
     verdict = "met" if short_["socks5sniff"] >= SHORT_TARGET else "MISSED"
     print(f"short: {short_['socks5sniff']:.0f} a second (at least {SHORT_TARGET:.0f}): {verdict}")
 
