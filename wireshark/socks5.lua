@@ -1106,7 +1106,7 @@ function apply.reply(session, _, frame, notes, number, now)
   if frame.code ~= granted then
     session.failed = "rejected"
   elseif session.command ~= 2 or peer then
-    session.open = not session.resolving
+    session.open = session.request_frame ~= nil and not session.resolving
   end
 end
 
@@ -1518,6 +1518,18 @@ local function by_content(octets)
   return nil
 end
 
+local BEGINNINGS = { "HTTP/1.", "SSH-", "220 ", "220-", "EHLO ", "HELO ", "\22\3", "\5\1\0", "\4\1" }
+for name in pairs(HTTP_METHODS) do BEGINNINGS[#BEGINNINGS + 1] = name .. " " end
+
+-- Whether a few octets may go on to be something that `by_content` knows.
+local function says_too_little(octets)
+  if #octets > 8 then return false end
+  for _, beginning in ipairs(BEGINNINGS) do
+    if #octets < #beginning and sub(beginning, 1, #octets) == octets then return true end
+  end
+  return false
+end
+
 local function choose_payload(session, octets)
   if session.depth + 1 < MAX_DEPTH
     and (looks_like_greeting(octets, 1, false) or looks_like_socks4(octets, 1, false)) and #octets > 2 then
@@ -1528,7 +1540,7 @@ local function choose_payload(session, octets)
     if found.dissector == false then return nil end
     return found
   end
-  local port = session.port
+  local port = session.port or 0
   if port == 139 or port == 445 then return { smb = true } end
   if port ~= 0 and names_port(tcp_table, port) then return { port = port } end
   return nil
@@ -1645,6 +1657,11 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       else
         local octets = tvb:raw(at, math.min(length, 600))
         handler = choose_payload(session, octets)
+        if not handler and says_too_little(octets) then
+          if from_client then session.sent = session.sent - length else session.received = session.received - length end
+          pinfo.desegment_offset, pinfo.desegment_len = at, DESEGMENT_ONE_MORE_SEGMENT
+          return true
+        end
         session.tries = (session.tries or 0) + 1
         if handler or session.tries >= 6 then
           session.payload, session.payload_since = handler or false, number

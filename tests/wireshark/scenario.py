@@ -55,18 +55,18 @@ def octet_by_octet(steps: Iterable[Step]) -> list[Step]:
 class Capture:
     """Packets in order; `write` makes a pcap file of them."""
 
-    packets: list[tuple[float, bytes]] = field(default_factory=list)
-    clock: float = 1_700_000_000.0
+    packets: list[tuple[int, bytes]] = field(default_factory=list)
+    clock: int = 1_700_000_000_000_000_000
+    """Nanoseconds."""
 
-    def add(self, packet: bytes, after: float = 0.001) -> None:
+    def add(self, packet: bytes, after: int = 1_000_000) -> None:
         self.clock += after
         self.packets.append((self.clock, packet))
 
     def write(self, path: Path) -> Path:
         blocks = [struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 101)]
         for time, packet in self.packets:
-            seconds = int(time)
-            blocks.append(struct.pack("<IIII", seconds, int((time - seconds) * 1e9), len(packet), len(packet)) + packet)
+            blocks.append(struct.pack("<IIII", *divmod(time, 10**9), len(packet), len(packet)) + packet)
         path.write_bytes(b"".join(blocks))
         return path
 

@@ -83,7 +83,7 @@ OK = "reply reply.code=0 bound.host=203.0.113.1 bound.ipv4=203.0.113.1 bound.por
 
 SCENARIOS: dict[str, Scenario] = {
     "connect to a name": Scenario(opened(), [*START, NAMED, OK]),
-    "any port": Scenario(opened(), [*START, NAMED, OK], port=5555),
+    "any port": Scenario(opened(), [*START, NAMED, OK], port=34565),
     "port 9050": Scenario(opened(), [*START, NAMED, OK], port=9050),
     "connect to an IPv4 address": Scenario(
         opened("198.51.100.7", 443),
@@ -235,7 +235,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "SOCKS4 on any port": Scenario(
         [(CLIENT, socks4(1, 80, "198.51.100.7")), (PROXY, reply4(90))],
-        ["request version=4", "reply reply.code=90"], port=5556,
+        ["request version=4", "reply reply.code=90"], port=34566,
     ),
     "SOCKS4A": Scenario(
         [(CLIENT, socks4(1, 80, "0.0.0.1", b"bob", b"www.example.test")), (PROXY, reply4(91))],
@@ -257,7 +257,7 @@ SCENARIOS: dict[str, Scenario] = {
         ["request destination.host=a.test anomaly=split-frame", "reply reply.code=90"],
     ),
     "octet by octet": Scenario(octet_by_octet(opened()), [*START, NAMED + " anomaly=split-frame", OK]),
-    "octet by octet on any port": Scenario(octet_by_octet(opened()), [*START, NAMED, OK], port=5557),
+    "octet by octet on any port": Scenario(octet_by_octet(opened()), [*START, NAMED, OK], port=34567),
     "greeting and request in one segment": Scenario(
         [(CLIENT, GREETING + CONNECT), (PROXY, CHOICE + GRANTED)],
         ["greeting", NAMED + " anomaly=pipelined-frames", "method-selection", OK + " anomaly=pipelined-frames"],
@@ -278,7 +278,7 @@ SCENARIOS: dict[str, Scenario] = {
         after_choice((CLIENT, CONNECT), (PROXY, GRANTED + DATA)), [*START, NAMED, OK, f"tunnel {HOST}"]
     ),
     "the server is the client": Scenario(
-        [(1 - side, octets) for side, octets in opened()], [*START, NAMED, OK], port=5558
+        [(1 - side, octets) for side, octets in opened()], [*START, NAMED, OK], port=34568
     ),
     "a reply before the request": Scenario(after_choice((PROXY, GRANTED)), [*START, "reply anomaly=reply-before-request"]),
     "GSSAPI, integrity only": Scenario(
@@ -316,13 +316,13 @@ SCENARIOS: dict[str, Scenario] = {
          "tunnel udp.host=198.51.100.53 udp.port=9999 udp.data_length=4"],
     ),
     "not SOCKS: HTTP": Scenario([(CLIENT, b"GET / HTTP/1.1\r\n\r\n")], []),
-    "not SOCKS: an answer that does not fit": Scenario([(CLIENT, GREETING), (PROXY, b"\x05\x02")], [], port=5559),
+    "not SOCKS: an answer that does not fit": Scenario([(CLIENT, GREETING), (PROXY, b"\x05\x02")], [], port=34569),
     "not SOCKS: DNP3": Scenario(
-        [(CLIENT, bytes.fromhex("056405c00100000403fe")), (PROXY, bytes.fromhex("0564050b00000100")),], [], port=5560
+        [(CLIENT, bytes.fromhex("056405c00100000403fe")), (PROXY, bytes.fromhex("0564050b00000100")),], [], port=34570
     ),
-    "not SOCKS: an unassigned method": Scenario([(CLIENT, b"\x05\x01\x42"), (PROXY, b"\x05\x42")], [], port=5561),
+    "not SOCKS: an unassigned method": Scenario([(CLIENT, b"\x05\x01\x42"), (PROXY, b"\x05\x42")], [], port=34571),
     "not SOCKS: SOCKS4 with more behind": Scenario(
-        [(CLIENT, socks4(1, 80, "198.51.100.7") + b"more"), (PROXY, b"no")], [], port=5562
+        [(CLIENT, socks4(1, 80, "198.51.100.7") + b"more"), (PROXY, b"no")], [], port=34572
     ),
 }  # fmt: skip
 

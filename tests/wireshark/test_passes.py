@@ -1,0 +1,141 @@
+"""Links between frames, and dissection in two passes and in any order."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .payloads import HTTP
+from .run import LUA, layers, require_tshark, rows, tshark
+from .scenario import CHOICE, CLIENT, GREETING, PROXY, Capture, Tcp, octet_by_octet, opened, request
+
+TWO_PASSES = ("-2", "-R", "frame")
+"""With a read filter, field extractors work in the first pass too; without one they don't."""
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    made = Capture()
+    Tcp(made, client_port=49801).play(opened() + HTTP).close()
+    Tcp(made, 34565, client_port=49802).play(octet_by_octet(opened("split.test", 22))).close()
+    return made.write(tmp_path / "passes.pcap")
+
+
+def test_links_and_times(capture: Path) -> None:
+    fields = ("frame.number", "socks5.response_in", "socks5.response_to", "socks5.request_in", "socks5.time")
+    assert rows(capture, "socks5 && tcp.stream == 0", *fields, options=("-2",)) == [
+        ["4", "5", "", "", ""],
+        ["5", "", "4", "", "0.001000000"],
+        ["6", "7", "", "", ""],
+        ["7", "", "6", "", "0.001000000"],
+        ["8", "", "", "6", ""],
+        ["9", "", "", "6", ""],
+    ]
+
+
+@pytest.mark.parametrize("options", [("-2",), TWO_PASSES])
+def test_two_passes_show_what_one_does(capture: Path, options: tuple[str, ...]) -> None:
+    once, twice = layers(capture), layers(capture, *options)
+    later = {"socks5.response_in"}
+    assert [(a.frame, {n: v for n, v in a.fields.items() if n not in later}) for a in twice] == [
+        (b.frame, b.fields) for b in once
+    ]
+
+
+def test_ports_used_again(tmp_path: Path) -> None:
+    made = Capture()
+    Tcp(made).play(opened("first.test")).close()
+    Tcp(made, initial=(9_000_000, 7_000_000)).play(opened("second.test")).close()
+    path = made.write(tmp_path / "reuse.pcap")
+    for options in ((), ("-2",), TWO_PASSES):
+        found = rows(path, "socks5.command", "tcp.stream", "socks5.destination.host", options=options)
+        assert found == [["0", "first.test"], ["1", "second.test"]]
+
+
+def test_a_lost_segment_is_noticed(tmp_path: Path) -> None:
+    made = Capture()
+    tcp = Tcp(made).play([(CLIENT, GREETING)])
+    tcp.take(PROXY, CHOICE)
+    tcp.play(opened()[2:] + HTTP)
+    path = made.write(tmp_path / "lost.pcap")
+    assert rows(path, "socks5.anomaly", "frame.number", "socks5.anomaly") == [["6", "handshake-gap"]]
+    assert rows(path, "http", "frame.number") == []
+
+
+def test_a_lost_request_is_noticed(tmp_path: Path) -> None:
+    made = Capture()
+    tcp = Tcp(made).play(opened()[:2])
+    tcp.take(CLIENT, request("www.example.test", 80))
+    tcp.play(opened()[3:])
+    path = made.write(tmp_path / "lost.pcap")
+    assert rows(path, "socks5.anomaly", "socks5.anomaly") == [["handshake-gap"]]
+
+
+def test_out_of_order(tmp_path: Path) -> None:
+    made = Capture()
+    tcp = Tcp(made).play(opened()[:2])
+    parts = [tcp.take(CLIENT, request("www.example.test", 80)[i : i + 3]) for i in range(0, 23, 3)]
+    for packet in [*parts[3:], *parts[:3][::-1]]:
+        made.add(packet)
+    tcp.play(opened()[3:] + HTTP)
+    path = made.write(tmp_path / "order.pcap")
+    ordered = ("-o", "tcp.reassemble_out_of_order:TRUE")
+    for options in (ordered, ("-2", *ordered)):
+        found = rows(path, "socks5.command", "socks5.destination.host", "socks5.anomaly", options=options)
+        assert found == [["www.example.test", "split-frame"]]
+        assert len(rows(path, "http", "frame.number", options=options)) == 2
+
+
+def test_retransmissions(tmp_path: Path) -> None:
+    made = Capture()
+    tcp = Tcp(made)
+    for side, octets in opened():
+        packet = tcp.take(side, octets)
+        made.add(packet)
+        made.add(packet)
+    path = made.write(tmp_path / "again.pcap")
+    assert [layer["type"] for layer in layers(path)] == ["greeting", "method-selection", "request", "reply"]
+
+
+def test_any_order(capture: Path, tmp_path: Path) -> None:
+    """sharkd dissects frames on request, as Wireshark does when one is selected."""
+    require_tshark()
+    sharkd = shutil.which("sharkd")
+    if sharkd is None:
+        pytest.skip("sharkd is not installed")
+    expected = {layer.frame: layer["type"] for layer in layers(capture)}
+    order = [*reversed(expected), *expected, *reversed(expected)]
+    lines = [{"jsonrpc": "2.0", "id": 1, "method": "load", "params": {"file": str(capture)}}]
+    for i, number in enumerate(order):
+        frame = {"frame": number, "proto": True}
+        lines.append({"jsonrpc": "2.0", "id": i + 2, "method": "frame", "params": frame})
+    home = tmp_path / "home"
+    plugins = home / ".local/lib/wireshark/plugins"
+    plugins.mkdir(parents=True)
+    shutil.copy(LUA, plugins)
+    done = subprocess.run(
+        [sharkd, "-"], input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, timeout=60, check=False,
+    )  # fmt: skip
+    replies = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    shown = {reply["id"]: json.dumps(reply) for reply in replies}
+    for i, number in enumerate(order):
+        assert f'socks5.type == \\"{expected[number]}\\"' in shown[i + 2], (number, shown[i + 2][:300])
+    assert not any("Lua Error" in text for text in shown.values())
+
+
+def test_statistics(capture: Path) -> None:
+    output = tshark(capture, "-q", "-z", "socks5,conversations")
+    header, first, second, total = [line for line in output.splitlines() if line.strip()]
+    assert header.split()[:6] == ["Id", "Protocol", "Client", "Proxy", "Command", "Destination"]
+    sent, received = (sum(len(octets) for side, octets in HTTP if side == who) for who in (CLIENT, PROXY))
+    assert first.split()[:7] == [
+        "1", "SOCKS5", "192.0.2.10:49801", "192.0.2.1:1080", "connect", "www.example.test:80", "succeeded",
+    ]  # fmt: skip
+    assert first.split()[-3:] == ["0.001000", str(sent), str(received)]
+    assert second.split()[5] == "split.test:22"
+    assert total == "2 conversations"

@@ -1,0 +1,158 @@
+"""What the proxy relays goes to the dissector that fits, and keeps a SOCKS layer that names the destination."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .payloads import BODY, HTTP, RDP, SMB, SMTP, SSH, client_hello
+from .run import info, layers, rows, tshark
+from .scenario import (
+    CHOICE,
+    CLIENT,
+    GRANTED,
+    GREETING,
+    PROXY,
+    REFUSED,
+    Capture,
+    Step,
+    Tcp,
+    octet_by_octet,
+    opened,
+    request,
+)
+
+HELLO = client_hello()
+TLS: list[Step] = [(CLIENT, HELLO)]
+
+
+def made(folder: Path, steps: list[Step], port: int = 1080) -> Path:
+    capture = Capture()
+    Tcp(capture, port).play(steps).close()
+    return capture.write(folder / "tunnel.pcap")
+
+
+@pytest.mark.parametrize(
+    ("payload", "port", "protocol"),
+    [
+        (HTTP, 80, "http"), (HTTP, 31337, "http"), (HTTP, 443, "http"), (TLS, 443, "tls"), (TLS, 9443, "tls"),
+        (TLS, 80, "tls"), (SSH, 22, "ssh"), (SSH, 2222, "ssh"), (SMTP, 25, "smtp"), (SMTP, 2525, "smtp"),
+        (RDP, 3389, "rdp"), (RDP, 13389, "rdp"), (SMB, 445, "smb2"), (SMB, 4450, "smb2"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("proxy_port", [1080, 34565])
+def test_payload_is_dissected(tmp_path: Path, payload: list[Step], port: int, protocol: str, proxy_port: int) -> None:
+    capture = made(tmp_path, opened(port=port) + payload, proxy_port)
+    found = rows(capture, protocol, "socks5.destination.host", "socks5.destination.port", "tcp.stream")
+    assert found == [["www.example.test", str(port), "0"]] * len(payload)
+    assert "Malformed" not in tshark(capture, "-V")
+
+
+def test_direction_of_ssh_and_smtp(tmp_path: Path) -> None:
+    ssh = info(made(tmp_path, opened(port=2222) + SSH), "ssh")
+    assert [line.split(":")[0] for line in ssh] == ["SSH Server", "SSH Client"]
+    assert rows(made(tmp_path, opened(port=2525) + SMTP), "smtp.req", "smtp.req.command") == [["EHLO"]]
+
+
+def test_a_record_in_several_segments(tmp_path: Path) -> None:
+    parts: list[Step] = [(CLIENT, HELLO[i : i + 100]) for i in range(0, len(HELLO), 100)]
+    capture = made(tmp_path, opened(port=443) + parts)
+    name = "tls.handshake.extensions_server_name"
+    assert rows(capture, name, name) == [["secret.example.test"]]
+
+
+def test_the_first_octets_come_with_the_reply(tmp_path: Path) -> None:
+    steps = [*opened(port=22)[:3], (PROXY, GRANTED + SSH[0][1]), SSH[1]]
+    capture = made(tmp_path, steps)
+    assert len(rows(capture, "ssh.protocol", "frame.number")) == 2
+    assert rows(capture, "socks5.reply.code && ssh", "socks5.reply.code") == [["0"]]
+
+
+def test_everything_in_two_segments(tmp_path: Path) -> None:
+    steps = [(CLIENT, GREETING + request("www.example.test", 80) + HTTP[0][1]), (PROXY, CHOICE + GRANTED + HTTP[1][1])]
+    capture = made(tmp_path, steps)
+    assert rows(capture, "http", "http.request.method", "http.response.code") == [["GET", ""], ["", "200"]]
+
+
+def test_one_octet_a_segment(tmp_path: Path) -> None:
+    capture = made(tmp_path, octet_by_octet(opened() + HTTP), 34565)
+    assert rows(capture, "http", "http.request.method", "http.response.code") == [["GET", ""], ["", "200"]]
+
+
+def test_nothing_after_a_failure_is_a_tunnel(tmp_path: Path) -> None:
+    capture = made(tmp_path, [*opened()[:3], (PROXY, REFUSED), *HTTP])
+    assert rows(capture, "http", "frame.number") == []
+    assert [layer["type"] for layer in layers(capture)][-2:] == ["extra", "extra"]
+
+
+def test_nothing_is_relayed_before_the_proxy_has_answered(tmp_path: Path) -> None:
+    """On a port that nobody named, octets behind a greeting are claimed only when the answer fits."""
+    steps = [(CLIENT, GREETING + request("www.example.test", 80) + HTTP[0][1]), (PROXY, b"HTTP/1.1 400 Bad\r\n\r\n")]
+    capture = made(tmp_path, steps, 34565)
+    assert rows(capture, "http && socks5", "frame.number") == []
+    assert layers(capture, "-2") == []
+
+
+def test_nesting_to_depth_eight(tmp_path: Path) -> None:
+    steps: list[Step] = []
+    for hop in range(8):
+        steps += opened(f"hop{hop}.test", 1080)
+    capture = made(tmp_path, steps + HTTP)
+    seen = layers(capture)
+    requests = [(layer["depth"] or "0", layer["destination.host"]) for layer in seen if layer["type"] == "request"]
+    assert requests == [(str(hop), f"hop{hop}.test") for hop in range(8)]
+    tunnelled = rows(capture, "http", "socks5.destination.host", "http.request.method")
+    assert tunnelled[0] == [",".join(f"hop{hop}.test" for hop in range(8)), "GET"]
+
+
+def test_follow_and_export(tmp_path: Path) -> None:
+    capture = made(tmp_path, opened() + HTTP)
+    assert BODY.decode() in tshark(capture, "-q", "-z", "follow,http,ascii,0")
+    tshark(capture, "-q", "--export-objects", f"http,{tmp_path / 'objects'}")
+    assert [path.read_bytes() for path in (tmp_path / "objects").iterdir()] == [BODY]
+
+
+def test_streams_are_numbered_as_without_us(tmp_path: Path) -> None:
+    capture = Capture()
+    for index in range(5):
+        Tcp(capture, client_port=49900 + index).play(opened(port=22 if index % 2 else 80) + (SSH if index % 2 else HTTP))
+    path = capture.write(tmp_path / "streams.pcap")
+    assert {row[0] for row in rows(path, "tcp", "tcp.stream")} == {"0", "1", "2", "3", "4"}
+
+
+def test_the_layer_is_there_for_the_protocol_hierarchy(tmp_path: Path) -> None:
+    capture = made(tmp_path, opened() + HTTP)
+    lines = tshark(capture, "-q", "-z", "io,phs").splitlines()
+    assert any(line.split()[:2] == ["socks5", "frames:6"] for line in lines)
+
+
+def test_decode_as_and_preferences(tmp_path: Path) -> None:
+    capture = made(tmp_path, [(CLIENT, GREETING)], 7777)
+    assert len(layers(capture, "-d", "tcp.port==7777,socks5")) == 1
+    assert len(layers(capture, "-o", "socks5.ports:7000-8000")) == 1
+    foreign = made(tmp_path, opened(), 34565)
+    assert layers(foreign, "-o", "socks5.heuristic:FALSE") == []
+    assert len(layers(foreign)) == 4
+    tunnelled = made(tmp_path, opened() + HTTP)
+    assert rows(tunnelled, "http", "frame.number", options=("-o", "socks5.payload:FALSE")) == []
+
+
+def test_passwords_are_hidden_until_asked_for(tmp_path: Path) -> None:
+    steps = [(CLIENT, b"\x05\x01\x02"), (PROXY, b"\x05\x02"), (CLIENT, b"\x01\x05alice\x06secret")]
+    capture = made(tmp_path, steps)
+    assert rows(capture, "socks5.password", "socks5.password") == [["********"]]
+    shown = ("-o", "socks5.show_passwords:TRUE")
+    assert rows(capture, "socks5.password", "socks5.password", options=shown) == [["secret"]]
+
+
+def test_info_column_without_a_tree(tmp_path: Path) -> None:
+    capture = made(tmp_path, opened("example.com", 443))
+    assert [line for line in tshark(capture).splitlines() if "SOCKS5" in line][2].endswith("Request: CONNECT example.com:443")
+    assert info(capture)[2:] == ["SOCKS5 Request: CONNECT example.com:443", "SOCKS5 Reply: succeeded"]
+
+
+def test_another_protocol_on_a_proxy_port(tmp_path: Path) -> None:
+    capture = made(tmp_path, [(CLIENT, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")])
+    assert layers(capture) == []
+    assert rows(capture, "http", "_ws.expert.message")[0][0].startswith("HTTP on a SOCKS port")
