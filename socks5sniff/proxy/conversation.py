@@ -314,7 +314,10 @@ class Conversation:
         raise OverError("succeeded")
 
     def _reply(self, code: int, bound: Address) -> bytes:
-        bound = self.faults.bound or bound
+        if self.faults.bound is not None:
+            # A relay's port cannot be guessed by who makes up the address, so port 0 leaves it as it is.
+            port = bound.port if self.command == "udp-associate" else 0
+            bound = self.faults.bound._replace(port=self.faults.bound.port or port)
         if self.protocol == "socks5":
             return Reply(code, bound).encode()
         if bound.type != 1:

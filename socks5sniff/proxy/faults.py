@@ -136,7 +136,11 @@ FAULTS: dict[str, Fault] = {
     ),
     "version": Fault("=FRAME:CODE", "wrong VER in a frame", per_frame("version", number)),
     "reserved": Fault("=CODE", "RSV of replies", setter("reserved", number)),
-    "bound": Fault("=HOST:PORT", "BND of replies: an IPv4 or IPv6 address or a name", setter("bound", address)),
+    "bound": Fault(
+        "=HOST:PORT",
+        "BND of replies: an address or a name; port 0 keeps a UDP relay's",
+        setter("bound", address),
+    ),
     "segment": Fault(
         "[=OCTETS]",
         "every frame in segments of so many octets (1 unless given)",

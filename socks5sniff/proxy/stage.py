@@ -15,6 +15,7 @@ from socks5sniff.client import Client, Witnessed
 from socks5sniff.client.wire import Wire
 from socks5sniff.codec import Address, reply_name, socks4_reply_name
 from socks5sniff.proxy.faults import Faults
+from socks5sniff.proxy.loopback import LoopbackLoop
 from socks5sniff.proxy.packets import HostPort, Packet, RawFrame, TcpSegment
 from socks5sniff.proxy.payloads import HTTP_RESPONSE, SSH_SERVER, TLS_ALERT, dns_answer
 from socks5sniff.proxy.server import Proxy
@@ -41,6 +42,14 @@ ECHO = ("198.51.100.7", 7)
 ECHO6 = ("2001:db8:7::7", 7)
 DNS = ("198.51.100.53", 53)
 CLOSED = ("198.51.100.99", 81)
+SECOND = ("198.51.100.2", 1081)
+THIRD = ("198.51.100.3", 1082)
+PEER = "198.51.100.21"
+"""Who connects to a BIND."""
+STRANGER = "192.0.2.66"
+SERVERS = (WEB, WEB6, TLS, SSH, ECHO, ECHO6, DNS, CLOSED, SECOND, THIRD)
+HOSTS = (CLIENT, CLIENT6, PROXY, PROXY6, *OUTBOUND, PEER, STRANGER, *(server[0] for server in SERVERS))
+"""Every address there is, loopback apart."""
 
 NAMES = {
     "www.example.test": [WEB[0]],
@@ -115,28 +124,40 @@ def password() -> str:
     return MASKED_PASSWORD
 
 
+class UnplayableError(Exception):
+    """A scenario that cannot be played on real sockets; the text says why."""
+
+
 class Stage:
     """One scenario's world.
 
     Attributes:
-        loop: the virtual network.
-        tap: the capture; scenarios without a proxy tell it themselves what happens.
+        loop: the network.
         packets: what has been captured so far.
         truth: the expected conversations.
         uncertain: whether the capture holds a conversation at all is not for the scenario to say.
     """
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.loop = loop
+    def __init__(self, loop: VirtualLoop | LoopbackLoop) -> None:
+        self.loop: Any = loop
         self.loop.names.update(NAMES)
         self.packets: list[Packet] = []
-        self.tap = Tap(self.packets.append, lambda: EPOCH + round(loop.time() * 1e6) * 1000)
+        self._live = not isinstance(loop, VirtualLoop)
+        self._tap = Tap(self.packets.append, lambda: EPOCH + round(loop.time() * 1e6) * 1000)
+        self._servers: list[Any] = []
         self.truth: list[dict[str, Any]] = []
         self.uncertain = False
         self._proxies: list[Proxy] = []
         self._mischief: list[Callable[[list[Packet]], list[Packet]]] = []
         self._unjudged: list[tuple[dict[str, Any], frozenset[str] | None]] = []
         self._flows: list[tuple[dict[str, Any], frozenset[HostPort], int]] = []
+
+    @property
+    def tap(self) -> Tap:
+        """The capture; scenarios without a proxy tell it themselves what happens. Raises UnplayableError live."""
+        if self._live:
+            raise UnplayableError("it makes packets of its own")
+        return self._tap
 
     # Actors
 
@@ -146,7 +167,8 @@ class Stage:
         if isinstance(faults, Faults):
             settings["faults"] = lambda number: faults
         settings.setdefault("outbound", OUTBOUND)
-        proxy = Proxy(Settings(listen=((host, port),), allow_remote=True, **settings), tap=self.tap if tapped else None)
+        tap = self._tap if tapped and not self._live else None
+        proxy = Proxy(Settings(listen=((host, port),), allow_remote=True, **settings), tap=tap)
         await proxy.start()
         self._proxies.append(proxy)
         return proxy
@@ -207,7 +229,7 @@ class Stage:
         here = Target(address)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            here.peers.append(writer.get_extra_info("peername"))
+            here.peers.append(writer.get_extra_info("peername")[:2])
             try:
                 await answer(reader, writer, here)
             except (asyncio.IncompleteReadError, ConnectionError):
@@ -215,7 +237,7 @@ class Stage:
             finally:
                 writer.close()
 
-        await asyncio.start_server(serve, *address)
+        self._servers.append(await asyncio.start_server(serve, *address))
         return here
 
     async def udp_server(self, address: HostPort, answer: Callable[[bytes], bytes] = bytes) -> Target:
@@ -227,13 +249,14 @@ class Stage:
                 self.transport: Any = transport
 
             def datagram_received(self, data: bytes, addr: Any) -> None:
-                here.peers.append(addr)
+                here.peers.append(addr[:2])
                 here.received += len(data)
                 octets = answer(data)
                 here.sent += len(octets)
                 self.transport.sendto(octets, addr)
 
-        await self.loop.create_datagram_endpoint(Server, local_addr=address)
+        transport, _ = await self.loop.create_datagram_endpoint(Server, local_addr=address)
+        self._servers.append(transport)
         return here
 
     async def dns(self, address: HostPort = DNS, answer: str = WEB[0]) -> Target:
@@ -271,7 +294,9 @@ class Stage:
     # Packets
 
     def mischief(self, change: Callable[[list[Packet]], list[Packet]]) -> None:
-        """Change the packets when the scenario is over."""
+        """Change the packets when the scenario is over. Raises UnplayableError live."""
+        if self._live:
+            raise UnplayableError("its packets are changed afterwards")
         self._mischief.append(change)
 
     async def settle(self, seconds: float = 0.1) -> None:
@@ -283,6 +308,8 @@ class Stage:
         await self.settle()
         for proxy in self._proxies:
             await proxy.stop()
+        for server in self._servers:
+            server.close()
         await self.settle()
 
     def finish(self) -> None:
@@ -294,7 +321,7 @@ class Stage:
             flow = flow_of(packet)
             if flow >= 0:
                 streams.setdefault(flow, len(streams))
-        for expected, ends, occurrence in self._flows:
+        for expected, ends, occurrence in self._flows if not self._live else ():
             flow = self._flow_between(ends, occurrence)
             own = [(number, packet) for number, packet in enumerate(self.packets, 1) if flow_of(packet) == flow]
             expected.setdefault("tcp_stream", streams[flow])

@@ -13,6 +13,7 @@ from socks5sniff.proxy.scenarios.registry import scenario
 from socks5sniff.proxy.stage import (
     CLIENT,
     ECHO,
+    PEER,
     PROXY6,
     SSH,
     TLS,
@@ -196,10 +197,10 @@ async def zero_port(stage: Stage) -> None:
 async def bind(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client()
-    binding = await client.bind("198.51.100.21", 0)
+    binding = await client.bind(PEER, 0)
     first = binding.bound
     await stage.settle(0.01)
-    _, writer = await asyncio.open_connection(first.text, first.port, local_addr=("198.51.100.21", 2121))
+    _, writer = await asyncio.open_connection(first.text, first.port, local_addr=(PEER, 2121))
     tunnel = await binding.accept()
     octets = counted(500)
     writer.write(octets)
@@ -209,11 +210,11 @@ async def bind(stage: Stage) -> None:
     stage.expect(
         client,
         command="bind",
-        destination=target("198.51.100.21", 0),
+        destination=target(PEER, 0),
         reply=GRANTED,
         bound=target(first.text, first.port),
         peer_reply=GRANTED,
-        peer=target("198.51.100.21", 2121),
+        peer=target(PEER, 2121),
         tunnel={"protocol": "unknown"},
         bytes={"sent": 0, "received": 500},
         closed_by="proxy",
@@ -224,14 +225,14 @@ async def bind(stage: Stage) -> None:
 async def bind_no_peer(stage: Stage) -> None:
     await stage.proxy(bind_timeout=3.0)
     client = stage.client()
-    binding = await client.bind("198.51.100.21", 0)
+    binding = await client.bind(PEER, 0)
     first = binding.bound
     await failing(binding.accept(), RefusedError)
     await binding.close()
     stage.expect(
         client,
         command="bind",
-        destination=target("198.51.100.21", 0),
+        destination=target(PEER, 0),
         reply=GRANTED,
         bound=target(first.text, first.port),
         peer_reply=reply(4),

@@ -9,7 +9,7 @@ from socks5sniff.proxy.faults import Faults
 from socks5sniff.proxy.payloads import counted
 from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing, http
 from socks5sniff.proxy.scenarios.registry import add, scenario
-from socks5sniff.proxy.stage import CLOSED, WEB, Stage, reply, target
+from socks5sniff.proxy.stage import CLOSED, PEER, WEB, Stage, reply, target
 
 GRANTED = reply(90, 4)
 
@@ -90,10 +90,10 @@ rejected(93, "SOCKS4: identd mismatch (93)")
 async def socks4_bind(stage: Stage) -> None:
     await stage.proxy()
     client = stage.client(version="4", username="alice")
-    binding = await client.bind("198.51.100.21", 0)
+    binding = await client.bind(PEER, 0)
     first = binding.bound
     await stage.settle(0.01)
-    _, writer = await asyncio.open_connection(first.text, first.port, local_addr=("198.51.100.21", 2121))
+    _, writer = await asyncio.open_connection(first.text, first.port, local_addr=(PEER, 2121))
     tunnel = await binding.accept()
     writer.write(counted(64))
     writer.close()
@@ -104,11 +104,11 @@ async def socks4_bind(stage: Stage) -> None:
         protocol="socks4",
         username="alice",
         command="bind",
-        destination=target("198.51.100.21", 0),
+        destination=target(PEER, 0),
         reply=GRANTED,
         bound=target(first.text, first.port),
         peer_reply=GRANTED,
-        peer=target("198.51.100.21", 2121),
+        peer=target(PEER, 2121),
         tunnel={"protocol": "unknown"},
         bytes={"sent": 0, "received": 64},
         closed_by="proxy",

@@ -11,7 +11,7 @@ from socks5sniff.proxy.packets import HostPort
 from socks5sniff.proxy.payloads import counted, dns_answer, dns_query, http_request
 from socks5sniff.proxy.scenarios.acts import WEB_NAME
 from socks5sniff.proxy.scenarios.registry import scenario
-from socks5sniff.proxy.stage import CLIENT, DNS, ECHO, ECHO6, PROXY6, Stage, reply, target
+from socks5sniff.proxy.stage import CLIENT, DNS, ECHO, ECHO6, PROXY6, STRANGER, Stage, reply, target
 
 QUERY = dns_query(WEB_NAME)
 ANSWER = dns_answer(QUERY, "198.51.100.80")
@@ -178,14 +178,20 @@ async def udp_fragments_disordered(stage: Stage) -> None:
 @scenario("a reply whose BND is 0.0.0.0: datagrams go to the proxy's address")
 async def udp_bound_unspecified(stage: Stage) -> None:
     await stage.dns()
-    port = 40001
-    await stage.proxy(faults=Faults(bound=Address.ipv4("0.0.0.0", port)))
+    await stage.proxy(faults=Faults(bound=Address.ipv4("0.0.0.0", 0)))
     client = stage.client()
     association = await client.associate()
     association.send(QUERY, *DNS)
     assert (await association.receive()).data == ANSWER
     udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
-    await over(stage, client, association, udp, bound=target("0.0.0.0", port), anomalies=["bound-unspecified"])
+    await over(
+        stage,
+        client,
+        association,
+        udp,
+        bound=target("0.0.0.0", association.bound.port),
+        anomalies=["bound-unspecified"],
+    )
 
 
 @scenario("a client that puts the remote target into UDP ASSOCIATE's DST")
@@ -221,7 +227,7 @@ async def udp_stranger(stage: Stage) -> None:
     association.send(QUERY, *DNS)
     await association.receive()
     stranger = UdpHeader(Address.from_text(*DNS)).encode() + b"let me in"
-    stage.loop.deliver(("192.0.2.66", 6666), association.relay, stranger)
+    stage.loop.deliver((STRANGER, 6666), association.relay, stranger)
     udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
     await over(stage, client, association, udp, anomalies=["udp-unassociated"])
 
