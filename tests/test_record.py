@@ -31,7 +31,7 @@ def test_the_file_in_captures_is_what_the_scenario_makes(name: str) -> None:
 
 def test_there_are_at_least_forty_scenarios_and_nothing_else_in_the_folder() -> None:
     assert len(SCENARIOS) >= 40
-    names = {path.stem for path in FOLDER.iterdir()} - {"README"}
+    names = {path.stem for path in FOLDER.iterdir() if path.is_file()} - {"README"}
     assert names == set(SCENARIOS)
 
 

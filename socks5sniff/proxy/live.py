@@ -29,10 +29,14 @@ PATIENCE = 10.0
 """Seconds for the capturing program to start and to end."""
 
 PROGRAMS = {
-    "tcpdump": ["-i", "lo", "-n", "-s", "65535", "-U", "--immediate-mode", "-w"],
-    "dumpcap": ["-i", "lo", "-q", "-w"],
+    "tcpdump": ["-i", "lo", "-n", "-s", "70000", "-B", "65536", "-U", "--immediate-mode", "-w"],
+    "dumpcap": ["-i", "lo", "-q", "-B", "64", "-w"],
 }
-"""Programs that can capture, the preferred first, and their options up to the file's name."""
+"""Programs that can capture, the preferred first, and their options up to the file's name.
+
+In immediate mode the ring has slots of the snapshot length, so that is not longer than needed (a frame of loopback
+has 65,550 octets at most) and the buffer is large (64 MiB).
+"""
 
 
 def record_live(names: Iterable[str], folder: Path) -> tuple[list[str], list[tuple[str, str]]]:
