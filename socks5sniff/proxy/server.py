@@ -121,8 +121,10 @@ class Proxy:
         """Show a new connection to the capture."""
         if self._tap is None:
             return
-        here = channel.transport.get_extra_info("sockname")[:2]
-        there = channel.transport.get_extra_info("peername")[:2]
+        here, there = (channel.transport.get_extra_info(end) for end in ("sockname", "peername"))
+        if here is None or there is None:
+            return  # gone again before anyone could ask
+        here, there = here[:2], there[:2]
         channel.flow = self._tap.tcp(there, here) if channel.side == LISTENER else self._tap.tcp(here, there)
         if channel.input:
             channel.flow.data(1 - channel.side, bytes(channel.input))
