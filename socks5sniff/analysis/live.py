@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.packets.columns import Datagrams, Segments
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.session import Verdict
 from socks5sniff.streams.flows import FlowBatch, FlowTable
 
 from .analyser import CANDIDATE, Analyser
-from .build import build
 from .connection import Connection
 from .udp import Associations
 
@@ -54,25 +53,47 @@ class LiveAnalyser(Analyser):
         Those that were found have the outcome `incomplete` as yet. A conversation whose record has been given is
         not news any more.
         """
+        fresh = self._fresh()
+        return [record for _, record in self._records(fresh)] if fresh else []
+
+    def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
+        """Client and proxy of conversations that were found since the last call and are still open.
+
+        This and `news` tell each conversation once, whichever is asked first; it costs a fraction of `news`.
+        """
+        flows, book = self._flows, self._book
+        found = []
+        for slot in self._fresh():
+            if not flows.closing[slot]:
+                connection = self._connections.get(slot)
+                side = 0 if connection is None else connection.client_side or 0
+                ends = int(flows.low[slot]), int(flows.high[slot])
+                client = side ^ int(flows.turn[slot])
+                first, second = (Endpoint(book.endpoint_address(end), book.port(end)) for end in ends)
+                found.append((second, first) if client else (first, second))
+        return found
+
+    def _fresh(self) -> list[int]:
+        """Flows that got further since the last call."""
         told = self._told
-        fresh: list[Connection] = []
+        fresh = []
         for connection in self._connections.values():
             state = told.get(connection.stream, 0)
             if state < _DECIDED:
                 reached = _reached(connection)
                 if reached > state:
                     told[connection.stream] = reached
-                    fresh.append(connection)
-        if len(told) > 2 * len(self._connections) + 1024:
-            alive = {connection.stream for connection in self._connections.values()}
+                    fresh.append(connection.slot)
+        decided = np.array([*self._regular], np.intp)
+        streams = self._flows.stream[decided].tolist()
+        for slot, stream in zip(decided.tolist(), streams, strict=True):
+            if told.get(stream, 0) < _DECIDED:
+                told[stream] = _DECIDED
+                fresh.append(slot)
+        if len(told) > 2 * (len(self._connections) + len(streams)) + 1024:
+            alive = {connection.stream for connection in self._connections.values()}.union(streams)
             self._told = {stream: state for stream, state in told.items() if stream in alive}
-        if not fresh:
-            return []
-        slots = np.array([connection.slot for connection in fresh], np.intp)
-        return [
-            build(connection, facts, self._show_passwords)
-            for connection, facts in zip(fresh, self._facts(fresh, slots), strict=True)
-        ]
+        return fresh
 
     def streams(self, batch: FrameBatch) -> NDArray[np.int64]:
         """For each frame of the batch taken last: its connection's `tcp_stream`, ASSOCIATED, or -1 for neither."""

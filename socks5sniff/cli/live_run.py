@@ -71,7 +71,7 @@ class Watch:
         self._waiting: deque[Conversation] = deque()
         self._streams: set[int] = {ASSOCIATED}
         self._gone: deque[tuple[int, int]] = deque()
-        self._wants_news = view.wants_news or saving is not None or processes is not None
+        self._wants_news = view.wants_news or saving is not None
 
     @property
     def packets(self) -> int:
@@ -121,8 +121,12 @@ class Watch:
                 if self._processes is not None:
                     self._processes.ask(_endpoints(conversation))
                 self._waiting.append(conversation)
-            if self._processes is not None:
-                self._processes.collect()
+        elif self._processes is not None:
+            for client, proxy in self._analyser.newcomers():
+                self._processes.ask((*client, *proxy))
+        if self._processes is not None:
+            self._processes.collect()
+        if self._waiting:
             last = {conversation.tcp_stream for conversation in ended}
             self._announce(0 if any(waiting.tcp_stream in last for waiting in self._waiting) else ANSWER)
         for conversation in ended:

@@ -24,8 +24,8 @@ Endpoints = tuple[str, int, str, int]
 Process = dict[str, Any]
 """`pid` and `name`."""
 
-_PACE = 0.1
-"""Seconds between looks at the system's connections: a bound on what this costs."""
+_REST = 9
+"""How many times as long as it worked the helper rests: a bound on what this costs, a tenth of a core."""
 _PATIENCE = 2.0
 """Seconds to wait for its end."""
 _REMEMBERED = 65_536
@@ -133,10 +133,11 @@ def _serve() -> None:
             *lines, unread = unread.split(b"\n")
             wanted: set[Endpoints] = {tuple(json.loads(line)) for line in lines}
             if wanted:
+                began = time.monotonic()
                 answers = look(wanted)
                 text = "".join(json.dumps((key, process)) + "\n" for key, process in answers.items())
                 os.write(1, text.encode())
-                time.sleep(_PACE)
+                time.sleep(_REST * (time.monotonic() - began))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ import mmap
 import select
 import socket
 import struct
+import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..batch import FrameBatch, Interface
+from .blocks import STATUS_AT, USER, Blocks
 from .bpf import Program, compile_filter, cooked, kernel_filter
 from .engine import LINK_ETHERNET, LINK_RAW, LINK_SLL2, SNAPLEN, Counts, Settings
 
@@ -34,6 +35,11 @@ RETIRE = 50
 
 FRAMES = 16_384
 """Frames that a batch holds at most, unless one block alone holds more."""
+
+GATHER = 0.02
+"""Seconds for which blocks are gathered while there are few: a batch costs the same whether it holds one or ten."""
+STEP = 0.002
+"""Seconds between looks meanwhile; the ring must not fill in that time."""
 
 ANY = "any"
 """The pseudo-interface of all interfaces."""
@@ -50,42 +56,12 @@ _SO_ATTACH_FILTER = 26
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _PROMISCUOUS = 1
-_OUTGOING = 4
 _SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
 _IFF_UP, _IFF_LOOPBACK = 1, 8
-_USER = 1
-"""Bit of a block's status: it is ours."""
-_VLAN_VALID, _TPID_VALID = 1 << 4, 1 << 6
 _ETHERNET_TYPES = frozenset({1, 772})
 """ARPHRD_ values (linux/if_arp.h) of Ethernet and of the loopback interface."""
 _RAW_TYPES = frozenset({519, 768, 769, 776, 65534})
 """Those of interfaces whose frames begin with the IP header: tunnels, WireGuard, tun."""
-
-_STATUS_AT = 8
-"""Where a block's header (struct tpacket_block_desc) has status, number of frames, and where the first one is."""
-_HEADER = np.dtype(
-    {
-        "names": [
-            "next", "second", "nanosecond", "captured", "length", "status", "mac", "net", "vlan", "tpid",
-            "protocol", "index", "hardware", "packet_type", "address_length", "address",
-        ],
-        "formats": [
-            "u4", "u4", "u4", "u4", "u4", "u4", "u2", "u2", "u4", "u2",
-            ">u2", "u4", "u2", "u1", "u1", "u8",
-        ],
-        "offsets": [0, 4, 8, 12, 16, 20, 24, 26, 32, 36, 50, 52, 56, 58, 59, 60],
-        "itemsize": 68,
-    }
-)  # fmt: skip
-"""struct tpacket3_hdr (48 octets) and the struct sockaddr_ll behind it."""
-
-_SLL2 = np.dtype(
-    [
-        ("protocol", ">u2"), ("reserved", ">u2"), ("index", ">u4"), ("hardware", ">u2"), ("packet_type", "u1"),
-        ("address_length", "u1"), ("address", "u8"),
-    ]
-)  # fmt: skip
-"""https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html"""
 
 
 class Ring:
@@ -94,7 +70,6 @@ class Ring:
     Attributes:
         descriptor: for poll: readable when a block is ready.
         link_type: LINKTYPE_ value of its frames.
-        octets: the memory that all blocks lie in.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -119,7 +94,7 @@ class Ring:
                 self._attach(program if raw else cooked(program))
             elif settings.snaplen < SNAPLEN:
                 self._attach([(_RETURN, 0, 0, settings.snaplen)])
-            self._loopback = bool(flags & _IFF_LOOPBACK) and not self._ignore_outgoing()
+            twice = bool(flags & _IFF_LOOPBACK) and not self._ignore_outgoing()
             self._map = self._make(max(settings.buffer // BLOCK, _LEAST_BLOCKS))
             if name != ANY:
                 self._socket.bind((name, _ETH_P_ALL))
@@ -132,9 +107,9 @@ class Ring:
         except BaseException:
             self._socket.close()
             raise
-        self.octets = np.frombuffer(self._map, np.uint8)
+        memory = np.frombuffer(self._map, np.uint8)
+        self._frames = Blocks(memory, self.link_type, _loopback_index() if name == ANY else twice)
         self._blocks = len(self._map) // BLOCK
-        self._loopback_index = _loopback_index() if name == ANY else 0
         self._next = 0
         self._held = 0
 
@@ -145,29 +120,30 @@ class Ring:
     @property
     def ready(self) -> bool:
         """Whether a block is ready to be taken."""
-        status: int = struct.unpack_from("<I", self._map, self._next * BLOCK + _STATUS_AT)[0]
-        return bool(status & _USER)
+        return bool(self._frames.status(self._next * BLOCK) & USER)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many blocks are ready that they should be taken now."""
+        return bool(self._frames.status((self._next + self._blocks // 8) % self._blocks * BLOCK) & USER)
 
     def take(self) -> FrameBatch | None:
-        """The frames of the blocks that are ready, None where all of them were sent twice; see `release`."""
+        """The frames of the blocks that are ready, None where there are none to take; see `release`."""
         starts = []
         frames = 0
         while self._held < self._blocks and frames < FRAMES and self.ready:
-            block = self._next * BLOCK
-            _, count, first = struct.unpack_from("<3I", self._map, block + _STATUS_AT)
-            if count:
-                starts.append(self._frames(block, first, count))
-            frames += count
+            starts.append(self._frames.starts(self._next * BLOCK, BLOCK))
+            frames += len(starts[-1])
             self._held += 1
             self._next = (self._next + 1) % self._blocks
-        if not starts:
+        if not frames:
             return None
-        return self._batch(np.concatenate(starts) if len(starts) > 1 else starts[0])
+        return self._frames.batch(np.concatenate(starts) if len(starts) > 1 else starts[0])
 
     def release(self) -> None:
         """Give the blocks of the last batch back to the kernel."""
         for back in range(self._held, 0, -1):
-            struct.pack_into("<I", self._map, (self._next - back) % self._blocks * BLOCK + _STATUS_AT, 0)
+            struct.pack_into("I", self._map, (self._next - back) % self._blocks * BLOCK + STATUS_AT, 0)
         self._held = 0
 
     def count(self) -> Counts:
@@ -220,92 +196,6 @@ class Ring:
         with kernel_filter(program) as described:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
-    def _frames(self, block: int, first: int, count: int) -> NDArray[np.int64]:
-        """Where the frames of a block start.
-
-        Each frame's header tells where the next one starts. Places that look like headers are found all at once, and
-        nothing is believed but this: the first frame is where the block says, each next one where the one before
-        says, and there are `count`. Blocks of few frames, and those whose payload looks like headers, are walked.
-        """
-        words = self.octets[block : block + BLOCK].view(np.uint32)
-        if count > 64:
-            mark = words[first // 4 + 6]  # where link and network header start: the same in all frames
-            places = np.flatnonzero(words[first // 4 + 6 :: 2] == mark)
-            if len(places) == count:
-                places *= 2
-                places += first // 4
-                following = words[places[:-1]]
-                if places[0] == first // 4 and (following == np.diff(places) * 4).all():
-                    return places * 4 + block
-        starts = []
-        sizes = self._map
-        at = block + first
-        for _ in range(count):
-            starts.append(at)
-            at += struct.unpack_from("<I", sizes, at)[0]
-        return np.array(starts, np.int64)
-
-    def _batch(self, starts: NDArray[np.int64]) -> FrameBatch | None:
-        header = self._headers(starts)
-        if self._loopback:
-            keep = header["packet_type"] != _OUTGOING
-            starts, header = starts[keep], header[keep]
-        elif self._loopback_index:
-            keep = (header["packet_type"] != _OUTGOING) | (header["index"] != self._loopback_index)
-            starts, header = starts[keep], header[keep]
-        if not len(starts):
-            return None
-        offset = starts + header["mac"]
-        captured = header["captured"].astype(np.int64)
-        length = header["length"].astype(np.int64)
-        if self.link_type == LINK_SLL2:
-            offset -= _SLL2.itemsize
-            captured += _SLL2.itemsize
-            length += _SLL2.itemsize
-            self._write_sll2(offset, header)
-        elif self.link_type == LINK_ETHERNET:
-            tagged = np.flatnonzero(header["status"] & _VLAN_VALID)
-            if len(tagged):
-                offset[tagged] -= 4
-                captured[tagged] += 4
-                length[tagged] += 4
-                self._write_tags(offset[tagged], header[tagged])
-        time = header["second"].astype(np.int64)
-        time *= 1_000_000_000
-        time += header["nanosecond"]
-        return FrameBatch(
-            octets=self.octets,
-            offset=offset,
-            captured=captured,
-            length=np.maximum(length, captured),
-            time=time,
-            first_number=1,
-            interface=np.zeros(len(starts), np.uint16),
-            interfaces=[],
-        )
-
-    def _headers(self, starts: NDArray[np.int64]) -> NDArray[np.void]:
-        everywhere: NDArray[np.void] = np.ndarray(
-            (len(self.octets) // 8 - 8,), np.dtype((np.void, _HEADER.itemsize)), self._map, 0, (8,)
-        )
-        return everywhere[starts // 8].view(_HEADER)
-
-    def _write_sll2(self, offset: NDArray[np.int64], header: NDArray[np.void]) -> None:
-        """The kernel leaves 28 octets between its own header and a frame without link layer."""
-        cooked = np.zeros(len(offset), _SLL2)
-        for name in ("protocol", "index", "hardware", "packet_type", "address_length", "address"):
-            cooked[name] = header[name]
-        self.octets[offset[:, None] + np.arange(_SLL2.itemsize)] = cooked.view(np.uint8).reshape(len(offset), -1)
-
-    def _write_tags(self, offset: NDArray[np.int64], header: NDArray[np.void]) -> None:
-        """The addresses move four octets to the front (the kernel leaves 14), and the tag comes behind them."""
-        addresses = offset[:, None] + np.arange(12)
-        self.octets[addresses] = self.octets[addresses + 4]
-        tag = np.empty((len(offset), 2), ">u2")
-        tag[:, 0] = np.where(header["status"] & _TPID_VALID, header["tpid"], 0x8100)
-        tag[:, 1] = header["vlan"]
-        self.octets[offset[:, None] + np.arange(12, 16)] = tag.view(np.uint8).reshape(len(offset), 4)
-
 
 class RingEngine:
     """One ring per interface; see `engine.Engine`."""
@@ -320,6 +210,7 @@ class RingEngine:
         self._by_descriptor: dict[int, int] = {}
         self._taken: Ring | None = None
         self._turn = 0
+        self._last = 0.0
         self._number = 1
         try:
             for index, name in enumerate(settings.names):
@@ -346,6 +237,9 @@ class RingEngine:
                 return None
         self._turn = index + 1
         self._taken = ring = self._rings[index]
+        while time.monotonic() < self._last + GATHER and not ring.crowded:
+            time.sleep(STEP)
+        self._last = time.monotonic()
         batch = ring.take()
         if batch is None:
             return None

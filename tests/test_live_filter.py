@@ -1,0 +1,94 @@
+"""Capture filters: libpcap and tcpdump compile the same program, and say the same of a wrong expression."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from socks5sniff.capture.live import bpf
+from socks5sniff.capture.live.bpf import compile_filter, cooked
+from socks5sniff.errors import InputError, MissingError
+
+ETHERNET, RAW, SLL2 = 1, 101, 276
+
+needs_libpcap = pytest.mark.skipif(bpf._libpcap() is None, reason="libpcap not installed")
+needs_tcpdump = pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump not installed")
+
+
+@needs_libpcap
+def test_a_program_keeps_as_much_as_asked_for() -> None:
+    program = compile_filter("tcp port 1080", ETHERNET, 96)
+    assert (6, 0, 0, 96) in program
+    assert program[-1] == (6, 0, 0, 0)
+
+
+@needs_libpcap
+@needs_tcpdump
+@pytest.mark.parametrize("link_type", [ETHERNET, RAW, SLL2])
+@pytest.mark.parametrize("expression", ["tcp port 1080", "host 127.0.0.1 and not udp", "ip6", "greater 100 or icmp"])
+def test_without_libpcap_tcpdump_compiles_the_same(
+    expression: str, link_type: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = compile_filter(expression, link_type, 262_144)
+    monkeypatch.setattr(bpf, "_libpcap", lambda: None)
+    assert compile_filter(expression, link_type, 262_144) == program
+
+
+@needs_libpcap
+@needs_tcpdump
+@pytest.mark.parametrize("expression", ["tcp prt 1080", "port 99999", "tcp and (udp"])
+def test_a_wrong_expression_gives_libpcaps_words_in_one_line(
+    expression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError) as by_libpcap:
+        compile_filter(expression, ETHERNET, 65535)
+    monkeypatch.setattr(bpf, "_libpcap", lambda: None)
+    with pytest.raises(InputError) as by_tcpdump:
+        compile_filter(expression, ETHERNET, 65535)
+    assert str(by_libpcap.value) == str(by_tcpdump.value)
+    assert expression in str(by_libpcap.value)
+    assert "\n" not in str(by_libpcap.value)
+
+
+def test_with_neither_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bpf, "_libpcap", lambda: None)
+    monkeypatch.setattr(bpf.shutil, "which", lambda name: None)
+    with pytest.raises(MissingError, match="apt install libpcap"):
+        compile_filter("tcp", ETHERNET, 65535)
+
+
+@needs_libpcap
+def test_a_program_too_long_for_the_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bpf, "_LIMIT", 20)  # the kernel's 4,096 take libpcap's optimiser minutes to reach
+    assert len(compile_filter("ip", ETHERNET, 65535)) <= 20
+    with pytest.raises(InputError, match="too long: .* 20 are allowed"):
+        compile_filter("tcp port 1080 or tcp port 9050", ETHERNET, 65535)
+
+
+def test_a_cooked_program_looks_past_the_header_that_is_not_there() -> None:
+    load_halfword, load_byte, load_word, index_header, return_ = 0x28, 0x30, 0x20, 0xB1, 6
+    program = [
+        (load_halfword, 0, 0, 0),
+        (load_word, 0, 0, 4),
+        (load_byte, 0, 0, 10),
+        (load_byte, 0, 0, 29),
+        (index_header, 0, 0, 20),
+        (return_, 0, 0, 262_144),
+        (return_, 0, 0, 0),
+    ]
+    at = 0x1_0000_0000 - 0x1000
+    assert cooked(program) == [
+        (load_halfword, 0, 0, at),
+        (load_word, 0, 0, at + 8),
+        (load_byte, 0, 0, at + 4),
+        (load_byte, 0, 0, 9),
+        (index_header, 0, 0, 0),
+        (return_, 0, 0, 262_124),
+        (return_, 0, 0, 0),
+    ]
+
+
+def test_a_part_of_the_header_that_the_kernel_does_not_show_is_refused() -> None:
+    with pytest.raises(InputError, match="`any`"):
+        cooked([(0x30, 0, 0, 12)])
