@@ -8,7 +8,8 @@ import time
 import pytest
 
 from socks5sniff.client import Behaviour
-from socks5sniff.codec import Address, Greeting, Request
+from socks5sniff.client.security import ScriptedContext
+from socks5sniff.codec import Address, Greeting, GssapiMessage, Request
 from socks5sniff.proxy import FAULTS, Faults, parse_faults
 from socks5sniff.proxy.faults import FaultError
 from socks5sniff.proxy.stage import ECHO, PORT, PROXY, Stage
@@ -145,7 +146,14 @@ def test_bound(bound: str, octets: bytes) -> None:
 
 
 def test_length() -> None:
-    assert hear("bound=gw.test:80", "length=200").segments[1] == b"\x05\x00\x00\x03\xc8gw.test\x00\x50"
+    assert hear("bound=gw.test:80", "length=reply:200").segments[1] == b"\x05\x00\x00\x03\xc8gw.test\x00\x50"
+
+
+def test_length_of_a_token() -> None:
+    context = ScriptedContext(acceptor=False)
+    frames = (b"\x05\x01\x01", GssapiMessage(1, context.step(None) or b"").encode())
+    heard = hear("length=gssapi:9999", frames=frames, security=lambda: ScriptedContext(acceptor=True))
+    assert heard.segments[1][:4] == b"\x01\x01\x27\x0f"
 
 
 @pytest.mark.parametrize(("fault", "longest"), [("segment", 1), ("segment=3", 3)])
@@ -236,7 +244,13 @@ def test_udp_fragment_and_reserved() -> None:
 class TestNames:
     def test_every_row_is_explained_and_can_be_set(self) -> None:
         example = {"": "", "[=STATUS]": "1", "[=OCTETS]": "1", "[=SECONDS]": "1", "=CODE": "1", "=OCTETS": "1"}
-        example |= {"=FRAME:CODE": "reply:1", "=FRAME:HEX": "reply:00", "=FRAME:SECONDS": "reply:1", "=HEX": "00"}
+        example |= {
+            "=FRAME:OCTETS": "reply:9",
+            "=FRAME:CODE": "reply:1",
+            "=FRAME:HEX": "reply:00",
+            "=FRAME:SECONDS": "reply:1",
+            "=HEX": "00",
+        }
         example |= {"=HOST:PORT": "a:1", "=FRAME": "reply", "=STATE": "relay", "=SECONDS": "1"}
         for name, fault in FAULTS.items():
             assert fault.help
@@ -274,6 +288,7 @@ class TestNames:
             "bound=host:70000",
             "reply=5@x",
             "udp-fragment=",
+            "length=200",
         ],
     )
     def test_what_is_not_understood_is_said(self, argument: str) -> None:

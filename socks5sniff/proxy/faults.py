@@ -44,7 +44,7 @@ class Faults:
     before: Mapping[str, bytes] = field(default_factory=dict)
     after: Mapping[str, bytes] = field(default_factory=dict)
     junk_after_failure: bytes = b""
-    length: int | None = None
+    length: Mapping[str, int] = field(default_factory=dict)
     late_close: float = 0.0
     udp_fragment: int = 0
     udp_reserved: int = 0
@@ -56,8 +56,10 @@ class Faults:
             changed[0] = self.version[frame]
         if frame in ("reply", "peer-reply") and len(changed) > 4 and octets[0] == 5:
             changed[2] = self.reserved
-            if self.length is not None and changed[3] == 3:
-                changed[4] = self.length
+            if frame in self.length and changed[3] == 3:
+                changed[4] = self.length[frame] & 0xFF
+        elif frame == "gssapi" and frame in self.length and len(changed) >= 4:
+            changed[2:4] = self.length[frame].to_bytes(2, "big")
         return self.before.get(frame, b"") + bytes(changed) + self.after.get(frame, b"")
 
 
@@ -160,9 +162,9 @@ FAULTS: dict[str, Fault] = {
     "long-refusal": Fault("", "refuse all methods, with eight octets too many", long_refusal),
     "junk-after-failure": Fault("=HEX", "octets after a failure reply", setter("junk_after_failure", octets)),
     "length": Fault(
-        "=OCTETS",
-        "the length of a name in BND is said to be so much (use with bound=NAME:PORT)",
-        setter("length", number),
+        "=FRAME:OCTETS",
+        "the length field of a frame lies: of a name in BND (with bound=NAME:PORT), of a GSSAPI token",
+        per_frame("length", lambda text: number(text, 65535)),
     ),
     "late-close": Fault("=SECONDS", "keep open so long after a failure", setter("late_close", seconds)),
     "udp-fragment": Fault(

@@ -52,8 +52,10 @@ def play(scenario: Scenario) -> Recording:
     stage = Stage(loop)
 
     async def perform() -> None:
-        await scenario.play(stage)
-        await stage.close()
+        try:
+            await scenario.play(stage)
+        finally:
+            await stage.close()
 
     loop.run(perform())
     stage.finish()

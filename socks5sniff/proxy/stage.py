@@ -7,8 +7,12 @@ part in it. A key that a scenario leaves out is not judged.
 from __future__ import annotations
 
 import asyncio
+import struct
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from hashlib import sha1
+from ipaddress import ip_address
 from typing import Any
 
 from socks5sniff.client import Client, Witnessed
@@ -16,13 +20,13 @@ from socks5sniff.client.wire import Wire
 from socks5sniff.codec import Address, reply_name, socks4_reply_name
 from socks5sniff.proxy.faults import Faults
 from socks5sniff.proxy.loopback import LoopbackLoop
-from socks5sniff.proxy.packets import HostPort, Packet, RawFrame, TcpSegment
+from socks5sniff.proxy.packets import ACK, SYN, HostPort, Packet, RawFrame, TcpSegment
 from socks5sniff.proxy.payloads import HTTP_RESPONSE, SSH_SERVER, TLS_ALERT, dns_answer
 from socks5sniff.proxy.server import Proxy
 from socks5sniff.proxy.settings import Settings
 from socks5sniff.proxy.tap import Tap
 from socks5sniff.proxy.virtual import VirtualLoop
-from socks5sniff.record import MASKED_PASSWORD, iso_time
+from socks5sniff.record import iso_time
 
 EPOCH = 1_767_225_600_000_000_000
 """2026-01-01 00:00:00 UTC, in nanoseconds: when every scenario begins."""
@@ -57,8 +61,10 @@ NAMES = {
     "secure.example.test": [TLS[0]],
     "ssh.example.test": [SSH[0]],
     "echo.example.test": [ECHO[0]],
-    "localhost.example.test": ["127.0.0.1"],
 }
+
+ENDS = ("client", "proxy", "community_id")
+"""What a truth always says of a conversation."""
 
 DEFAULTS: dict[str, Any] = {
     "parent": None,
@@ -117,11 +123,6 @@ def reply(code: int, version: int = 5) -> dict[str, Any]:
 def endpoint(address: HostPort) -> dict[str, Any]:
     """A client or proxy as the truth writes it."""
     return {"address": address[0], "port": address[1]}
-
-
-def password() -> str:
-    """A password as records show it."""
-    return MASKED_PASSWORD
 
 
 class UnplayableError(Exception):
@@ -275,7 +276,8 @@ class Stage:
     def expect_between(self, client: HostPort, proxy: HostPort, occurrence: int = 0, **facts: Any) -> dict[str, Any]:
         """The same with the endpoints given; `occurrence` counts connections between the same two from 0."""
         base = DEFAULTS if facts.get("protocol", "socks5") == "socks5" else SOCKS4_DEFAULTS
-        expected = {"client": endpoint(client), "proxy": endpoint(proxy), **base, **facts}
+        ends = {"client": endpoint(client), "proxy": endpoint(proxy), "community_id": community_id(client, proxy)}
+        expected = {**ends, **base, **facts}
         if "destination" in facts and facts["destination"] is not None:
             named = facts["destination"]["type"] == "domain"
             expected.setdefault("name_resolution", "remote" if named else "address")
@@ -330,9 +332,12 @@ class Stage:
             expected.setdefault("last_frame", own[-1][0])
             expected.setdefault("start", iso_time(own[0][1].time))
             expected.setdefault("end", iso_time(own[-1][1].time))
+            first, second = own[0][1], own[1][1]
+            if flags_of(first) == SYN and flags_of(second) == SYN | ACK:
+                expected.setdefault("timing", {"tcp_handshake": (second.time - first.time) / 1e9})
         for expected, keys in self._unjudged:
             for key in list(expected):
-                if key in keys if keys is not None else key not in ("client", "proxy"):
+                if key in keys if keys is not None else key not in ENDS:
                     del expected[key]
 
     def _flow_between(self, ends: frozenset[HostPort], occurrence: int) -> int:
@@ -349,6 +354,18 @@ class Stage:
             ):
                 flows.append(packet.flow)
         return flows[occurrence]
+
+
+def flags_of(packet: Packet) -> int:
+    """The packet's TCP flags, 0 where it has none."""
+    return packet.flags if isinstance(packet, TcpSegment) else 0
+
+
+def community_id(one: HostPort, other: HostPort) -> str:
+    """Community ID version 1 of a TCP connection (https://github.com/corelight/community-id-spec), seed 0."""
+    low, high = sorted((ip_address(host).packed, port) for host, port in (one, other))
+    octets = struct.pack(">H", 0) + low[0] + high[0] + struct.pack(">BBHH", 6, 0, low[1], high[1])
+    return "1:" + b64encode(sha1(octets).digest()).decode()
 
 
 def flow_of(packet: Packet) -> int:

@@ -16,13 +16,14 @@ from socks5sniff.codec import Method, ProtectionLevel, method_name
 from socks5sniff.proxy.faults import Faults
 from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing, fetch, http
 from socks5sniff.proxy.scenarios.registry import scenario
-from socks5sniff.proxy.stage import WEB, Stage, password, reply, target
+from socks5sniff.proxy.stage import WEB, Stage, reply, target
+from socks5sniff.record import MASKED_PASSWORD
 
 USERS = {b"alice": b"correct horse", "jürgen".encode("latin-1"): b"\x00\xff", b"bob": b"", b"": b"nameless"}
 PASSWORD = {
     "methods": ["no-authentication", "username-password"],
     "method": "username-password",
-    "password": password(),
+    "password": MASKED_PASSWORD,
     "authenticated": True,
     "anomalies": ["cleartext-credentials"],
 }

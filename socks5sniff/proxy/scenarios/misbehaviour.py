@@ -216,7 +216,7 @@ async def data_before_reply(stage: Stage) -> None:
 @scenario("a reply whose name is said to be 200 octets long and has 20: the tunnel's octets are swallowed")
 async def reply_lying_length(stage: Stage) -> None:
     await stage.web()
-    await stage.proxy(faults=Faults(bound=Address.domain("gateway.example.test", 1), length=200))
+    await stage.proxy(faults=Faults(bound=Address.domain("gateway.example.test", 1), length={"reply": 200}))
     client = stage.client(timeout=3.0)
     await failing(client.connect(WEB_NAME, 80), ClientError, asyncio.TimeoutError)
     await stage.settle()

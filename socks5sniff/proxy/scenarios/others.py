@@ -20,7 +20,7 @@ from socks5sniff.proxy.scenarios.acts import WEB_NAME
 from socks5sniff.proxy.scenarios.registry import Play, add, scenario
 from socks5sniff.proxy.stage import CLIENT, DEFAULTS, OUTBOUND, PORT, PROXY, SECOND, THIRD, Stage, reply, target
 
-OF_THE_CONNECTION = ("packets", "first_frame", "last_frame", "start", "end")
+OF_THE_CONNECTION = ("packets", "first_frame", "last_frame", "start", "end", "timing")
 """What a conversation inside a tunnel has of its own or shares with its connection: not for the truth to say."""
 
 
