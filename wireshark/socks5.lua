@@ -873,7 +873,8 @@ local function looks_like_greeting(octets, at, trusted)
   local seen = {}
   for i = at + 2, math.min(#octets, at + 1 + count) do
     local method = byte(octets, i)
-    if seen[method] or method == 4 or method == 0xFF or (method > 9 and method < 0x80) then return false end
+    local odd_one = method == 4 or method == 0xFF or (method > 9 and method < 0x80)
+    if seen[method] or (odd_one and not trusted) then return false end
     seen[method] = true
   end
   local after = byte(octets, at + 2 + count)
@@ -1832,24 +1833,28 @@ local function replay(session, side, tvb, pinfo, tree, number)
   return true
 end
 
--- Octets of the handshake that TCP has not got before this packet's, by its sequence number; 0 where that is unknown.
-local function missing_before(session, side, number, tvb)
-  if session.parent or session.seen == number then return 0 end
+-- Where the octets of this call begin in their side's stream (from 1, relative to TCP's start), and how many octets of
+-- the handshake are missing before them. What TCP put together from several packets (it then lies at offset 0, and
+-- tcp.seq is that of one of them) continues where the last call stopped; so does what follows it in the same packet.
+local function place_of(session, side, number, tvb)
+  local places = session.places
+  if not places then
+    places = {}
+    session.places = places
+  end
+  local due = places[side]
+  if session.parent or session.seen == number or tvb:offset() == 0 and due then return due or 1, 0 end
   session.seen = number
   local seq = innermost(tcp_seq)
-  if not seq then return 0 end
-  session.next_seq = session.next_seq or {}
-  local due = session.next_seq[side] or (relative_sequence_numbers and 1 or seq)
-  -- At offset 0 begin octets put together from several packets.
-  local length = tvb:offset() > 0 and tvb:len() or innermost(tcp_len) or 0
-  session.next_seq[side] = (seq + length) % 4294967296
+  if not seq then return due or 1, 0 end
+  due = due or (relative_sequence_numbers and 1 or seq)
   local gap = (seq - due) % 4294967296
-  if gap > 0 and gap < 2147483648 then return gap end
-  if side == session.client or session.request_frame or not session.method then return 0 end
+  if gap > 0 and gap < 2147483648 then return seq, gap end
+  if side == session.client or session.request_frame or not session.method then return seq, 0 end
   -- The proxy acknowledges more than the client was seen to send: a request, or what comes before one, is lost.
-  local acknowledged = innermost(tcp_ack)
-  gap = acknowledged and session.next_seq[1 - side] and (acknowledged - session.next_seq[1 - side]) % 4294967296 or 0
-  return gap < 2147483648 and gap or 0
+  local acknowledged, sent = innermost(tcp_ack), places[1 - side]
+  gap = acknowledged and sent and (acknowledged - sent) % 4294967296 or 0
+  return seq, gap < 2147483648 and gap or 0
 end
 
 -- One call: the octets of one side in order. Returns whether they are SOCKS.
@@ -1865,7 +1870,7 @@ function dissect_octets(session, side, tvb, pinfo, tree)
   local key = key_of(number, tvb:offset(), session.depth)
   local waiting = session.waiting and session.waiting[side]
   if waiting then session.waiting[side] = nil end
-  local missing = missing_before(session, side, number, tvb)
+  local place, missing = place_of(session, side, number, tvb)
   if missing > 0 and not session.failed and not (side == session.client and session.request_frame) then
     session.lost = session.lost or "gap"
   end
@@ -1876,6 +1881,7 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     session.foreign = true
     return false
   end
+  session.places[side] = (place + at - 1) % 4294967296
   if not session.remembered then
     session.remembered = true
     remember(session)

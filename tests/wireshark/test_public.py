@@ -1,0 +1,42 @@
+"""Captures of other protocols: no Lua error, and no SOCKS where there is none."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from .run import tshark
+
+CONVERSATIONS = {
+    "socks.pcap": 4, "shadowsocks.pcap": 1, "tls_heur__shadowsocks-tcp.pcapng": 1, "tls_heur__trojan-tcp-tls.pcapng": 1,
+    "tls_heur__vmess-tcp-tls.pcapng": 1, "tls_heur__vmess-tcp.pcapng": 1, "tls_heur__vmess-websocket.pcapng": 1,
+}  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_ndpi_captures(shared_captures: Path, tmp_path: Path) -> None:
+    """Ten conversations in 541 files. One tshark each prints the summary, with any Lua error, and our table."""
+    files = sorted(path for path in (shared_captures / "ndpi").iterdir() if path.suffix in (".pcap", ".pcapng"))
+    assert len(files) == 541
+
+    def conversations(index_and_path: tuple[int, Path]) -> tuple[str, int, list[str]]:
+        index, path = index_and_path
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        link = folder / path.name
+        link.symlink_to(path)
+        # -Y on everything of ours: fields are built, so that an error in showing them is an error here.
+        shown = tshark(link, "-Y", "socks5 || _ws.lua.error", "-z", "socks5,conversations")
+        packets, _, table = shown.partition("   Id  Protocol")
+        total = re.search(r"^(\d+) conversations$", table, re.MULTILINE)
+        assert total is not None
+        return path.name, int(total[1]), packets.splitlines()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(conversations, enumerate(files)))
+    assert {name: count for name, count, _ in found if count} == CONVERSATIONS
+    assert [name for name, count, packets in found if packets and not count] == []
