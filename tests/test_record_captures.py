@@ -15,10 +15,18 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def read_back(path: Path) -> list[dict[str, Any]]:
-    """The records of a capture, in the form of the truth: anomalies as sorted codes, frames without their times."""
+    """The records of a capture, in the form of the truth: anomalies as sorted codes, frames without their times.
+
+    They are in the order of their TCP connections, those inside a tunnel behind the one that carries them, and
+    `parent` is a place in that order.
+    """
+    found = sorted(socks5sniff.read(str(path)), key=lambda conversation: (conversation.tcp_stream, conversation.id))
+    assert sorted(conversation.id for conversation in found) == list(range(1, len(found) + 1))
+    place = {conversation.id: number for number, conversation in enumerate(found, 1)}
     records = []
-    for conversation in socks5sniff.read(str(path)):
+    for conversation in found:
         record = conversation.as_dict()
+        record["parent"] = None if conversation.parent is None else place[conversation.parent]
         record["anomalies"] = sorted({anomaly["code"] for anomaly in record["anomalies"]})
         record["frames"] = [{key: frame[key] for key in ("sender", "type", "length")} for frame in record["frames"]]
         records.append(record)
