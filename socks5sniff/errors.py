@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line is not understood."""
     INPUT = 3
-    """An input cannot be opened: missing, a directory, no permission, empty, or not a capture."""
+    """An input cannot be opened: missing, a directory, no permission, empty, no capture, link type unknown."""
     DAMAGED = 4
     """An input is truncated or damaged; all that was decoded before the fault has been printed."""
     OUTPUT = 5

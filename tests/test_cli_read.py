@@ -30,6 +30,7 @@ class Reading:
     packets = 100
     skipped = 0
     evicted = 0
+    unknown_links: tuple[()] = ()
 
     def __init__(self, records: list[Conversation], fault: BaseException | None) -> None:
         self.conversations = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from socks5sniff.capture.merge import open_captures
+from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation
 
 from .analyser import Analyser
@@ -23,6 +24,7 @@ class Reading(Iterator[Conversation]):
         conversations: records given.
         evicted: open flows that had to be forgotten because there were too many.
         skipped: frames with TCP or UDP that could not be understood.
+        unknown_links: interfaces none of whose frames could be read, because their link type is not known.
     """
 
     def __init__(
@@ -70,6 +72,10 @@ class Reading(Iterator[Conversation]):
     @property
     def skipped(self) -> int:
         return self._analyser.reader.skipped.total
+
+    @property
+    def unknown_links(self) -> list[UnknownLink]:
+        return self._analyser.reader.unknown_links
 
 
 def read(

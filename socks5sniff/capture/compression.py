@@ -1,7 +1,8 @@
 """Compressed captures: recognised by their first octets, decompressed in bounded steps.
 
-What comes before a fault is delivered, but for the last `_STEP` octets before corrupt data (bzip2: one block of up to
-900,000), because a decompressor reports a fault instead of what it made in that step. Truncated data lose nothing.
+What comes before a fault is delivered. A decompressor reports corrupt data instead of what it made in that step: of
+gzip nothing is lost all the same, of xz and lz4 the last `_STEP` octets can be, of bzip2 and zstd the last block.
+Truncated data lose nothing.
 """
 
 from __future__ import annotations
@@ -158,6 +159,7 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
+        self._fault: zlib.error | None = None
 
     @property
     def eof(self) -> bool:
@@ -165,14 +167,36 @@ class _Gzip:
 
     @property
     def needs_input(self) -> bool:
-        return not self._zlib.unconsumed_tail
+        return not self._zlib.unconsumed_tail and self._fault is None
 
     @property
     def unused_data(self) -> bytes:
         return self._zlib.unused_data
 
     def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
-        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+        if self._fault is not None:
+            raise self._fault
+        data = self._zlib.unconsumed_tail + data
+        before = self._zlib.copy()
+        try:
+            return self._zlib.decompress(data, max_length)
+        except zlib.error:
+            self._zlib = before
+            return self._up_to_fault(data)
+
+    def _up_to_fault(self, data: bytes) -> bytes:
+        """What the octets before the corrupt one make, which is less than a step; the next call raises the fault."""
+        made = []
+        for at in range(len(data)):
+            try:
+                made.append(self._zlib.decompress(data[at : at + 1]))
+            except zlib.error as error:
+                self._fault = error
+                break
+        octets = b"".join(made)
+        if not octets and self._fault is not None:
+            raise self._fault
+        return octets
 
 
 class _Zstandard:

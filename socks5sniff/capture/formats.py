@@ -29,7 +29,7 @@ def foreign(octets: bytes) -> str:
         if octets.startswith(magic):
             return f"looks like {what}"
     if len(octets) < 4:
-        return f"only {len(octets)} octets"
+        return f"has only {len(octets)} octet{'s' * (len(octets) != 1)}"
     kind = compression(octets)
     if kind is not None:
         return f"looks like {kind} data; decompress it first"

@@ -22,6 +22,11 @@ def main(arguments: Sequence[str]) -> int:
         with suppress(OSError):  # the full way below tells what is wrong with the output
             print(f"socks5sniff {__version__}", flush=True)
             return ExitCode.OK
-    from socks5sniff.cli.commands import run
+    try:
+        from socks5sniff.cli.commands import run
 
-    return run(list(arguments))
+        return run(list(arguments))
+    except KeyboardInterrupt:  # while modules were still being imported
+        from socks5sniff.errors import ExitCode
+
+        return ExitCode.INTERRUPTED

@@ -106,6 +106,8 @@ def flush_stdout() -> None:
     Raises:
         OutputError: it cannot be written. (A reader that went away stays a BrokenPipeError.)
     """
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -116,6 +118,8 @@ def flush_stdout() -> None:
 
 def abandon_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush does not fail a second time."""
+    if sys.stdout is None:
+        return
     sink = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(sink, sys.stdout.fileno())

@@ -83,6 +83,8 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
         OutputError: the file cannot be opened or written.
     """
     if path is None or path == "-":
+        if sys.stdout is None:
+            raise OutputError("standard output: it is closed")
         if isinstance(sys.stdout, TextIOWrapper):
             if sys.stdout.isatty():
                 sys.stdout.reconfigure(errors="backslashreplace")
@@ -90,7 +92,7 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
                 sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
         yield Output(sys.stdout, "standard output")
         return
-    if any(name != "-" and _same(name, path) for name in inputs):
+    if any(_same(name, path) for name in inputs):
         raise click.BadParameter(f"{path!r} is one of the inputs.", param_hint="-o")
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600 if private else 0o666)
@@ -136,8 +138,9 @@ def is_stream(name: str) -> bool:
 
 
 def _same(name: str, path: str) -> bool:
+    """Whether an input is the file at `path`, also where a shell has opened it as standard input."""
     try:
-        return os.path.samefile(name, path)
+        return os.path.samestat(os.fstat(0) if name == "-" else os.stat(name), os.stat(path))
     except OSError:
         return False
 

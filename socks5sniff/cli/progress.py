@@ -15,7 +15,7 @@ class ProgressBar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._done = not sys.stderr.isatty()
+        self._done = sys.stderr is None or not sys.stderr.isatty()
 
     def update(self, done: int, total: int) -> None:
         """Show `done` of `total` octets; a total of 0 is unknown."""

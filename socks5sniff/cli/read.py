@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from socks5sniff.errors import ExitCode, InputError
 
 from .filters import OPTIONS, conversation_filter
 from .interrupt import Interruption
@@ -13,6 +16,9 @@ from .options import filter_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .progress import ProgressBar
 from .report import report
+
+_NAMED = 3
+"""Interfaces of unknown link types that are named."""
 
 
 @click.command()
@@ -35,7 +41,7 @@ def read(
     FILE is a pcap or pcapng file, compressed or not, or - for standard input. Several files are read as one
     capture, in time order. Filters of one kind are alternatives, different kinds must all match.
     """
-    if "-" in files and sys.stdin.isatty():
+    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
     name = sink_name(format_, frames)
     keep = conversation_filter({option: filters[option] for option in OPTIONS})
@@ -54,6 +60,20 @@ def read(
         )
         try:
             options = sink_options(out, files, colour=not no_color, rows=name == "table")
-            return report(reading, name, out, options, keep, ctrl_c)
+            status = report(reading, name, out, options, keep, ctrl_c)
         finally:
             bar.stop()
+    if status == ExitCode.OK and reading.unknown_links:
+        raise _unreadable(reading.unknown_links)
+    return status
+
+
+def _unreadable(links: Sequence[tuple[str, int, int]]) -> InputError:
+    """The error for interfaces (capture, link type, first frame) none of whose frames could be read."""
+    said = [
+        f"{capture}: link type {link_type} is not known, so its frames cannot be read (the first is frame {frame})"
+        for capture, link_type, frame in links[:_NAMED]
+    ]
+    if len(links) > _NAMED:
+        said.append(f"and {len(links) - _NAMED:,} more interfaces")
+    return InputError("; ".join(said))

@@ -38,6 +38,15 @@ class _Packet(NamedTuple):
     destination: int = 0
 
 
+class UnknownLink(NamedTuple):
+    """An interface none of whose frames can be read."""
+
+    capture: str
+    link_type: int
+    frame: int
+    """Number of its first frame."""
+
+
 class PacketReader:
     """Reads the headers of frames.
 
@@ -46,11 +55,13 @@ class PacketReader:
     Attributes:
         addresses: the IPv6 addresses behind the endpoints.
         skipped: frames that gave neither a segment nor a datagram.
+        unknown_links: interfaces that frames came from whose link type is not known.
     """
 
     def __init__(self) -> None:
         self.addresses = AddressBook()
         self.skipped = Skipped()
+        self.unknown_links: list[UnknownLink] = []
         self._reassembler = Reassembler()
         self._dissector = Dissector()
         self._interfaces: list[Interface] = []
@@ -71,7 +82,10 @@ class PacketReader:
             nowhere,
         )
         found = HeaderPass(batch.octets, self.addresses, self.skipped, _PEELERS)
-        found.follow(self._link_kinds(batch.interfaces), batch.interface, rows)
+        kinds = self._link_kinds(batch.interfaces)
+        if (kinds == Kind.UNSUPPORTED).any():
+            self._note_unknown_links(batch, kinds)
+        found.follow(kinds, batch.interface, rows)
         found.run()
         tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
         udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
@@ -102,6 +116,15 @@ class PacketReader:
             self._interfaces = interfaces
             self._kinds = np.array(kinds, np.uint8)
         return self._kinds
+
+    def _note_unknown_links(self, batch: FrameBatch, kinds: NDArray[np.uint8]) -> None:
+        known = {link[:2] for link in self.unknown_links}
+        numbers, rows = np.unique(batch.interface, return_index=True)
+        for number, row in sorted(zip(numbers.tolist(), rows.tolist(), strict=True), key=lambda pair: pair[1]):
+            capture, _, link_type = batch.interfaces[number]
+            if kinds[number] == Kind.UNSUPPORTED and (capture, link_type) not in known:
+                known.add((capture, link_type))
+                self.unknown_links.append(UnknownLink(capture, link_type, batch.first_number + row))
 
     def _read_packets(self, memory: NDArray[np.uint8], packets: list[_Packet]) -> HeaderPass:
         """The headers of packets that lie one behind another in the memory."""
