@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENDED = 200
 """Ended conversations that are kept to be shown."""
 OPEN = 10_000
-"""Open conversations that are kept to be shown; all are counted."""
+"""Open conversations that are kept whole to be shown; beyond that they are only counted."""
 PACE = 0.5
 """Seconds between two drawings."""
 _STYLES = {"succeeded": "green", "rejected": "yellow", "incomplete": "cyan", "malformed": "magenta"}
@@ -37,8 +37,7 @@ class TableView:
         from rich.live import Live
 
         self._counts = counts
-        self._open: dict[int, Conversation] = {}
-        self._opened = 0
+        self._open: dict[int, Conversation | None] = {}
         self._ended: deque[Conversation] = deque(maxlen=ENDED)
         self._outcomes: Counter[str] = Counter()
         self._last = (time.monotonic(), 0, 0)
@@ -49,10 +48,8 @@ class TableView:
         self._live.start()
 
     def news(self, conversation: Conversation) -> None:
-        if conversation.tcp_stream not in self._open:
-            self._opened += 1
-        if conversation.tcp_stream in self._open or len(self._open) < OPEN:
-            self._open[conversation.tcp_stream] = conversation
+        kept = len(self._open) < OPEN or self._open.get(conversation.tcp_stream) is not None
+        self._open[conversation.tcp_stream] = conversation if kept else None
 
     def ended(self, conversation: Conversation) -> None:
         self._open.pop(conversation.tcp_stream, None)
@@ -92,7 +89,7 @@ class TableView:
         ):
             table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
         room = max(self._console.height - 6, 3)
-        opened = list(self._open.values())[-(room // 2) :]
+        opened = [conversation for conversation in self._open.values() if conversation][-(room // 2) :]
         for conversation in opened:
             table.add_row(*_cells(conversation, "open"))
         for conversation in reversed(list(self._ended)[len(opened) - room :]):
@@ -101,7 +98,7 @@ class TableView:
 
     def _title(self) -> str:
         packets, ended = self._rates
-        return f"{self._opened:,} open seen, {self._outcomes.total():,} ended, {ended:,.0f}/s; {packets:,.0f} packets/s"
+        return f"{len(self._open):,} open, {self._outcomes.total():,} ended, {ended:,.0f}/s; {packets:,.0f} packets/s"
 
     def _caption(self) -> str:
         dropped = sum(count.dropped for count in self._counts() if count is not None)

@@ -1,9 +1,9 @@
 """`socks5sniff live --format jsonl` under load, beside `tcpdump -w /dev/null` at the same time. Linux, as root.
 
-    python -m tests.benchmarks.live                  all of it, about four minutes
+    python -m tests.benchmarks.live                  all of it, about five minutes
     python -m tests.benchmarks.live short            20,000 conversations at 3,000 a second
     python -m tests.benchmarks.live bulk             2 GB through one tunnel at 4 Gbit/s
-    python -m tests.benchmarks.live soak             memory over 360,000 conversations: an hour of 100 a second
+    python -m tests.benchmarks.live soak             memory over 540,000 conversations: an hour of 150 a second
     python -m tests.benchmarks.live flood            1,000,000 half-open connections, made up and replayed
 
 All of it happens in a network namespace of its own, through microsocks on `lo`. The load generators take their share
@@ -231,7 +231,7 @@ def bulk(octets: int, rate: float, options: list[str]) -> None:
 
 
 def soak(count: int, rate: float) -> None:
-    """An hour of a hundred conversations a second, compressed. Closed flows are remembered for a minute."""
+    """An hour of 150 conversations a second, compressed. Closed flows are remembered for a minute."""
     print(f"\n{count:,} conversations at {rate:,.0f}/s: memory of live (the ring's 64 MB included)", flush=True)
     ours = live("--no-process")
     steps = []
@@ -324,7 +324,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
-    parser.add_argument("--count", type=int, default=20_000, help="conversations of `short`; `soak` has 18 times that")
+    parser.add_argument("--count", type=int, default=20_000, help="conversations of `short`; `soak` has 27 times that")
     parser.add_argument("--rate", type=float, default=3_000, help="conversations a second of `short`")
     parser.add_argument("--octets", type=int, default=BULK, help="of `bulk`")
     parser.add_argument("--gigabits", type=float, default=4, help="a second, of `bulk`")
@@ -350,7 +350,7 @@ def main() -> None:
         if "bulk" in parts:
             bulk(arguments.octets, arguments.gigabits * 1e9 / 8, arguments.live_option)
         if "soak" in parts:
-            soak(arguments.count * 18, arguments.rate)
+            soak(arguments.count * 27, arguments.rate)
     if "flood" in parts:
         flood(1_000_000)
 

@@ -182,12 +182,12 @@ class Saving:
             stamp = strftime("%Y%m%d%H%M%S", localtime(now / 1e9))
             path = path.with_name(f"{path.stem}_{self.files + 1:05d}_{stamp}{path.suffix}")
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+            raw = FileIO(str(path), "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
             if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, 0o600)  # the file may have been there with another mode
+                os.fchmod(raw.fileno(), 0o600)  # the file may have been there with another mode
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror}") from error
-        self._file = BufferedWriter(FileIO(descriptor, "wb"))
+        self._file = BufferedWriter(raw)
         self._names.append(path)
         self.files += 1
         self._began = now
