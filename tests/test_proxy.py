@@ -405,6 +405,19 @@ class TestEnds:
 
         assert len(run(main())) == 13
 
+    def test_stopping_ends_even_what_has_not_begun(self) -> None:
+        async def play(stage: Stage) -> tuple[int, list[str]]:
+            log: list[LogEntry] = []
+            proxy = await stage.proxy()
+            proxy._log = log.append
+            reader, _ = await asyncio.open_connection(PROXY, PORT)
+            assert proxy.active == 1  # accepted in this very moment: its task has not run yet
+            await asyncio.wait_for(proxy.stop(), 5)
+            assert await reader.read() == b""
+            return proxy.active, [entry.outcome for entry in log]
+
+        assert on_stage(play) == (0, ["proxy stopped"])
+
 
 class TestLimits:
     def test_one_conversation_too_many_is_closed_on_arrival(self) -> None:

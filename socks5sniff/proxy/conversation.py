@@ -99,6 +99,7 @@ class Conversation:
         self._ended: str | None = None
         self._decided = False
         self.task = proxy.loop.create_task(self._run())
+        self.task.add_done_callback(self._settle)
         self.client.on_lost = self._client_lost
 
     def end(self, outcome: str) -> None:
@@ -148,13 +149,17 @@ class Conversation:
             self.outcome = "internal error"
             self.client.reset()
             raise
-        finally:
-            self._timer.cancel()
-            if self.upstream is not None and not self.upstream.lost:
-                self.upstream.reset() if self._ended else self.upstream.close()
-            if self._ended is not None and not self.client.lost:
-                self.client.transport.abort()
-            self.proxy.finished(self)
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        """Leave nothing open. A callback of the task, since one that is cancelled before its first step never runs."""
+        self._timer.cancel()
+        if task.cancelled():
+            self.outcome = self._ended or self.outcome
+        if self.upstream is not None and not self.upstream.lost:
+            self.upstream.reset() if self._ended else self.upstream.close()
+        if self._ended is not None and not self.client.lost:
+            self.client.transport.abort()
+        self.proxy.finished(self)
 
     async def _converse(self) -> None:
         if self.faults.close == "accept" or self.faults.reset == "accept":
@@ -287,6 +292,9 @@ class Conversation:
 
     async def answer(self, bound: Address, frame: str = "reply") -> None:
         """The success reply, `peer-reply` being BIND's second one."""
+        if self._ended is not None:
+            # Before Python 3.12 `wait_for` can lose a cancellation that comes at the same time as its result.
+            raise asyncio.CancelledError
         await self._say(frame, self._reply(ReplyStatus.SUCCEEDED, bound))
         self.outcome = "succeeded"
         self._decided = self.command != "bind" or frame == "peer-reply"
