@@ -142,8 +142,14 @@ class AnomalyEntry(NamedTuple):
     message: str
 
 
+class _Source:
+    """Room for what a conversation is written out from when somebody looks at it (`socks5sniff.regular`)."""
+
+    __slots__ = ("_source",)
+
+
 @dataclass(slots=True)
-class Conversation:
+class Conversation(_Source):
     """One SOCKS conversation. Field meanings are in the README's table of record keys."""
 
     id: int

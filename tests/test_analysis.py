@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import random
 from dataclasses import replace
 from typing import Any
@@ -10,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socks5sniff.analysis import regular, transcripts
+from socks5sniff.analysis import transcripts
 from socks5sniff.record import Conversation
+from socks5sniff.regular import RegularConversation
+from socks5sniff.sinks.regular_line import line
 
 from .traffic import (
     ANSWER,
@@ -194,13 +199,35 @@ def test_the_regular_path_finds_what_the_session_finds(data: st.DataObject):
     if data.draw(st.booleans()):
         packets.sort(key=lambda packet: packet.time)
     parts = data.draw(st.lists(st.integers(1, 60), max_size=10))
-    fast = [record.as_dict() for record in analyse(packets, parts)]
+    show = data.draw(st.booleans())
+    printed = [line(record) for record in analyse(packets, parts, show_passwords=show)]
+    fast = [record.as_dict() for record in analyse(packets, parts, show_passwords=show)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transcripts.Transcripts, "find", lambda *_: None)
-        patch.setattr(regular, "find_regular", lambda *_: [])
         patch.setattr("socks5sniff.analysis.analyser.find_regular", lambda *_: [])
-        slow = [record.as_dict() for record in analyse(packets, parts)]
+        slow = [record.as_dict() for record in analyse(packets, parts, show_passwords=show)]
     assert fast == slow
+    assert printed == [json.dumps(record, separators=(",", ":")) for record in slow]
+
+
+def test_a_record_that_is_not_written_out_yet_is_like_any_other():
+    def fresh() -> Conversation:
+        record = only(analyse(connection(PLAIN)))
+        assert type(record) is RegularConversation
+        return record
+
+    plain = fresh()
+    assert str(plain.destination) == "example.com:443"
+    assert type(plain) is Conversation
+    assert fresh() == plain
+    assert plain == fresh()
+    assert fresh() == fresh()
+    assert pickle.loads(pickle.dumps(fresh())) == plain
+    assert copy.copy(fresh()) == plain
+    changed = fresh()
+    changed.process = {"pid": 7}
+    assert json.loads(line(changed)) == {**plain.as_dict(), "process": {"pid": 7}}
+    assert not hasattr(fresh(), "no_such_key")
 
 
 def test_lost_handshake_octets_are_an_error_and_not_invented():

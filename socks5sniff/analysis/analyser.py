@@ -6,8 +6,8 @@ Every flow is in one of five kinds, a column of the flow table:
        │                                           │
        └──────────── they can't ───────────────────┴──────────▶ IGNORED
 
-Only CANDIDATE and FOLLOWED flows have a Python object and cost Python time per segment; the others are numbers in
-columns, worked on a batch at a time.
+Only CANDIDATE and FOLLOWED flows have a `Connection` and cost Python time per segment; the others are numbers in
+columns, worked on a batch at a time. A flow whose batch holds its whole regular handshake goes straight to COUNTED.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator
+from itertools import count, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +25,15 @@ from socks5sniff.codec import AddressType, Command
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Segments, TcpFlag, payload_octet, payload_octets
 from socks5sniff.packets.reader import PacketReader
-from socks5sniff.record import Conversation, Endpoint
+from socks5sniff.record import Conversation
+from socks5sniff.regular import FlowFacts, Regular, RegularConversation
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 
-from .build import FlowFacts, build
+from .build import build
 from .connection import Connection
-from .regular import Payloads, find_regular
-from .transcripts import Transcripts
+from .regular import LONGEST, Openings, find_regular
+from .transcripts import LOOPBACK, TRUSTED, Transcripts
 from .udp import Association, Associations
 
 WATCHED, CANDIDATE, FOLLOWED, COUNTED, IGNORED = range(5)
@@ -52,6 +54,8 @@ FORGET = 60_000_000_000
 
 _TCP = 6
 _CLOSING = TcpFlag.FIN | TcpFlag.RST
+_CLOSE = {0: "open", TcpFlag.FIN: "fin", TcpFlag.RST: "reset", _CLOSING: "reset"}
+_SIDES = (0, 1, None)
 
 
 class Analyser:
@@ -86,12 +90,17 @@ class Analyser:
         self._show_passwords = show_passwords
         self._patience = patience
         self._connections: dict[int, Connection] = {}
-        self._transcripts = Transcripts()
+        # Of flows that are COUNTED, what was found: those in the one have nothing to add, the others may.
+        self._regular: dict[int, Regular] = {}
+        self._transcripts = Transcripts(show_passwords)
         self._associations = Associations(self._book, udp_frames)
         self._opened: list[Association] = []
-        self._closing: deque[tuple[int, int, Connection]] = deque()
-        self._unnumbered: list[Connection] = []
-        self._finished: list[tuple[Connection, Conversation]] = []
+        # Closed flows: when, slot, stream.
+        self._closing: deque[tuple[int, int, int]] = deque()
+        # Streams that are SOCKS and have no number yet; the numbers of others; records that wait for theirs.
+        self._unnumbered: list[int] = []
+        self._numbers: dict[int, int] = {}
+        self._finished: list[tuple[int, Conversation]] = []
         self._numbered = 0
         self._now = NO_TIME
         self._purge_at = MAX_FLOWS // 4
@@ -119,7 +128,8 @@ class Analyser:
     def finish(self) -> list[Conversation]:
         """The capture has ended: records of all that is still open."""
         self._closing.clear()
-        self._finish(sorted(self._connections.values(), key=_by_stream))
+        slots = np.array([*self._connections, *self._regular], np.intp)
+        self._finish(slots[np.argsort(self._flows.stream[slots])].tolist())
         return self._release_records(everything=True)
 
     def _take_segments(self, segments: Segments) -> None:
@@ -132,12 +142,13 @@ class Analyser:
         length = segments.length[batch.order]
         group = np.repeat(np.arange(len(batch.starts)), batch.counts)
         payload = length > 0
-        watched = kinds == WATCHED
-        if watched.any():
-            self._watch(segments, batch, watched, payload)
-            kinds = flows.kind[batch.slots]
         # Flows that were only counted before this batch are counted from their first row in it.
         since = batch.starts.copy()
+        watched = kinds == WATCHED
+        if watched.any():
+            self._take_regular(segments, batch, watched, payload, since)
+            self._watch(segments, batch, watched, payload)
+            kinds = flows.kind[batch.slots]
         followed = (kinds == CANDIDATE) | (kinds == FOLLOWED)
         if followed.any():
             self._follow(segments, batch, group, followed, payload, since)
@@ -149,6 +160,62 @@ class Analyser:
                 self._find_first_bytes(segments, batch, group, since, payload)
         self._note_closed(batch, kinds)
         self._finish_replaced(batch)
+
+    def _take_regular(
+        self,
+        segments: Segments,
+        batch: FlowBatch,
+        watched: NDArray[np.bool_],
+        payload: NDArray[np.bool_],
+        since: NDArray[np.intp],
+    ) -> None:
+        """Of flows that begin in this batch, take those with a regular handshake out of `watched`, to be counted."""
+        flows = self._flows
+        at = np.flatnonzero(payload)
+        first = np.searchsorted(at, batch.starts)
+        counts = np.diff(np.append(first, len(at)))
+        groups = np.flatnonzero(watched & batch.new & (counts > 4) & (flows.opener[batch.slots] != UNKNOWN))
+        groups = groups[payload_octet(segments, batch.order[at[first[groups]]], 0) == 5]
+        if not len(groups):
+            return
+        slots = batch.slots[groups]
+        turn = flows.opener[slots]
+        places = at[np.minimum(first[groups, None] + np.arange(LONGEST), len(at) - 1)]
+        rows = batch.order[places]
+        flags = segments.flags[rows]
+        base0, base1 = flows.base0[slots].astype(np.uint32), flows.base1[slots].astype(np.uint32)
+        openings = Openings(
+            octets=segments.octets,
+            segments=counts[groups],
+            side=batch.direction[places] ^ turn[:, None],
+            sequence=segments.sequence[rows] + ((flags & TcpFlag.SYN) != 0),
+            acknowledgment=np.where(flags & TcpFlag.ACK, segments.acknowledgment[rows].astype(np.int64), -1),
+            length=segments.length[rows],
+            start=segments.payload[rows],
+            captured=segments.captured[rows],
+            frame=segments.frame[rows],
+            time=segments.time[rows],
+            bases=(np.where(turn, base1, base0), np.where(turn, base0, base1)),
+            context=self._trusts(slots) * TRUSTED + self._are_loopback(slots) * LOOPBACK,
+        )
+        found = find_regular(openings, self._transcripts)
+        if not found:
+            return
+        row = np.array([row for row, _ in found], np.intp)
+        steps = np.array([len(regular.frames) for _, regular in found], np.intp)
+        slots, turn = slots[row], turn[row]
+        self._regular.update(zip(slots.tolist(), (regular for _, regular in found), strict=True))
+        self._unnumbered.extend(flows.stream[slots].tolist())
+        ends = openings.sequence + openings.length.astype(np.uint32)
+        client, proxy = ends[row, steps], ends[row, steps - 1]
+        reached0, reached1 = np.where(turn, proxy, client), np.where(turn, client, proxy)
+        flows.edge0[slots], flows.passed0[slots] = reached0, reached0 - base0[row]
+        flows.edge1[slots], flows.passed1[slots] = reached1, reached1 - base1[row]
+        flows.kind[slots] = COUNTED
+        flows.turn[slots] = turn
+        flows.awaited[slots] = 2 - turn  # the proxy's direction, plus one
+        since[groups[row]] = places[row, steps] + 1
+        watched[groups[row]] = False
 
     def _watch(
         self, segments: Segments, batch: FlowBatch, watched: NDArray[np.bool_], payload: NDArray[np.bool_]
@@ -204,6 +271,7 @@ class Analyser:
         if turn == UNKNOWN:
             # Without a SYN the side whose packet came first is taken for the opener.
             turn = 0 if flows.base1[slot] < 0 else 1 if flows.base0[slot] < 0 else first_way
+        flows.turn[slot] = turn
         ends = (int(flows.low[slot]), int(flows.high[slot]))
         opener, responder = ends[turn], ends[1 - turn]
         loopback = self._is_loopback(opener) and self._is_loopback(responder)
@@ -211,7 +279,7 @@ class Analyser:
         def make_session() -> Session:
             return Session(trusted, loopback, lambda side: self._book.endpoint_address(responder if side else opener))
 
-        context = trusted | loopback << 1
+        context = trusted * TRUSTED + loopback * LOOPBACK
         connection = Connection(slot, int(flows.stream[slot]), turn, self._transcripts, context, make_session)
         connection.named = (responder & 0xFFFF) in self._ports
         self._connections[slot] = connection
@@ -222,6 +290,16 @@ class Analyser:
         if endpoint & IPV6:
             return self._book.packed(endpoint) == bytes(15) + b"\1"
         return endpoint >> 40 == 127
+
+    def _are_loopback(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether both ends of each flow are loopback addresses."""
+        both = np.ones(len(slots), np.bool_)
+        for ends in (self._flows.low[slots], self._flows.high[slots]):
+            loopback = ends >> np.uint64(40) == 127
+            for row in np.flatnonzero(ends >= IPV6).tolist():
+                loopback[row] = self._is_loopback(int(ends[row]))
+            both &= loopback
+        return both
 
     def _follow(
         self,
@@ -250,12 +328,6 @@ class Analyser:
         stop = start + segments.captured[rows]
         frame = segments.frame[rows]
         time = segments.time[rows]
-        fresh = np.flatnonzero(batch.new[groups] & (high - low >= 4) & (flows.opener[batch.slots[groups]] != UNKNOWN))
-        if len(fresh):
-            # UNKNOWN openers make no sense of a side here; they are not among the fresh ones.
-            side = way ^ flows.opener[batch.slots][group[at]]
-            payloads = Payloads(segments.octets, side, sequence, acknowledgment, length, start, stop, frame, time)
-            low[fresh[self._take_regular(payloads, batch.slots[groups[fresh]], low[fresh])]] += 4
         ways = way.tolist()
         sequences = sequence.tolist()
         acknowledgments = acknowledgment.tolist()
@@ -305,23 +377,6 @@ class Analyser:
         if settled:
             self._count(settled)
 
-    def _take_regular(self, payloads: Payloads, slots: NDArray[np.intp], first: NDArray[np.intp]) -> list[int]:
-        """Give connections that begin in this batch their whole handshake where it is regular; returns which."""
-        flows = self._flows
-        turned = flows.opener[slots] == 1
-        base0, base1 = flows.base0[slots], flows.base1[slots]
-        connections = [self._connections[slot] for slot in slots.tolist()]
-        contexts = np.array([connection.context for connection in connections], np.int64)
-        bases = np.where(turned, base1, base0), np.where(turned, base0, base1)
-        found = find_regular(payloads, first, bases, contexts, self._transcripts)
-        client = (payloads.sequence[first + 2] + payloads.length[first + 2]).astype(np.uint32).tolist()
-        proxy = (payloads.sequence[first + 3] + payloads.length[first + 3]).astype(np.uint32).tolist()
-        for place, handshake, seen in found:
-            connection = connections[place]
-            ends = (proxy[place], client[place]) if connection.turn else (client[place], proxy[place])
-            connection.handshake(handshake, seen, ends)
-        return [place for place, _, _ in found]
-
     def _follow_slowly(
         self, segments: Segments, batch: FlowBatch, connection: Connection, position: int, end: int
     ) -> int:
@@ -361,7 +416,7 @@ class Analyser:
         if not connection.judged:
             connection.judged = True
             flows.kind[slot] = FOLLOWED
-            self._unnumbered.append(connection)
+            self._unnumbered.append(connection.stream)
         if session is not None and connection.relaying and session.command == Command.UDP_ASSOCIATE:
             self._associate(connection, session)
         return connection.settled or verdict is Verdict.FOREIGN
@@ -371,7 +426,7 @@ class Analyser:
         return session.foreign is not None and (session.foreign != "unknown" or connection.named)
 
     def _count(self, connections: list[Connection]) -> None:
-        """From here on only the connections' amounts matter."""
+        """From here on only the connections' amounts matter; of regular ones nothing else is kept."""
         flows = self._flows
         slots = np.array([connection.slot for connection in connections], np.intp)
         flows.kind[slots] = COUNTED
@@ -383,6 +438,15 @@ class Analyser:
             1 + ((connection.client_side == 0) ^ connection.turn) if connection.awaits_first_byte else 0
             for connection in connections
         ]
+        flows.first_byte[slots] = [
+            NO_TIME if connection.first_byte is None else connection.first_byte for connection in connections
+        ]
+        for connection, opener in zip(connections, flows.opener[slots].tolist(), strict=True):
+            regular = connection.regular
+            if regular is not None and connection.order is None and opener != UNKNOWN:
+                regular.tunnel = connection.tunnel
+                self._regular[connection.slot] = regular
+                del self._connections[connection.slot]
 
     def _find_first_bytes(
         self,
@@ -400,9 +464,7 @@ class Analyser:
         groups, first = np.unique(group[at], return_index=True)
         slots = batch.slots[groups]
         flows.awaited[slots] = 0
-        times = segments.time[batch.order[at[first]]]
-        for slot, time in zip(slots.tolist(), times.tolist(), strict=False):
-            self._connections[slot].first_byte = time
+        flows.first_byte[slots] = segments.time[batch.order[at[first]]]
 
     def _associate(self, connection: Connection, session: Session) -> None:
         if connection.association is not None:
@@ -441,91 +503,112 @@ class Analyser:
         unasked = batch.slots[closed[kind == WATCHED]]
         flows.kind[unasked] = IGNORED
         known = batch.slots[closed[(kind != WATCHED) & (kind != IGNORED)]]
+        known = known[~flows.closing[known]]
+        flows.closing[known] = True
         # Runs lie in the order of a hash; what follows from them must not.
         known = known[np.lexsort((flows.stream[known], flows.close_time[known]))]
-        for slot, time in zip(known.tolist(), flows.close_time[known].tolist(), strict=False):
-            connection = self._connections[slot]
-            if not connection.closing:
-                connection.closing = True
-                if connection.association is not None:
-                    connection.association.closed = time
-                self._closing.append((time, slot, connection))
+        slots, times = known.tolist(), flows.close_time[known].tolist()
+        self._closing.extend(zip(times, slots, flows.stream[known].tolist(), strict=True))
+        for slot, time in zip(slots, times, strict=True):
+            connection = self._connections.get(slot)
+            if connection is not None and connection.association is not None:
+                connection.association.closed = time
 
     def _finish_replaced(self, batch: FlowBatch) -> None:
-        replaced = [self._connections[slot] for slot in batch.replaced if slot in self._connections]
         for slot in batch.replaced:
             if self._flows.kind[slot] == WATCHED:
                 self._flows.kind[slot] = IGNORED
-        if replaced:
-            self._finish(replaced)
+        self._finish(batch.replaced)
 
     def _finish_closed(self) -> None:
+        closing = self._closing
         due = []
-        while self._closing and self._closing[0][0] + LINGER <= self._now:
-            _, slot, connection = self._closing.popleft()
-            if self._connections.get(slot) is connection:
-                due.append(connection)
+        while closing and closing[0][0] + LINGER <= self._now:
+            due.append(closing.popleft()[1:])
         if due:
-            self._finish(due)
+            slots, streams = np.array(due, np.intp).T
+            self._finish(slots[self._flows.stream[slots] == streams].tolist())
 
-    def _finish(self, connections: list[Connection]) -> None:
-        """Make the records of connections that have ended (or whose capture has)."""
+    def _finish(self, slots: list[int]) -> None:
+        """Make the records of those flows that are SOCKS; they have ended (or the capture has)."""
         flows = self._flows
-        kept = []
+        connections, regular = self._connections, self._regular
         uncounted = []
-        for connection in connections:
-            slot = connection.slot
-            settled = connection.settled
-            connection.finish()
-            if not settled:
-                self._judge(connection)
-                uncounted.append(connection)
-            if self._connections.pop(slot, None) is not None and connection.judged:
-                kept.append(connection)
+        for slot in slots:
+            connection = connections.get(slot)
+            if connection is not None:
+                settled = connection.settled
+                connection.finish()
+                if not settled:
+                    self._judge(connection)
+                    uncounted.append(connection)
         if uncounted:
             self._count(uncounted)
-        flows.kind[[connection.slot for connection in connections]] = IGNORED
-        if not kept:
-            return
-        slots = np.array([connection.slot for connection in kept], np.intp)
-        flows.awaited[slots] = 0
-        for connection, facts in zip(kept, self._facts(kept, slots), strict=False):
-            if connection.association is not None:
-                self._associations.forget(connection.association)
-            self._finished.append((connection, build(connection, facts, self._show_passwords)))
+        kept = [slot for slot in slots if slot in regular or (slot in connections and connections[slot].judged)]
+        if kept:
+            self._finished.extend(self._records(kept))
+            flows.kind[kept] = IGNORED
+            flows.awaited[kept] = 0
+        for slot in slots:
+            regular.pop(slot, None)
+            connection = connections.pop(slot, None)
+            if connection is not None:
+                flows.kind[slot] = IGNORED
+                flows.awaited[slot] = 0
+                if connection.association is not None:
+                    self._associations.forget(connection.association)
 
-    def _facts(self, connections: list[Connection], slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
+    def _records(self, slots: list[int]) -> Iterator[tuple[int, Conversation]]:
+        """Stream and record of SOCKS flows as they stand now."""
+        regular, connections, numbers = self._regular, self._connections, self._numbers
+        for slot, facts in zip(slots, self._facts(np.array(slots, np.intp)), strict=True):
+            number = numbers.get(facts.stream, 0)
+            if slot in regular:
+                yield facts.stream, RegularConversation(number, regular[slot], facts)
+            else:
+                record = build(
+                    connections[slot], facts, number=number, show_passwords=self._show_passwords, now=self._now
+                )
+                yield facts.stream, record
+
+    def _facts(self, slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
         flows = self._flows
         book = self._book
         names = [interface.capture for interface in self._interfaces]
-        columns = (
-            flows.low, flows.high, flows.capture, flows.first_time, flows.last_time, flows.first_frame,
-            flows.last_frame, flows.packets, flows.flags0, flows.flags1, flows.opener, flows.closer, flows.syn_time,
-            flows.syn_ack_time, flows.passed0, flows.passed1,
-        )  # fmt: skip
-        rows = zip(*(column[slots].tolist() for column in columns), strict=True)
-        for connection, row in zip(connections, rows, strict=True):
-            low, high, capture, start, end, first, last, packets, f0, f1, opener, closer, syn, syn_ack, p0, p1 = row
-            turn, flags = connection.turn, f0 | f1
-            if turn:
-                low, high, p0, p1 = high, low, p1, p0
-            yield FlowFacts(
-                capture=names[capture],
-                start=start,
-                end=end,
-                first_frame=first,
-                last_frame=last,
-                packets=packets,
-                opener=Endpoint(book.endpoint_address(low), low & 0xFFFF),
-                responder=Endpoint(book.endpoint_address(high), high & 0xFFFF),
-                opener_known=opener != UNKNOWN,
-                tcp_handshake=None if syn == NO_TIME or syn_ack == NO_TIME else (syn_ack - syn) / 1e9,
-                close="reset" if flags & TcpFlag.RST else "fin" if flags & TcpFlag.FIN else "open",
-                closer=None if closer == UNKNOWN else closer ^ turn,
-                community_id=book.community_id(low, high, _TCP),
-                passed=(p0, p1),
-                now=self._now,
-            )
+        turn = flows.turn[slots]
+        turned = turn != 0
+        low, high = flows.low[slots], flows.high[slots]
+        passed0, passed1 = flows.passed0[slots], flows.passed1[slots]
+        openers, responders = np.where(turned, high, low), np.where(turned, low, high)
+        closer = flows.closer[slots]
+        closer[closer != UNKNOWN] ^= turn[closer != UNKNOWN]
+        flags = (flows.flags0[slots] | flows.flags1[slots]) & _CLOSING
+        handshakes = zip(flows.syn_time[slots].tolist(), flows.syn_ack_time[slots].tolist(), strict=True)
+        first = openers.tolist()
+        second = responders.tolist()
+        rows = zip(
+            flows.stream[slots].tolist(),
+            [names[interface] for interface in flows.capture[slots].tolist()],
+            flows.first_time[slots].tolist(),
+            flows.last_time[slots].tolist(),
+            flows.first_frame[slots].tolist(),
+            flows.last_frame[slots].tolist(),
+            flows.packets[slots].tolist(),
+            map(book.endpoint_address, first),
+            map(book.port, first),
+            map(book.endpoint_address, second),
+            map(book.port, second),
+            (flows.opener[slots] != UNKNOWN).tolist(),
+            [None if syn == NO_TIME or answer == NO_TIME else (answer - syn) / 1e9 for syn, answer in handshakes],
+            map(_CLOSE.__getitem__, flags.tolist()),
+            map(_SIDES.__getitem__, closer.tolist()),
+            map(book.community_id, first, second, repeat(_TCP)),
+            np.where(turned, passed1, passed0).tolist(),
+            np.where(turned, passed0, passed1).tolist(),
+            [None if time == NO_TIME else time for time in flows.first_byte[slots].tolist()],
+            strict=False,
+        )
+        return map(FlowFacts._make, rows)
 
     def _release_records(self, everything: bool = False) -> list[Conversation]:
         """Number conversations in the order of their first packets, and give out the finished ones that have a number.
@@ -534,22 +617,22 @@ class Analyser:
         """
         if self._unnumbered:
             floor = self._undecided_since() if not everything and len(self._finished) < MAX_HELD else None
-            self._unnumbered.sort(key=_by_stream)
-            certain = len(self._unnumbered) if floor is None else bisect_left(self._unnumbered, floor, key=_by_stream)
-            for number, connection in enumerate(self._unnumbered[:certain], self._numbered + 1):
-                connection.conversation_id = number
+            self._unnumbered.sort()
+            certain = len(self._unnumbered) if floor is None else bisect_left(self._unnumbered, floor)
+            self._numbers.update(zip(self._unnumbered[:certain], count(self._numbered + 1), strict=False))
             self._numbered += certain
             del self._unnumbered[:certain]
         if not self._finished:
             return []
         held = []
         ready = []
-        for connection, record in self._finished:
-            if connection.conversation_id:
-                record.id = connection.conversation_id
+        for stream, record in self._finished:
+            number = self._numbers.pop(stream, 0)
+            if number:
+                record.id = number
                 ready.append(record)
             else:
-                held.append((connection, record))
+                held.append((stream, record))
         self._finished = held
         ready.sort(key=_by_id)
         return ready
@@ -598,10 +681,6 @@ def _first_of(way: int, ways: list[int], sequences: list[int], begin: int, end: 
         if ways[i] == way:
             return sequences[i]
     return -1
-
-
-def _by_stream(connection: Connection) -> int:
-    return connection.stream
 
 
 def _by_id(record: Conversation) -> int:

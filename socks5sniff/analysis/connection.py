@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
+from socks5sniff.regular import Regular
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.reassembly import Run, StreamOrder, TwoWayOrder
 
-from .transcripts import Regular, Segment, Transcripts, expected_length
+from .transcripts import Segment, Transcripts, expected_length
 from .tunnel import HEAD_LIMIT, identify
 from .udp import Association
 
@@ -42,11 +43,9 @@ class Connection:
         order: the reassembler, or None on the straight path.
         spoken: bit per direction that had sent a few octets of its own before this object was made.
         closed: per direction, whether a FIN was seen.
-        closing: both sides have closed; the last packets are waited for.
         judged: it has been found worth a record.
         named: the user named the port as a proxy port.
         context: see `Transcripts.find`.
-        conversation_id: the record's id, 0 as long as it has none.
     """
 
     __slots__ = (
@@ -56,9 +55,7 @@ class Connection:
         "association",
         "client_head",
         "closed",
-        "closing",
         "context",
-        "conversation_id",
         "expected",
         "first_byte",
         "judged",
@@ -105,11 +102,9 @@ class Connection:
         self.expected = [-1, -1]
         self.position = [0, 0]
         self.association: Association | None = None
-        self.conversation_id = 0
         self.spoken = 0
         self.named = False
         self.judged = False
-        self.closing = False
         self.closed = [False, False]
         self.client_head = b""
         self.server_head = b""
@@ -156,15 +151,6 @@ class Connection:
     def fin(self, direction: int) -> None:
         """A FIN was seen."""
         self.closed[direction] = True
-
-    def handshake(self, found: Regular, seen: list[Segment], ends: tuple[int, int]) -> None:
-        """Take a whole regular handshake whose shape is known; `ends`: sequence numbers behind it per direction."""
-        self.regular = found
-        self.seen = seen
-        self.relaying = True
-        for side, octets, _, _ in seen:
-            self.position[side ^ self.turn] += len(octets)
-        self.expected = [*ends]
 
     def finish(self) -> None:
         """No more packets will come."""

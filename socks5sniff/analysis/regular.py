@@ -1,9 +1,10 @@
 """Regular handshakes found in columns: many at once, without a call per segment.
 
-Of connections that begin in a batch, most have their whole handshake in it: greeting, selection of no authentication,
-CONNECT request and success reply, one segment each, taking turns, nothing missing. That is checked for all of them
-with a few operations on columns; what is left per handshake is to look its shape up and to read its two addresses.
-The findings are those that `Connection` would come to segment by segment, which a test holds.
+Of connections that begin in a batch, most have their whole handshake in it, and the tunnel's first octets: greeting,
+selection, perhaps user name and password, CONNECT request and success reply, one segment each, taking turns, nothing
+missing, then the client speaks. That is checked for all of them with a few operations on columns; what is left per
+handshake is to look its shape up, to read its two addresses and to name the tunnel. The findings are those that
+`Connection` would come to segment by segment, which a test holds.
 """
 
 from __future__ import annotations
@@ -14,111 +15,144 @@ import numpy as np
 
 from socks5sniff.codec import domain_deviations, ipv4_text, ipv6_text
 from socks5sniff.record import Target
+from socks5sniff.regular import Regular
 
-from .transcripts import SELECTED_NONE, Regular, Segment, Transcripts
+from .transcripts import SELECTED_NONE, SELECTED_PASSWORD, Key, Transcripts
+from .tunnel import HEAD_LIMIT, identify
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SIDES = np.array([0, 1, 0, 1], np.uint8)
-_PLACES = np.arange(4)
+LONGEST = 7
+"""Segments of the longest regular handshake and the tunnel's first one."""
 
 
-class Payloads(NamedTuple):
-    """Segments with payload as columns, those of one connection one after the other.
+class Openings(NamedTuple):
+    """The first segments with payload of some connections, a row each, LONGEST wide.
 
+    `segments` is how many of a row are its connection's, at least five; the rest is anything.
     `acknowledgment`: -1 where there is none.
-    `start`, `stop`: where the captured payload lies in `octets`; elsewhere when `start` is beyond its end.
+    `start`, `captured`: where the captured payload lies in `octets`; elsewhere when `start` is beyond its end.
+    `bases`: per side, sequence number of the first octet.
+    `context`: see `Transcripts.find`.
     """
 
     octets: NDArray[np.uint8]
+    segments: NDArray[np.intp]
     side: NDArray[np.uint8]
     sequence: NDArray[np.uint32]
     acknowledgment: NDArray[np.int64]
     length: NDArray[np.int64]
     start: NDArray[np.int64]
-    stop: NDArray[np.int64]
+    captured: NDArray[np.int64]
     frame: NDArray[np.int64]
     time: NDArray[np.int64]
+    bases: tuple[NDArray[np.uint32], NDArray[np.uint32]]
+    context: NDArray[np.int64]
 
 
-def find_regular(
-    payloads: Payloads,
-    first: NDArray[np.intp],
-    bases: tuple[NDArray[np.int64], NDArray[np.int64]],
-    contexts: NDArray[np.int64],
-    transcripts: Transcripts,
-) -> list[tuple[int, Regular, list[Segment]]]:
-    """The regular handshakes among connections that begin in this batch.
-
-    Args:
-        payloads: all payloads.
-        first: intp[c], for each connection the place of its first payload; at least three more of it follow.
-        bases: int64[c] per side, sequence number of the first octet.
-        contexts: int64[c], see `Transcripts.find`.
-
-    Returns:
-        For each found: its place in `first`, the handshake, its four segments.
-    """
-    octets = payloads.octets
-    last = len(octets) - 1
-    if last < 0 or not len(first):
+def find_regular(openings: Openings, transcripts: Transcripts) -> list[tuple[int, Regular]]:
+    """The regular handshakes among connections that begin in this batch, each with its row."""
+    if not len(openings.octets):
         return []
-    at = first[:, None] + _PLACES
-    length = payloads.length[at]
-    start = payloads.start[at]
-    stop = payloads.stop[at]
-    sequence = payloads.sequence[at]
-    fits = (payloads.side[at] == _SIDES).all(axis=1)
-    fits &= (stop - start == length).all(axis=1) & (stop <= last + 1).all(axis=1)
-    fits &= (sequence[:, 0] == bases[0].astype(np.uint32)) & (sequence[:, 1] == bases[1].astype(np.uint32))
-    fits &= (sequence[:, 2] - sequence[:, 0] == length[:, 0]) & (sequence[:, 3] - sequence[:, 1] == length[:, 1])
-    fits &= length[:, 1] == 2
+    fits = _orderly(openings)
+    chosen = _octet(openings, 1, 1)
+    found: list[tuple[int, Regular]] = []
+    for steps, selected in ((4, SELECTED_NONE), (6, SELECTED_PASSWORD)):
+        rows = np.flatnonzero(fits[:, steps] & (chosen == selected[1]) & (openings.segments > steps))
+        rows = rows[_well_formed(openings, rows, steps)]
+        if len(rows):
+            _read(openings, rows, steps, transcripts, found)
+    return found
+
+
+def _orderly(openings: Openings) -> NDArray[np.bool_]:
+    """For each segment: it and all before it take turns, are complete, and nothing is missing between them."""
+    length, sequence = openings.length, openings.sequence
+    ends = sequence + length.astype(np.uint32)
+    first, second = openings.bases
+    fits = openings.side == np.arange(LONGEST, dtype=np.uint8) % 2
+    fits &= (openings.captured == length) & (openings.start + length <= len(openings.octets))
+    fits &= sequence == np.column_stack((first, second, ends[:, :-2]))
     # Nothing is acknowledged that has not been seen.
-    acknowledged = payloads.acknowledgment[at]
-    heard = (bases[1], sequence[:, 2], sequence[:, 3], sequence[:, 2] + length[:, 2])
-    unseen = (acknowledged.astype(np.uint32) - np.stack(heard, axis=1).astype(np.uint32)).view(np.int32)
-    fits &= ((unseen <= 0) | (acknowledged < 0)).all(axis=1)
+    heard = np.column_stack((second, ends[:, :-1]))
+    unseen = (openings.acknowledgment.astype(np.uint32) - heard).view(np.int32)
+    fits &= (unseen <= 0) | (openings.acknowledgment < 0)
+    orderly: NDArray[np.bool_] = np.logical_and.accumulate(fits, axis=1)
+    return orderly
 
-    def octet(place: int, offset: int | NDArray[np.int64]) -> NDArray[np.uint8]:
-        found: NDArray[np.uint8] = octets[np.minimum(start[:, place] + offset, last)]
-        return found
 
-    fits &= (octet(0, 0) == 5) & (octet(1, 0) == 5) & (octet(1, 1) == 0)
-    asked, answered = octet(2, 3), octet(3, 3)
-    for place, kind in ((2, asked), (3, answered)):
-        fits &= (octet(place, 0) == 5) & (octet(place, 1) == (place == 2)) & (octet(place, 2) == 0)
-        whole = np.where(kind == 1, 10, np.where(kind == 4, 22, 7 + octet(place, 4).astype(np.int64) * (kind == 3)))
-        fits &= length[:, place] == whole
-    fits &= ((octet(2, length[:, 2] - 2) != 0) | (octet(2, length[:, 2] - 1) != 0)) & (answered != 3)
-    places = np.flatnonzero(fits)
-    if not len(places):
-        return []
-    memory = octets.data
+def _octet(openings: Openings, place: int, offset: int | NDArray[np.int64]) -> NDArray[np.uint8]:
+    """An octet of each row's segment number `place`; anything where the segment is shorter."""
+    found: NDArray[np.uint8] = openings.octets[np.minimum(openings.start[:, place] + offset, len(openings.octets) - 1)]
+    return found
+
+
+def _well_formed(openings: Openings, rows: NDArray[np.intp], steps: int) -> NDArray[np.bool_]:
+    """Whether the segments of each row are the frames of a handshake of so many, each whole and nothing but it."""
+    those = openings._replace(start=openings.start[rows], length=openings.length[rows])
+    length = those.length
+    fits: NDArray[np.bool_] = (_octet(those, 0, 0) == 5) & (_octet(those, 1, 0) == 5) & (length[:, 1] == 2)
+    for place, code in ((steps - 2, 1), (steps - 1, 0)):
+        kind = _octet(those, place, 3)
+        named = 7 + _octet(those, place, 4).astype(np.int64) * (kind == 3)
+        fits &= length[:, place] == np.where(kind == 1, 10, np.where(kind == 4, 22, named))
+        fits &= (_octet(those, place, 0) == 5) & (_octet(those, place, 1) == code) & (_octet(those, place, 2) == 0)
+    request = length[:, steps - 2]
+    fits &= (_octet(those, steps - 2, request - 2) != 0) | (_octet(those, steps - 2, request - 1) != 0)
+    fits &= _octet(those, steps - 1, 3) != 3
+    return fits
+
+
+def _read(
+    openings: Openings, rows: NDArray[np.intp], steps: int, transcripts: Transcripts, found: list[tuple[int, Regular]]
+) -> None:
+    """Add those rows whose shape, addresses and tunnel can be told."""
+    memory = openings.octets.data
     shapes = transcripts.shapes
-    found = []
-    for place, (f0, f1, f2, f3), (t0, t1, t2, t3), (a0, _, a2, a3), (z0, _, z2, z3), context in zip(
-        places.tolist(),
-        payloads.frame[at[places]].tolist(),
-        payloads.time[at[places]].tolist(),
-        start[places].tolist(),
-        stop[places].tolist(),
-        contexts[places].tolist(),
-        strict=False,
+    selected = SELECTED_NONE if steps == 4 else SELECTED_PASSWORD
+    refused: set[Key] = set()
+    for row, frames, times, lengths, starts, head_length, context in zip(
+        rows.tolist(),
+        openings.frame[rows, :steps].tolist(),
+        openings.time[rows, :steps].tolist(),
+        openings.length[rows, :steps].tolist(),
+        openings.start[rows].tolist(),
+        np.minimum(openings.length[rows, steps], HEAD_LIMIT).tolist(),
+        openings.context[rows].tolist(),
+        strict=True,
     ):
-        greeting = bytes(memory[a0:z0])
-        request = bytes(memory[a2:z2])
-        reply = bytes(memory[a3:z3])
-        shape = shapes.get((greeting, SELECTED_NONE, request[3], reply[3], context))
-        if shape is None:
-            continue
+        a, b, c = starts[0], starts[steps - 2], starts[steps - 1]
+        greeting = bytes(memory[a : a + lengths[0]])
+        request = bytes(memory[b : b + lengths[-2]])
+        reply = bytes(memory[c : c + lengths[-1]])
+        key: Key = (greeting, selected, request[3], reply[3], context)
+        said = [greeting, selected, request, reply]
+        username = password = None
+        if steps == 6:
+            said[2:2] = (bytes(memory[starts[place] : starts[place] + lengths[place]]) for place in (2, 3))
+            login = transcripts.login(said[2])
+            if login is None:
+                continue
+            username, password = login
+            key = (*key, said[3])
         destination = _target(request)
         bound = _target(reply)
         if destination is None or bound is None:
             continue
-        seen = [(0, greeting, f0, t0), (1, SELECTED_NONE, f1, t1), (0, request, f2, t2), (1, reply, f3, t3)]
-        found.append((place, Regular(shape, destination, bound), seen))
-    return found
+        shape = shapes.get(key)
+        if shape is None:
+            if key not in refused:
+                sides = (0, 1) * (steps // 2)
+                shape = transcripts.study(key, list(zip(sides, said, frames, times, strict=True)), context)
+            if shape is None:
+                refused.add(key)
+                continue
+        head = bytes(memory[starts[steps] : starts[steps] + head_length])
+        tunnel = identify(head, b"", destination.port, head_length == HEAD_LIMIT)
+        if tunnel is not None:
+            regular = Regular(shape, destination, bound, username, password, frames, times, lengths, tunnel)
+            found.append((row, regular))
 
 
 def _target(frame: bytes) -> Target | None:

@@ -8,7 +8,7 @@ around well-formed ones, so no session is needed for them. Anything else goes th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 from socks5sniff.codec import (
     Address,
@@ -23,8 +23,11 @@ from socks5sniff.codec import (
     reply_name,
     socks4_reply_name,
 )
-from socks5sniff.record import ReplyCode, Target
+from socks5sniff.record import MASKED_PASSWORD, ReplyCode, Target
+from socks5sniff.regular import Regular, Shape
 from socks5sniff.session import Session, Verdict
+
+from .anomalies import anomaly
 
 MAX_SHAPES = 4096
 """Shapes remembered, about 2 kB each: a few per client program in practice."""
@@ -35,38 +38,10 @@ Key = tuple[bytes | int, ...]
 Segment = tuple[int, bytes, int, int]
 """Side, octets, frame number and time (ns) of one segment."""
 
+TRUSTED, LOOPBACK = 1, 2
+
 SELECTED_NONE = b"\5\0"
-_SELECTED_PASSWORD = b"\5\2"
-
-
-class Shape(NamedTuple):
-    """What a dialogue gives for the record, apart from addresses, times and frame numbers."""
-
-    protocol: str | None
-    client_side: int | None
-    phase: str | None
-    outcome: str
-    methods: list[str] | None
-    method: str | None
-    username: str | None
-    password: str | None
-    authenticated: bool | None
-    command: str | None
-    reply: ReplyCode | None
-    frames: tuple[tuple[str, str, str], ...] = ()
-    """Of a regular handshake: sender, type and summary of each frame, without the address or user name at its end."""
-    anomalies: tuple[tuple[str, int, str], ...] = ()
-    """Of a regular handshake: code, place of the frame among the frames, message."""
-
-
-class Regular(NamedTuple):
-    """A handshake whose shape is known, and what varies."""
-
-    shape: Shape
-    destination: Target
-    bound: Target
-    username: str | None = None
-    password: str | None = None
+SELECTED_PASSWORD = b"\5\2"
 
 
 def shape_of(session: Session) -> Shape:
@@ -100,22 +75,27 @@ def expected_length(seen: list[Segment]) -> int:
     if side != place & 1:
         return 0
     if place == 1:
-        return 4 if octets == SELECTED_NONE else 6 if octets == _SELECTED_PASSWORD else 0
+        return 4 if octets == SELECTED_NONE else 6 if octets == SELECTED_PASSWORD else 0
     return -1 if place == 0 and octets[:1] == b"\5" else 0
 
 
 class Transcripts:
-    """The shapes of regular handshakes, by their octets."""
+    """The shapes of regular handshakes, by their octets.
 
-    def __init__(self) -> None:
+    Args:
+        show_passwords: let handshakes hold passwords instead of a mask.
+    """
+
+    def __init__(self, show_passwords: bool = False) -> None:
         self.shapes: dict[Key, Shape] = {}
+        self._show_passwords = show_passwords
 
     def find(self, seen: list[Segment], context: int) -> Regular | Key | None:
         """Look a complete regular handshake up.
 
         Args:
             seen: its segments, as many as `expected_length` says.
-            context: what else a session's findings depend on (trusted port, loopback), as a number.
+            context: what else a session's findings depend on: TRUSTED port, LOOPBACK.
 
         Returns:
             The handshake; or the key to `learn` it by, when its shape is new; or None when it is not regular.
@@ -134,15 +114,34 @@ class Transcripts:
         key: Key = (seen[0][1], seen[1][1], asked[3], answered[3], context)
         username = password = None
         if len(seen) == 6:
-            login = decode_auth_request(seen[2][1])
-            if type(login) is not Decoded or login.deviations or login.length != len(seen[2][1]):
+            login = self.login(seen[2][1])
+            if login is None:
                 return None
-            username, password = decode_text(login.frame.username), decode_text(login.frame.password)
+            username, password = login
             key = (*key, seen[3][1])
         shape = self.shapes.get(key)
         if shape is None:
             return key
-        return Regular(shape, target(request.frame.destination), target(reply.frame.bound), username, password)
+        _, octets, frames, times = zip(*seen, strict=True)
+        lengths = [len(frame) for frame in octets]
+        destination, bound = target(request.frame.destination), target(reply.frame.bound)
+        return Regular(shape, destination, bound, username, password, list(frames), list(times), lengths)
+
+    def login(self, octets: bytes) -> tuple[str, str] | None:
+        """User name and password, as the record shows them, of a request in which the codec finds nothing odd."""
+        login = decode_auth_request(octets)
+        if type(login) is not Decoded or login.deviations or login.length != len(octets):
+            return None
+        password = decode_text(login.frame.password) if self._show_passwords else MASKED_PASSWORD
+        return decode_text(login.frame.username), password
+
+    def study(self, key: Key, seen: list[Segment], context: int) -> Shape | None:
+        """`learn` what a session finds in a handshake; see `find` for the arguments."""
+        session = Session(bool(context & TRUSTED), bool(context & LOOPBACK))
+        for side, octets, frame, time in seen:
+            session.feed(side, octets, frame, time)
+        self.learn(key, seen, session)
+        return self.shapes.get(key)
 
     def learn(self, key: Key, seen: list[Segment], session: Session) -> None:
         """Remember what a session that was fed exactly `seen` has found, if it found one frame in each segment."""
@@ -180,7 +179,9 @@ class Transcripts:
         words[-2:] = request_words.removesuffix(request_address), reply_words.removesuffix(reply_address)
         if len(frames) == 6:
             words[2] = login_words.removesuffix(login)
-        self.shapes[key] = shape._replace(
+        found = [anomaly(entry.code, places[entry.frame], entry.message) for entry in session.anomalies]
+        self.shapes[key] = replace(
+            shape,
             frames=tuple((frame.sender, frame.type, begun) for frame, begun in zip(frames, words, strict=True)),
-            anomalies=tuple((entry.code, places[entry.frame], entry.message) for entry in session.anomalies),
+            anomalies=tuple(sorted(found, key=lambda entry: entry[2])),
         )

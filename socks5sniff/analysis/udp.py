@@ -2,6 +2,7 @@
 
 An association is known by the address and port where its relay listens (BND; an unspecified address is the proxy's).
 What the client's address sends there, from any port, is `sent`; what comes from there to the client is `received`.
+Proxies may serve all their associations on one port; then the client's address and port tell whose a datagram is.
 Datagrams are judged by their time stamps, not by their place in the file, and those that look like a SOCKS UDP header
 are kept for a while, so that a datagram which lies before the reply in the file is still found.
 """
@@ -15,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.codec import Decoded, Mismatch, UdpHeader, decode_udp_header
+from socks5sniff.codec import Address, AddressType, Decoded, Mismatch, UdpHeader, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
-from socks5sniff.packets.columns import Datagrams, payload_octet, payload_octets
+from socks5sniff.packets.columns import IPV6, Datagrams, payload_octet, payload_octets
 from socks5sniff.record import AnomalyEntry, FrameEntry, UdpDestination, UdpTraffic
 
 from .anomalies import anomaly
@@ -32,8 +33,29 @@ MAX_STRANGERS = 16
 """Foreign senders named per association."""
 SLACK = 1_000_000_000
 """Nanoseconds a datagram's time may lie outside its association's life: two capture clocks are never the same."""
+MAX_PORTS = 1024
+"""Ports of its client that an association remembers."""
+MAX_OWNERS = 65_536
+"""Parties for which it is remembered whose association theirs is."""
 FRAGMENT_LIFE = 5_000_000_000
 """Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
+
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv4 address in the form of an IPv6 address begins with (RFC 4291 s2.5.5.2)."""
+
+
+def relays_of(bound: Address, proxy: int, book: AddressBook) -> tuple[int, ...]:
+    """Endpoints where the relay may listen, given BND and the proxy's endpoint.
+
+    Where BND names an address the proxy is not known by, datagrams go there, or, when that address means nothing to
+    the client (address translation), to the proxy's.
+    """
+    own = (proxy & ~0xFFFF) | bound.port
+    if bound.type == AddressType.DOMAIN or bound.is_unspecified:
+        return (own,)
+    named = book.make(bound.host.removeprefix(_MAPPED) if len(bound.host) == 16 else bound.host, bound.port)
+    return (named,) if named == own else (named, own)
 
 
 class _Datagram(NamedTuple):
@@ -79,13 +101,13 @@ class Association:
     """One UDP ASSOCIATE that succeeded.
 
     Attributes:
-        relay: endpoint where the proxy takes datagrams.
+        relays: endpoints where the proxy may take datagrams.
         client: the client's address: its endpoint without the port.
         port: the port the client said it will use, 0 unknown.
         opened, closed: ns, request to end of the TCP connection; `closed` is None while it lives.
     """
 
-    relay: int
+    relays: tuple[int, ...]
     client: int
     port: int
     opened: int
@@ -101,10 +123,20 @@ class Association:
     _remotes: set[int] = field(default_factory=set)
     _queues: tuple[_Queue, _Queue] = field(default_factory=lambda: (_Queue(), _Queue()))
     _strangers: set[int] = field(default_factory=set)
+    _ports: set[int] = field(default_factory=set)
 
-    def alive(self, time: int) -> bool:
+    def alive(self, time: int, slack: int = SLACK) -> bool:
         """Whether a datagram of that time can be this association's."""
-        return self.opened - SLACK <= time and (self.closed is None or time <= self.closed + SLACK)
+        return self.opened - slack <= time and (self.closed is None or time <= self.closed + slack)
+
+    def claim(self, party: int, time: int) -> tuple[bool, bool, bool, int]:
+        """How well a datagram of its client fits, compared with the client's other associations at the same relay.
+
+        Best is one that knows the port, then one that lives at that time, then the first that has no port yet.
+        """
+        known = party & 0xFFFF in self._ports or party in self._remotes or (self.port != 0 and party & 0xFFFF == self.port)
+        fresh = not self._ports and not self.port
+        return known, self.alive(time, 0), fresh, -self.opened if fresh else self.opened
 
     def traffic(self) -> UdpTraffic:
         """What went through so far."""
@@ -119,17 +151,26 @@ class Association:
 
     def take(self, datagram: _Datagram, book: AddressBook, keep_frames: bool) -> None:
         """Look at a datagram that comes from the relay or goes to it."""
-        outward = datagram.destination == self.relay
+        outward = datagram.destination in self.relays
         party = datagram.source if outward else datagram.destination
         if party in self._remotes:
             return  # the leg between proxy and destination, which carries no SOCKS header
         found = decode_udp_header(datagram.octets)
-        if party & ~0xFFFF != self.client or (outward and self.port and party & 0xFFFF != self.port):
-            if outward and isinstance(found, Decoded) and not found.deviations:
+        sound = isinstance(found, Decoded) and not found.deviations
+        if party & ~0xFFFF != self.client:
+            if not (outward and sound):
+                return
+            if not self._ports and (party ^ self.client) & IPV6:
+                # The TCP connection is of the other IP version: this is how the client is known in this one.
+                self.client = party & ~0xFFFF
+            else:
                 self._note_stranger(datagram, book)
-            return
+                return
+        if outward and sound and len(self._ports) < MAX_PORTS:
+            self._ports.add(party & 0xFFFF)
         if not isinstance(found, Decoded):
-            if isinstance(found, Mismatch) and outward:
+            # On the client's own machine another of its ports may be the destination's.
+            if isinstance(found, Mismatch) and outward and (party & 0xFFFF in self._ports or not self._ports):
                 self._note(found.deviation.code, datagram.frame, found.deviation.message)
             return
         for deviation in found.deviations:
@@ -196,7 +237,9 @@ class Associations:
     def __init__(self, book: AddressBook, keep_frames: bool = False) -> None:
         self._book = book
         self._keep_frames = keep_frames
-        self._by_relay: dict[int, list[Association]] = {}
+        # By relay, and then by client, in the order of opening.
+        self._by_relay: dict[int, dict[int, list[Association]]] = {}
+        self._owners: dict[tuple[int, int], Association] = {}
         self._relays: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._recent: deque[_Datagram] = deque(maxlen=MAX_REMEMBERED)
 
@@ -205,9 +248,10 @@ class Associations:
         if not associations:
             return
         for association in associations:
-            there = self._by_relay.setdefault(association.relay, [])
-            there.append(association)
-            there.sort(key=_by_opening)
+            for relay in association.relays:
+                there = self._by_relay.setdefault(relay, {}).setdefault(association.client, [])
+                there.append(association)
+                there.sort(key=_by_opening)
         self._relays = np.array(sorted(self._by_relay), np.uint64)
         recent, self._recent = self._recent, deque(maxlen=MAX_REMEMBERED)
         for datagram in recent:
@@ -215,11 +259,17 @@ class Associations:
 
     def forget(self, association: Association) -> None:
         """The conversation's record has been made."""
-        there = self._by_relay[association.relay]
-        there.remove(association)
-        if not there:
-            del self._by_relay[association.relay]
-            self._relays = np.array(sorted(self._by_relay), np.uint64)
+        self._owners.clear()
+        for relay in association.relays:
+            clients = self._by_relay[relay]
+            for client, there in list(clients.items()):
+                if association in there:
+                    there.remove(association)
+                    if not there:
+                        del clients[client]
+            if not clients:
+                del self._by_relay[relay]
+                self._relays = np.array(sorted(self._by_relay), np.uint64)
 
     def take(self, datagrams: Datagrams) -> None:
         """Hand a batch's datagrams to the associations they belong to."""
@@ -254,12 +304,31 @@ class Associations:
         )
 
     def _take_one(self, datagram: _Datagram) -> None:
-        there = self._by_relay.get(datagram.destination) or self._by_relay.get(datagram.source) or ()
-        for association in reversed(there):
-            if association.alive(datagram.time):
-                association.take(datagram, self._book, self._keep_frames)
-                return
-        self._recent.append(datagram)
+        association = self._owner(datagram.destination, datagram.source, datagram.time) or self._owner(
+            datagram.source, datagram.destination, datagram.time
+        )
+        if association is None:
+            self._recent.append(datagram)
+        else:
+            association.take(datagram, self._book, self._keep_frames)
+
+    def _owner(self, relay: int, party: int, time: int) -> Association | None:
+        """The association that a datagram between `relay` and `party` belongs to, or disturbs."""
+        clients = self._by_relay.get(relay)
+        if clients is None:
+            return None
+        owner = self._owners.get((relay, party))
+        if owner is not None and owner.alive(time, 0):
+            return owner
+        own = [association for association in clients.get(party & ~0xFFFF, ()) if association.alive(time)]
+        if own:
+            owner = max(own, key=lambda association: association.claim(party, time))
+            if len(self._owners) >= MAX_OWNERS:
+                self._owners.clear()
+            self._owners[relay, party] = owner
+            return owner
+        others = [there[-1] for there in clients.values() if there[-1].alive(time)]
+        return max(others, key=_by_opening, default=None)
 
 
 def _by_opening(association: Association) -> int:

@@ -26,7 +26,7 @@ from socks5sniff.record import (
 
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
-_SECOND = 1_000_000_000
+SECOND = 1_000_000_000
 _NANOSECONDS = "%09d"
 """Applied with `%`, which takes half the time of a format specifier."""
 _REMEMBERED = 1024
@@ -53,14 +53,13 @@ class _Seconds(dict[int, str]):
         return text
 
 
-_words = _Words()
-_seconds = _Seconds()
-_truth = {None: "null", True: "true", False: "false"}
+words = _Words()
+seconds = _Seconds()
+truth = {None: "null", True: "true", False: "false"}
 
 
 def record_line(c: Conversation) -> str:
     """One conversation as a JSON object on one line, without the newline."""
-    words = _words
     start = c.start_ns
     end = c.end_ns
     client, client_port = c.client
@@ -70,27 +69,27 @@ def record_line(c: Conversation) -> str:
     return (
         f'{{"id":{c.id},"parent":{"null" if c.parent is None else c.parent},"capture":{words[c.capture]}'
         f',"protocol":{words[c.protocol]},"client":{{"address":{quote(client)},"port":{client_port}}}'
-        f',"proxy":{{"address":{quote(proxy)},"port":{proxy_port}}},"reversed":{_truth[c.reversed]}'
-        f',"start":"{_seconds[start // _SECOND]}{_NANOSECONDS % (start % _SECOND)}Z"'
-        f',"end":"{_seconds[end // _SECOND]}{_NANOSECONDS % (end % _SECOND)}Z"'
+        f',"proxy":{{"address":{quote(proxy)},"port":{proxy_port}}},"reversed":{truth[c.reversed]}'
+        f',"start":"{seconds[start // SECOND]}{_NANOSECONDS % (start % SECOND)}Z"'
+        f',"end":"{seconds[end // SECOND]}{_NANOSECONDS % (end % SECOND)}Z"'
         f',"duration":{(end - start) / 1e9!r},"phase":{words[c.phase]},"outcome":{words[c.outcome]}'
-        f',"methods":{_list(c.methods)},"method":{words[c.method]}'
+        f',"methods":{text_list(c.methods)},"method":{words[c.method]}'
         f',"username":{"null" if username is None else quote(username)}'
         f',"password":{"null" if password is None else quote(password)}'
-        f',"authenticated":{_truth[c.authenticated]},"command":{words[c.command]}'
-        f',"destination":{_target(c.destination)},"reply":{_reply(c.reply)},"bound":{_target(c.bound)}'
-        f',"peer_reply":{_reply(c.peer_reply)},"peer":{_target(c.peer)},"tunnel":{_tunnel(c.tunnel)}'
+        f',"authenticated":{truth[c.authenticated]},"command":{words[c.command]}'
+        f',"destination":{_target(c.destination)},"reply":{text_reply(c.reply)},"bound":{_target(c.bound)}'
+        f',"peer_reply":{text_reply(c.peer_reply)},"peer":{_target(c.peer)},"tunnel":{text_tunnel(c.tunnel)}'
         f',"bytes":{_traffic(c.bytes)},"udp":{"null" if c.udp is None else _udp(c.udp)}'
         f',"timing":{_timing(c.timing)},"close":{words[c.close]},"closed_by":{words[c.closed_by]}'
         f',"packets":{c.packets},"tcp_stream":{c.tcp_stream},"community_id":{quote(c.community_id)}'
         f',"name_resolution":{words[c.name_resolution]},"first_frame":{c.first_frame},"last_frame":{c.last_frame}'
-        f',"frames":[{_frames(c.frames, start // _SECOND)}],"anomalies":[{_anomalies(c.anomalies)}]'
+        f',"frames":[{_frames(c.frames, start // SECOND)}],"anomalies":[{_anomalies(c.anomalies)}]'
         f',"upstream":{"null" if c.upstream is None else _dumps(c.upstream)}'
         f',"process":{"null" if c.process is None else _dumps(c.process)}}}'
     )
 
 
-def _list(values: list[str] | None) -> str:
+def text_list(values: list[str] | None) -> str:
     if values is None:
         return "null"
     return f"[{','.join([quote(value) for value in values])}]"
@@ -100,23 +99,23 @@ def _target(target: Target | None) -> str:
     if target is None:
         return "null"
     kind, host, port = target
-    return f'{{"type":{_words[kind]},"host":{quote(host)},"port":{port}}}'
+    return f'{{"type":{words[kind]},"host":{quote(host)},"port":{port}}}'
 
 
-def _reply(reply: ReplyCode | None) -> str:
+def text_reply(reply: ReplyCode | None) -> str:
     if reply is None:
         return "null"
     code, name = reply
-    return f'{{"code":{code},"name":{_words[name]}}}'
+    return f'{{"code":{code},"name":{words[name]}}}'
 
 
-def _tunnel(tunnel: Tunnel | None) -> str:
+def text_tunnel(tunnel: Tunnel | None) -> str:
     if tunnel is None:
         return "null"
     protocol, name, alpn, detail = tunnel
     return (
-        f'{{"protocol":{_words[protocol]},"server_name":{"null" if name is None else quote(name)}'
-        f',"alpn":{_list(alpn)},"detail":{"null" if detail is None else quote(detail)}}}'
+        f'{{"protocol":{words[protocol]},"server_name":{"null" if name is None else quote(name)}'
+        f',"alpn":{text_list(alpn)},"detail":{"null" if detail is None else quote(detail)}}}'
     )
 
 
@@ -146,15 +145,14 @@ def _timing(timing: Timing) -> str:
 
 def _frames(frames: list[FrameEntry], second: int) -> str:
     """`second` is that of the connection's start; most frames lie in it."""
-    words = _words
-    prefix = _seconds[second]
-    base = second * _SECOND
+    prefix = seconds[second]
+    base = second * SECOND
     texts = []
     for frame, time, sender, kind, length, summary in frames:
         fraction = time - base
-        if not 0 <= fraction < _SECOND:
-            second, fraction = divmod(time, _SECOND)
-            prefix = _seconds[second]
+        if not 0 <= fraction < SECOND:
+            second, fraction = divmod(time, SECOND)
+            prefix = seconds[second]
             base = time - fraction
         texts.append(
             f'{{"frame":{frame},"time":"{prefix}{_NANOSECONDS % fraction}Z","sender":{words[sender]}'
@@ -164,7 +162,6 @@ def _frames(frames: list[FrameEntry], second: int) -> str:
 
 
 def _anomalies(anomalies: list[AnomalyEntry]) -> str:
-    words = _words
     return ",".join(
         [
             f'{{"code":{words[code]},"severity":{words[severity]},"frame":{frame},"message":{quote(message)}}}'

@@ -25,7 +25,7 @@ UNKNOWN = 2
 _SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
 _FAR = np.iinfo(np.int64).max
 
-_COLUMNS: dict[str, tuple[type, int]] = {
+_COLUMNS: dict[str, tuple[type, int | bool]] = {
     "low": (np.uint64, 0),
     "high": (np.uint64, 0),
     "stream": (np.int64, 0),
@@ -46,7 +46,10 @@ _COLUMNS: dict[str, tuple[type, int]] = {
     "base1": (np.int64, -1),
     "kind": (np.uint8, 0),
     "spoke": (np.uint8, 0),
+    "turn": (np.uint8, 0),
+    "closing": (np.bool_, False),
     "awaited": (np.uint8, 0),
+    "first_byte": (np.int64, NO_TIME),
     "edge0": (np.uint32, 0),
     "edge1": (np.uint32, 0),
     "passed0": (np.int64, 0),
@@ -83,8 +86,8 @@ class FlowTable:
     `last_time` (ns, smallest and largest); `first_frame`, `last_frame`; `packets`; `flags0`, `flags1` (all TCP flags
     seen per direction); `opener` (direction that sent the SYN); `closer` (direction of the first FIN or RST) and
     `close_time` (ns, when both directions had closed); `syn_time`, `syn_ack_time`; `base0`, `base1` (sequence number
-    of the first octet per direction, -1 unknown). `kind`, `spoke` and `awaited` belong to the user of the table, as do
-    `edge` and `passed` (see `count_octets`).
+    of the first octet per direction, -1 unknown). `kind`, `spoke`, `turn`, `closing`, `awaited` and `first_byte` belong
+    to the user of the table, as do `edge` and `passed` (see `count_octets`).
     """
 
     low: NDArray[np.uint64]
@@ -107,7 +110,10 @@ class FlowTable:
     base1: NDArray[np.int64]
     kind: NDArray[np.uint8]
     spoke: NDArray[np.uint8]
+    turn: NDArray[np.uint8]
+    closing: NDArray[np.bool_]
     awaited: NDArray[np.uint8]
+    first_byte: NDArray[np.int64]
     edge0: NDArray[np.uint32]
     edge1: NDArray[np.uint32]
     passed0: NDArray[np.int64]
