@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.capture.batch import FrameBatch, Interface
-from socks5sniff.codec import AddressType, Command
+from socks5sniff.codec import Command
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Segments, TcpFlag, payload_octet, payload_octets
 from socks5sniff.packets.reader import PacketReader
@@ -34,7 +34,7 @@ from .build import build
 from .connection import Connection
 from .regular import LONGEST, Openings, find_regular
 from .transcripts import LOOPBACK, TRUSTED, Transcripts
-from .udp import Association, Associations
+from .udp import Association, Associations, relays_of
 
 WATCHED, CANDIDATE, FOLLOWED, COUNTED, IGNORED = range(5)
 
@@ -477,15 +477,10 @@ class Analyser:
         ends = (int(flows.low[connection.slot]), int(flows.high[connection.slot]))
         client = ends[session.client_side ^ connection.turn]
         proxy = ends[session.client_side ^ connection.turn ^ 1]
-        if bound.type == AddressType.DOMAIN or not any(bound.host):
-            relay = (proxy & ~0xFFFF) | bound.port
-        else:
-            relay = self._book.make(bound.host, bound.port)
-        # Where the request names another address, it names the target, and its port says nothing of the client's.
         declared = session.destination
         own = declared is not None and (declared.is_unspecified or declared.host == self._book.packed(client))
         connection.association = Association(
-            relay=relay,
+            relays=relays_of(bound, proxy, self._book),
             client=client & ~0xFFFF,
             port=declared.port if own and declared is not None else 0,
             opened=request.time,

@@ -105,6 +105,7 @@ class Association:
         client: the client's address: its endpoint without the port.
         port: the port the client said it will use, 0 unknown.
         opened, closed: ns, request to end of the TCP connection; `closed` is None while it lives.
+        forgotten: its record has been made.
     """
 
     relays: tuple[int, ...]
@@ -112,6 +113,7 @@ class Association:
     port: int
     opened: int
     closed: int | None = None
+    forgotten: bool = False
     sent: int = 0
     received: int = 0
     sent_octets: int = 0
@@ -124,6 +126,8 @@ class Association:
     _queues: tuple[_Queue, _Queue] = field(default_factory=lambda: (_Queue(), _Queue()))
     _strangers: set[int] = field(default_factory=set)
     _ports: set[int] = field(default_factory=set)
+    _other: int | None = None
+    """The client's address in the IP version that its TCP connection does not have."""
 
     def alive(self, time: int, slack: int = SLACK) -> bool:
         """Whether a datagram of that time can be this association's."""
@@ -132,11 +136,12 @@ class Association:
     def claim(self, party: int, time: int) -> tuple[bool, bool, bool, int]:
         """How well a datagram of its client fits, compared with the client's other associations at the same relay.
 
-        Best is one that knows the port, then one that lives at that time, then the first that has no port yet.
+        Best is one that lives at that time, then one that knows the port, then the first that has no port yet.
         """
-        known = party & 0xFFFF in self._ports or party in self._remotes or (self.port != 0 and party & 0xFFFF == self.port)
+        port = party & 0xFFFF
+        known = port in self._ports or party in self._remotes or port == self.port != 0
         fresh = not self._ports and not self.port
-        return known, self.alive(time, 0), fresh, -self.opened if fresh else self.opened
+        return self.alive(time, 0), known, fresh, -self.opened if fresh else self.opened
 
     def traffic(self) -> UdpTraffic:
         """What went through so far."""
@@ -157,15 +162,13 @@ class Association:
             return  # the leg between proxy and destination, which carries no SOCKS header
         found = decode_udp_header(datagram.octets)
         sound = isinstance(found, Decoded) and not found.deviations
-        if party & ~0xFFFF != self.client:
+        if party & ~0xFFFF not in (self.client, self._other):
             if not (outward and sound):
                 return
-            if not self._ports and (party ^ self.client) & IPV6:
-                # The TCP connection is of the other IP version: this is how the client is known in this one.
-                self.client = party & ~0xFFFF
-            else:
+            if self._ports or not (party ^ self.client) & IPV6:
                 self._note_stranger(datagram, book)
                 return
+            self._other = party & ~0xFFFF
         if outward and sound and len(self._ports) < MAX_PORTS:
             self._ports.add(party & 0xFFFF)
         if not isinstance(found, Decoded):
@@ -259,14 +262,13 @@ class Associations:
 
     def forget(self, association: Association) -> None:
         """The conversation's record has been made."""
-        self._owners.clear()
+        association.forgotten = True
         for relay in association.relays:
             clients = self._by_relay[relay]
-            for client, there in list(clients.items()):
-                if association in there:
-                    there.remove(association)
-                    if not there:
-                        del clients[client]
+            there = clients[association.client]
+            there.remove(association)
+            if not there:
+                del clients[association.client]
             if not clients:
                 del self._by_relay[relay]
                 self._relays = np.array(sorted(self._by_relay), np.uint64)
@@ -318,7 +320,7 @@ class Associations:
         if clients is None:
             return None
         owner = self._owners.get((relay, party))
-        if owner is not None and owner.alive(time, 0):
+        if owner is not None and not owner.forgotten and owner.alive(time, 0):
             return owner
         own = [association for association in clients.get(party & ~0xFFFF, ()) if association.alive(time)]
         if own:
@@ -327,8 +329,8 @@ class Associations:
                 self._owners.clear()
             self._owners[relay, party] = owner
             return owner
-        others = [there[-1] for there in clients.values() if there[-1].alive(time)]
-        return max(others, key=_by_opening, default=None)
+        latest = next(reversed(clients.values()))[-1]
+        return latest if latest.alive(time) else None
 
 
 def _by_opening(association: Association) -> int:
