@@ -120,7 +120,8 @@ README = """# Captures of known truth
 
 Each `NAME.pcapng` was made by the scenario of that name, `NAME.json` is what is in it: written by the scenario from
 what it did, not by reading the capture. The tests read every capture and compare. Keys are those of the record (see
-the project's README); a key that is missing is not judged, and anomalies are the codes without their frames.
+the project's README); a key that is missing is not judged, and anomalies are the codes without their frames. Where
+`conversations` is null, whether there is one at all is not judged.
 
     socks5sniff record -o captures/          # make all of them again: the same files, octet for octet
     socks5sniff record --list                # what there is
