@@ -1317,12 +1317,19 @@ local function protocol_of(session)
   return session.host_type == DOMAIN and "socks4a" or "socks4"
 end
 
+-- TreeItem's methods, from the first tree seen: looking them up at each call is a fifth of a call's cost.
+local add, set_generated
+
+local function use_tree(tree)
+  add, set_generated = tree.add, tree.set_generated
+end
+
 local PROTOCOL_NAMES = { socks5 = "SOCKS5", socks4 = "SOCKS4", socks4a = "SOCKS4A" }
 
 local function add_anomalies(item, list)
   for i = 1, list and #list or 0, 2 do
     item:add_proto_expert_info(E[list[i]], list[i + 1])
-    item:add(F.anomaly, list[i]):set_generated()
+    set_generated(add(item, F.anomaly, list[i]))
   end
 end
 
@@ -1332,86 +1339,86 @@ local function show_address(item, tvb, at, frame, fields)
   local host_at, host_size = at + frame.host_at - 1, frame.host_size
   local host = tvb(host_at, host_size)
   if frame.socks4 then
-    item:add(fields.port, tvb(at + 2, 2), frame.port)
-    item:add(fields.type, host, kind):set_generated()
+    add(item, fields.port, tvb(at + 2, 2), frame.port)
+    set_generated(add(item, fields.type, host, kind))
   else
-    item:add(fields.type, tvb(at + 3, 1), kind)
-    if kind == DOMAIN then item:add(fields.length, tvb(at + 4, 1), host_size) end
+    add(item, fields.type, tvb(at + 3, 1), kind)
+    if kind == DOMAIN then add(item, fields.length, tvb(at + 4, 1), host_size) end
   end
-  item:add(fields.host, host, frame.host)
+  add(item, fields.host, host, frame.host)
   if kind == IPV4 then
-    item:add(fields.ipv4, host)
+    add(item, fields.ipv4, host)
   elseif kind == IPV6 then
-    item:add(fields.ipv6, host)
+    add(item, fields.ipv6, host)
   else
-    item:add(fields.domain, host, frame.host)
-    if host_size > 0 and host_size ~= #frame.host then item:add(fields.octets, host) end
+    add(item, fields.domain, host, frame.host)
+    if host_size > 0 and host_size ~= #frame.host then add(item, fields.octets, host) end
   end
-  if not frame.socks4 then item:add(fields.port, tvb(host_at + host_size, 2), frame.port) end
+  if not frame.socks4 then add(item, fields.port, tvb(host_at + host_size, 2), frame.port) end
 end
 
 local function show_username(item, range, octets)
-  item:add(F.username, range, text(octets))
-  if find(octets, "[%z\128-\255]") then item:add(F.username_octets, range) end
+  add(item, F.username, range, text(octets))
+  if find(octets, "[%z\128-\255]") then add(item, F.username_octets, range) end
 end
 
 local function link_answer(item, number)
-  if number then item:add(F.response_in, number):set_generated() end
+  if number then set_generated(add(item, F.response_in, number)) end
 end
 
 local function link_question(item, number, asked, answered)
   if not number then return end
-  item:add(F.response_to, number):set_generated()
+  set_generated(add(item, F.response_to, number))
   local seconds = math.floor(answered - asked)
-  item:add(F.time, NSTime.new(seconds, math.floor((answered - asked - seconds) * 1e9 + 0.5))):set_generated()
+  set_generated(add(item, F.time, NSTime.new(seconds, math.floor((answered - asked - seconds) * 1e9 + 0.5))))
 end
 
 local show = {}
 
 function show.greeting(session, frame, item, tvb, at)
   local count = #frame.methods
-  item:add(F.version, tvb(at, 1), frame.version)
-  item:add(F.method_count, tvb(at + 1, 1), count)
-  for i = 1, count do item:add(F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i)) end
+  add(item, F.version, tvb(at, 1), frame.version)
+  add(item, F.method_count, tvb(at + 1, 1), count)
+  for i = 1, count do add(item, F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i)) end
   link_answer(item, session.selection_frame)
 end
 
 show["method-selection"] = function(session, frame, item, tvb, at)
-  item:add(F.version, tvb(at, 1), frame.version)
-  item:add(F.method, tvb(at + 1, 1), frame.method)
+  add(item, F.version, tvb(at, 1), frame.version)
+  add(item, F.method, tvb(at + 1, 1), frame.method)
   link_question(item, session.greeting_frame, session.greeting_time, session.selection_time)
 end
 
 show["auth-request"] = function(session, frame, item, tvb, at)
   local password_at = at + 3 + frame.user_size
-  item:add(F.version, tvb(at, 1), frame.version)
-  item:add(F.username_length, tvb(at + 1, 1), frame.user_size)
+  add(item, F.version, tvb(at, 1), frame.version)
+  add(item, F.username_length, tvb(at + 1, 1), frame.user_size)
   show_username(item, tvb(at + 2, frame.user_size), frame.username)
-  item:add(F.password_length, tvb(password_at - 1, 1), frame.password_size)
+  add(item, F.password_length, tvb(password_at - 1, 1), frame.password_size)
   local range = tvb(password_at, frame.password_size)
-  item:add(F.password, range, masked(frame.password_size > 0 and range:raw() or ""))
+  add(item, F.password, range, masked(frame.password_size > 0 and range:raw() or ""))
   link_answer(item, session.auth_reply_frame)
 end
 
 show["auth-reply"] = function(session, frame, item, tvb, at)
-  item:add(F.version, tvb(at, 1), frame.version)
-  item:add(F.auth_status, tvb(at + 1, 1), frame.status)
-  item:add(F.authenticated, frame.status == 0):set_generated()
+  add(item, F.version, tvb(at, 1), frame.version)
+  add(item, F.auth_status, tvb(at + 1, 1), frame.status)
+  set_generated(add(item, F.authenticated, frame.status == 0))
   link_question(item, session.auth_frame, session.auth_time, session.auth_reply_time)
 end
 
 function show.gssapi(_, frame, item, tvb, at)
-  item:add(F.version, tvb(at, 1), frame.version)
-  item:add(F.gssapi_type, tvb(at + 1, 1), frame.message_type)
+  add(item, F.version, tvb(at, 1), frame.version)
+  add(item, F.gssapi_type, tvb(at + 1, 1), frame.message_type)
   if not frame.token then return end
-  item:add(F.gssapi_length, tvb(at + 2, 2), #frame.token)
+  add(item, F.gssapi_length, tvb(at + 2, 2), #frame.token)
   local token = tvb(at + 4, #frame.token)
-  if #frame.token > 0 then item:add(F.gssapi_token, token) end
+  if #frame.token > 0 then add(item, F.gssapi_token, token) end
   if frame.message_type == 2 then
     local plain = #frame.token == 1 and frame.token or unwrap(frame.token)
-    if plain and #plain == 1 then item:add(F.gssapi_level, token, byte(plain)):set_generated() end
+    if plain and #plain == 1 then set_generated(add(item, F.gssapi_level, token, byte(plain))) end
   elseif frame.message_type == 3 then
-    item:add(F.gssapi_encrypted, unwrap(frame.token) == nil):set_generated()
+    set_generated(add(item, F.gssapi_encrypted, unwrap(frame.token) == nil))
   end
 end
 
@@ -1421,24 +1428,24 @@ function show.request(session, frame, item, tvb, at)
   if name and name[2] < session.request_frame then
     add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, name[1]) })
   end
-  item:add(F.version, tvb(at, 1), frame.version)
-  item:add(F.command, tvb(at + 1, 1), frame.command)
+  add(item, F.version, tvb(at, 1), frame.version)
+  add(item, F.command, tvb(at + 1, 1), frame.command)
   if frame.socks4 then
     show_address(item, tvb, at, frame, DST)
     show_username(item, tvb(at + 8, #frame.username), frame.username)
   else
-    item:add(F.reserved, tvb(at + 2, 1), frame.reserved)
+    add(item, F.reserved, tvb(at + 2, 1), frame.reserved)
     show_address(item, tvb, at, frame, DST)
   end
   link_answer(item, session.reply_frame)
 end
 
 function show.reply(session, frame, item, tvb, at, peer)
-  item:add(F.version, tvb(at, 1), frame.version)
-  item:add(frame.socks4 and F.reply_code4 or F.reply_code, tvb(at + 1, 1), frame.code)
-  if not frame.socks4 then item:add(F.reserved, tvb(at + 2, 1), frame.reserved) end
+  add(item, F.version, tvb(at, 1), frame.version)
+  add(item, frame.socks4 and F.reply_code4 or F.reply_code, tvb(at + 1, 1), frame.code)
+  if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
   show_address(item, tvb, at, frame, peer and PEER or BND)
-  if peer then item:add(F.reply_peer, true):set_generated() end
+  if peer then set_generated(add(item, F.reply_peer, true)) end
   local answered = peer and session.peer_time or session.reply_time
   link_question(item, session.request_frame, session.request_time, answered)
 end
@@ -1457,20 +1464,20 @@ local function show_frame(session, side, found, i, tvb, tree, all)
   local range = frame.size == tvb:len() and tvb or tvb(at, frame.size)
   local notes = found.notes and found.notes[i]
   if not all and not frame.odd and not notes then
-    tree:add(P, range)
+    add(tree, P, range)
     return
   end
-  local item = tree:add(P, range, PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
-  item:add(F.type, frame.kind):set_generated()
-  if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
+  local item = add(tree, P, range, PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
+  set_generated(add(item, F.type, frame.kind))
+  if session.depth > 0 then set_generated(add(item, F.depth, session.depth)) end
   local details = show[frame.kind]
   if not SPEAKERS[frame.kind] then -- the type does not tell
-    item:add(F.sender, is_client(session, side) and "client" or "proxy"):set_generated()
+    set_generated(add(item, F.sender, is_client(session, side) and "client" or "proxy"))
   end
   if details then
     details(session, frame, item, tvb, at, peer)
   else
-    item:add(F.data, tvb(at, frame.size))
+    add(item, F.data, tvb(at, frame.size))
   end
   add_anomalies(item, frame.odd)
   add_anomalies(item, notes)
@@ -1598,11 +1605,11 @@ local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
       return
     end
     if item then
-      local header = item:add(P, tvb(at + place - 1, frame.size))
+      local header = add(item, P, tvb(at + place - 1, frame.size))
       local remote = endpoint_text(frame.host_type, frame.host, frame.port)
       header:set_text(format("UDP in TCP, %s, %d octets", remote, frame.reserved))
-      header:add(F.udp_data_length, tvb(at + place - 1, 2), frame.reserved)
-      if session.command == 5 then header:add(F.udp_header_length, tvb(at + place + 1, 1), frame.fragment) end
+      add(header, F.udp_data_length, tvb(at + place - 1, 2), frame.reserved)
+      if session.command == 5 then add(header, F.udp_header_length, tvb(at + place + 1, 1), frame.fragment) end
       show_address(header, tvb, at + place - 1, frame, UDP)
     end
     if P.prefs.payload and leaks < MAX_LEAKS and frame.reserved > 0 and names_port(udp_table, frame.port) then
@@ -1620,23 +1627,22 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   local item
   local range = at == 0 and tvb or tvb(at)
   if not wanted(tree) and not (early and session.early_noted == number) then
-    tree:add(P, range)
+    add(tree, P, range)
   else
     local title = session.title
     if not title then
       title = format("%s, Tunnel: %s", PROTOCOL_NAMES[protocol_of(session)], session.target or "?")
       session.title = title
     end
-    item = tree:add(P, range, title)
-    item:add(F.type, "tunnel"):set_generated()
-    if session.depth > 0 then item:add(F.depth, session.depth):set_generated() end
+    item = add(tree, P, range, title)
+    set_generated(add(item, F.type, "tunnel"))
+    if session.depth > 0 then set_generated(add(item, F.depth, session.depth)) end
     if session.host then
-      item:add(DST.host, session.host):set_generated()
-      item:add(DST.port, session.port):set_generated()
-      item:add(F.request_in, session.request_frame):set_generated()
+      set_generated(add(item, DST.host, session.host))
+      set_generated(add(item, DST.port, session.port))
     end
     if early then
-      item:add(F.tunnel_early, true):set_generated()
+      set_generated(add(item, F.tunnel_early, true))
       if session.early_noted == number then
         add_anomalies(item, { "early-data", "data from the client before the reply" })
       end
@@ -1702,7 +1708,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       -- A payload dissector may have made itself the connection's dissector.
       if not session.parent then pinfo.conversation = P end
     else
-      if item then item:add(F.data, tvb(at, length)) end
+      if item then add(item, F.data, tvb(at, length)) end
       if at == 0 then
         local cols = pinfo.cols
         cols.protocol = PROTOCOL_NAMES[protocol_of(session)]
@@ -1857,6 +1863,20 @@ local function place_of(session, side, number, tvb)
   return seq, gap < 2147483648 and gap or 0
 end
 
+-- Whether octets are exactly the one frame that is due next, so that nothing can be missing before them. (Reading a
+-- sequence number costs more than the frame.)
+local function in_step(session, side, octets)
+  if session.client == nil or not session.places then return false end
+  local kind = expected(session, side, octets, 1)
+  local due = VERSION_DUE[kind]
+  if not due or byte(octets) ~= due then return false end
+  if (kind == "auth-reply" and not session.auth_frame) or (kind == "reply" and not session.request_frame) then
+    return false
+  end
+  local frame = decode(kind, octets)
+  return frame and frame.size == #octets and not frame.odd
+end
+
 -- One call: the octets of one side in order. Returns whether they are SOCKS.
 function dissect_octets(session, side, tvb, pinfo, tree)
   local number = pinfo.number
@@ -1870,7 +1890,12 @@ function dissect_octets(session, side, tvb, pinfo, tree)
   local key = key_of(number, tvb:offset(), session.depth)
   local waiting = session.waiting and session.waiting[side]
   if waiting then session.waiting[side] = nil end
-  local place, missing = place_of(session, side, number, tvb)
+  local place, missing
+  if not waiting and in_step(session, side, octets) then
+    place, missing = session.places and session.places[side] or 1, 0
+  else
+    place, missing = place_of(session, side, number, tvb)
+  end
   if missing > 0 and not session.failed and not (side == session.client and session.request_frame) then
     session.lost = session.lost or "gap"
   end
@@ -1881,6 +1906,7 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     session.foreign = true
     return false
   end
+  session.places = session.places or {}
   session.places[side] = (place + at - 1) % 4294967296
   if not session.remembered then
     session.remembered = true
@@ -1926,6 +1952,7 @@ end
 
 local function dissect_tcp(tvb, pinfo, tree, trusted)
   count_leaks()
+  if not add then use_tree(tree) end
   local stream = innermost(tcp_stream)
   local session = lookup(pinfo, stream)
   if session and not stream and not pinfo.visited and used_again(tvb, pinfo) then session = nil end
@@ -2057,28 +2084,29 @@ end
 
 local function show_datagram(look, frame, tvb, tree)
   local session = look.association.session
-  local item = tree:add(P, tvb(0, frame.size))
+  local item = add(tree, P, tvb(0, frame.size))
   item:set_text(format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
     endpoint_text(frame.host_type, frame.host, frame.port), tvb:len() - frame.size))
-  item:add(F.type, "udp"):set_generated()
-  item:add(F.sender, look.outward and "client" or "proxy"):set_generated()
-  item:add(F.udp_reserved, tvb(0, 2), frame.reserved)
-  local fragment = item:add(F.udp_fragment, tvb(2, 1), frame.fragment)
+  set_generated(add(item, F.type, "udp"))
+  set_generated(add(item, F.sender, look.outward and "client" or "proxy"))
+  add(item, F.udp_reserved, tvb(0, 2), frame.reserved)
+  local fragment = add(item, F.udp_fragment, tvb(2, 1), frame.fragment)
   if frame.fragment ~= 0 then
-    fragment:add(F.udp_position, tvb(2, 1))
-    fragment:add(F.udp_last, tvb(2, 1))
+    add(fragment, F.udp_position, tvb(2, 1))
+    add(fragment, F.udp_last, tvb(2, 1))
   end
   show_address(item, tvb, 0, frame, UDP)
-  item:add(DST.host, frame.host):set_generated()
-  item:add(DST.port, frame.port):set_generated()
-  item:add(F.udp_data_length, tvb:len() - frame.size):set_generated()
-  item:add(F.request_in, session.request_frame):set_generated()
+  set_generated(add(item, DST.host, frame.host))
+  set_generated(add(item, DST.port, frame.port))
+  set_generated(add(item, F.udp_data_length, tvb:len() - frame.size))
+  set_generated(add(item, F.request_in, session.request_frame))
   add_anomalies(item, look.odd)
 end
 
 local function dissect_datagram(tvb, pinfo, tree)
   if pinfo.in_error_pkt then return 0 end
   count_leaks()
+  if not add then use_tree(tree) end
   local number = pinfo.number
   local look
   if pinfo.visited then
@@ -2092,9 +2120,9 @@ local function dissect_datagram(tvb, pinfo, tree)
   local frame = decoders.udp(tvb:raw())
   if not frame or look.stranger then
     pinfo.cols.info:set(look.stranger and "UDP from a stranger to the association" or "UDP, unreadable header")
-    local item = tree:add(P, tvb)
-    item:add(F.request_in, look.association.session.request_frame):set_generated()
-    item:add(F.data, tvb(0))
+    local item = add(tree, P, tvb)
+    set_generated(add(item, F.request_in, look.association.session.request_frame))
+    add(item, F.data, tvb(0))
     add_anomalies(item, look.odd)
     return tvb:len()
   end
