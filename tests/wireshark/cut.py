@@ -44,9 +44,7 @@ def cut(path: Path, shuffle: int | None = None) -> Capture:
 def _segment(octets: bytes, tcp: dpkt.tcp.TCP, i: int) -> bytes:
     last = i == len(tcp.data) - 1
     flags = tcp.flags if last else tcp.flags & ~(dpkt.tcp.TH_FIN | dpkt.tcp.TH_SYN)
-    header = struct.pack(
-        ">HHIIBBHHH", tcp.sport, tcp.dport, (tcp.seq + i) % 2**32, tcp.ack, 0x50, flags, tcp.win, 0, 0
-    )
+    header = struct.pack(">HHIIBBHHH", tcp.sport, tcp.dport, (tcp.seq + i) % 2**32, tcp.ack, 0x50, flags, tcp.win, 0, 0)
     source, destination = (octets[8:24], octets[24:40]) if octets[0] >> 4 == 6 else (octets[12:16], octets[16:20])
     return ip_packet(_text(source), _text(destination), 6, header + tcp.data[i : i + 1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import struct
 
@@ -14,10 +15,8 @@ def client_hello(name: str = "secret.example.test") -> bytes:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
     client = context.wrap_bio(incoming, outgoing, server_hostname=name)
-    try:
+    with contextlib.suppress(ssl.SSLWantReadError):
         client.do_handshake()
-    except ssl.SSLWantReadError:
-        pass
     return outgoing.read()
 
 
@@ -28,13 +27,19 @@ HTTP: list[Step] = [
 ]
 SSH: list[Step] = [(PROXY, b"SSH-2.0-OpenSSH_9.2\r\n"), (CLIENT, b"SSH-2.0-OpenSSH_9.0\r\n")]
 SMTP: list[Step] = [
-    (PROXY, b"220 mail.example.test ESMTP\r\n"), (CLIENT, b"EHLO client.test\r\n"), (PROXY, b"250 mail.example.test\r\n"),
-]  # fmt: skip
+    (PROXY, b"220 mail.example.test ESMTP\r\n"),
+    (CLIENT, b"EHLO client.test\r\n"),
+    (PROXY, b"250 mail.example.test\r\n"),
+]
 RDP: list[Step] = [(CLIENT, bytes.fromhex("030000130ee000000000000100080003000000"))]
 _SMB2_NEGOTIATE = (
-    b"\xfeSMB" + struct.pack("<HHIHHIIQIIQ", 64, 0, 0, 0, 31, 0, 0, 0, 0xFEFF, 0, 0) + bytes(16)
-    + struct.pack("<HHHHI", 36, 1, 1, 0, 0) + bytes(16) + struct.pack("<IHHH", 0, 0, 0, 0x0202)
-)  # fmt: skip
+    b"\xfeSMB"
+    + struct.pack("<HHIHHIIQIIQ", 64, 0, 0, 0, 31, 0, 0, 0, 0xFEFF, 0, 0)
+    + bytes(16)
+    + struct.pack("<HHHHI", 36, 1, 1, 0, 0)
+    + bytes(16)
+    + struct.pack("<IHHH", 0, 0, 0, 0x0202)
+)
 SMB: list[Step] = [(CLIENT, struct.pack(">I", len(_SMB2_NEGOTIATE)) + _SMB2_NEGOTIATE)]
 
 

@@ -28,14 +28,20 @@ def tshark(capture: Path, *arguments: str, lua: bool = True, timeout: float = 11
     home = capture.parent / "home"
     home.mkdir(exist_ok=True)
     environment = {
-        **os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "XDG_DATA_HOME": str(home / "data"),
+        **os.environ,
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_DATA_HOME": str(home / "data"),
         "TZ": "UTC",
-    }  # fmt: skip
+    }
     script = ["-X", f"lua_script:{LUA}"] if lua else []
     done = subprocess.run(
         ["tshark", "-n", "-r", str(capture), *script, *arguments],
-        capture_output=True, env=environment, timeout=timeout, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        env=environment,
+        timeout=timeout,
+        check=False,
+    )
     output = done.stdout.decode("utf-8", "replace")
     errors = done.stderr.decode("utf-8", "replace")
     assert done.returncode == 0 or "appears to have been cut short" in errors, errors

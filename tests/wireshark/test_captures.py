@@ -18,10 +18,15 @@ SHARED = ROOT.parent / "shared" / "captures"
 PUBLIC = sorted((SHARED / "zeek").glob("*.pcap")) + [
     SHARED / "ndpi" / name
     for name in (
-        "socks.pcap", "shadowsocks.pcap", "tls_heur__shadowsocks-tcp.pcapng", "tls_heur__trojan-tcp-tls.pcapng",
-        "tls_heur__vmess-tcp-tls.pcapng", "tls_heur__vmess-tcp.pcapng", "tls_heur__vmess-websocket.pcapng",
+        "socks.pcap",
+        "shadowsocks.pcap",
+        "tls_heur__shadowsocks-tcp.pcapng",
+        "tls_heur__trojan-tcp-tls.pcapng",
+        "tls_heur__vmess-tcp-tls.pcapng",
+        "tls_heur__vmess-tcp.pcapng",
+        "tls_heur__vmess-websocket.pcapng",
     )
-]  # fmt: skip
+]
 
 UNCUT = {
     "ip-fragments": "its packets are pieces of IP packets, which have no TCP header to copy",

@@ -45,11 +45,17 @@ def _mutated(octets: bytes, chance: random.Random) -> bytes:
 
 def _dialogues() -> list[list[Step]]:
     tunnels = [
-        opened(port=443) + [(0, client_hello())], opened() + HTTP, opened(port=22) + SSH, opened(port=25) + SMTP,
-        opened(port=3389) + RDP, opened(port=445) + SMB, opened("next.test", 1080) + opened("last.test") + HTTP,
-        opened(port=53) + [(0, len(dns_query()).to_bytes(2, "big") + dns_query())],
-        opened(port=1935) + [(0, bytes(range(64)))], opened(port=135) + [(0, bytes.fromhex("05000b0310000000480000"))],
-    ]  # fmt: skip
+        [*opened(port=443), (0, client_hello())],
+        opened() + HTTP,
+        opened(port=22) + SSH,
+        opened(port=25) + SMTP,
+        opened(port=3389) + RDP,
+        opened(port=445) + SMB,
+        opened("next.test", 1080) + opened("last.test") + HTTP,
+        [*opened(port=53), (0, len(dns_query()).to_bytes(2, "big") + dns_query())],
+        [*opened(port=1935), (0, bytes(range(64)))],
+        [*opened(port=135), (0, bytes.fromhex("05000b0310000000480000"))],
+    ]
     return [scenario.steps for scenario in SCENARIOS.values()] + tunnels * 4
 
 
@@ -71,9 +77,11 @@ def test_lua_outlives_mutated_packets(tmp_path: Path) -> None:
         if connection % 4 == 0:
             relay = 41000 + connection % 500
             association = [
-                (0, b"\x05\x01\x00"), (1, b"\x05\x00"), (0, request("0.0.0.0", 0, 3)),
+                (0, b"\x05\x01\x00"),
+                (1, b"\x05\x00"),
+                (0, request("0.0.0.0", 0, 3)),
                 (1, b"\x05\x00\x00" + request(PROXY_ADDRESS, relay)[3:]),
-            ]  # fmt: skip
+            ]
             Tcp(capture, client_port=30000 + connection % 10000).play(association)
             for fragment in (0, 0, 1, 2, 0x83, 0):
                 octets = _mutated(udp_header("198.51.100.53", 53, fragment) + dns_query(), chance)

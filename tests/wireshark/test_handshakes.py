@@ -59,9 +59,11 @@ def wrapped(plain: bytes, sealed: bool = False, rotation: int = 0) -> bytes:
 
 
 GSSAPI_OPENED: list[Step] = [
-    (CLIENT, b"\x05\x01\x01"), (PROXY, b"\x05\x01"),
-    (CLIENT, gssapi(1, b"first token")), (PROXY, gssapi(1, b"answer")),
-]  # fmt: skip
+    (CLIENT, b"\x05\x01\x01"),
+    (PROXY, b"\x05\x01"),
+    (CLIENT, gssapi(1, b"first token")),
+    (PROXY, gssapi(1, b"answer")),
+]
 
 
 class Scenario(NamedTuple):
@@ -91,7 +93,11 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "connect to an IPv6 address": Scenario(
         opened("2001:db8:0:0:1::7", 443),
-        [*START, "request destination.type=4 destination.host=2001:db8::1:0:0:7 destination.ipv6=2001:db8::1:0:0:7", OK],
+        [
+            *START,
+            "request destination.type=4 destination.host=2001:db8::1:0:0:7 destination.ipv6=2001:db8::1:0:0:7",
+            OK,
+        ],
     ),
     "an IPv4-mapped address": Scenario(
         opened("::ffff:192.0.2.9", 1), [*START, "request destination.host=::ffff:192.0.2.9", OK]
@@ -128,7 +134,8 @@ SCENARIOS: dict[str, Scenario] = {
         after_choice((CLIENT, CONNECT), (PROXY, reply(0, "gate.test"))), [*START, NAMED, "reply bound.domain=gate.test"]
     ),
     "a reply with an IPv6 address": Scenario(
-        after_choice((CLIENT, CONNECT), (PROXY, reply(0, "2001:db8::1"))), [*START, NAMED, "reply bound.ipv6=2001:db8::1"]
+        after_choice((CLIENT, CONNECT), (PROXY, reply(0, "2001:db8::1"))),
+        [*START, NAMED, "reply bound.ipv6=2001:db8::1"],
     ),
     "a reserved octet in the reply": Scenario(
         after_choice((CLIENT, CONNECT), (PROXY, b"\x05\0\x07" + reply(0)[3:])),
@@ -150,11 +157,22 @@ SCENARIOS: dict[str, Scenario] = {
         [*START, NAMED, "reply", "extra anomaly=data-after-failure", "extra"],
     ),
     "user name and password": Scenario(
-        [(CLIENT, AUTH_GREETING), (PROXY, AUTH_CHOICE), (CLIENT, LOGIN), (PROXY, LOGIN_OK), (CLIENT, CONNECT),
-         (PROXY, GRANTED)],
-        ["greeting methods.count=2", "method-selection method=0x02",
-         "auth-request username=alice password=******** anomaly=cleartext-credentials",
-         "auth-reply auth.status=0x00 authenticated=1", NAMED, OK],
+        [
+            (CLIENT, AUTH_GREETING),
+            (PROXY, AUTH_CHOICE),
+            (CLIENT, LOGIN),
+            (PROXY, LOGIN_OK),
+            (CLIENT, CONNECT),
+            (PROXY, GRANTED),
+        ],
+        [
+            "greeting methods.count=2",
+            "method-selection method=0x02",
+            "auth-request username=alice password=******** anomaly=cleartext-credentials",
+            "auth-reply auth.status=0x00 authenticated=1",
+            NAMED,
+            OK,
+        ],
     ),
     "a refused password": Scenario(
         [(CLIENT, AUTH_GREETING), (PROXY, AUTH_CHOICE), (CLIENT, LOGIN), (PROXY, b"\x01\x01")],
@@ -169,15 +187,16 @@ SCENARIOS: dict[str, Scenario] = {
         ["greeting", "method-selection", "auth-request username.length=0 anomaly=empty-credential", "auth-reply"],
     ),
     "a user name in UTF-8": Scenario(
-        [(CLIENT, AUTH_GREETING), (PROXY, AUTH_CHOICE), (CLIENT, b"\x01\x06" + "jürg\xe9"[:5].encode() + b"\x01x")],
-        ["greeting", "method-selection", "auth-request username=jürg"],
-    ) if len("jürg".encode()) == 6 else Scenario(
         [(CLIENT, AUTH_GREETING), (PROXY, AUTH_CHOICE), (CLIENT, b"\x01\x05" + "jürg".encode() + b"\x01x")],
         ["greeting", "method-selection", "auth-request username=jürg"],
     ),
     "a password of 255 octets": Scenario(
-        [(CLIENT, AUTH_GREETING), (PROXY, AUTH_CHOICE), (CLIENT, b"\x01\xff" + b"u" * 255 + b"\xff" + b"p" * 255),
-         (PROXY, LOGIN_OK)],
+        [
+            (CLIENT, AUTH_GREETING),
+            (PROXY, AUTH_CHOICE),
+            (CLIENT, b"\x01\xff" + b"u" * 255 + b"\xff" + b"p" * 255),
+            (PROXY, LOGIN_OK),
+        ],
         ["greeting", "method-selection", "auth-request password.length=255", "auth-reply"],
     ),
     "all methods refused": Scenario(
@@ -192,16 +211,20 @@ SCENARIOS: dict[str, Scenario] = {
         [(CLIENT, GREETING), (PROXY, b"\x05\x02"), (CLIENT, LOGIN)],
         ["greeting", "method-selection anomaly=method-not-offered", "auth-request username=alice"],
     ),
-    "no methods": Scenario([(CLIENT, b"\x05\x00"), (PROXY, b"\x05\xff")],
-                           ["greeting methods.count=0 anomaly=no-methods-offered", "method-selection"]),
-    "a method twice": Scenario([(CLIENT, b"\x05\x02\x00\x00"), (PROXY, CHOICE)],
-                               ["greeting anomaly=duplicate-methods", "method-selection"]),
+    "no methods": Scenario(
+        [(CLIENT, b"\x05\x00"), (PROXY, b"\x05\xff")],
+        ["greeting methods.count=0 anomaly=no-methods-offered", "method-selection"],
+    ),
+    "a method twice": Scenario(
+        [(CLIENT, b"\x05\x02\x00\x00"), (PROXY, CHOICE)], ["greeting anomaly=duplicate-methods", "method-selection"]
+    ),
     "a private method": Scenario(
         [(CLIENT, b"\x05\x01\x80"), (PROXY, b"\x05\x80"), (CLIENT, b"\x16\x03\x01 as good as TLS"), (CLIENT, CONNECT)],
         ["greeting methods=0x80", "method-selection method=0x80", "opaque", NAMED],
     ),
-    "every method": Scenario([(CLIENT, b"\x05\xfe" + bytes(range(254))), (PROXY, CHOICE)],
-                             ["greeting methods.count=254", "method-selection"]),
+    "every method": Scenario(
+        [(CLIENT, b"\x05\xfe" + bytes(range(254))), (PROXY, CHOICE)], ["greeting methods.count=254", "method-selection"]
+    ),
     "a greeting of another version": Scenario(
         [(CLIENT, GREETING), (PROXY, b"\x04\x00"), (CLIENT, CONNECT)],
         ["greeting", "method-selection version=4 anomaly=bad-version", NAMED],
@@ -210,15 +233,23 @@ SCENARIOS: dict[str, Scenario] = {
         after_choice((CLIENT, b"GET / HTTP/1.1\r\n\r\n")), [*START, "lost anomaly=bad-version"]
     ),
     "BIND": Scenario(
-        after_choice((CLIENT, request("198.51.100.21", 0, 2)), (PROXY, reply(0)), (PROXY, reply(0, "198.51.100.21", 2020)),
-                     (PROXY, DATA)),
-        [*START, "request command=0x02", "reply bound.host=192.0.2.1",
-         "reply peer.host=198.51.100.21 peer.port=2020 peer.ipv4=198.51.100.21 reply.peer=1", "tunnel"],
+        after_choice(
+            (CLIENT, request("198.51.100.21", 0, 2)),
+            (PROXY, reply(0)),
+            (PROXY, reply(0, "198.51.100.21", 2020)),
+            (PROXY, DATA),
+        ),
+        [
+            *START,
+            "request command=0x02",
+            "reply bound.host=192.0.2.1",
+            "reply peer.host=198.51.100.21 peer.port=2020 peer.ipv4=198.51.100.21 reply.peer=1",
+            "tunnel",
+        ],
     ),
     "BIND, both replies in one segment": Scenario(
         after_choice((CLIENT, request("198.51.100.21", 0, 2)), (PROXY, reply(0) + reply(0, "198.51.100.21", 2020))),
-        [*START, "request", "reply bound.host=192.0.2.1",
-         "reply peer.host=198.51.100.21 anomaly=pipelined-frames"],
+        [*START, "request", "reply bound.host=192.0.2.1", "reply peer.host=198.51.100.21 anomaly=pipelined-frames"],
     ),
     "RESOLVE": Scenario(
         after_choice((CLIENT, request("www.example.test", 0, 0xF0)), (PROXY, reply(0, "198.51.100.80", 0))),
@@ -230,12 +261,16 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "SOCKS4": Scenario(
         [(CLIENT, socks4(1, 80, "198.51.100.7", b"bob")), (PROXY, reply4(90)), (CLIENT, DATA)],
-        ["request version=4 command=0x01 destination.host=198.51.100.7 destination.port=80 username=bob",
-         "reply version=0 reply.code=90", "tunnel destination.host=198.51.100.7"],
+        [
+            "request version=4 command=0x01 destination.host=198.51.100.7 destination.port=80 username=bob",
+            "reply version=0 reply.code=90",
+            "tunnel destination.host=198.51.100.7",
+        ],
     ),
     "SOCKS4 on any port": Scenario(
         [(CLIENT, socks4(1, 80, "198.51.100.7")), (PROXY, reply4(90))],
-        ["request version=4", "reply reply.code=90"], port=34566,
+        ["request version=4", "reply reply.code=90"],
+        port=34566,
     ),
     "SOCKS4A": Scenario(
         [(CLIENT, socks4(1, 80, "0.0.0.1", b"bob", b"www.example.test")), (PROXY, reply4(91))],
@@ -280,51 +315,98 @@ SCENARIOS: dict[str, Scenario] = {
     "the server is the client": Scenario(
         [(1 - side, octets) for side, octets in opened()], [*START, NAMED, OK], port=34568
     ),
-    "a reply before the request": Scenario(after_choice((PROXY, GRANTED)), [*START, "reply anomaly=reply-before-request"]),
+    "a reply before the request": Scenario(
+        after_choice((PROXY, GRANTED)), [*START, "reply anomaly=reply-before-request"]
+    ),
     "GSSAPI, integrity only": Scenario(
-        [*GSSAPI_OPENED, (CLIENT, gssapi(2, wrapped(b"\1"))), (PROXY, gssapi(2, wrapped(b"\1"))),
-         (CLIENT, gssapi(3, wrapped(CONNECT))), (PROXY, gssapi(3, wrapped(GRANTED, rotation=28))),
-         (CLIENT, gssapi(3, wrapped(b"GET / HTTP/1.1\r\n\r\n")))],
-        ["greeting methods=0x01", "method-selection method=0x01", "gssapi gssapi.type=0x01 sender=client",
-         "gssapi sender=proxy", "gssapi gssapi.type=0x02 gssapi.level=0x01", "gssapi",
-         "gssapi gssapi.type=0x03 gssapi.encrypted=0", NAMED, "gssapi", OK, "gssapi", "tunnel"],
+        [
+            *GSSAPI_OPENED,
+            (CLIENT, gssapi(2, wrapped(b"\1"))),
+            (PROXY, gssapi(2, wrapped(b"\1"))),
+            (CLIENT, gssapi(3, wrapped(CONNECT))),
+            (PROXY, gssapi(3, wrapped(GRANTED, rotation=28))),
+            (CLIENT, gssapi(3, wrapped(b"GET / HTTP/1.1\r\n\r\n"))),
+        ],
+        [
+            "greeting methods=0x01",
+            "method-selection method=0x01",
+            "gssapi gssapi.type=0x01 sender=client",
+            "gssapi sender=proxy",
+            "gssapi gssapi.type=0x02 gssapi.level=0x01",
+            "gssapi",
+            "gssapi gssapi.type=0x03 gssapi.encrypted=0",
+            NAMED,
+            "gssapi",
+            OK,
+            "gssapi",
+            "tunnel",
+        ],
     ),
     "GSSAPI, encrypted": Scenario(
-        [*GSSAPI_OPENED, (CLIENT, gssapi(2, wrapped(b"\2", sealed=True))), (PROXY, gssapi(2, wrapped(b"\2", sealed=True))),
-         (CLIENT, gssapi(3, wrapped(CONNECT, sealed=True)))],
-        ["greeting", "method-selection", "gssapi", "gssapi", "gssapi", "gssapi",
-         "gssapi gssapi.type=0x03 gssapi.encrypted=1"],
+        [
+            *GSSAPI_OPENED,
+            (CLIENT, gssapi(2, wrapped(b"\2", sealed=True))),
+            (PROXY, gssapi(2, wrapped(b"\2", sealed=True))),
+            (CLIENT, gssapi(3, wrapped(CONNECT, sealed=True))),
+        ],
+        [
+            "greeting",
+            "method-selection",
+            "gssapi",
+            "gssapi",
+            "gssapi",
+            "gssapi",
+            "gssapi gssapi.type=0x03 gssapi.encrypted=1",
+        ],
     ),
     "GSSAPI as NEC does it": Scenario(
         [*GSSAPI_OPENED, (CLIENT, gssapi(2, b"\1")), (PROXY, gssapi(2, b"\1")), (CLIENT, CONNECT), (PROXY, GRANTED)],
-        ["greeting", "method-selection", "gssapi", "gssapi",
-         "gssapi gssapi.level=0x01 anomaly=gssapi-level-unprotected", "gssapi", NAMED, OK],
+        [
+            "greeting",
+            "method-selection",
+            "gssapi",
+            "gssapi",
+            "gssapi gssapi.level=0x01 anomaly=gssapi-level-unprotected",
+            "gssapi",
+            NAMED,
+            OK,
+        ],
     ),
     "GSSAPI refused": Scenario(
         [(CLIENT, b"\x05\x01\x01"), (PROXY, b"\x05\x01"), (CLIENT, gssapi(1, b"token")), (PROXY, b"\x01\xff")],
         ["greeting", "method-selection", "gssapi", "gssapi gssapi.type=0xff anomaly=auth-failed"],
     ),
     "GSSAPI, a token in many segments": Scenario(
-        [(CLIENT, b"\x05\x01\x01"), (PROXY, b"\x05\x01"),
-         *((CLIENT, gssapi(1, bytes(5000))[i : i + 1000]) for i in range(0, 5004, 1000))],
+        [
+            (CLIENT, b"\x05\x01\x01"),
+            (PROXY, b"\x05\x01"),
+            *((CLIENT, gssapi(1, bytes(5000))[i : i + 1000]) for i in range(0, 5004, 1000)),
+        ],
         ["greeting", "method-selection", "gssapi gssapi.length=5000 anomaly=split-frame"],
     ),
     "UDP in TCP": Scenario(
-        after_choice((CLIENT, request("0.0.0.0", 0, 5)), (PROXY, reply(0)),
-                     (CLIENT, b"\0\x04\x0a\x01\xc6\x33\x64\x35\x27\x0fabcd")),
-        [*START, "request command=0x05", "reply",
-         "tunnel udp.host=198.51.100.53 udp.port=9999 udp.data_length=4"],
+        after_choice(
+            (CLIENT, request("0.0.0.0", 0, 5)),
+            (PROXY, reply(0)),
+            (CLIENT, b"\0\x04\x0a\x01\xc6\x33\x64\x35\x27\x0fabcd"),
+        ),
+        [*START, "request command=0x05", "reply", "tunnel udp.host=198.51.100.53 udp.port=9999 udp.data_length=4"],
     ),
     "not SOCKS: HTTP": Scenario([(CLIENT, b"GET / HTTP/1.1\r\n\r\n")], []),
     "not SOCKS: an answer that does not fit": Scenario([(CLIENT, GREETING), (PROXY, b"\x05\x02")], [], port=34569),
     "not SOCKS: DNP3": Scenario(
-        [(CLIENT, bytes.fromhex("056405c00100000403fe")), (PROXY, bytes.fromhex("0564050b00000100")),], [], port=34570
+        [
+            (CLIENT, bytes.fromhex("056405c00100000403fe")),
+            (PROXY, bytes.fromhex("0564050b00000100")),
+        ],
+        [],
+        port=34570,
     ),
     "not SOCKS: an unassigned method": Scenario([(CLIENT, b"\x05\x01\x42"), (PROXY, b"\x05\x42")], [], port=34571),
     "not SOCKS: SOCKS4 with more behind": Scenario(
         [(CLIENT, socks4(1, 80, "198.51.100.7") + b"more"), (PROXY, b"no")], [], port=34572
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

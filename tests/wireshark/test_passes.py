@@ -118,9 +118,14 @@ def test_any_order(capture: Path, tmp_path: Path) -> None:
     plugins.mkdir(parents=True)
     shutil.copy(LUA, plugins)
     done = subprocess.run(
-        [sharkd, "-"], input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, timeout=60, check=False,
-    )  # fmt: skip
+        [sharkd, "-"],
+        input="".join(json.dumps(line) + "\n" for line in lines),
+        capture_output=True,
+        text=True,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        timeout=60,
+        check=False,
+    )
     replies = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     shown = {reply["id"]: json.dumps(reply) for reply in replies}
     for i, number in enumerate(order):
@@ -134,8 +139,14 @@ def test_statistics(capture: Path) -> None:
     assert header.split()[:6] == ["Id", "Protocol", "Client", "Proxy", "Command", "Destination"]
     sent, received = (sum(len(octets) for side, octets in HTTP if side == who) for who in (CLIENT, PROXY))
     assert first.split()[:7] == [
-        "1", "SOCKS5", "192.0.2.10:49801", "192.0.2.1:1080", "connect", "www.example.test:80", "succeeded",
-    ]  # fmt: skip
+        "1",
+        "SOCKS5",
+        "192.0.2.10:49801",
+        "192.0.2.1:1080",
+        "connect",
+        "www.example.test:80",
+        "succeeded",
+    ]
     assert first.split()[-3:] == ["0.001000", str(sent), str(received)]
     assert second.split()[5] == "split.test:22"
     assert total == "2 conversations"

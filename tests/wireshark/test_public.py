@@ -12,9 +12,14 @@ import pytest
 from .run import tshark
 
 CONVERSATIONS = {
-    "socks.pcap": 4, "shadowsocks.pcap": 1, "tls_heur__shadowsocks-tcp.pcapng": 1, "tls_heur__trojan-tcp-tls.pcapng": 1,
-    "tls_heur__vmess-tcp-tls.pcapng": 1, "tls_heur__vmess-tcp.pcapng": 1, "tls_heur__vmess-websocket.pcapng": 1,
-}  # fmt: skip
+    "socks.pcap": 4,
+    "shadowsocks.pcap": 1,
+    "tls_heur__shadowsocks-tcp.pcapng": 1,
+    "tls_heur__trojan-tcp-tls.pcapng": 1,
+    "tls_heur__vmess-tcp-tls.pcapng": 1,
+    "tls_heur__vmess-tcp.pcapng": 1,
+    "tls_heur__vmess-websocket.pcapng": 1,
+}
 
 
 @pytest.mark.timeout(600)

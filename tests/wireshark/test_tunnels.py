@@ -36,11 +36,22 @@ def made(folder: Path, steps: list[Step], port: int = 1080) -> Path:
 @pytest.mark.parametrize(
     ("payload", "port", "protocol"),
     [
-        (HTTP, 80, "http"), (HTTP, 31337, "http"), (HTTP, 443, "http"), (TLS, 443, "tls"), (TLS, 9443, "tls"),
-        (TLS, 80, "tls"), (SSH, 22, "ssh"), (SSH, 2222, "ssh"), (SMTP, 25, "smtp"), (SMTP, 2525, "smtp"),
-        (RDP, 3389, "rdp"), (RDP, 13389, "rdp"), (SMB, 445, "smb2"), (SMB, 4450, "smb2"),
+        (HTTP, 80, "http"),
+        (HTTP, 31337, "http"),
+        (HTTP, 443, "http"),
+        (TLS, 443, "tls"),
+        (TLS, 9443, "tls"),
+        (TLS, 80, "tls"),
+        (SSH, 22, "ssh"),
+        (SSH, 2222, "ssh"),
+        (SMTP, 25, "smtp"),
+        (SMTP, 2525, "smtp"),
+        (RDP, 3389, "rdp"),
+        (RDP, 13389, "rdp"),
+        (SMB, 445, "smb2"),
+        (SMB, 4450, "smb2"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("proxy_port", [1080, 34565])
 def test_payload_is_dissected(tmp_path: Path, payload: list[Step], port: int, protocol: str, proxy_port: int) -> None:
     capture = made(tmp_path, opened(port=port) + payload, proxy_port)
@@ -116,7 +127,9 @@ def test_follow_and_export(tmp_path: Path) -> None:
 def test_streams_are_numbered_as_without_us(tmp_path: Path) -> None:
     capture = Capture()
     for index in range(5):
-        Tcp(capture, client_port=49900 + index).play(opened(port=22 if index % 2 else 80) + (SSH if index % 2 else HTTP))
+        Tcp(capture, client_port=49900 + index).play(
+            opened(port=22 if index % 2 else 80) + (SSH if index % 2 else HTTP)
+        )
     path = capture.write(tmp_path / "streams.pcap")
     assert {row[0] for row in rows(path, "tcp", "tcp.stream")} == {"0", "1", "2", "3", "4"}
 
@@ -148,7 +161,9 @@ def test_passwords_are_hidden_until_asked_for(tmp_path: Path) -> None:
 
 def test_info_column_without_a_tree(tmp_path: Path) -> None:
     capture = made(tmp_path, opened("example.com", 443))
-    assert [line for line in tshark(capture).splitlines() if "SOCKS5" in line][2].endswith("Request: CONNECT example.com:443")
+    assert [line for line in tshark(capture).splitlines() if "SOCKS5" in line][2].endswith(
+        "Request: CONNECT example.com:443"
+    )
     assert info(capture)[2:] == ["SOCKS5 Request: CONNECT example.com:443", "SOCKS5 Reply: succeeded"]
 
 

@@ -18,7 +18,9 @@ def associate(capture: Capture, bound: str = PROXY_ADDRESS, asked: tuple[str, in
     return Tcp(capture).play([(0, b"\x05\x01\x00"), (1, b"\x05\x00"), (0, request(*asked, 3)), (1, granted)])
 
 
-def out(capture: Capture, payload: bytes, client: str = CLIENT_ADDRESS, port: int = CLIENT_PORT, relay: str = PROXY_ADDRESS) -> None:  # fmt: skip
+def out(
+    capture: Capture, payload: bytes, client: str = CLIENT_ADDRESS, port: int = CLIENT_PORT, relay: str = PROXY_ADDRESS
+) -> None:
     capture.add(datagram((client, port), (relay, RELAY), payload))
 
 

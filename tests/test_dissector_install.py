@@ -1,0 +1,118 @@
+"""`socks5sniff dissector`: where the Lua file goes, and what is said when it is not loaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from socks5sniff.cli import main
+from socks5sniff.dissector import install as installing
+from socks5sniff.dissector import tshark
+from socks5sniff.dissector.files import lua_file
+from socks5sniff.dissector.install import State, check, install, uninstall
+from socks5sniff.dissector.tshark import Version
+from socks5sniff.errors import ExitCode, MissingError, OutputError
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty home folder for tshark."""
+    if shutil.which("tshark") is None:
+        if os.environ.get("CI"):
+            pytest.fail("tshark is not installed in CI")
+        pytest.skip("tshark is not installed")
+    with tshark.own_settings() as folder:
+        yield folder
+
+
+def test_install_check_uninstall(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check().state is State.ABSENT
+    assert main(["dissector", "check"]) == ExitCode.FAILED
+    report = install()
+    assert report.path.is_relative_to(home)
+    assert report.path.read_bytes() == lua_file().read_bytes()
+    assert report.state is State.CURRENT
+    assert report.loaded
+    assert report.advice is None
+    assert main(["dissector", "check"]) == ExitCode.OK
+    assert uninstall() == report.path
+    assert uninstall() is None
+    assert not report.path.exists()
+    assert "socks5sniff dissector install" in capsys.readouterr().out
+
+
+def test_an_older_copy_is_pointed_out(home: Path) -> None:
+    path = install().path
+    path.write_text(path.read_text() + "\n-- older\n")
+    report = check()
+    assert report.state is State.DIFFERENT
+    assert report.advice == "run `socks5sniff dissector install` again"
+
+
+def test_a_file_that_does_not_load_is_noticed(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "socks5.lua"
+    broken.write_text("this is not Lua\n")
+    monkeypatch.setattr(installing, "lua_file", lambda: broken)
+    report = install()
+    assert report.state is State.CURRENT
+    assert not report.loaded
+    assert report.advice is not None
+
+
+def test_lua_switched_off_is_explained(home: Path) -> None:
+    path = install().path
+    assert installing._advice(path, State.CURRENT, loaded=False) is not None
+    (path.parent / "init.lua").write_text("enable_lua = false\n")
+    assert "enable_lua" in str(installing._advice(path, State.CURRENT, loaded=False))
+
+
+@pytest.mark.parametrize(
+    ("found", "root", "words"),
+    [
+        (Version((4, 2, 2), "5.2.4"), True, "when root runs it"),
+        (Version((4, 0, 17), None), False, "built without Lua"),
+        (Version((4, 4, 18), "5.4.7"), False, "does not say why"),
+    ],
+)
+def test_reasons(found: Version, root: bool, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installing, "version", lambda: found)
+    monkeypatch.setattr(tshark, "version", lambda: found)
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000, raising=False)
+    assert words in str(installing._advice(tmp_path / "plugins" / "socks5.lua", State.CURRENT, loaded=False))
+
+
+def test_a_folder_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "plugins").write_text("a file, no folder")
+    monkeypatch.setattr(installing, "plugin_folder", lambda: home / "plugins")
+    with pytest.raises(OutputError, match="cannot be written"):
+        install()
+
+
+def test_without_tshark_the_message_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="install the package tshark"):
+        check()
+    assert main(["dissector", "check"]) == ExitCode.MISSING
+    capture = tmp_path / "a.pcap"
+    capture.write_bytes(b"\xd4\xc3\xb2\xa1\x02\0\x04\0" + bytes(8) + b"\0\0\4\0\1\0\0\0")
+    assert main(["verify", str(capture)]) == ExitCode.MISSING
+    assert capsys.readouterr().err.count("wireshark.org/download") == 2
+
+
+def test_path_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dissector", "path"]) == ExitCode.OK
+    assert Path(capsys.readouterr().out.strip()) == lua_file()
+
+
+def test_folders_of_both_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = "Personal Plugins:\t/p/4.0\nPersonal Lua Plugins:\t/p\n"
+    new = "Personal Plugins:\t/home/x/.local/lib/wireshark/plugins\n"
+    for text, folder in ((old, "/p"), (new, "/home/x/.local/lib/wireshark/plugins")):
+        monkeypatch.setattr(tshark, "ask", lambda *_, text=text, **__: text)
+        assert tshark.plugin_folder() == Path(folder)
