@@ -41,7 +41,7 @@ MACOS = [
 ]
 WINDOWS_NPCAP = [
     Row("Ethernet", r"\Device\NPF_{8C3A}", "Intel(R) Ethernet Connection", {4: ["192.0.2.4"]}, "UP+RUNNING+OK"),
-    Row("Software Loopback Interface 1", WINDOWS_LOOPBACK, "Software Loopback Interface 1", {4: ["127.0.0.1"]}, "LOOPBACK"),
+    Row("Software Loopback", WINDOWS_LOOPBACK, "Software Loopback Interface 1", {4: ["127.0.0.1"]}, "LOOPBACK"),
 ]
 WINDOWS_OLD_NPCAP = [
     Row("Npcap Loopback Adapter", "Npcap Loopback Adapter", "Npcap Loopback Adapter", {4: ["127.0.0.1"]}, "UP"),
@@ -146,7 +146,7 @@ def test_loopback_frames_of_every_system_are_understood(link_type: int, order: s
 def test_the_command_lists_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["interfaces"]) == 0
     header, _, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == "interface kind state link type addresses may capture".split()
+    assert header.split() == ["interface", "kind", "state", "link", "type", "addresses", "may", "capture"]
     loopback = next(row for row in rows if row.startswith("lo "))
     assert loopback.split()[1:4] == ["loopback", "up", "Ethernet"]
     assert "127.0.0.1" in loopback

@@ -47,8 +47,9 @@ def block(frames: list[Sent], maclen: int = 14) -> bytes:
             "IIIIIIHHIIHH8x", body, 0, following, seconds, fraction, len(frame.octets), length, frame.status, mac, net,
             0xABCD, frame.tag, frame.tpid, 0,
         )  # fmt: skip
-        link = struct.pack("H", 17) + b"\x08\x00" + struct.pack("iHBB8s", frame.index, 772, frame.packet_type, 6, MAC[:8])
-        body[48:68] = link
+        struct.pack_into("H", body, 48, 17)
+        struct.pack_into(">H", body, 50, 0x0800)
+        struct.pack_into("iHBB8s", body, 52, frame.index, 772, frame.packet_type, 6, MAC[:8])
         out += body
     struct.pack_into("IIIIII", out, 0, 1, 0, 1, len(frames), 48, len(out))
     assert len(out) <= SIZE
@@ -79,7 +80,8 @@ def test_columns_hold_what_the_kernel_said() -> None:
 def test_frames_are_found_whatever_their_lengths(lengths: list[int], imitating: bool) -> None:
     # Payload full of what the kernel writes at the same place of each header would fool a search for it alone.
     mark = struct.pack("HH", 82, 96)
-    payloads = [(mark * 80 if imitating else bytes([number % 256]) * 300)[:length] for number, length in enumerate(lengths)]
+    contents = [mark * 80 if imitating else bytes([number % 256]) * 300 for number in range(len(lengths))]
+    payloads = [content[:length] for content, length in zip(contents, lengths, strict=True)]
     ring = blocks(block([Sent(payload) for payload in payloads]))
     assert frames_of(ring) == payloads
 

@@ -62,7 +62,7 @@ def test_with_neither_the_message_says_what_to_install(monkeypatch: pytest.Monke
 def test_a_program_too_long_for_the_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpf, "_LIMIT", 20)  # the kernel's 4,096 take libpcap's optimiser minutes to reach
     assert len(compile_filter("ip", ETHERNET, 65535)) <= 20
-    with pytest.raises(InputError, match="too long: .* 20 are allowed"):
+    with pytest.raises(InputError, match=r"too long: .* 20 are allowed"):
         compile_filter("tcp port 1080 or tcp port 9050", ETHERNET, 65535)
 
 

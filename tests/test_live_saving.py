@@ -172,7 +172,7 @@ def test_when_nothing_can_be_written_any_more_it_is_told_once_and_the_file_stays
 
 
 def test_a_file_that_cannot_be_made_is_told_before_anything_else(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no/x.pcapng: No such file"):
+    with pytest.raises(OutputError, match=r"no/x\.pcapng: No such file"):
         Recorder(tmp_path / "no" / "x.pcapng")
 
 

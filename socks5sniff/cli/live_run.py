@@ -21,6 +21,8 @@ from .live_views import View, comment
 
 TURN = 0.1
 """Seconds the loop waits for frames before it looks at the clock."""
+DRAIN = 0.15
+"""Seconds after a signal in which frames that were captured before it still come out of the engine."""
 LATE = 300_000_000
 """Nanoseconds a frame may take from its time stamp to the loop."""
 ANSWER = 0.3
@@ -81,7 +83,10 @@ class Watch:
     def run(self, limits: Limits) -> None:
         """Capture until a limit is reached, then finish what is open."""
         began = last_frame = time.monotonic()
-        while not limits.asked:
+        until: float | None = None
+        while until is None or time.monotonic() < until:
+            if limits.asked and until is None:
+                until = time.monotonic() + DRAIN
             before = time.time_ns()
             try:
                 batch = self._engine.wait(TURN)

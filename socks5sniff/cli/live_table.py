@@ -45,6 +45,8 @@ class TableView:
         self._packets = 0
         self._console = Console(file=out, no_color=not colour, highlight=False)  # type: ignore[arg-type]
         self._live: Any = Live(console=self._console, auto_refresh=False, transient=False)
+        # Now: later this process may run as a user who cannot read where packages are, and rich loads on demand.
+        self._console.render_lines(self._table())
         self._live.start()
 
     def news(self, conversation: Conversation) -> None:

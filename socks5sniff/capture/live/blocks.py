@@ -67,7 +67,7 @@ class Blocks:
 
     def status(self, block: int) -> int:
         """Status of the block that starts at `block`."""
-        found: int = struct.unpack_from("I", memoryview(self.octets), block + STATUS_AT)[0]
+        found: int = struct.unpack_from("I", self.octets.data, block + STATUS_AT)[0]
         return found
 
     def starts(self, block: int, size: int) -> NDArray[np.int64]:
@@ -77,7 +77,7 @@ class Blocks:
         where the block says, each next one where the one before says, and there are as many as the block says.
         Blocks of few frames, and those whose payload looks like headers, are walked.
         """
-        memory = memoryview(self.octets)
+        memory = self.octets.data
         _, count, first = struct.unpack_from("3I", memory, block + STATUS_AT)
         words = self.octets[block : block + size].view(np.uint32)
         if count > _FEW:
