@@ -778,18 +778,18 @@ end
 -- One SOCKS conversation: a TCP connection, or the inside of another's tunnel. Sides are 0 (sent first) and 1.
 local function new_session(pinfo, trusted, parent)
   local session = {
-    id = #sessions + 1,
     parent = parent,
-    depth = parent and parent.depth + 1 or 0,
-    trusted = trusted,
+    depth = parent and (parent.depth or 0) + 1 or nil,
+    trusted = trusted or nil,
     first = pinfo.number,
     start = pinfo.rel_ts,
     sent = 0,
     received = 0,
-    -- named here so that the table is made large enough at once
-    client = nil, methods = nil, method = nil, command = nil, host_type = nil, host = nil, port = nil, target = nil,
-    greeting_frame = nil, greeting_time = nil, selection_frame = nil, selection_time = nil, request_frame = nil,
-    request_time = nil, reply_frame = nil, reply_time = nil, code = nil, open = nil,
+    -- Those that nearly every conversation gets, so that the table is made large enough at once, and no larger.
+    address0 = nil, port0 = nil, address1 = nil, port1 = nil, stream = nil, place0 = nil, place1 = nil,
+    client = nil, methods = nil, method = nil, asked = nil, greeting_frame = nil, selection_frame = nil,
+    selection_after = nil, command = nil, host_type = nil, host = nil, port = nil, target = nil, request_frame = nil,
+    code = nil, reply_frame = nil, reply_after = nil, open = nil, payload = nil,
   }
   if parent then
     session.address0, session.port0 = parent.address0, parent.port0
@@ -806,7 +806,8 @@ local function ports_key(a, b)
 end
 
 local function remember(session)
-  sessions[#sessions + 1] = session
+  session.id = #sessions + 1
+  sessions[session.id] = session
   if session.parent then return end
   local key = ports_key(session.port0, session.port1)
   session.before = by_ports[key]
@@ -861,6 +862,11 @@ end
 
 local function proxy_address(session)
   return peer_address(session, 1 - session.client)
+end
+
+-- Whether the proxy has said something that fits what the client said.
+local function confirmed(session)
+  return session.method ~= nil or session.code ~= nil
 end
 
 -- Whether octets can begin a greeting. Without trust in the port, methods must be distinct and known (or private).
@@ -980,7 +986,7 @@ local apply = {}
 function apply.greeting(session, side, frame, _, number, now)
   session.client = side
   session.methods = frame.methods
-  session.greeting_frame, session.greeting_time = number, now
+  session.greeting_frame, session.asked = number, now
 end
 
 apply["method-selection"] = function(session, side, frame, notes, number, now)
@@ -989,7 +995,7 @@ apply["method-selection"] = function(session, side, frame, notes, number, now)
     note(notes, "server-spoke-first", "the proxy sent before the client's first frame was whole")
   end
   session.method = frame.method
-  session.selection_frame, session.selection_time = number, now
+  session.selection_frame, session.selection_after = number, session.asked and now - session.asked
   if frame.method == 0xFF then
     note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
     session.failed = "refused"
@@ -1000,7 +1006,7 @@ end
 
 apply["auth-request"] = function(session, _, frame, notes, number, now)
   session.username = frame.username
-  session.auth_frame, session.auth_time = number, now
+  session.auth_frame, session.asked = number, now
   if not (is_loopback(session.address0) and is_loopback(session.address1)) then
     note(notes, "cleartext-credentials", "user name and password crossed in clear")
   end
@@ -1008,7 +1014,7 @@ end
 
 apply["auth-reply"] = function(session, _, frame, notes, number, now)
   session.authenticated = frame.status == 0
-  session.auth_reply_frame, session.auth_reply_time = number, now
+  session.auth_reply_frame, session.auth_after = number, session.asked and now - session.asked
   if not session.authenticated then
     note(notes, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
     session.failed = "auth-failed"
@@ -1044,9 +1050,9 @@ function apply.request(session, side, frame, notes, number, now)
   session.socks4 = frame.socks4
   session.command = frame.command
   session.host_type, session.host, session.port = frame.host_type, frame.host, frame.port
-  session.raw_host = frame.raw_host
+  if frame.command == 3 then session.raw_host = frame.raw_host end
   session.target = endpoint_text(frame.host_type, frame.host, frame.port)
-  session.request_frame, session.request_time = number, now
+  session.request_frame, session.asked = number, now
   session.resolving = frame.command == 0xF0 or frame.command == 0xF1 or nil
   if frame.socks4 then session.username = frame.username end
   if session.method == 2 and not session.auth_frame then session.skipped_auth = true end
@@ -1093,7 +1099,7 @@ function apply.reply(session, _, frame, notes, number, now)
   local peer = session.code ~= nil
   if not peer then
     session.code = frame.code
-    session.reply_frame, session.reply_time = number, now
+    session.reply_frame, session.reply_after = number, session.request_frame and now - session.asked
     if not session.request_frame then
       note(notes, "reply-before-request", "the proxy sent before the client's request")
     end
@@ -1102,7 +1108,7 @@ function apply.reply(session, _, frame, notes, number, now)
     end
   else
     session.peer_code = frame.code
-    session.peer_frame, session.peer_time = number, now
+    session.peer_frame, session.peer_after = number, session.request_frame and now - session.asked
   end
   if frame.code ~= granted then
     session.failed = "rejected"
@@ -1144,7 +1150,7 @@ end
 
 -- Whether the proxy's first frame fits what the client said. Without trust in the port, SOCKS is claimed only then.
 local function fits(session, frame)
-  if session.trusted or session.fits then return true end
+  if session.trusted or confirmed(session) then return true end
   if frame.kind == "method-selection" then
     return frame.version == 5
       and (frame.method == 0xFF or find(session.methods, string.char(frame.method), 1, true) ~= nil)
@@ -1199,7 +1205,7 @@ local function advance(session, side, octets, number, now, split, inside)
       return found, "more", at
     end
     if not frame then
-      if session.client == nil or not (session.fits or session.trusted) then return found, "foreign", at end
+      if session.client == nil or not (confirmed(session) or session.trusted) then return found, "foreign", at end
       frame = unreadable(session, kind, rest, scratch)
     elseif not fits(session, frame) then
       return found, "foreign", at
@@ -1210,7 +1216,6 @@ local function advance(session, side, octets, number, now, split, inside)
         found.inner = found.inner or {}
         found.inner[i] = unseal(session, side, frame, number, now)
       end
-      if not is_client(session, side) then session.fits = true end
       if split then note(scratch, "split-frame", "the " .. frame.kind .. " came in several segments") end
       if whole > 0 and session.piped ~= number then
         session.piped = number
@@ -1366,11 +1371,11 @@ local function link_answer(item, number)
   if number then set_generated(add(item, F.response_in, number)) end
 end
 
-local function link_question(item, number, asked, answered)
-  if not number then return end
+local function link_question(item, number, after)
+  if not number or not after then return end
   set_generated(add(item, F.response_to, number))
-  local seconds = math.floor(answered - asked)
-  set_generated(add(item, F.time, NSTime.new(seconds, math.floor((answered - asked - seconds) * 1e9 + 0.5))))
+  local seconds = math.floor(after)
+  set_generated(add(item, F.time, NSTime.new(seconds, math.floor((after - seconds) * 1e9 + 0.5))))
 end
 
 local show = {}
@@ -1386,7 +1391,7 @@ end
 show["method-selection"] = function(session, frame, item, tvb, at)
   add(item, F.version, tvb(at, 1), frame.version)
   add(item, F.method, tvb(at + 1, 1), frame.method)
-  link_question(item, session.greeting_frame, session.greeting_time, session.selection_time)
+  link_question(item, session.greeting_frame, session.selection_after)
 end
 
 show["auth-request"] = function(session, frame, item, tvb, at)
@@ -1404,7 +1409,7 @@ show["auth-reply"] = function(session, frame, item, tvb, at)
   add(item, F.version, tvb(at, 1), frame.version)
   add(item, F.auth_status, tvb(at + 1, 1), frame.status)
   set_generated(add(item, F.authenticated, frame.status == 0))
-  link_question(item, session.auth_frame, session.auth_time, session.auth_reply_time)
+  link_question(item, session.auth_frame, session.auth_after)
 end
 
 function show.gssapi(_, frame, item, tvb, at)
@@ -1446,8 +1451,7 @@ function show.reply(session, frame, item, tvb, at, peer)
   if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
   show_address(item, tvb, at, frame, peer and PEER or BND)
   if peer then set_generated(add(item, F.reply_peer, true)) end
-  local answered = peer and session.peer_time or session.reply_time
-  link_question(item, session.request_frame, session.request_time, answered)
+  link_question(item, session.request_frame, peer and session.peer_after or session.reply_after)
 end
 
 local SPEAKERS = {
@@ -1469,7 +1473,7 @@ local function show_frame(session, side, found, i, tvb, tree, all)
   end
   local item = add(tree, P, range, PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
   set_generated(add(item, F.type, frame.kind))
-  if session.depth > 0 then set_generated(add(item, F.depth, session.depth)) end
+  if session.depth then set_generated(add(item, F.depth, session.depth)) end
   local details = show[frame.kind]
   if not SPEAKERS[frame.kind] then -- the type does not tell
     set_generated(add(item, F.sender, is_client(session, side) and "client" or "proxy"))
@@ -1510,19 +1514,43 @@ local function names_port(ports, port)
   return found ~= nil and not find(tostring(found):lower(), "socks", 1, true)
 end
 
--- A payload's handler: {dissector = ...}, {port = ...} (by the port table), {smb = true}, {nested = true} or nil.
+-- A payload's handler: {dissector = ...}, {port = ...} (by the port table), {smb = true}, {nested = true} or nil. One
+-- for all conversations with such a payload, but for nested ones.
+local handlers = {}
+
+local function by_dissector(name)
+  local handler = handlers[name]
+  if handler == nil then
+    local found = dissector(name)
+    handler = found and { dissector = found, call = found.call } or false
+    handlers[name] = handler
+  end
+  return handler
+end
+
+local function by_port(port)
+  local handler = handlers[port]
+  if not handler then
+    handler = { port = port }
+    handlers[port] = handler
+  end
+  return handler
+end
+
+local SMB = { smb = true }
+
 local function by_content(octets)
   local a, b, c = byte(octets, 1, 3)
-  if a == 0x16 and b == 3 and c and c <= 4 then return { dissector = dissector("tls") } end
-  if sub(octets, 1, 14) == "PRI * HTTP/2.0" then return { dissector = dissector("http2") } end
+  if a == 0x16 and b == 3 and c and c <= 4 then return by_dissector("tls") end
+  if sub(octets, 1, 14) == "PRI * HTTP/2.0" then return by_dissector("http2") end
   local word = octets:match("^(%u+) ")
-  if (word and HTTP_METHODS[word]) or find(octets, "^HTTP/1%.") then return { dissector = dissector("http") } end
-  if find(octets, "^SSH%-") then return { port = 22 } end
-  if find(octets, "^220[ %-]") and find(octets, "SMTP", 1, true) then return { port = 25 } end
-  if find(octets, "^[EeHhLl][HhEe][Ll][Oo] ") then return { port = 25 } end
-  if a == 0x13 and find(octets, "^\19BitTorrent protocol") then return { dissector = dissector("bittorrent.tcp") } end
-  if a == 3 and b == 0 and byte(octets, 6) == 0xE0 then return { dissector = dissector("tpkt") } end
-  if a == 0 and find(octets, "^%z...[\253\254\255]SMB") then return { smb = true } end
+  if (word and HTTP_METHODS[word]) or find(octets, "^HTTP/1%.") then return by_dissector("http") end
+  if find(octets, "^SSH%-") then return by_port(22) end
+  if find(octets, "^220[ %-]") and find(octets, "SMTP", 1, true) then return by_port(25) end
+  if find(octets, "^[EeHhLl][HhEe][Ll][Oo] ") then return by_port(25) end
+  if a == 0x13 and find(octets, "^\19BitTorrent protocol") then return by_dissector("bittorrent.tcp") end
+  if a == 3 and b == 0 and byte(octets, 6) == 0xE0 then return by_dissector("tpkt") end
+  if a == 0 and find(octets, "^%z...[\253\254\255]SMB") then return SMB end
   return nil
 end
 
@@ -1539,27 +1567,24 @@ local function says_too_little(octets)
 end
 
 local function choose_payload(session, octets)
-  if session.depth + 1 < MAX_DEPTH
+  if (session.depth or 0) + 1 < MAX_DEPTH
     and (looks_like_greeting(octets, 1, false) or looks_like_socks4(octets, 1, false)) and #octets > 2 then
     return { nested = true }
   end
   local found = by_content(octets)
-  if found then
-    if found.dissector == false then return nil end
-    return found
-  end
+  if found ~= nil then return found or nil end
   local port = session.port or 0
-  if port == 139 or port == 445 then return { smb = true } end
-  if port ~= 0 and names_port(tcp_table, port) then return { port = port } end
+  if port == 139 or port == 445 then return SMB end
+  if port ~= 0 and names_port(tcp_table, port) then return by_port(port) end
   return nil
 end
 
 -- Call a dissector with what the proxy relays. One that raises a C exception never comes back here: `in_flight` then
 -- stays set, and is counted at the next packet. Each such exit uses up some of Lua's C stack, hence the limit.
-local function call_payload(call, pinfo)
+local function call_payload(pinfo, call, ...)
   in_flight = true
   pinfo.can_desegment = 2 -- C gives us 1, and a dissector that we call would get none
-  pcall(call)
+  pcall(call, ...)
   in_flight = false
 end
 
@@ -1578,14 +1603,14 @@ local function call_smb(payload, pinfo, tree)
   local exported = dissector("exported_pdu")
   if not exported then return end
   local whole = ByteArray.new(SMB_TAGS .. payload:raw(), true):tvb("Relayed octets")
-  call_payload(function() exported:call(whole, pinfo, tree) end, pinfo)
+  call_payload(pinfo, exported.call, exported, whole, pinfo, tree)
   if pinfo.desegment_len ~= 0 then pinfo.desegment_offset = math.max(0, pinfo.desegment_offset - #SMB_TAGS) end
 end
 
 local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
   local source, destination = pinfo.src_port, pinfo.dst_port
   if is_from_client then pinfo.dst_port = port else pinfo.src_port = port end
-  call_payload(function() ports:try(port, payload, pinfo, tree) end, pinfo)
+  call_payload(pinfo, ports.try, ports, port, payload, pinfo, tree)
   pinfo.src_port, pinfo.dst_port = source, destination
 end
 
@@ -1629,14 +1654,9 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   if not wanted(tree) and not (early and session.early_noted == number) then
     add(tree, P, range)
   else
-    local title = session.title
-    if not title then
-      title = format("%s, Tunnel: %s", PROTOCOL_NAMES[protocol_of(session)], session.target or "?")
-      session.title = title
-    end
-    item = add(tree, P, range, title)
+    item = add(tree, P, range, PROTOCOL_NAMES[protocol_of(session)] .. ", Tunnel: " .. (session.target or "?"))
     set_generated(add(item, F.type, "tunnel"))
-    if session.depth > 0 then set_generated(add(item, F.depth, session.depth)) end
+    if session.depth then set_generated(add(item, F.depth, session.depth)) end
     if session.host then
       set_generated(add(item, DST.host, session.host))
       set_generated(add(item, DST.port, session.port))
@@ -1657,9 +1677,9 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   elseif P.prefs.payload and leaks < MAX_LEAKS then
     local handler = session.payload
     if pinfo.visited then
-      if handler and number < session.payload_since then handler = nil end
+      if handler and session.payload_since and number < session.payload_since then handler = nil end
     elseif handler == nil then
-      if early and not session.fits and not session.trusted then
+      if early and not confirmed(session) and not session.trusted then
         handler = false -- no octet of the proxy has confirmed that this is SOCKS
       else
         local octets = tvb:raw(at, math.min(length, 600))
@@ -1669,17 +1689,19 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
           pinfo.desegment_offset, pinfo.desegment_len = at, DESEGMENT_ONE_MORE_SEGMENT
           return true
         end
-        session.tries = (session.tries or 0) + 1
-        if handler or session.tries >= 6 then
-          session.payload, session.payload_since = handler or false, number
+        if handler then
+          session.payload = handler
+          if session.tries then session.payload_since = number end
+        else
+          session.tries = (session.tries or 0) + 1
+          if session.tries >= 6 then session.payload = false end
         end
       end
     end
     if handler then
       local payload = at == 0 and tvb or range:tvb()
       if handler.dissector then
-        local chosen = handler.dissector
-        call_payload(function() chosen:call(payload, pinfo, tree) end, pinfo)
+        call_payload(pinfo, handler.call, handler.dissector, payload, pinfo, tree)
       elseif handler.port then
         call_by_port(tcp_table, handler.port, from_client, payload, pinfo, tree)
       elseif handler.smb then
@@ -1824,10 +1846,10 @@ end
 
 local function replay(session, side, tvb, pinfo, tree, number)
   if session.foreign then return false end
-  local key = key_of(number, tvb:offset(), session.depth)
+  local key = key_of(number, tvb:offset(), session.depth or 0)
   local record = records[key]
   if not record then
-    local since = session.tunnel_since
+    local since = session.early_noted or (session.open and (session.peer_frame or session.reply_frame))
     if since and number >= since then
       tunnel(session, side, tvb, 0, pinfo, tree, number, number < (session.reply_frame or number))
     end
@@ -1842,13 +1864,10 @@ end
 -- Where the octets of this call begin in their side's stream (from 1, relative to TCP's start), and how many octets of
 -- the handshake are missing before them. What TCP put together from several packets (it then lies at offset 0, and
 -- tcp.seq is that of one of them) continues where the last call stopped; so does what follows it in the same packet.
+local PLACE = { [0] = "place0", [1] = "place1" }
+
 local function place_of(session, side, number, tvb)
-  local places = session.places
-  if not places then
-    places = {}
-    session.places = places
-  end
-  local due = places[side]
+  local due = session[PLACE[side]]
   if session.parent or session.seen == number or tvb:offset() == 0 and due then return due or 1, 0 end
   session.seen = number
   local seq = innermost(tcp_seq)
@@ -1858,7 +1877,7 @@ local function place_of(session, side, number, tvb)
   if gap > 0 and gap < 2147483648 then return seq, gap end
   if side == session.client or session.request_frame or not session.method then return seq, 0 end
   -- The proxy acknowledges more than the client was seen to send: a request, or what comes before one, is lost.
-  local acknowledged, sent = innermost(tcp_ack), places[1 - side]
+  local acknowledged, sent = innermost(tcp_ack), session[PLACE[1 - side]]
   gap = acknowledged and sent and (acknowledged - sent) % 4294967296 or 0
   return seq, gap < 2147483648 and gap or 0
 end
@@ -1866,7 +1885,7 @@ end
 -- Whether octets are exactly the one frame that is due next, so that nothing can be missing before them. (Reading a
 -- sequence number costs more than the frame.)
 local function in_step(session, side, octets)
-  if session.client == nil or not session.places then return false end
+  if session.client == nil then return false end
   local kind = expected(session, side, octets, 1)
   local due = VERSION_DUE[kind]
   if not due or byte(octets) ~= due then return false end
@@ -1883,16 +1902,15 @@ function dissect_octets(session, side, tvb, pinfo, tree)
   if pinfo.visited then return replay(session, side, tvb, pinfo, tree, number) end
   if session.foreign then return false end
   if session.open and not session.sealed then
-    session.tunnel_since = session.tunnel_since or number
     return tunnel(session, side, tvb, 0, pinfo, tree, number, false)
   end
   local octets = tvb:raw()
-  local key = key_of(number, tvb:offset(), session.depth)
+  local key = key_of(number, tvb:offset(), session.depth or 0)
   local waiting = session.waiting and session.waiting[side]
   if waiting then session.waiting[side] = nil end
   local place, missing
   if not waiting and in_step(session, side, octets) then
-    place, missing = session.places and session.places[side] or 1, 0
+    place, missing = session[PLACE[side]] or 1, 0
   else
     place, missing = place_of(session, side, number, tvb)
   end
@@ -1906,12 +1924,8 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     session.foreign = true
     return false
   end
-  session.places = session.places or {}
-  session.places[side] = (place + at - 1) % 4294967296
-  if not session.remembered then
-    session.remembered = true
-    remember(session)
-  end
+  session[PLACE[side]] = (place + at - 1) % 4294967296
+  if not session.id then remember(session) end
   if missing > 0 and found[1] and found[1].kind == "lost" then
     found.notes = found.notes or {}
     found.notes[1] = found.notes[1] or {}
@@ -1928,7 +1942,6 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     session.waiting[side] = true
   elseif stopped == "tunnel" then
     record.early = not session.open or nil
-    session.tunnel_since = session.tunnel_since or number
     if record.early and not session.early_noted then session.early_noted = number end
   end
   present(session, side, found, tvb, pinfo, tree, number, key)
@@ -2178,8 +2191,7 @@ local function conversation_table()
   for _, session in ipairs(sessions) do
     if session.client and (session.greeting_frame or session.request_frame) and not session.foreign then
       count = count + 1
-      local reply = session.reply_time and session.request_time
-        and format("%.6f", session.reply_time - session.request_time) or "-"
+      local reply = session.reply_after and format("%.6f", session.reply_after) or "-"
       local client_port, proxy_port = session.port0, session.port1
       if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
       lines[#lines + 1] = format(TABLE_FORMAT, session.id .. (session.parent and "<" .. session.parent.id or ""),
