@@ -95,8 +95,9 @@ class RegularConversation(Conversation):
     __slots__ = ()
 
     def __init__(self, number: int, regular: Regular, flow: FlowFacts) -> None:
-        self.id = number
-        self._source = regular, flow
+        put = object.__setattr__
+        put(self, "id", number)
+        put(self, "_source", (regular, flow))
 
     @property
     def source(self) -> tuple[Regular, FlowFacts]:

@@ -60,8 +60,8 @@ def find_regular(openings: Openings, transcripts: Transcripts) -> list[tuple[int
     found: list[tuple[int, Regular]] = []
     for steps, selected in ((4, SELECTED_NONE), (6, SELECTED_PASSWORD)):
         rows = np.flatnonzero(fits[:, steps] & (chosen == selected[1]) & (openings.segments > steps))
-        rows = rows[_well_formed(openings, rows, steps)]
         if len(rows):
+            rows = rows[_well_formed(openings, rows, steps)]
             _read(openings, rows, steps, transcripts, found)
     return found
 

@@ -25,11 +25,14 @@ class _Wait(Enum):
 
 WAIT = _Wait.WAIT
 _Finding = Tunnel | _Wait | None
+_Rules = tuple[Callable[[bytes], _Finding], ...]
 
 _HTTP_METHODS = (
     b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE ", b"PROPFIND ",
 )  # fmt: skip
 _HOST = re.compile(rb"^host:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_TELLING = frozenset({0, 16, 43})
+"""Extensions of a ClientHello that are looked at: server_name, ALPN, supported_versions."""
 _TLS_VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
 
 
@@ -47,7 +50,7 @@ def identify(client: bytes, server: bytes, port: int | None, complete: bool) -> 
     """
     finding: _Finding = None
     if client:
-        finding = _first(client, _CLIENT_RULES)
+        finding = _first(client, _CLIENT_RULES[client[0]])
     if finding is None and server:
         finding = _greeted(server, client, port)
     if finding is None and client:
@@ -62,7 +65,7 @@ def identify(client: bytes, server: bytes, port: int | None, complete: bool) -> 
     return Tunnel("unknown")
 
 
-def _first(octets: bytes, rules: tuple[Callable[[bytes], _Finding], ...]) -> _Finding:
+def _first(octets: bytes, rules: _Rules) -> _Finding:
     for rule in rules:
         finding = rule(octets)
         if finding is not None:
@@ -113,15 +116,16 @@ def _tls(octets: bytes) -> _Finding:
         return WAIT if octets[1:2] in (b"", b"\x03") else None
     if octets[1] != 3 or octets[2] > 4 or octets[5] != 1:
         return None
-    hello = bytearray()
-    at = 0
+    length = octets[3] << 8 | octets[4]
+    hello = octets[5 : 5 + length]
+    at = 5 + length
     while at + 5 <= len(octets) and octets[at] == 0x16 and len(hello) < HEAD_LIMIT:
-        length = int.from_bytes(octets[at + 3 : at + 5], "big")
+        length = octets[at + 3] << 8 | octets[at + 4]
         hello += octets[at + 5 : at + 5 + length]
         at += 5 + length
     if len(hello) < 4 or len(hello) < 4 + int.from_bytes(hello[1:4], "big"):
         return WAIT
-    return _client_hello(bytes(hello))
+    return _client_hello(hello)
 
 
 def _client_hello(hello: bytes) -> Tunnel:
@@ -136,11 +140,14 @@ def _client_hello(hello: bytes) -> Tunnel:
     end = min(len(hello), at + 2 + int.from_bytes(hello[at : at + 2], "big"))
     at += 2
     while at + 4 <= end:
-        kind = int.from_bytes(hello[at : at + 2], "big")
-        body = hello[at + 4 : min(end, at + 4 + int.from_bytes(hello[at + 2 : at + 4], "big"))]
-        at += 4 + int.from_bytes(hello[at + 2 : at + 4], "big")
+        kind = hello[at] << 8 | hello[at + 1]
+        begin = at + 4
+        at = begin + (hello[at + 2] << 8 | hello[at + 3])
+        if kind not in _TELLING:
+            continue
+        body = hello[begin : min(end, at)]
         if kind == 0 and len(body) >= 5 and body[2] == 0:
-            name = decode_text(body[5 : 5 + int.from_bytes(body[3:5], "big")])
+            name = decode_text(body[5 : 5 + (body[3] << 8 | body[4])])
         elif kind == 16:
             alpn = []
             place = 2
@@ -178,7 +185,7 @@ def _marks(octets: bytes) -> _Finding:
         return Tunnel("smb")
     if octets[:1] == b"\x10" and octets[2:8] in (b"\x00\x04MQTT", b"\x00\x06MQIs"):
         return Tunnel("mqtt")
-    if octets[4:8] == b"\x04\xd2\x16\x2f" or (octets[:1] == b"\0" and octets[4:8] == b"\x00\x03\x00\x00"):
+    if octets[:1] == b"\0" and octets[4:8] in (b"\x04\xd2\x16\x2f", b"\x00\x03\x00\x00"):
         return Tunnel("postgresql")
     if octets[:1] == b"*" and re.match(rb"\*\d{1,6}\r\n\$\d{1,9}\r\n", octets):
         return Tunnel("redis")
@@ -191,10 +198,19 @@ def _marks(octets: bytes) -> _Finding:
     return None
 
 
-_CLIENT_RULES: tuple[Callable[[bytes], _Finding], ...] = (
-    _tls, _http, _line_protocol(b"SSH-", "ssh"), _socks, _marks,
-)  # fmt: skip
-_SERVER_RULES: tuple[Callable[[bytes], _Finding], ...] = (
+def _by_octet(*rules: tuple[bytes, Callable[[bytes], _Finding]]) -> tuple[_Rules, ...]:
+    """For each first octet the rules that it can meet; `rules` are the octets that matter to a rule, and it."""
+    return tuple(tuple(rule for octets, rule in rules if octet in octets) for octet in range(256))
+
+
+_CLIENT_RULES = _by_octet(
+    (b"\x16", _tls),
+    (b"GPHDOCT", _http),
+    (b"S", _line_protocol(b"SSH-", "ssh")),
+    (b"\4\5", _socks),
+    (b"\x13\x03\x00\x10*<CNPEHLehl", _marks),
+)
+_SERVER_RULES: _Rules = (
     _line_protocol(b"SSH-", "ssh"),
     _line_protocol(b"RFB 00", "vnc"),
     _line_protocol(b"* OK", "imap"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import socket
 import struct
@@ -20,6 +20,7 @@ _INDEX_MASK = (1 << 47) - 1
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SLOT_SHIFT = np.uint64(64 - 16)
 _NONE = np.int64(-1)
+_COMMUNITY4 = struct.Struct(">HIIBBHH")
 
 
 class AddressBook:
@@ -148,12 +149,17 @@ class AddressBook:
             source, destination: endpoints.
             protocol: IP protocol number, 6 for TCP and 17 for UDP.
         """
-        here = self.packed(source), source & 0xFFFF
-        there = self.packed(destination), destination & 0xFFFF
-        if here > there:
-            here, there = there, here
-        flow = b"\0\0" + here[0] + there[0] + struct.pack(">BBHH", protocol, 0, here[1], there[1])
-        return "1:" + base64.b64encode(hashlib.sha1(flow, usedforsecurity=False).digest()).decode("ascii")
+        if not (source | destination) & IPV6:
+            low, high = (source, destination) if source < destination else (destination, source)
+            flow = _COMMUNITY4.pack(0, low >> 16, high >> 16, protocol, 0, low & 0xFFFF, high & 0xFFFF)
+        else:
+            here = self.packed(source), source & 0xFFFF
+            there = self.packed(destination), destination & 0xFFFF
+            if here > there:
+                here, there = there, here
+            flow = b"\0\0" + here[0] + there[0] + struct.pack(">BBHH", protocol, 0, here[1], there[1])
+        digest = hashlib.sha1(flow, usedforsecurity=False).digest()
+        return "1:" + binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
 def address_text(packed: bytes) -> str:

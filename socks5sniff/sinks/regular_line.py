@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json.encoder import encode_basestring_ascii as quote
 
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Target
 from socks5sniff.regular import RegularConversation, Shape
 
 from .record_line import SECOND, record_line, seconds, text_list, text_reply, text_tunnel, truth, words
@@ -24,34 +24,38 @@ def line(conversation: Conversation) -> str:
 
 def _line(c: RegularConversation) -> str:
     regular, flow = c.source
-    shape, destination, bound, username, password, tunnel = (
-        regular.shape, regular.destination, regular.bound, regular.username, regular.password, regular.tunnel,
-    )  # fmt: skip
-    frames, times, lengths = regular.frames, regular.times, regular.lengths
     (
         stream, capture, start, end, first_frame, last_frame, packets, opener, opener_port, responder, responder_port,
-        _, tcp_handshake, close, closer, community_id, passed0, passed1, first_byte,
+        _, tcp_handshake, close, closer, community_id, sent, received, first_byte,
     ) = flow  # fmt: skip
+    shape = regular.shape
     template = _templates.get(shape)
     if template is None:
         if len(_templates) >= _TEMPLATES:
             _templates.clear()
         template = _templates[shape] = _template(shape)
+    frames, times = regular.frames, regular.times
     second = start // SECOND
     base = second * SECOND
     prefix = seconds[second]
-    sent, received = passed0, passed1
-    values: list[int | str] = []
-    for frame, time, length, tail in zip(frames, times, lengths, regular.ends, strict=True):
+    destination, asked = _target(regular.destination)
+    bound, answered = _target(regular.bound)
+    username = password = authentication = "null"
+    ends: tuple[str, ...] = ("", "", asked, answered)
+    if regular.username is not None:
+        username, password = quote(regular.username), quote(regular.password or "")
+        authentication = repr((times[3] - times[2]) / 1e9)
+        ends = ("", "", username[1:-1], "", asked, answered)
+    listed: list[int | str] = []
+    for frame, time, length, words_end in zip(frames, times, regular.lengths, ends, strict=True):
         sent, received = received, sent - length  # the client's have even places
         fraction = time - base
         if 0 <= fraction < SECOND:
-            values += (frame, prefix, fraction, length, quote(tail)[1:-1])
+            listed += (frame, prefix, fraction, length, words_end)
         else:
-            values += (frame, seconds[time // SECOND], time % SECOND, length, quote(tail)[1:-1])
+            listed += (frame, seconds[time // SECOND], time % SECOND, length, words_end)
     replied = times[-1]
-    authenticated = len(times) == 6
-    name = destination.type
+    listed += [frames[place] for _, _, place, _ in shape.anomalies]
     return template % (
         c.id,
         words[capture],
@@ -64,20 +68,16 @@ def _line(c: RegularConversation) -> str:
         seconds[end // SECOND],
         end % SECOND,
         (end - start) / 1e9,
-        "null" if username is None else quote(username),
-        "null" if password is None else quote(password),
-        name,
-        quote(destination.host),
-        destination.port,
-        bound.type,
-        quote(bound.host),
-        bound.port,
-        text_tunnel(tunnel),
+        username,
+        password,
+        destination,
+        bound,
+        text_tunnel(regular.tunnel),
         sent if sent > 0 else 0,
         received if received > 0 else 0,
         "null" if tcp_handshake is None else repr(tcp_handshake),
         (times[1] - times[0]) / 1e9,
-        repr((times[3] - times[2]) / 1e9) if authenticated else "null",
+        authentication,
         (replied - times[-2]) / 1e9,
         "null" if first_byte is None else repr((first_byte - replied) / 1e9),
         close,
@@ -85,12 +85,19 @@ def _line(c: RegularConversation) -> str:
         packets,
         stream,
         community_id,
-        "remote" if name == "domain" else "address",
+        "remote" if regular.destination.type == "domain" else "address",
         first_frame,
         last_frame,
-        *values,
-        *[frames[place] for _, _, place, _ in shape.anomalies],
+        *listed,
     )
+
+
+def _target(target: Target) -> tuple[str, str]:
+    """A target as JSON, and as it stands in a frame's summary."""
+    kind, host, port = target
+    text = quote(host)
+    shown = f"[{text[1:-1]}]:{port}" if kind == "ipv6" else f"{text[1:-1]}:{port}"
+    return f'{{"type":"{kind}","host":{text},"port":{port}}}', shown
 
 
 def _template(shape: Shape) -> str:
@@ -116,8 +123,8 @@ def _template(shape: Shape) -> str:
         f',"phase":{constant(words[shape.phase])},"outcome":{constant(words[shape.outcome])}'
         f',"methods":{constant(text_list(shape.methods))},"method":{constant(words[shape.method])}'
         f',"username":%s,"password":%s,"authenticated":{truth[shape.authenticated]}'
-        f',"command":{constant(words[shape.command])},"destination":{{"type":"%s","host":%s,"port":%d}}'
-        f',"reply":{constant(text_reply(shape.reply))},"bound":{{"type":"%s","host":%s,"port":%d}}'
+        f',"command":{constant(words[shape.command])},"destination":%s'
+        f',"reply":{constant(text_reply(shape.reply))},"bound":%s'
         ',"peer_reply":null,"peer":null,"tunnel":%s,"bytes":{"sent":%d,"received":%d},"udp":null'
         ',"timing":{"tcp_handshake":%s,"negotiation":%r,"authentication":%s,"request":%r,"first_byte":%s}'
         ',"close":"%s","closed_by":%s,"packets":%d,"tcp_stream":%d,"community_id":"%s","name_resolution":"%s"'
