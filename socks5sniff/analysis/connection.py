@@ -152,6 +152,11 @@ class Connection:
         """A FIN was seen."""
         self.closed[direction] = True
 
+    def look(self) -> None:
+        """Judge the handshake by what has come of it, instead of waiting whether it turns out to be regular."""
+        if self.session is None and self.regular is None:
+            self._after_feed(self._session())
+
     def finish(self) -> None:
         """No more packets will come."""
         if self.order is not None and not self.settled:
@@ -160,6 +165,18 @@ class Connection:
             self._session().finish()
         if self.relaying and self.association is None and self.tunnel is None:
             self._identify(complete=True)
+
+    @property
+    def waiting(self) -> int:
+        """Octets that wait behind holes."""
+        return 0 if self.order is None else self.order.waiting
+
+    def give_up_holes(self) -> None:
+        """Wait no longer: what is missing becomes gaps."""
+        assert self.order is not None
+        runs = self.order.finish()
+        if not self.settled:
+            self._runs(runs)
 
     @property
     def awaits_first_byte(self) -> bool:

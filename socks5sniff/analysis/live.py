@@ -20,6 +20,9 @@ from .udp import Associations
 PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids, where results are wanted as they come."""
 
+STALLED = 100_000_000
+"""Nanoseconds after which an unfinished handshake is judged by what there is of it."""
+
 ASSOCIATED = -2
 """What `LiveAnalyser.streams` gives for datagrams of UDP associations."""
 
@@ -73,8 +76,25 @@ class LiveAnalyser(Analyser):
                 found.append((second, first) if client else (first, second))
         return found
 
+    def _look(self) -> None:
+        """Judge handshakes that do not go on: without them there would be no news until they end."""
+        closing, before = self._flows.closing, self._now - STALLED
+        stalled = [
+            connection
+            for connection in self._connections.values()
+            if connection.session is None
+            and len(connection.seen) > 1
+            and (connection.seen[-1][3] < before or closing[connection.slot])
+        ]
+        for connection in stalled:
+            connection.look()
+        settled = [connection for connection in stalled if self._judge(connection)]
+        if settled:
+            self._count(settled)
+
     def _fresh(self) -> list[int]:
         """Flows that got further since the last call."""
+        self._look()
         told = self._told
         fresh = []
         for connection in self._connections.values():
@@ -145,6 +165,6 @@ def _reached(connection: Connection) -> int:
     if verdict is Verdict.UNDECIDED:
         return 0
     session = connection.session
-    if verdict is Verdict.FOREIGN or session is None or session.outcome() is not None:
+    if verdict is Verdict.FOREIGN or session is None or session.outcome(ended=False) is not None:
         return _DECIDED
     return _FOUND

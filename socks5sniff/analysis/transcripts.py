@@ -45,14 +45,14 @@ SELECTED_PASSWORD = b"\5\2"
 
 
 def shape_of(session: Session) -> Shape:
-    """The constant part of what a session found."""
+    """The constant part of what a session has found so far."""
     code = session.reply
     name = "" if code is None else socks4_reply_name(code) if session.socks4 else reply_name(code)
     return Shape(
         protocol=session.protocol,
         client_side=session.client_side,
         phase=session.phase,
-        outcome="malformed" if session.verdict is Verdict.FOREIGN else session.outcome() or "incomplete",
+        outcome="malformed" if session.verdict is Verdict.FOREIGN else session.outcome(ended=False) or "incomplete",
         methods=None if session.methods is None else [method_name(method) for method in session.methods],
         method=None if session.method is None else method_name(session.method),
         username=None if session.username is None else decode_text(session.username),

@@ -59,7 +59,7 @@ class Processes:
         if endpoints in self._asked or len(self._asked) >= _QUEUE:
             return
         line = json.dumps(endpoints).encode() + b"\n"
-        with suppress(OSError):  # a helper that is gone gives no answers
+        with suppress(OSError, ValueError):  # a helper that is gone gives no answers
             self._questions.write(line)
             self._asked[endpoints] = time.monotonic()
 
