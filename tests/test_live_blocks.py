@@ -26,7 +26,7 @@ class Sent(NamedTuple):
     length: int | None = None
     time: int = 1_700_000_000_123_456_789
     packet_type: int = HOST
-    index: int = 1
+    interface: int = 1
     status: int = 1
     tag: int = 0
     tpid: int = 0
@@ -49,7 +49,7 @@ def block(frames: list[Sent], maclen: int = 14) -> bytes:
         )  # fmt: skip
         struct.pack_into("H", body, 48, 17)
         struct.pack_into(">H", body, 50, 0x0800)
-        struct.pack_into("iHBB8s", body, 52, frame.index, 772, frame.packet_type, 6, MAC[:8])
+        struct.pack_into("iHBB8s", body, 52, frame.interface, 772, frame.packet_type, 6, MAC[:8])
         out += body
     struct.pack_into("IIIIII", out, 0, 1, 0, 1, len(frames), 48, len(out))
     assert len(out) <= SIZE
@@ -94,7 +94,7 @@ def test_frames_with_another_link_header_among_many_are_found() -> None:
 
 @pytest.mark.parametrize(("twice", "expected"), [(False, [1, 2, 3]), (True, [2, 3]), (1, [2, 3]), (2, [1, 2, 3])])
 def test_on_loopback_the_outgoing_copy_is_left_out(twice: int | bool, expected: list[int]) -> None:
-    sent = [Sent(b"\1", packet_type=OUTGOING), Sent(b"\2"), Sent(b"\3", index=7)]
+    sent = [Sent(b"\1", packet_type=OUTGOING), Sent(b"\2"), Sent(b"\3", interface=7)]
     assert [frame[0] for frame in frames_of(blocks(block(sent), twice=twice))] == expected
 
 
@@ -118,7 +118,7 @@ def test_vlan_tags_that_the_kernel_took_off_are_put_back() -> None:
 
 
 def test_frames_without_link_layer_get_an_sll2_header() -> None:
-    ring = blocks(block([Sent(b"\x45", index=3, packet_type=OUTGOING)], maclen=0), link_type=LINK_SLL2)
+    ring = blocks(block([Sent(b"\x45", interface=3, packet_type=OUTGOING)], maclen=0), link_type=LINK_SLL2)
     header = struct.pack(">HHIHBB8s", 0x0800, 0, 3, 772, OUTGOING, 6, MAC[:8])
     assert frames_of(ring) == [header + b"\x45"]
 

@@ -53,7 +53,7 @@ def test_a_wrong_expression_gives_libpcaps_words_in_one_line(
 
 def test_with_neither_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpf, "_libpcap", lambda: None)
-    monkeypatch.setattr(bpf.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(MissingError, match="apt install libpcap"):
         compile_filter("tcp", ETHERNET, 65535)
 

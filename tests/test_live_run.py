@@ -141,7 +141,7 @@ def as_read(path: Path) -> list[dict[str, Any]]:
     return [record.as_dict() for record in socks5sniff.read(str(path), udp_frames=True)]
 
 
-@pytest.mark.parametrize("path", named(""), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CAPTURES.glob("*.pcapng")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("size", [1, 7])
 def test_the_records_are_those_that_read_gives_however_the_frames_come(path: Path, size: int) -> None:
     view, watch = play(list(slices(path, size)))

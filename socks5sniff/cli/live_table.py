@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from socks5sniff.capture.live.engine import Counts
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
-from socks5sniff.sinks import Totals
+from socks5sniff.sinks import Totals, Writer
 from socks5sniff.sinks.words import explain, octets
-
-from .output import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +30,7 @@ class TableView:
 
     wants_news = True
 
-    def __init__(self, out: Output, counts: Callable[[], Sequence[Counts | None]], colour: bool) -> None:
+    def __init__(self, out: Writer, counts: Callable[[], Sequence[Counts | None]], colour: bool) -> None:
         from rich.console import Console
         from rich.live import Live
 
