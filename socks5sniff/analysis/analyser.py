@@ -49,6 +49,14 @@ MAX_HELD = 8192
 """Finished records held back until all earlier connections are known to be SOCKS or not (their ids depend on it)."""
 MAX_FLOWS = 1 << 18
 """Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
+MAX_CONNECTIONS = 1 << 14
+"""Connections with a `Connection`, 3 kB each; above it the longest idle ones end early, undecided ones first."""
+MAX_WAITING = 32 << 20
+"""Octets that may wait behind holes in all connections together; above it the holes are given up."""
+FEW = 64
+"""So few connections cannot hold MAX_WAITING."""
+MAX_ADDRESSES = 1 << 17
+"""IPv6 addresses, 300 octets each; above it those without a flow are forgotten, and flows where that is not enough."""
 FORGET = 60_000_000_000
 """Nanoseconds after which a closed flow leaves the table."""
 
@@ -104,6 +112,7 @@ class Analyser:
         self._numbered = 0
         self._now = NO_TIME
         self._purge_at = MAX_FLOWS // 4
+        self._addresses_at = MAX_ADDRESSES
         self._interfaces: list[Interface] = []
 
     # -- one batch -----------------------------------------------------------------------------------------------
@@ -122,6 +131,7 @@ class Analyser:
         self._opened.clear()
         self._associations.take(datagrams)
         self._finish_closed()
+        self._limit_connections()
         self._make_room()
         return self._release_records()
 
@@ -536,7 +546,8 @@ class Analyser:
                 connection.finish()
                 if not settled:
                     self._judge(connection)
-                    uncounted.append(connection)
+                    if slot in connections:  # it is SOCKS
+                        uncounted.append(connection)
         if uncounted:
             self._count(uncounted)
         kept = [slot for slot in slots if slot in regular or (slot in connections and connections[slot].judged)]
@@ -640,26 +651,63 @@ class Analyser:
         streams = flows.stream[:used][undecided]
         return int(streams.min()) if len(streams) else flows.streams
 
-    def _make_room(self) -> None:
-        """Keep the table bounded: closed flows leave after a while, the longest idle when there are too many."""
-        flows = self._flows
-        if len(flows) < self._purge_at:
+    def _limit_connections(self) -> None:
+        """Keep what connections cost bounded, whoever opens how many."""
+        connections, flows = self._connections, self._flows
+        if len(connections) <= FEW:
             return
+        if len(connections) > MAX_CONNECTIONS:
+            slots = np.array([*connections], np.intp)
+            judged = np.array([connection.judged for connection in connections.values()])
+            slots = slots[np.lexsort((flows.last_time[slots], judged))][: len(slots) - MAX_CONNECTIONS * 3 // 4]
+            self._finish(slots.tolist())
+            still_open = slots[flows.close_time[slots] == NO_TIME]
+            self.evicted += len(still_open)
+            flows.close_time[still_open] = self._now  # so that they are not counted again when they leave the table
+        waiting = [connection for connection in connections.values() if connection.waiting]
+        if sum(connection.waiting for connection in waiting) > MAX_WAITING:
+            followed = [connection for connection in waiting if not connection.settled]
+            for connection in waiting:
+                connection.give_up_holes()
+            settled = [connection for connection in followed if self._judge(connection)]
+            if settled:
+                self._count(settled)
+
+    def _make_room(self) -> None:
+        """Keep the tables of flows and of IPv6 addresses bounded."""
+        flows, book = self._flows, self._book
+        if len(flows) >= self._purge_at:
+            self._forget_flows(MAX_FLOWS)
+            self._purge_at = max(MAX_FLOWS // 4, min(len(flows) * 2, MAX_FLOWS + 1))
+        if len(book) >= self._addresses_at:
+            self._forget_addresses()
+            if len(book) > MAX_ADDRESSES // 2:
+                self._forget_flows(len(flows) // 2)
+                self._forget_addresses()
+            self._addresses_at = max(MAX_ADDRESSES, len(book) * 2)
+
+    def _forget_flows(self, most: int) -> None:
+        """Closed flows leave after a while, and the longest idle ones where there are more than `most`."""
+        flows = self._flows
         live = flows.live()
         idle = flows.kind[live] == IGNORED
         closed = idle & (flows.close_time[live] != NO_TIME) & (flows.last_time[live] < self._now - FORGET)
         gone = live[closed]
-        if len(live) - len(gone) > MAX_FLOWS:
+        if len(live) - len(gone) > most:
             rest = live[~closed & (idle | (flows.kind[live] == WATCHED))]
-            excess = min(len(rest), len(live) - len(gone) - MAX_FLOWS * 3 // 4)
-            oldest = rest[np.argpartition(flows.last_time[rest], excess - 1)[:excess]]
+            excess = min(len(rest), len(live) - len(gone) - most * 3 // 4)
+            oldest = rest[np.argsort(flows.last_time[rest], kind="stable")[:excess]]
             self.evicted += int((flows.close_time[oldest] == NO_TIME).sum())
             gone = np.concatenate((gone, oldest))
         flows.kind[gone] = IGNORED
         flows.release(gone)
-        ends = np.concatenate((flows.low[flows.live()], flows.high[flows.live()]))
-        self._book.retain(np.unique((ends[ends >= IPV6] >> np.uint64(16)) & np.uint64((1 << 47) - 1)).tolist())
-        self._purge_at = max(MAX_FLOWS // 4, min(len(flows) * 2, MAX_FLOWS + 1))
+
+    def _forget_addresses(self) -> None:
+        """IPv6 addresses that no flow and no association has any more."""
+        live = self._flows.live()
+        associated = np.array([*self._associations.endpoints()], np.uint64)
+        ends = np.concatenate((self._flows.low[live], self._flows.high[live], associated))
+        self._book.retain(np.unique(ends[ends >= IPV6] >> np.uint64(16)).tolist())
 
 
 def _could_open(segments: Segments, rows: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ are kept for a while, so that a datagram which lies before the reply in the file
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -143,6 +144,14 @@ class Association:
         fresh = not self._ports and not self.port
         return self.alive(time, 0), known, fresh, -self.opened if fresh else self.opened
 
+    def endpoints(self) -> Iterator[int]:
+        """Endpoints that datagrams are compared with."""
+        yield self.client
+        if self._other is not None:
+            yield self._other
+        yield from self._remotes
+        yield from self._strangers
+
     def traffic(self) -> UdpTraffic:
         """What went through so far."""
         return UdpTraffic(
@@ -259,6 +268,17 @@ class Associations:
         recent, self._recent = self._recent, deque(maxlen=MAX_REMEMBERED)
         for datagram in recent:
             self._take_one(datagram)
+
+    def endpoints(self) -> Iterator[int]:
+        """All endpoints that are still needed."""
+        for relay, clients in self._by_relay.items():
+            yield relay
+            for there in clients.values():
+                for association in there:
+                    yield from association.endpoints()
+        for datagram in self._recent:
+            yield datagram.source
+            yield datagram.destination
 
     def forget(self, association: Association) -> None:
         """The conversation's record has been made."""

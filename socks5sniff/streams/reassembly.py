@@ -63,6 +63,11 @@ class StreamOrder:
         self._hole_time = 0
 
     @property
+    def waiting(self) -> int:
+        """Octets behind holes."""
+        return self._waiting_octets
+
+    @property
     def edge(self) -> int:
         """The position behind the last octet seen, waiting ones included."""
         return self._waiting[-1].position + self._waiting[-1].length if self._waiting else self.position
@@ -272,6 +277,11 @@ class TwoWayOrder:
         for direction in (0, 1):
             ready += ((direction, run) for run in self.streams[direction].finish())
         return ready
+
+    @property
+    def waiting(self) -> int:
+        """Octets that wait, in both directions."""
+        return self.streams[0].waiting + self.streams[1].waiting + self._held_octets
 
     def edge(self, direction: int) -> tuple[int, int]:
         """Sequence number and position behind the last octet seen in a direction, waiting ones included."""
