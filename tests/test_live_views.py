@@ -82,7 +82,7 @@ def test_a_verdict_says_who_where_and_how_long_each_step_took() -> None:
     found = conversation(process={"pid": 812, "name": "curl"})
     assert verdict_line(found) == (
         "08:39:01.009 + 127.0.0.1:40000 curl[812] > 127.0.0.1:1080 user alice connect example.com:443: succeeded"
-        " (negotiation 1.2 ms, authentication 10.4 ms, request 1.500 s)"
+        " (negotiation 1.20 ms, authentication 10.40 ms, request 1.500 s)"
     )
 
 
@@ -102,7 +102,11 @@ def test_a_refusal_is_told_in_words_with_its_anomalies() -> None:
         bytes=None,
         close="fin",
         closed_by="proxy",
-        anomalies=[AnomalyEntry("late-close", "warning", 9, "…"), AnomalyEntry("late-close", "warning", 10, "…")],
+        anomalies=[
+            AnomalyEntry("late-close", "warning", 9, "…"),
+            AnomalyEntry("late-close", "warning", 10, "…"),
+            AnomalyEntry("rejected", "note", 9, "said already"),
+        ],
     )
     assert ": rejected: connection refused (" in verdict_line(refused)
     assert end_line(refused).endswith(": rejected: connection refused, 2.346 s, closed by proxy, late-close")

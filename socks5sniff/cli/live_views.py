@@ -129,7 +129,7 @@ def end_line(c: Conversation) -> str:
         parts.append("still open")
     elif c.closed_by:
         parts.append(f"{'reset' if c.close == 'reset' else 'closed'} by {c.closed_by}")
-    parts += dict.fromkeys(anomaly.code for anomaly in c.anomalies)
+    parts += dict.fromkeys(anomaly.code for anomaly in c.anomalies if anomaly.code != c.outcome)
     return escape_text(f"{_clock(c.end_ns)} - {_who(c)}: {', '.join(parts)}")
 
 
@@ -163,4 +163,4 @@ def _clock(time_ns: int) -> str:
 
 
 def _short(seconds: float) -> str:
-    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"

@@ -53,7 +53,6 @@ class Result(NamedTuple):
     received: int
     dropped: int
     cpu: float
-    peak: int
 
 
 def serve() -> None:
@@ -168,21 +167,21 @@ def of_live(watcher: Watcher) -> Result:
     records = [json.loads(line) for line in watcher.output]
     succeeded = sum(record["outcome"] == "succeeded" for record in records)
     received, dropped = (int(text.replace(",", "")) for text in found.groups())
-    return Result(succeeded, received, dropped, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Result(succeeded, received, dropped, usage.ru_utime + usage.ru_stime)
 
 
 def of_tcpdump(watcher: Watcher) -> Result:
     said, usage = watcher.end()
     captured, _, dropped = (int(text) for text in re.findall(r"(\d+) packets? (?:captured|received|dropped)", said))
-    return Result(captured, captured + dropped, dropped, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Result(captured, captured + dropped, dropped, usage.ru_utime + usage.ru_stime)
 
 
 def show(name: str, wanted: int, ours: Result, theirs: Result | None, seconds: float) -> None:
     """Print the comparison; a target that is missed says so."""
-    print(f"  {name:<10} {'dropped':>9} {'received':>10} {'CPU s':>8} {'peak MB':>8}")
+    print(f"  {name:<10} {'dropped':>9} {'received':>10} {'CPU s':>8}")
     for who, result in (("live", ours), ("tcpdump", theirs)):
         if result is not None:
-            figures = f"{result.dropped:>9,} {result.received:>10,} {result.cpu:>8.2f} {result.peak / 1e6:>8.1f}"
+            figures = f"{result.dropped:>9,} {result.received:>10,} {result.cpu:>8.2f}"
             print(f"  {who:<10} {figures}")
     print(f"  {seconds:.1f} s; conversations: {ours.seen:,} of {wanted:,} {verdict(ours.seen == wanted)}; ", end="")
     print(f"no drops: {verdict(not ours.dropped)}", end="")
