@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import socket
 import struct
 from collections.abc import Iterable
-from ipaddress import IPv6Address
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,8 +163,10 @@ class AddressBook:
 def address_text(packed: bytes) -> str:
     """Text of an address of 4 or 16 octets; IPv4-mapped addresses end in a dotted quad (RFC 5952 s5)."""
     if len(packed) == 4:
-        return socket.inet_ntoa(packed)
+        return ".".join(map(str, packed))
     if packed.startswith(b"\0" * 10 + b"\xff\xff"):
-        return "::ffff:" + socket.inet_ntoa(packed[12:])
+        return "::ffff:" + ".".join(map(str, packed[12:]))
+    from ipaddress import IPv6Address
+
     # Not inet_ntop, whose text of "::1.2.3.4" and of lone zero groups depends on the platform.
     return str(IPv6Address(packed))

@@ -6,9 +6,7 @@ frames that may hold an IP packet. It only has to find where that packet starts:
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -63,6 +61,9 @@ class Dissector:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No log lines and no warnings of scapy's: odd octets are counted, not announced."""
+    import logging
+    import warnings
+
     logger = logging.getLogger("scapy")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
