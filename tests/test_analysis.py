@@ -267,6 +267,33 @@ def test_a_retransmission_that_differs_is_noted_and_the_first_copy_stands():
     assert [(a.code, a.frame) for a in record.anomalies] == [("conflicting-retransmission", 7)]
 
 
+def test_octets_of_the_tunnel_that_were_lost_count() -> None:
+    """The next segment, an acknowledgment or the FIN proves them."""
+    packets = connection(PLAIN)
+    for lost in (7, 8):
+        record = only(analyse([*packets[:lost], *packets[lost + 1 :]]))
+        assert record.bytes == (len(HTTP), len(ANSWER))
+
+
+def test_probes_of_a_closed_window_are_no_conflict() -> None:
+    """The first octet comes again and again, at last with the others (RFC 9293 s3.8.6.1)."""
+    packets = connection(PLAIN)
+    for place in (5, 7):
+        probe = replace(packets[place], octets=packets[place].octets[:1])
+        record = only(analyse([*packets[:place], probe, probe, probe, *packets[place:]]))
+        assert record.bytes == (len(HTTP), len(ANSWER))
+        assert record.tunnel is not None
+        assert record.tunnel.server_name == "example.com"
+        assert "conflicting-retransmission" not in {a.code for a in record.anomalies}
+
+
+def test_a_conflict_in_the_first_octets_of_a_tunnel_is_noted() -> None:
+    packets = connection([*PLAIN[:4], (CLIENT, b"GET /a HTTP/1.1\r\n"), (CLIENT, b"Host: example.com\r\n\r\n")])
+    forged = replace(packets[7], octets=b"GET /b HTTP/1.1\r\n")
+    record = only(analyse([*packets[:8], forged, *packets[8:]]))
+    assert [(a.code, a.frame) for a in record.anomalies] == [("conflicting-retransmission", 9)]
+
+
 def test_keep_alives_are_no_octets():
     packets = connection([*PLAIN, (CLIENT, b"more")])
     probe = replace(packets[9], sequence=packets[9].sequence - 1, octets=b"\0")

@@ -1,4 +1,4 @@
-"""What anybody can put on the wire does not decide how much is remembered. The limits are lowered here to reach them."""
+"""What anybody can put on the wire does not decide how much is remembered. Lower limits stand in for large captures."""
 
 from __future__ import annotations
 

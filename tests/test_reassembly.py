@@ -114,8 +114,15 @@ def test_an_answer_waits_for_what_it_acknowledges():
 
 def test_an_answer_does_not_wait_for_a_fin_that_was_seen():
     order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
-    order.closed[0] = True
+    order.closed[0] = 3
     assert said(order, (0, 0, 0, b"ab"), (1, 0, 3, b"answer")) == [(0, b"ab"), (1, b"answer")]
+
+
+def test_octets_before_a_fin_are_all_waited_for():
+    order = TwoWayOrder(StreamOrder(0), StreamOrder(0))
+    order.closed[0] = 3
+    assert said(order, (1, 0, 2, b"answer")) == []
+    assert order.finish()[0][1].length == 2
 
 
 def test_what_was_acknowledged_and_never_comes_is_a_gap():

@@ -375,7 +375,7 @@ class Analyser:
                     acknowledged = acknowledgments[i] if acknowledgments[i] >= 0 else None
                     connection.segment(ways[i], sequences[i], acknowledged, octets, lengths[i], frames[i], times[i])
                     if fins[i]:
-                        connection.fin(ways[i])
+                        connection.fin(ways[i], sequences[i] + lengths[i])
                     if connection.settled or connection.order is not None:
                         resume = int(at[i]) + 1
                         break
@@ -406,7 +406,7 @@ class Analyser:
                 int(segments.time[row]),
             )
             if flags & TcpFlag.FIN:
-                connection.fin(way)
+                connection.fin(way, sequence + int(segments.length[row]))
             if connection.settled:
                 return at + 1
         return end

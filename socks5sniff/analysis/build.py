@@ -55,6 +55,7 @@ def build(
     if connection.first_byte is not None:
         flow = flow._replace(first_byte=connection.first_byte)
     if connection.regular is not None:
+        connection.regular.tunnel = connection.tunnel
         record: Conversation = RegularConversation(number, connection.regular, flow)
     else:
         assert connection.session is not None

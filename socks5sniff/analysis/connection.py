@@ -42,7 +42,7 @@ class Connection:
         tunnel: what the tunnel carries, None as long as it is not known.
         order: the reassembler, or None on the straight path.
         spoken: bit per direction that had sent a few octets of its own before this object was made.
-        closed: per direction, whether a FIN was seen.
+        closed: per direction, the sequence number behind its FIN; -1 while none was seen.
         judged: it has been found worth a record.
         named: the user named the port as a proxy port.
         context: see `Transcripts.find`.
@@ -105,7 +105,7 @@ class Connection:
         self.spoken = 0
         self.named = False
         self.judged = False
-        self.closed = [False, False]
+        self.closed = [-1, -1]
         self.client_head = b""
         self.server_head = b""
 
@@ -148,9 +148,9 @@ class Connection:
         assert self.order is not None
         self._runs(self.order.push(direction, sequence, acknowledgment, octets, length, frame, time))
 
-    def fin(self, direction: int) -> None:
-        """A FIN was seen."""
-        self.closed[direction] = True
+    def fin(self, direction: int, sequence: int) -> None:
+        """A FIN was seen, to which `sequence` belongs."""
+        self.closed[direction] = (sequence + 1) % _WRAP
 
     def look(self) -> None:
         """Judge the handshake by what has come of it, instead of waiting whether it turns out to be regular."""
@@ -208,15 +208,18 @@ class Connection:
         if acknowledgment is None or expected < 0 or acknowledgment == expected:
             return False
         unseen = (acknowledgment - expected) % _WRAP
-        return unseen < _HALF and not (unseen == 1 and self.closed[1 - direction])
+        return unseen < _HALF and not (unseen == 1 and acknowledgment == self.closed[1 - direction])
 
     def _reorder(self) -> None:
-        past = ([s[1] for s in self.seen if s[0] == side] for side in (self.turn, 1 - self.turn))
-        first, second = (b"".join(octets) for octets in past)
-        self.order = TwoWayOrder(
-            StreamOrder(self.expected[0], self.position[0], first),
-            StreamOrder(self.expected[1], self.position[1], second),
-        )
+        orders = []
+        for direction, side in ((0, self.turn), (1, 1 - self.turn)):
+            head = self.client_head if side == self.client_side else self.server_head
+            # `seen` can hold the tunnel's first octets too; the position tells where the two end.
+            past = b"".join([*(segment[1] for segment in self.seen if segment[0] == side), head])
+            position = self.position[direction]
+            past = past[:position] if len(past) >= position else b""
+            orders.append(StreamOrder(self.expected[direction], position, past))
+        self.order = TwoWayOrder(*orders)
         self.order.closed = self.closed
 
     def _runs(self, runs: list[tuple[int, Run]]) -> None:

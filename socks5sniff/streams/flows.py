@@ -418,7 +418,9 @@ class FlowTable:
         """
         group = np.repeat(np.arange(len(batch.starts)), batch.counts)
         length = segments.length[batch.order]
-        wanted = groups[group] & (length > 0) & (np.arange(len(group)) >= since[group])
+        # A FIN without octets tells, too, where the octets have ended.
+        speaks = (length > 0) | (segments.flags[batch.order] & TcpFlag.FIN != 0)
+        wanted = groups[group] & speaks & (np.arange(len(group)) >= since[group])
         at = np.flatnonzero(wanted)
         if not len(at):
             return

@@ -228,14 +228,14 @@ class TwoWayOrder:
 
     Attributes:
         streams: the two directions.
-        closed: directions in which a FIN was seen: it takes a sequence number too, and is acknowledged like an octet.
+        closed: per direction, the sequence number behind its FIN, which is acknowledged like an octet; -1 for none.
     """
 
     __slots__ = ("_held", "_held_octets", "closed", "streams")
 
     def __init__(self, first: StreamOrder, second: StreamOrder) -> None:
         self.streams = (first, second)
-        self.closed = [False, False]
+        self.closed = [-1, -1]
         self._held: list[_Held] = []
         self._held_octets = 0
 
@@ -300,7 +300,7 @@ class TwoWayOrder:
     def _unseen(self, direction: int, acknowledgment: int) -> int:
         """Octets of the other direction that a segment acknowledges and nobody has seen."""
         ahead = self.streams[1 - direction].ahead(acknowledgment)
-        return ahead - 1 if ahead and self.closed[1 - direction] else ahead
+        return ahead - 1 if ahead and acknowledgment == self.closed[1 - direction] else ahead
 
     def _settle(self, time: int) -> list[tuple[int, Run]]:
         """Hand on held segments whose time has come, or has run out."""
