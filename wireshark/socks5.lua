@@ -1323,10 +1323,10 @@ local function protocol_of(session)
 end
 
 -- TreeItem's methods, from the first tree seen: looking them up at each call is a fifth of a call's cost.
-local add, set_generated
+local add, set_generated, set_text
 
 local function use_tree(tree)
-  add, set_generated = tree.add, tree.set_generated
+  add, set_generated, set_text = tree.add, tree.set_generated, tree.set_text
 end
 
 local PROTOCOL_NAMES = { socks5 = "SOCKS5", socks4 = "SOCKS4", socks4a = "SOCKS4A" }
@@ -1471,7 +1471,8 @@ local function show_frame(session, side, found, i, tvb, tree, all)
     add(tree, P, range)
     return
   end
-  local item = add(tree, P, range, PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
+  local item = add(tree, P, range)
+  set_text(item, PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
   set_generated(add(item, F.type, frame.kind))
   if session.depth then set_generated(add(item, F.depth, session.depth)) end
   local details = show[frame.kind]
@@ -1654,7 +1655,8 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   if not wanted(tree) and not (early and session.early_noted == number) then
     add(tree, P, range)
   else
-    item = add(tree, P, range, PROTOCOL_NAMES[protocol_of(session)] .. ", Tunnel: " .. (session.target or "?"))
+    item = add(tree, P, range)
+    set_text(item, PROTOCOL_NAMES[protocol_of(session)] .. ", Tunnel: " .. (session.target or "?"))
     set_generated(add(item, F.type, "tunnel"))
     if session.depth then set_generated(add(item, F.depth, session.depth)) end
     if session.host then
@@ -2180,29 +2182,50 @@ local function destination_of(session)
   return session.encrypted and "(encrypted)" or "-"
 end
 
-local TABLE_FORMAT = "%5s  %-9s  %-28s  %-28s  %-13s  %-32s  %-36s  %12s  %9s  %12s  %12s\n"
+local TITLES = {
+  "Id", "Protocol", "Client", "Proxy", "Command", "Destination", "Outcome", "Start", "Reply", "Sent", "Received",
+}
+local FIRST_NUMBER = 8 -- from this column on, to the right
+
+local function row_of(session)
+  local client_port, proxy_port = session.port0, session.port1
+  if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
+  return {
+    session.id .. (session.parent and " in " .. session.parent.id or ""),
+    PROTOCOL_NAMES[protocol_of(session)],
+    client_address(session) .. ":" .. client_port,
+    proxy_address(session) .. ":" .. proxy_port,
+    session.command and command_name(session.command) or "-",
+    destination_of(session),
+    outcome_of(session),
+    format("%.6f", session.start),
+    session.reply_after and format("%.6f", session.reply_after) or "-",
+    tostring(session.sent),
+    tostring(session.received),
+  }
+end
 
 local function conversation_table()
-  local lines = {
-    format(TABLE_FORMAT, "Id", "Protocol", "Client", "Proxy", "Command", "Destination", "Outcome", "Start", "Reply",
-      "Sent", "Received"),
-  }
-  local count = 0
+  local rows, widths = { TITLES }, {}
   for _, session in ipairs(sessions) do
     if session.client and (session.greeting_frame or session.request_frame) and not session.foreign then
-      count = count + 1
-      local reply = session.reply_after and format("%.6f", session.reply_after) or "-"
-      local client_port, proxy_port = session.port0, session.port1
-      if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
-      lines[#lines + 1] = format(TABLE_FORMAT, session.id .. (session.parent and "<" .. session.parent.id or ""),
-        PROTOCOL_NAMES[protocol_of(session)],
-        client_address(session) .. ":" .. client_port, proxy_address(session) .. ":" .. proxy_port,
-        session.command and command_name(session.command) or "-", destination_of(session), outcome_of(session),
-        format("%.6f", session.start), reply, session.sent, session.received)
+      rows[#rows + 1] = row_of(session)
     end
   end
-  lines[#lines + 1] = format("%d conversations\n", count)
-  return concat(lines)
+  for _, row in ipairs(rows) do
+    for i, value in ipairs(row) do widths[i] = math.max(widths[i] or 0, #value) end
+  end
+  local lines = {}
+  for n, row in ipairs(rows) do
+    local cells = {}
+    for i, value in ipairs(row) do
+      local padding = rep(" ", widths[i] - #value)
+      cells[i] = i >= FIRST_NUMBER and padding .. value or value .. padding
+    end
+    lines[n] = concat(cells, "  ")
+  end
+  lines[#lines + 1] = format("%d conversations", #rows - 1)
+  return concat(lines, "\n") .. "\n"
 end
 
 register_stat_cmd_arg("socks5,conversations", function()

@@ -288,7 +288,10 @@ def _from_builtin(layers: Iterable[Layer]) -> dict[Key, Side]:
 
 
 def _builtin_frame(layer: Layer) -> Seen | None:
-    """The built-in dissector has no name for a frame's type: its fields tell."""
+    """The built-in dissector has no name for a frame's type: its fields tell.
+
+    In tunnel frames it repeats the request's fields, but for RSV (SOCKS4: but for the user id).
+    """
     methods = layer.all("socks.auth_method")
     if layer.one("socks.auth_method_count") is not None:
         names = " ".join(method_name(int(value, 0)) for value in methods)
@@ -305,7 +308,7 @@ def _builtin_frame(layer: Layer) -> Seen | None:
     if layer.one("socks.gssapi.command") is not None:
         return Seen(layer.frame, "gssapi")
     command = layer.one("socks.command")
-    if command is not None:
+    if command is not None and (layer.one("socks.reserved") is not None or username is not None):
         facts = _some(("command", _named(command_name, command)), *_builtin_target(layer, "destination"))
         if layer.one("socks.version") == "4" and username:
             facts.append(("username", username))
