@@ -121,7 +121,7 @@ class Watch:
 
     def _take_in(self, ended: list[Conversation]) -> None:
         if self._wants_news:
-            for conversation in self._analyser.news():
+            for conversation in sorted(self._analyser.news(), key=_end):
                 self._note(conversation)
                 if self._processes is not None:
                     self._processes.ask(_endpoints(conversation))
@@ -171,6 +171,10 @@ class Watch:
         while self._gone and self._gone[0][0] < time.time_ns() - 2 * HOLD:
             self._streams.discard(self._gone.popleft()[1])
         return self._streams | self._analyser.undecided()
+
+
+def _end(c: Conversation) -> int:
+    return c.end_ns
 
 
 def _endpoints(c: Conversation) -> Endpoints:
