@@ -94,7 +94,8 @@ class Analyser:
         self._book: AddressBook = self.reader.addresses
         self._flows = FlowTable()
         self._ports = frozenset(ports)
-        self._trusted = np.array(sorted(SOCKS_PORTS | self._ports), np.uint64)
+        self._trusted = np.zeros(1 << 16, np.bool_)
+        self._trusted[[port for port in SOCKS_PORTS | self._ports if 0 <= port <= 0xFFFF]] = True
         self._show_passwords = show_passwords
         self._patience = patience
         self._connections: dict[int, Connection] = {}
@@ -182,21 +183,23 @@ class Analyser:
         """Of flows that begin in this batch, take those with a regular handshake out of `watched`, to be counted."""
         flows = self._flows
         at = np.flatnonzero(payload)
-        first = np.searchsorted(at, batch.starts)
-        counts = np.diff(np.append(first, len(at)))
-        groups = np.flatnonzero(watched & batch.new & (counts > 4) & (flows.opener[batch.slots] != UNKNOWN))
-        groups = groups[payload_octet(segments, batch.order[at[first[groups]]], 0) == 5]
-        if not len(groups):
+        groups = np.flatnonzero(watched & batch.new & (batch.counts > 4) & (flows.opener[batch.slots] != UNKNOWN))
+        first = np.searchsorted(at, batch.starts[groups])
+        counts = np.searchsorted(at, batch.starts[groups] + batch.counts[groups]) - first
+        enough = np.flatnonzero(counts > 4)
+        could = enough[payload_octet(segments, batch.order[at[first[enough]]], 0) == 5]
+        if not len(could):
             return
+        groups, first, counts = groups[could], first[could], counts[could]
         slots = batch.slots[groups]
         turn = flows.opener[slots]
-        places = at[np.minimum(first[groups, None] + np.arange(LONGEST), len(at) - 1)]
+        places = at[np.minimum(first[:, None] + np.arange(LONGEST), len(at) - 1)]
         rows = batch.order[places]
         flags = segments.flags[rows]
         base0, base1 = flows.base0[slots].astype(np.uint32), flows.base1[slots].astype(np.uint32)
         openings = Openings(
             octets=segments.octets,
-            segments=counts[groups],
+            segments=counts,
             side=batch.direction[places] ^ turn[:, None],
             sequence=segments.sequence[rows] + ((flags & TcpFlag.SYN) != 0),
             acknowledgment=np.where(flags & TcpFlag.ACK, segments.acknowledgment[rows].astype(np.int64), -1),
@@ -268,8 +271,8 @@ class Analyser:
     def _trusts(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether the responder's port (either port where the opener is not known) is a SOCKS port."""
         flows = self._flows
-        low = np.isin(flows.low[slots] & np.uint64(0xFFFF), self._trusted)
-        high = np.isin(flows.high[slots] & np.uint64(0xFFFF), self._trusted)
+        low = self._trusted[flows.low[slots].astype(np.uint16)]
+        high = self._trusted[flows.high[slots].astype(np.uint16)]
         opener = flows.opener[slots]
         trusted: NDArray[np.bool_] = np.where(opener == 0, high, np.where(opener == 1, low, low | high))
         return trusted
@@ -590,8 +593,7 @@ class Analyser:
         closer[closer != UNKNOWN] ^= turn[closer != UNKNOWN]
         flags = (flows.flags0[slots] | flows.flags1[slots]) & _CLOSING
         handshakes = zip(flows.syn_time[slots].tolist(), flows.syn_ack_time[slots].tolist(), strict=True)
-        first = openers.tolist()
-        second = responders.tolist()
+        first, second = openers.tolist(), responders.tolist()
         rows = zip(
             flows.stream[slots].tolist(),
             [names[interface] for interface in flows.capture[slots].tolist()],
@@ -601,9 +603,9 @@ class Analyser:
             flows.last_frame[slots].tolist(),
             flows.packets[slots].tolist(),
             map(book.endpoint_address, first),
-            map(book.port, first),
+            (openers & np.uint64(0xFFFF)).tolist(),
             map(book.endpoint_address, second),
-            map(book.port, second),
+            (responders & np.uint64(0xFFFF)).tolist(),
             (flows.opener[slots] != UNKNOWN).tolist(),
             [None if syn == NO_TIME or answer == NO_TIME else (answer - syn) / 1e9 for syn, answer in handshakes],
             map(_CLOSE.__getitem__, flags.tolist()),
@@ -635,7 +637,8 @@ class Analyser:
         for stream, record in self._finished:
             number = self._numbers.pop(stream, 0)
             if number:
-                record.id = number
+                if record.id != number:
+                    record.id = number
                 ready.append(record)
             else:
                 held.append((stream, record))
@@ -714,7 +717,8 @@ def _could_open(segments: Segments, rows: NDArray[np.intp]) -> NDArray[np.bool_]
     """Whether a direction's first octets can open SOCKS: VER 5, or SOCKS4 with a known command; cut ones can."""
     first = payload_octet(segments, rows, 0)
     second = payload_octet(segments, rows, 1)
-    could: NDArray[np.bool_] = (first == 5) | (first == -1) | ((first == 4) & np.isin(second, (1, 2, 0xF0, -1)))
+    command = (second == 1) | (second == 2) | (second == 0xF0) | (second == -1)
+    could: NDArray[np.bool_] = (first == 5) | (first == -1) | ((first == 4) & command)
     return could
 
 
