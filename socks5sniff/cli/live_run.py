@@ -16,6 +16,7 @@ from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 
 from .filters import Test
+from .live_glance import glance
 from .live_summary import Tally
 from .live_views import View, comment
 
@@ -132,8 +133,8 @@ class Watch:
         if self._processes is not None:
             self._processes.collect()
         if self._waiting:
-            last = {conversation.tcp_stream for conversation in ended}
-            self._announce(0 if any(waiting.tcp_stream in last for waiting in self._waiting) else ANSWER)
+            last = {glance(conversation).stream for conversation in ended}
+            self._announce(0 if any(glance(waiting).stream in last for waiting in self._waiting) else ANSWER)
         for conversation in ended:
             self._note(conversation)
             self._name(conversation)
@@ -143,13 +144,14 @@ class Watch:
             if self._processes is not None:
                 self._processes.forget(_endpoints(conversation))
             if self._only_socks:
-                self._gone.append((time.time_ns(), conversation.tcp_stream))
+                self._gone.append((time.time_ns(), glance(conversation).stream))
 
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""
         if self._saving is not None:
             self._saving.comment(conversation.first_frame, comment(conversation))
-            self._streams.add(conversation.tcp_stream)
+            if self._only_socks:
+                self._streams.add(conversation.tcp_stream)
 
     def _announce(self, patience: float) -> None:
         """Show news in order, each when its process is known or has been waited for long enough."""
@@ -163,8 +165,9 @@ class Watch:
                 self._view.news(conversation)
 
     def _name(self, conversation: Conversation) -> None:
-        if self._processes is not None:
-            conversation.process = self._processes.find(_endpoints(conversation))
+        process = None if self._processes is None else self._processes.find(_endpoints(conversation))
+        if process is not None:
+            conversation.process = process
 
     def _wanted(self) -> Collection[int]:
         """Streams whose frames are kept: those that are SOCKS, or may still turn out to be, and their UDP."""
@@ -178,4 +181,5 @@ def _end(c: Conversation) -> int:
 
 
 def _endpoints(c: Conversation) -> Endpoints:
-    return (*c.client, *c.proxy)
+    seen = glance(c)
+    return (*seen.client, *seen.proxy)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from socks5sniff.capture.live.engine import Counts
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
-from socks5sniff.sinks.words import octets
+
+from .live_glance import glance
 
 PROXIES = 1000
 """Proxies counted one by one; whatever comes beyond that is counted as `others`."""
@@ -40,14 +41,14 @@ class Tally:
 
     def add(self, conversation: Conversation) -> None:
         self.conversations += 1
-        name = str(conversation.proxy)
+        seen = glance(conversation)
+        name = str(seen.proxy)
         if name not in self._proxies and len(self._proxies) >= PROXIES:
             name = "others"
         proxy = self._proxies.setdefault(name, _Proxy())
-        proxy.outcomes[conversation.outcome] += 1
-        sent, received = octets(conversation) or (0, 0)
-        proxy.sent += sent
-        proxy.received += received
+        proxy.outcomes[seen.outcome] += 1
+        proxy.sent += seen.sent
+        proxy.received += seen.received
 
     def table(self) -> str:
         """One row for each proxy, the busiest first; empty when there was no conversation."""
