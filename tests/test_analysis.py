@@ -26,6 +26,7 @@ from .traffic import (
     GREETING,
     HTTP,
     PLAIN,
+    REPLY,
     REQUEST,
     RST,
     SECOND,
@@ -328,6 +329,54 @@ def test_a_start_that_is_not_in_the_capture():
     assert [a.code for a in record.anomalies] == ["midstream"]
     assert record.timing.tcp_handshake is None
     assert not record.reversed
+
+
+@pytest.mark.parametrize("port", [1080, 9999])
+@pytest.mark.parametrize(
+    ("first", "frames"), [(4, ["method-selection", "request", "reply"]), (5, ["request", "reply"])]
+)
+def test_a_capture_that_begins_after_the_greeting(port: int, first: int, frames: list[str]) -> None:
+    """Choice, request and reply are proof enough, on any port."""
+    record = only(analyse(connection(PLAIN, proxy=("10.0.0.9", port))[first:]))
+    assert (record.outcome, str(record.client), str(record.destination)) == (
+        "succeeded",
+        "10.0.0.1:40000",
+        "example.com:443",
+    )
+    assert record.methods is None
+    assert record.bytes == (len(HTTP), len(ANSWER))
+    assert [frame.type for frame in record.frames] == frames
+    assert [a.code for a in record.anomalies] == ["midstream"]
+
+
+def test_a_capture_that_begins_with_the_choice_of_a_password() -> None:
+    record = only(analyse(connection(PASSWORD)[4:]))
+    assert (record.outcome, record.username, record.authenticated) == ("succeeded", "alice", True)
+
+
+@pytest.mark.parametrize("said", [[(CLIENT, HTTP), (SERVER, ANSWER)], [(SERVER, REPLY), (CLIENT, HTTP)]])
+def test_within_a_tunnel_no_foreign_protocol_is_named(said: list[tuple[int, bytes]]) -> None:
+    """On a proxy port what a capture begins with may be a tunnel's."""
+    assert analyse(connection(said, opening=False)) == []
+
+
+def test_a_greeting_that_was_lost() -> None:
+    packets = connection(PLAIN)
+    record = only(analyse([*packets[:3], *packets[4:]]))
+    assert (record.outcome, str(record.destination), record.bytes) == (
+        "succeeded",
+        "example.com:443",
+        (len(HTTP), len(ANSWER)),
+    )
+    assert [a.code for a in record.anomalies] == ["handshake-gap"]
+
+
+def test_a_capture_of_one_side_only() -> None:
+    """The client's side tells where to; the proxy's side alone is not taken for a client's."""
+    packets = connection(PLAIN)
+    record = only(analyse([packet for packet in packets if packet.side == CLIENT]))
+    assert (record.outcome, record.phase, str(record.destination)) == ("incomplete", "request", "example.com:443")
+    assert analyse([packet for packet in packets if packet.side == SERVER]) == []
 
 
 def test_the_socks_client_may_be_the_tcp_server():

@@ -290,7 +290,12 @@ class Analyser:
         loopback = self._is_loopback(opener) and self._is_loopback(responder)
 
         def make_session() -> Session:
-            return Session(trusted, loopback, lambda side: self._book.endpoint_address(responder if side else opener))
+            return Session(
+                trusted,
+                loopback,
+                lambda side: self._book.endpoint_address(responder if side else opener),
+                midstream=int(flows.opener[slot]) == UNKNOWN,
+            )
 
         context = trusted * TRUSTED + loopback * LOOPBACK
         connection = Connection(slot, int(flows.stream[slot]), turn, self._transcripts, context, make_session)

@@ -15,7 +15,16 @@ from .detection import UNDECIDED_OCTETS, Weight, weigh
 from .facts import Facts, SessionAnomaly, SessionFrame, Verdict
 from .held import Held, Run
 from .oddities import oddities
-from .opening import CHOICE_LENGTH, Foreign, Opening, could_open, find_client, foreign_name, sound_so_far
+from .opening import (
+    CHOICE_LENGTH,
+    Foreign,
+    Opening,
+    could_open,
+    find_client,
+    foreign_name,
+    looks_like_request,
+    sound_so_far,
+)
 from .states import CLIENT, EITHER, PROXY, STATES, State
 from .steps import SENDERS, Step, Unreadable, decode_step, whole_step
 
@@ -52,6 +61,8 @@ _OPENING = STATES["opening"]
 _GREETING = STATES["greeting"]
 _REQUEST4 = STATES["request4"]
 _CHOICE = STATES["choice"]
+_AUTH = STATES["auth"]
+_REQUEST = STATES["request"]
 _REFUSED = STATES["refused"]
 _TUNNEL = STATES["tunnel"]
 _ASSOCIATION = STATES["association"]
@@ -76,6 +87,8 @@ class Session(Facts):
         loopback: both ends are loopback addresses: a password in clear is no anomaly then.
         address_of: gives the address of a side in text; asked only for UDP ASSOCIATE, to tell whether the client named
             its own address or the target. Without it only a domain name counts as a target.
+        midstream: the connection's start is not in the capture, so the greeting need not be. Then the dialogue is
+            joined at the proxy's choice or at a whole request, and no foreign protocol is named: it may be a tunnel's.
 
     Feeding (in the order of the capture):
         feed(side, octets, frame, time): the next octets of a side, in order, of one segment. `bytes` only.
@@ -126,9 +139,12 @@ class Session(Facts):
         "_gap",
         "_halted",
         "_held",
+        "_joined",
+        "_joining",
         "_last_frame",
         "_loopback",
         "_mark",
+        "_midstream",
         "_on_turn",
         "_piped",
         "_state",
@@ -144,7 +160,11 @@ class Session(Facts):
     )
 
     def __init__(
-        self, trusted: bool = False, loopback: bool = False, address_of: Callable[[int], str] | None = None
+        self,
+        trusted: bool = False,
+        loopback: bool = False,
+        address_of: Callable[[int], str] | None = None,
+        midstream: bool = False,
     ) -> None:
         super().__init__()
         self.trusted = trusted
@@ -168,6 +188,10 @@ class Session(Facts):
         self._doubtful = False
         self._fits = False
         self._gap = False
+        self._midstream = midstream
+        # While the dialogue may yet be joined after its greeting: what may be the proxy's choice, if it has come.
+        self._joining: list[Run] | None = [] if midstream else None
+        self._joined = False
         # Octets of side 0 when side 1 last spoke, before anybody opened.
         self._mark = 0
         # By side: the segment of the last frame that was held, and the last segment that was found to hold several.
@@ -182,6 +206,9 @@ class Session(Facts):
         """The next octets of `side`, in order, of one segment with this frame number and time (ns)."""
         offset = self._fed[side]
         self._fed[side] = offset + len(octets)
+        if self._joining is not None and octets:
+            self._join(self._joining, Run(side, octets, frame, time))
+            return
         state = self._state
         first = state is _OPENING and not offset and not self._fed[1 - side]
         if first and octets and could_open(octets[0]) and (side == 0 or len(octets) > CHOICE_LENGTH):
@@ -206,6 +233,12 @@ class Session(Facts):
         self._fed[side] = offset + length
         if self._state.final or length <= 0:
             return
+        if self._state is _OPENING and self._held is None and not self._joining:
+            self._joining = []
+            self._gap = True
+            self._note("handshake-gap", frame, f"{length} octets of the handshake are not in the capture")
+            return
+        self._joining = None
         held = self._hold(side, offset)
         self._on_turn = _NO_TURN
         if self._state.awaits_reply and side == self.client_side:
@@ -230,14 +263,18 @@ class Session(Facts):
 
     def finish(self) -> None:
         """Nothing more comes from either side."""
+        if self._joining:
+            runs, self._joining = self._joining, None
+            self._feed_again(runs)
         if self.client_side is not None:
             self._read_short_refusal(self.client_side ^ PROXY)
-        if self.verdict is not _UNDECIDED or self._fed == [0, 0]:
-            return
-        if self.trusted and self._opening_may_stand():
-            self.verdict = _SOCKS
-        else:
-            self._be_foreign(None)
+        if self.verdict is _UNDECIDED and self._fed != [0, 0]:
+            if self.trusted and self._opening_may_stand():
+                self.verdict = _SOCKS
+            else:
+                self._be_foreign(None)
+        if self.verdict is _SOCKS:
+            self._read_unanswered_request()
 
     def take_tunnel(self) -> list[Run]:
         """The tunnel's octets fed so far, as (side, octets, frame, time) runs; each is given once."""
@@ -296,6 +333,52 @@ class Session(Facts):
         if self.malformed:
             return "malformed"
         return self._state.outcome or ("incomplete" if ended else None)
+
+    # A dialogue whose greeting is not in the capture
+
+    def _join(self, before: list[Run], run: Run) -> None:
+        """Join the dialogue where octets show where it stands: at the proxy's choice, or at a whole request.
+
+        Args:
+            before: the segment that may be the choice, once it has come.
+            run: the segment now fed. Where nothing can be joined it is fed as any other, after the one before.
+        """
+        if not before and len(run.octets) == 2 and run.octets[0] == 5:
+            before.append(run)
+            return
+        self._joining = None
+        runs = [*before, run]
+        steps: list[Step] = []
+        state = _CHOICE if before else _REQUEST
+        for expected in runs:
+            step = whole_step(state, expected.octets) if state in (_CHOICE, _AUTH, _REQUEST) else None
+            if step is None or step.deviations:
+                break
+            steps.append(step)
+            state = step.next
+        turns = not before or before[0].side != run.side
+        if len(steps) < len(runs) or not turns or (steps[-1].fact == "request" and not looks_like_request(run.octets)):
+            self._feed_again(runs)
+            return
+        self._joined = True
+        self.client_side = run.side
+        self._first_frame = runs[0].frame
+        self._doubtful = True
+        self._state = _CHOICE if before else _REQUEST
+        for step, fed in zip(steps, runs, strict=True):
+            self._accept(
+                step, fed.frame, fed.time, fed.time, self._fed[fed.side] - len(fed.octets), step.length, False
+            )
+
+    def _feed_again(self, runs: list[Run]) -> None:
+        """Feed what shows no place to join at; behind a gap that is nothing that could be read."""
+        if self._gap:
+            self._be_foreign(None)
+            return
+        for run in runs:
+            self._fed[run.side] -= len(run.octets)
+        for run in runs:
+            self.feed(*run)
 
     # One frame
 
@@ -524,10 +607,14 @@ class Session(Facts):
 
     def _opening_may_stand(self) -> bool:
         """On a trusted port: whether what was seen to the end is a SOCKS client's doing, though not a sound opening."""
+        if self._joined and self.request is not None:
+            return True
         if self._gap or self.client_side is None:
             return False
         if self._state is _GREETING or self._state is _REQUEST4:
             return self._held is not None and sound_so_far(bytes(self._held[self.client_side].octets))
+        if self.client_side == 1 and not self.methods:
+            return False  # rather a choice, in a capture that lacks the client's side
         # A greeting with odd methods or with more behind it, and nobody answered.
         if self._state is not _CHOICE or self._held is None:
             return self._state is _CHOICE
@@ -543,7 +630,7 @@ class Session(Facts):
         self._held = self._tunnel = self._halted = self.client_side = None
         self._fits = self.malformed = False
         self.anomalies = []
-        if self.trusted and not self._gap:
+        if self.trusted and not self._gap and not self._midstream:
             self.foreign = name or "unknown"
             self._note("not-socks-on-socks-port", self._first_frame, f"{name or 'unknown protocol'} on a SOCKS port")
 
@@ -557,6 +644,20 @@ class Session(Facts):
         self._on_turn = _NO_TURN
         self._held = None
         self.malformed = malformed
+
+    def _read_unanswered_request(self) -> None:
+        """A request behind the greeting where no answer came: the proxy was silent, or its side is not captured."""
+        if self._state is not _CHOICE or self._held is None or self.client_side is None:
+            return
+        held = self._held[self.client_side]
+        octets = bytes(held.octets)
+        if looks_like_request(octets):
+            step = decode_step(_REQUEST, CLIENT, octets)
+            if isinstance(step, Step):
+                offset, started = held.start, held.source(0)[1]
+                last, time = held.source(step.length - 1)
+                held.drop(step.length)
+                self._accept(step, last, time, started, offset, step.length, False)
 
     def _missing(self, side: int, held: Held) -> int:
         """Octets that the frame being read still lacks, when its length and what follows it are certain; else 0."""
