@@ -14,7 +14,7 @@ import pytest
 from socks5sniff.capture import open_captures
 from socks5sniff.capture.batch import FrameBatch, Interface
 from socks5sniff.capture.live.engine import Counts
-from socks5sniff.capture.live.saving import HOLD, Rotation, Saving, copied
+from socks5sniff.capture.live.saving import HOLD, Rotation, Saving
 from socks5sniff.errors import OutputError
 
 SECOND = 1_000_000_000
@@ -176,18 +176,19 @@ def test_a_file_that_cannot_be_made_is_told_before_anything_else(tmp_path: Path)
         Recorder(tmp_path / "no" / "x.pcapng")
 
 
-def test_memory_of_a_ring_that_wraps_is_copied_without_what_lies_between() -> None:
+def test_frames_may_lie_anywhere_in_memory_and_the_memory_may_be_used_again(tmp_path: Path) -> None:
     memory = np.zeros(10_000_000, np.uint8)
     offset = np.array([9_000_000, 9_000_100, 0, 200, 5_000_000], np.int64)
     for number, at in enumerate(offset.tolist()):
         memory[at : at + 50] = number + 1
-    sizes = np.full(5, 50, np.int64)
-    found = copied(
-        FrameBatch(memory, offset, sizes, sizes, np.zeros(5, np.int64), 1, np.zeros(5, np.uint16), INTERFACES)
-    )
-    memory[:] = 0
-    assert [found.frame(row) for row in range(5)] == [bytes([number + 1]) * 50 for number in range(5)]
-    assert len(found.octets) == 150 + 250 + 50
+    sizes = np.array([50, 49, 48, 47, 0], np.int64)
+    saving = Recorder(tmp_path / "x.pcapng").saving
+    interface = np.zeros(5, np.uint16)
+    saving.take(FrameBatch(memory, offset, sizes, sizes, np.full(5, START), 1, interface, INTERFACES), START)
+    memory[:] = 0xEE
+    saving.close(START)
+    expected = [bytes([number + 1]) * size for number, size in enumerate(sizes.tolist())]
+    assert frames_in(tmp_path / "x.pcapng") == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "fchown") or os.geteuid() != 0, reason="needs root")

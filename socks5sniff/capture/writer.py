@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ..errors import OutputError
 
@@ -33,6 +34,15 @@ class Direction(IntEnum):
     UNKNOWN = 0
     INBOUND = 1
     OUTBOUND = 2
+
+
+class Blocks(NamedTuple):
+    """Frames as packet blocks, ready to be written by the writer that made them, or one with the same interfaces."""
+
+    octets: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    """Where each block starts."""
+    ends: NDArray[np.int64]
 
 
 class PcapngWriter:
@@ -110,33 +120,30 @@ class PcapngWriter:
         )
         self._block(6, b"".join((header, octets, bytes(-captured & 3), options)))
 
-    def write_batch(self, batch: FrameBatch, comments: Mapping[int, str] | None = None) -> None:
+    def write_batch(self, batch: FrameBatch) -> None:
         """Writes a batch's frames, and describes its interfaces where they are new.
 
         All batches given to one writer must share one list of interfaces.
-
-        Args:
-            batch: the frames.
-            comments: comments by the row of their frame.
         """
+        if len(batch):
+            self.write_blocks(self.blocks(batch))
+
+    def blocks(self, batch: FrameBatch) -> Blocks:
+        """A batch's frames as they will stand in the file; describes its interfaces where they are new."""
         import numpy as np
 
-        if not len(batch):
-            return
         for index in np.unique(batch.interface).tolist():
             if index not in self._from_batch:
                 described = batch.interfaces[index]
                 self._from_batch[index] = self.add_interface(described.name, described.link_type)
-        number = np.zeros(max(self._from_batch) + 1, np.uint32)
+        number = np.zeros(max(self._from_batch, default=0) + 1, np.uint32)
         number[list(self._from_batch)] = list(self._from_batch.values())
         sizes = (batch.captured + 3 & -4) + 32
-        options = {row: _comment(text) + _END for row, text in (comments or {}).items()}
-        for row, octets in options.items():
-            sizes[row] += len(octets)
         ends = np.cumsum(sizes)
-        out = np.zeros(int(ends[-1]), np.uint8)
+        out = np.empty(int(sizes.sum()), np.uint8)
         words = out.view("<u4")
         start = (ends - sizes) // 4
+        words[ends // 4 - 2] = 0  # the filling, where the octets leave room for it
         columns: tuple[NDArray[np.integer] | int, ...] = (
             6,
             sizes,
@@ -153,10 +160,35 @@ class PcapngWriter:
         places = zip((start * 4 + 28).tolist(), batch.offset.tolist(), batch.captured.tolist(), strict=True)
         for to, at, count in places:
             target[to : to + count] = source[at : at + count]
-        for row, octets in options.items():
-            end = int(ends[row]) - 4
-            target[end - len(octets) : end] = octets
-        self._put(target)
+        return Blocks(out, start * 4, ends)
+
+    def write_blocks(
+        self, blocks: Blocks, comments: Mapping[int, str] | None = None, kept: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Writes the frames of a batch, or some of them.
+
+        Args:
+            blocks: what `blocks` made of the batch.
+            comments: comments by the row of their frame.
+            kept: which rows to write; None for all.
+        """
+        import numpy as np
+
+        octets, starts, ends = blocks
+        if kept is None:
+            edges = [0, len(starts)]
+        else:
+            edges = np.flatnonzero(np.diff(np.concatenate(([False], kept, [False])))).tolist()
+        commented = sorted(comments or ())
+        view = memoryview(octets.data)
+        for first, stop in zip(edges[::2], edges[1::2], strict=True):
+            at = int(starts[first]) if first < stop else 0
+            for row in commented[bisect_left(commented, first) : bisect_left(commented, stop)]:
+                assert comments is not None
+                self._put(view[at : int(starts[row])])
+                at = int(ends[row])
+                self._put(_with_comment(bytes(view[int(starts[row]) : at]), comments[row]))
+            self._put(view[at : int(ends[stop - 1])] if first < stop else b"")
 
     def statistics(self, interface: int, time: int, received: int, dropped: int, since: int | None = None) -> None:
         """Writes an interface's counts, usually at the end.
@@ -215,6 +247,13 @@ _END = struct.pack("<HH", 0, 0)
 def _option(code: int, value: bytes) -> bytes:
     value = value[:_COMMENT_LIMIT]
     return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) & 3)
+
+
+def _with_comment(block: bytes, text: str) -> bytes:
+    """A packet block without options, with a comment."""
+    options = _comment(text) + _END
+    size = struct.pack("<I", len(block) + len(options))
+    return b"".join((block[:4], size, block[8:-4], options, size))
 
 
 def _comment(text: str) -> bytes:

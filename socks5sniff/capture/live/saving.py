@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 
 from ...errors import OutputError
 from ..batch import FrameBatch, Interface
-from ..writer import PcapngWriter
+from ..writer import Blocks, PcapngWriter
 from .engine import Counts
 
 HOLD = 500_000_000
 """Nanoseconds that frames are held back."""
 HOLD_OCTETS = 64 << 20
 """Octets held back at most; then the oldest are written sooner."""
-_GAP = 65_536
-"""Unused octets between frames that are not worth copying."""
 
 
 Wanted = Callable[[], Collection[int]]
@@ -57,7 +55,8 @@ class Rotation:
 class _Held:
     """A batch that waits to be written."""
 
-    batch: FrameBatch
+    blocks: Blocks
+    first_number: int
     taken: int
     streams: NDArray[np.int64] | None
     comments: dict[int, str] = field(default_factory=dict)
@@ -131,17 +130,17 @@ class Saving:
             now: nanoseconds since 1970.
             streams: the number of the stream each frame belongs to, by which `write` selects; None to keep all.
         """
-        if self.failure is None:
-            copy = copied(batch)
-            self._held.append(_Held(copy, now, streams))
-            self._held_octets += len(copy.octets)
+        if self.failure is None and len(batch):
+            blocks = self._writer.blocks(batch)
+            self._held.append(_Held(blocks, batch.first_number, now, streams))
+            self._held_octets += len(blocks.octets)
 
     def comment(self, frame: int, text: str) -> None:
         """Comment the frame of that number, if it is still held back; a later comment replaces an earlier one."""
         for held in reversed(self._held):
-            row = frame - held.batch.first_number
+            row = frame - held.first_number
             if row >= 0:
-                if row < len(held.batch):
+                if row < len(held.blocks.starts):
                     held.comments[row] = text
                 return
 
@@ -159,7 +158,7 @@ class Saving:
                 if not everything and held.taken > now - HOLD and self._held_octets <= HOLD_OCTETS:
                     break
                 self._held.popleft()
-                self._held_octets -= len(held.batch.octets)
+                self._held_octets -= len(held.blocks.octets)
                 self._write(held, wanted)
                 self._rotate(now)
             if self.failure is None:
@@ -200,19 +199,14 @@ class Saving:
                 self._names.popleft().unlink()
 
     def _write(self, held: _Held, wanted: Wanted) -> None:
-        batch, comments = held.batch, held.comments
+        kept = None
         if held.streams is not None:
             streams = wanted()
             kept = np.isin(held.streams, np.fromiter(streams, np.int64, len(streams)))
-            rows = np.flatnonzero(kept)
-            place = np.cumsum(kept) - 1
-            comments = {int(place[row]): text for row, text in comments.items() if kept[row]}
-            batch = _rows(batch, rows)
-        if len(batch):
-            self._writer.write_batch(batch, comments)
-            self._writer.flush()
-            self.frames += len(batch)
-            self._good = self._file.tell()
+        self._writer.write_blocks(held.blocks, held.comments, kept)
+        self._writer.flush()
+        self.frames += len(held.blocks.starts) if kept is None else int(kept.sum())
+        self._good = self._file.tell()
 
     def _rotate(self, now: int) -> None:
         if self._due(now):
@@ -245,39 +239,3 @@ class Saving:
         with contextlib.suppress(OSError, ValueError):
             self._file.raw.close()
         self._complain(error)
-
-
-def copied(batch: FrameBatch) -> FrameBatch:
-    """A batch with memory of its own: the stretches of memory that hold frames, without what lies between them."""
-    ends = batch.offset + batch.captured
-    breaks = np.flatnonzero((batch.offset[1:] < ends[:-1]) | (batch.offset[1:] > ends[:-1] + _GAP)) + 1
-    firsts = np.concatenate((np.zeros(1, np.int64), breaks))
-    begins = batch.offset[firsts]
-    stops = ends[np.append(breaks, len(batch)) - 1]
-    sizes = stops - begins
-    moved = np.cumsum(sizes) - sizes - begins
-    offset = batch.offset + np.repeat(moved, np.diff(np.append(firsts, len(batch))))
-    pieces = [batch.octets[begin:stop] for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True)]
-    return FrameBatch(
-        octets=np.concatenate(pieces),
-        offset=offset,
-        captured=batch.captured,
-        length=batch.length,
-        time=batch.time,
-        first_number=batch.first_number,
-        interface=batch.interface,
-        interfaces=batch.interfaces,
-    )
-
-
-def _rows(batch: FrameBatch, rows: NDArray[np.intp]) -> FrameBatch:
-    return FrameBatch(
-        octets=batch.octets,
-        offset=batch.offset[rows],
-        captured=batch.captured[rows],
-        length=batch.length[rows],
-        time=batch.time[rows],
-        first_number=batch.first_number,
-        interface=batch.interface[rows],
-        interfaces=batch.interfaces,
-    )
