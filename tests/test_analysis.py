@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from socks5sniff.analysis import transcripts
 from socks5sniff.record import Conversation
-from socks5sniff.regular import RegularConversation
+from socks5sniff.record.regular import RegularConversation
 from socks5sniff.sinks.regular_line import line
 
 from .traffic import (

@@ -26,7 +26,7 @@ from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Segments, TcpFlag, payload_octet, payload_octets
 from socks5sniff.packets.reader import PacketReader
 from socks5sniff.record import Conversation
-from socks5sniff.regular import FlowFacts, Regular, RegularConversation
+from socks5sniff.record.regular import FlowFacts, Regular, RegularConversation
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 

@@ -16,7 +16,7 @@ from socks5sniff.record import (
     Timing,
     Traffic,
 )
-from socks5sniff.regular import FlowFacts, RegularConversation
+from socks5sniff.record.regular import FlowFacts, RegularConversation
 from socks5sniff.session import Session, SessionFrame
 
 from .anomalies import anomaly

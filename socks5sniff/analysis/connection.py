@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
-from socks5sniff.regular import Regular
+from socks5sniff.record.regular import Regular
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.reassembly import Run, StreamOrder, TwoWayOrder
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from socks5sniff.codec import domain_deviations, ipv4_text, ipv6_text
 from socks5sniff.record import Target
-from socks5sniff.regular import Regular
+from socks5sniff.record.regular import Regular
 
 from .transcripts import SELECTED_NONE, SELECTED_PASSWORD, Key, Transcripts
 from .tunnel import HEAD_LIMIT, identify

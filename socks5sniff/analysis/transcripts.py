@@ -24,7 +24,7 @@ from socks5sniff.codec import (
     socks4_reply_name,
 )
 from socks5sniff.record import MASKED_PASSWORD, ReplyCode, Target
-from socks5sniff.regular import Regular, Shape
+from socks5sniff.record.regular import Regular, Shape
 from socks5sniff.session import Session, Verdict
 
 from .anomalies import anomaly

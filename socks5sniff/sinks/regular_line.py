@@ -5,7 +5,7 @@ from __future__ import annotations
 from json.encoder import encode_basestring_ascii as quote
 
 from socks5sniff.record import Conversation, Target
-from socks5sniff.regular import RegularConversation, Shape
+from socks5sniff.record.regular import RegularConversation, Shape
 
 from .record_line import SECOND, record_line, seconds, text_list, text_reply, text_tunnel, truth, words
 

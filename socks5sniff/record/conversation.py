@@ -143,7 +143,7 @@ class AnomalyEntry(NamedTuple):
 
 
 class _Source:
-    """Room for what a conversation is written out from when somebody looks at it (`socks5sniff.regular`)."""
+    """Room for what a conversation is written out from when somebody looks at it (`.regular`)."""
 
     __slots__ = ("_source",)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .record import AnomalyEntry, Conversation, Endpoint, FrameEntry, ReplyCode, Target, Timing, Traffic, Tunnel
+from .conversation import AnomalyEntry, Conversation, Endpoint, FrameEntry, ReplyCode, Target, Timing, Traffic, Tunnel
 
 
 @dataclass(slots=True, eq=False)
