@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from socks5sniff.record import Conversation, Endpoint
-from socks5sniff.regular import RegularConversation
+from socks5sniff.record.regular import RegularConversation
 from socks5sniff.sinks.words import octets
 
 
