@@ -178,7 +178,7 @@ def test_octets_count_once_however_often_they_were_sent(sent: list[tuple[int, in
     for part in (packets[:split], packets[split:]):
         whole = segments(part)
         batch = table.update(whole)
-        table.count_octets(whole, batch, np.ones(len(batch.slots), np.bool_), batch.starts)
+        table.count_octets(batch, np.ones(len(batch.slots), np.bool_), batch.starts)
     for way, passed in ((0, table.passed0), (1, table.passed1)):
         assert passed[slot] == max((at + n for w, at, n in sent if w == way and n), default=0)
 

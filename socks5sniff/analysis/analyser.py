@@ -49,7 +49,7 @@ MAX_HELD = 8192
 """Finished records held back until all earlier connections are known to be SOCKS or not (their ids depend on it)."""
 MAX_FLOWS = 1 << 18
 """Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
-MAX_CONNECTIONS = 1 << 14
+MAX_CONNECTIONS = 10_000
 """Connections with a `Connection`, 3 kB each; above it the longest idle ones end early, undecided ones first."""
 MAX_WAITING = 32 << 20
 """Octets that may wait behind holes in all connections together; above it the holes are given up."""
@@ -60,6 +60,8 @@ MAX_ADDRESSES = 1 << 17
 FORGET = 60_000_000_000
 """Nanoseconds after which a closed flow leaves the table."""
 
+_AT_ONCE = 1024
+"""Connections that end together: each has a session and a record then."""
 _TCP = 6
 _CLOSING = TcpFlag.FIN | TcpFlag.RST
 _CLOSE = {0: "open", TcpFlag.FIN: "fin", TcpFlag.RST: "reset", _CLOSING: "reset"}
@@ -140,7 +142,9 @@ class Analyser:
         """The capture has ended: records of all that is still open."""
         self._closing.clear()
         slots = np.array([*self._connections, *self._regular], np.intp)
-        self._finish(slots[np.argsort(self._flows.stream[slots])].tolist())
+        slots = slots[np.argsort(self._flows.stream[slots])]
+        for part in range(0, len(slots), _AT_ONCE):
+            self._finish(slots[part : part + _AT_ONCE].tolist())
         return self._release_records(everything=True)
 
     def _take_segments(self, segments: Segments) -> None:
@@ -166,7 +170,7 @@ class Analyser:
             kinds = flows.kind[batch.slots]
         counted = kinds == COUNTED
         if counted.any():
-            flows.count_octets(segments, batch, counted, since)
+            flows.count_octets(batch, counted, since)
             if flows.awaited[batch.slots].any():
                 self._find_first_bytes(segments, batch, group, since, payload)
         self._note_closed(batch, kinds)
@@ -668,7 +672,8 @@ class Analyser:
             slots = np.array([*connections], np.intp)
             judged = np.array([connection.judged for connection in connections.values()])
             slots = slots[np.lexsort((flows.last_time[slots], judged))][: len(slots) - MAX_CONNECTIONS * 3 // 4]
-            self._finish(slots.tolist())
+            for part in range(0, len(slots), _AT_ONCE):
+                self._finish(slots[part : part + _AT_ONCE].tolist())
             still_open = slots[flows.close_time[slots] == NO_TIME]
             self.evicted += len(still_open)
             flows.close_time[still_open] = self._now  # so that they are not counted again when they leave the table

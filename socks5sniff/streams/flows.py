@@ -62,19 +62,22 @@ class FlowBatch:
     """One batch of segments sorted by flow; inside a flow the file's order is kept.
 
     Attributes:
+        segments: the batch.
         order: intp[n], row of the segment at each sorted position.
         starts, counts: intp[g], where each flow's run begins in `order`, and its length.
         slots: intp[g], the flow of each run; every slot occurs once.
-        direction: uint8[n], 0 or 1, in sorted order.
+        direction, flags: uint8[n], 0 or 1 and the TCP flags, in sorted order.
         new: bool[g], runs whose flow began in this batch.
         replaced: slots whose endpoints have been taken over by a newer connection.
     """
 
+    segments: Segments
     order: NDArray[np.intp]
     starts: NDArray[np.intp]
     counts: NDArray[np.intp]
     slots: NDArray[np.intp]
     direction: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
     new: NDArray[np.bool_]
     replaced: list[int]
 
@@ -148,8 +151,8 @@ class FlowTable:
         """Sort a batch by flow, open new flows, and bring every flow's columns up to date."""
         n = len(segments)
         if n == 0:
-            none = np.empty(0, np.intp)
-            return FlowBatch(none, none, none, none, np.empty(0, np.uint8), np.empty(0, np.bool_), [])
+            none, octets = np.empty(0, np.intp), np.empty(0, np.uint8)
+            return FlowBatch(segments, none, none, none, none, octets, octets, np.empty(0, np.bool_), [])
         swapped = segments.source > segments.destination
         low = np.where(swapped, segments.destination, segments.source)
         high = np.where(swapped, segments.source, segments.destination)
@@ -163,15 +166,15 @@ class FlowTable:
         slots = self._find(hashes[order[starts]], low[starts], high[starts])
         starts, slots, replaced = self._split_at_reuse(segments, order, direction, flags, starts, slots)
         counts = np.diff(np.append(starts, n))
-        new = slots < 0
-        opened = np.flatnonzero(new)
+        batch = FlowBatch(segments, order, starts, counts, slots, direction, flags, slots < 0, replaced)
+        opened = np.flatnonzero(batch.new)
         if len(opened):
             # Streams are numbered by first packet, so slots are handed out in file order.
             opened = opened[np.argsort(order[starts[opened]], kind="stable")]
             slots[opened] = self._open(segments, order, starts[opened], low, high)
             self._index(hashes, order, starts, slots, opened)
-        self._advance(segments, order, starts, counts, slots, direction, flags, new)
-        return FlowBatch(order, starts, counts, slots, direction, new, replaced)
+        self._advance(batch)
+        return batch
 
     def _hash(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.uint64]:
         a, b, c = self._mix
@@ -315,98 +318,65 @@ class FlowTable:
         self._hashes = np.insert(self._hashes, where, added)
         self._slots = np.insert(self._slots, where, added_slots)
 
-    def _advance(
-        self,
-        segments: Segments,
-        order: NDArray[np.intp],
-        starts: NDArray[np.intp],
-        counts: NDArray[np.intp],
-        slots: NDArray[np.intp],
-        direction: NDArray[np.uint8],
-        flags: NDArray[np.uint8],
-        new: NDArray[np.bool_],
-    ) -> None:
+    def _advance(self, batch: FlowBatch) -> None:
+        segments, order, starts, slots = batch.segments, batch.order, batch.starts, batch.slots
         time = segments.time[order]
-        self.packets[slots] += counts
-        self.last_frame[slots] = segments.frame[order[starts + counts - 1]]
+        self.packets[slots] += batch.counts
+        self.last_frame[slots] = segments.frame[order[starts + batch.counts - 1]]
         self.first_time[slots] = np.minimum(self.first_time[slots], np.minimum.reduceat(time, starts))
         self.last_time[slots] = np.maximum(self.last_time[slots], np.maximum.reduceat(time, starts))
-        upward = direction.astype(np.bool_)
-        seen0 = np.bitwise_or.reduceat(np.where(upward, np.uint8(0), flags), starts)
-        seen1 = np.bitwise_or.reduceat(np.where(upward, flags, np.uint8(0)), starts)
+        upward = batch.direction.astype(np.bool_)
+        seen0 = np.bitwise_or.reduceat(np.where(upward, np.uint8(0), batch.flags), starts)
+        seen1 = np.bitwise_or.reduceat(np.where(upward, batch.flags, np.uint8(0)), starts)
         self.flags0[slots] |= seen0
         self.flags1[slots] |= seen1
-        self._note_bases(segments, order, starts, slots, direction, flags)
+        self._note_bases(batch)
         seen = seen0 | seen1
         if (seen & TcpFlag.SYN).any():
-            self._note_syn(segments, order, starts, slots, direction, flags)
+            self._note_syn(batch)
         if (seen & (TcpFlag.FIN | TcpFlag.RST)).any():
-            self._note_close(time, starts, slots, direction, flags)
+            self._note_close(batch)
 
-    def _note_bases(
-        self,
-        segments: Segments,
-        order: NDArray[np.intp],
-        starts: NDArray[np.intp],
-        slots: NDArray[np.intp],
-        direction: NDArray[np.uint8],
-        flags: NDArray[np.uint8],
-    ) -> None:
+    def _note_bases(self, batch: FlowBatch) -> None:
         """The first packet seen in each direction tells where its stream of octets begins."""
+        order, slots = batch.order, batch.slots
         for way, bases in ((0, self.base0), (1, self.base1)):
             lacking = bases[slots] < 0
             if not lacking.any():
                 continue
-            position = np.where(direction == way, np.arange(len(order)), _FAR)
-            first = np.minimum.reduceat(position, starts)
+            position = np.where(batch.direction == way, np.arange(len(order)), _FAR)
+            first = np.minimum.reduceat(position, batch.starts)
             groups = np.flatnonzero(lacking & (first != _FAR))
             at = first[groups]
-            syn = (flags[at] & TcpFlag.SYN) != 0
-            bases[slots[groups]] = (segments.sequence[order[at]].astype(np.int64) + syn) & 0xFFFFFFFF
+            syn = (batch.flags[at] & TcpFlag.SYN) != 0
+            bases[slots[groups]] = (batch.segments.sequence[order[at]].astype(np.int64) + syn) & 0xFFFFFFFF
 
-    def _note_syn(
-        self,
-        segments: Segments,
-        order: NDArray[np.intp],
-        starts: NDArray[np.intp],
-        slots: NDArray[np.intp],
-        direction: NDArray[np.uint8],
-        flags: NDArray[np.uint8],
-    ) -> None:
-        bits = flags & _SYN_ACK
+    def _note_syn(self, batch: FlowBatch) -> None:
+        bits = batch.flags & _SYN_ACK
         for want, times, turned in ((TcpFlag.SYN, self.syn_time, 0), (_SYN_ACK, self.syn_ack_time, 1)):
             # Backwards, so that of several in one batch the first is written last and stands.
             at = np.flatnonzero(bits == want)[::-1]
-            slot = slots[np.searchsorted(starts, at, side="right") - 1]
+            slot = batch.slots[np.searchsorted(batch.starts, at, side="right") - 1]
             missing = times[slot] == NO_TIME
             at, slot = at[missing], slot[missing]
-            times[slot] = segments.time[order[at]]
+            times[slot] = batch.segments.time[batch.order[at]]
             unset = self.opener[slot] == UNKNOWN
-            self.opener[slot[unset]] = direction[at[unset]] ^ turned
+            self.opener[slot[unset]] = batch.direction[at[unset]] ^ turned
 
-    def _note_close(
-        self,
-        time: NDArray[np.int64],
-        starts: NDArray[np.intp],
-        slots: NDArray[np.intp],
-        direction: NDArray[np.uint8],
-        flags: NDArray[np.uint8],
-    ) -> None:
-        at = np.flatnonzero(flags & (TcpFlag.FIN | TcpFlag.RST))
-        slot = slots[np.searchsorted(starts, at, side="right") - 1]
+    def _note_close(self, batch: FlowBatch) -> None:
+        at = np.flatnonzero(batch.flags & (TcpFlag.FIN | TcpFlag.RST))
+        slot = batch.slots[np.searchsorted(batch.starts, at, side="right") - 1]
         first, first_slot = at[::-1], slot[::-1]
         unset = self.closer[first_slot] == UNKNOWN
-        self.closer[first_slot[unset]] = direction[first[unset]]
+        self.closer[first_slot[unset]] = batch.direction[first[unset]]
         both = self.flags0[slot] & self.flags1[slot] & TcpFlag.FIN
         either = (self.flags0[slot] | self.flags1[slot]) & TcpFlag.RST
         ended = ((both | either) != 0) & (self.close_time[slot] == NO_TIME)
-        self.close_time[slot[ended]] = time[at[ended]]
+        self.close_time[slot[ended]] = batch.segments.time[batch.order[at[ended]]]
 
     # -- what the users of the table ask for ---------------------------------------------------------------------
 
-    def count_octets(
-        self, segments: Segments, batch: FlowBatch, groups: NDArray[np.bool_], since: NDArray[np.intp]
-    ) -> None:
+    def count_octets(self, batch: FlowBatch, groups: NDArray[np.bool_], since: NDArray[np.intp]) -> None:
         """Add up the octets that went through flows of which only the amount matters.
 
         `edge` is the sequence number that comes next in a direction and `passed` how many octets came before it; both
@@ -416,6 +386,7 @@ class FlowTable:
             groups: bool[g], which runs to count.
             since: intp[g], the first position (in sorted order) to count of each run.
         """
+        segments = batch.segments
         group = np.repeat(np.arange(len(batch.starts)), batch.counts)
         length = segments.length[batch.order]
         # A FIN without octets tells, too, where the octets have ended.
