@@ -132,7 +132,7 @@ class LiveLab:
         """A capture file taken by tcpdump meanwhile."""
         options = ["-i", interface, "-n", "-s", "0", "-U", "--time-stamp-precision=nano", "--immediate-mode"]
         options += ["-B", "65536"]  # in immediate mode each frame takes up a slot of the snapshot length
-        started = self.start("tcpdump", *options, "-Z", "root", "-w", str(path))
+        started = self.start("tcpdump", *options, "-Z", "root", "-w", str(path), "tcp")
         started.wait_for("listening on")
         yield
         time.sleep(0.2)

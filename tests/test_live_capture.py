@@ -107,7 +107,7 @@ def test_on_a_veth_pair_with_mtu_1500(lab: LiveLab) -> None:
     inside = ["nsenter", f"--net=/proc/{pid}/ns/net"]
     lab.run(*inside, "sh", "-c", "ip address add 10.9.0.2/24 dev right && ip link set right mtu 1500 up")
     mine = lab.folder / "veth.pcapng"
-    live = lab.live("-i", "left", "--format", "jsonl", "-w", str(mine))
+    live = lab.live("-i", "left", "--filter", "tcp", "--format", "jsonl", "-w", str(mine))
     with lab.tcpdump(lab.folder / "veth.tcpdump", "left"):
         proxy = f"socks5://10.9.0.1:{PROXY_PORT}"
         lab.run(*inside, "curl", "-sS", "-m", "10", "-x", proxy, f"http://127.0.0.1:{HTTP_PORT}/")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +59,15 @@ def frames_in(path: Path) -> list[bytes]:
 def test_what_was_captured_can_be_read_at_any_moment(tmp_path: Path) -> None:
     path = tmp_path / "x.pcapng"
     saving = Recorder(path).saving
+    saving.sync()
     assert frames_in(path) == []
     saving.take(batch(1, [b"one", b"two"]), START)
     saving.write(START)
+    saving.sync()
     assert frames_in(path) == []  # held back
     saving.take(batch(3, [b"three"], interface=1), START + HOLD)
     saving.write(START + HOLD)
+    saving.sync()
     assert frames_in(path) == [b"one", b"two"]
     saving.close(START + SECOND)
     assert frames_in(path) == [b"one", b"two", b"three"]
@@ -148,6 +154,7 @@ def test_when_nothing_can_be_written_any_more_it_is_told_once_and_the_file_stays
     saving = recorder.saving
     saving.take(batch(1, [b"whole"]), START)
     saving.write(START + HOLD)
+    saving.sync()
     good = path.stat().st_size
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -158,6 +165,7 @@ def test_when_nothing_can_be_written_any_more_it_is_told_once_and_the_file_stays
     try:
         saving.take(batch(2, [bytes(100_000)]), START)
         saving.write(START + 2 * HOLD)
+        saving.sync()
         saving.take(batch(3, [b"more"]), START)
         saving.write(START + 3 * HOLD)
         saving.close(START + 4 * HOLD)
@@ -169,6 +177,34 @@ def test_when_nothing_can_be_written_any_more_it_is_told_once_and_the_file_stays
     assert str(path) in str(saving.failure)
     assert path.stat().st_size == good
     assert frames_in(path) == [b"whole"]
+
+
+def test_a_disk_that_is_too_slow_costs_frames_of_the_file_and_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.pcapng"
+    monkeypatch.setattr("socks5sniff.capture.live.saving.BEHIND_OCTETS", 1000)
+    slow = threading.Event()
+
+    class SlowFile(FileIO):
+        def write(self, octets: object, /) -> int:
+            assert slow.wait(10)
+            return super().write(octets)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("socks5sniff.capture.live.saving.FileIO", SlowFile)
+    saving = Recorder(path).saving
+    began = time.monotonic()
+    for number in range(1, 6):
+        saving.take(batch(number, [bytes([number]) * 600]), START)
+        saving.write(START + HOLD)
+    assert time.monotonic() - began < 5
+    slow.set()
+    saving.sync()
+    saving.take(batch(6, [b"in time again"]), START)
+    saving.close(START + 2 * HOLD)
+    kept = frames_in(path)
+    assert [frame[0] for frame in kept] == [1, 2, b"i"[0]]
+    assert (saving.frames, saving.lost) == (3, 3)
 
 
 def test_a_file_that_cannot_be_made_is_told_before_anything_else(tmp_path: Path) -> None:

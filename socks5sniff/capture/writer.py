@@ -6,7 +6,7 @@ import struct
 from bisect import bisect_left
 from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import OutputError
 
@@ -36,6 +36,14 @@ class Direction(IntEnum):
     OUTBOUND = 2
 
 
+class OutputFile(Protocol):
+    """What is used of a binary file."""
+
+    def write(self, octets: bytes | memoryview, /) -> object: ...
+    def flush(self) -> object: ...
+    def close(self) -> object: ...
+
+
 class Blocks(NamedTuple):
     """Frames as packet blocks, ready to be written by the writer that made them, or one with the same interfaces."""
 
@@ -51,7 +59,7 @@ class PcapngWriter:
     Not for use by several threads at once. As a context manager it closes the file.
     """
 
-    def __init__(self, file: BinaryIO, application: str = "socks5sniff") -> None:
+    def __init__(self, file: OutputFile, application: str = "socks5sniff") -> None:
         """Writes the section header.
 
         Args:

@@ -111,7 +111,9 @@ def live(
     _say(counts_line(watch.packets, watch.tally.conversations, names, opened.counts()))
     if saving is not None:
         where = f"{saving.path}" if saving.files == 1 else f"{saving.files} files, the last is {saving.path}"
-        _say(f"saved {saving.frames:,} packets to {where}")
+        lost = f"; {saving.lost:,} were lost, the disk is too slow" if saving.lost else ""
+        early = " before that" if saving.failure is not None else ""
+        _say(f"saved {saving.frames:,} packets{early} to {where}{lost}")
     if watch.fault is not None:
         raise watch.fault
     return ExitCode.OUTPUT if saving is not None and saving.failure is not None else ExitCode.OK

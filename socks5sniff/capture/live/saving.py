@@ -1,7 +1,8 @@
 """Writing what is captured to pcapng files while it is analysed.
 
 Frames are held back for a moment before they are written: that a conversation is SOCKS, and what comes of it, is
-known a few packets after its first one, which is to carry the comment. What is written is readable at any time.
+known a few packets after its first one, which is to carry the comment. What is written is readable at any time. A
+thread writes it: a disk that is too slow costs frames of the file, which are counted, and none of the analysis.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from io import BufferedWriter, FileIO
+from io import FileIO
 from pathlib import Path
 from time import localtime, strftime
 
@@ -21,12 +22,15 @@ from numpy.typing import NDArray
 from ...errors import OutputError
 from ..batch import FrameBatch, Interface
 from ..writer import Blocks, PcapngWriter
+from .behind import BehindFile
 from .engine import Counts
 
 HOLD = 500_000_000
 """Nanoseconds that frames are held back."""
 HOLD_OCTETS = 64 << 20
 """Octets held back at most; then the oldest are written sooner."""
+BEHIND_OCTETS = 256 << 20
+"""Octets that the disk may be behind."""
 
 
 Wanted = Callable[[], Collection[int]]
@@ -67,6 +71,7 @@ class Saving:
 
     Attributes:
         frames: how many have been written.
+        lost: how many have not, because the disk was too slow.
         files: how many have been begun.
         failure: why nothing more is written, None as long as all is well.
     """
@@ -95,7 +100,7 @@ class Saving:
         Raises:
             OutputError: the first file cannot be written.
         """
-        self.frames = self.files = 0
+        self.frames = self.lost = self.files = 0
         self.failure: OutputError | None = None
         self._path = Path(path)
         self._interfaces = interfaces
@@ -107,6 +112,7 @@ class Saving:
         self._held: deque[_Held] = deque()
         self._held_octets = 0
         self._base: Sequence[Counts | None] = ()
+        self._closing: list[BehindFile] = []
         self._begin(now)
 
     @property
@@ -162,6 +168,7 @@ class Saving:
                 self._write(held, wanted)
                 self._rotate(now)
             if self.failure is None:
+                self._writer.flush()
                 self._rotate(now)
         except OutputError as error:
             self._fail(error)
@@ -174,6 +181,11 @@ class Saving:
                 self._finish(now)
             except OutputError as error:
                 self._fail(error)
+        self._join(wait=True)
+
+    def sync(self) -> None:
+        """Wait until the file holds all that was written."""
+        self._file.sync()
 
     def _begin(self, now: int) -> None:
         path = self._path
@@ -186,14 +198,12 @@ class Saving:
                 os.fchmod(raw.fileno(), 0o600)  # the file may have been there with another mode
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror}") from error
-        self._file = BufferedWriter(raw)
+        self._file = BehindFile(raw)
         self._names.append(path)
         self.files += 1
         self._began = now
         self._writer = PcapngWriter(self._file)
         self._writer.add_interfaces(self._interfaces, self._snaplen)
-        self._writer.flush()
-        self._good = self._file.tell()
         while self._rotation.keep and len(self._names) > self._rotation.keep:
             with contextlib.suppress(OSError):
                 self._names.popleft().unlink()
@@ -203,14 +213,17 @@ class Saving:
         if held.streams is not None:
             streams = wanted()
             kept = np.isin(held.streams, np.fromiter(streams, np.int64, len(streams)))
-        self._writer.write_blocks(held.blocks, held.comments, kept)
-        self._writer.flush()
-        self.frames += len(held.blocks.starts) if kept is None else int(kept.sum())
-        self._good = self._file.tell()
+        count = len(held.blocks.starts) if kept is None else int(kept.sum())
+        if self._file.waiting > BEHIND_OCTETS:
+            self.lost += count
+        else:
+            self._writer.write_blocks(held.blocks, held.comments, kept)
+            self.frames += count
 
     def _rotate(self, now: int) -> None:
         if self._due(now):
             self._finish(now)
+            self._join(wait=False)
             self._begin(now)
 
     def _due(self, now: int) -> bool:
@@ -229,13 +242,21 @@ class Saving:
                 self._writer.statistics(index, now, received, dropped, self._began)
         self._base = counts
         self._writer.close()
+        self._closing.append(self._file)
+
+    def _join(self, wait: bool) -> None:
+        """See how files that were closed have ended: those that have, or all of them."""
+        for file in [file for file in self._closing if wait or not file.waiting]:
+            self._closing.remove(file)
+            try:
+                file.join()
+            except OSError as error:
+                self._fail(OutputError(f"{file.name}: cannot be written: {error.strerror}"))
 
     def _fail(self, error: OutputError) -> None:
-        """Nothing more is written. The file is cut where its last whole block ends, so that it stays readable."""
-        self.failure = error
+        """Nothing more is written. The file ends with its last whole block, so that it stays readable."""
+        if self.failure is None:
+            self.failure = error
+            self._complain(error)
         self._held.clear()
-        with contextlib.suppress(OSError, ValueError):
-            os.ftruncate(self._file.fileno(), self._good)
-        with contextlib.suppress(OSError, ValueError):
-            self._file.raw.close()
-        self._complain(error)
+        self._file.close()
