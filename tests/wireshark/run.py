@@ -65,6 +65,10 @@ def info(capture: Path, filter_: str = "socks5", options: tuple[str, ...] = ()) 
     return [" ".join(line.split()) for line in lines]
 
 
+BOOLEANS = {"True": "1", "False": "0"}
+"""Wireshark 4.4 and later show booleans as words."""
+
+
 class Layer(NamedTuple):
     """One of our protocol's layers in one packet."""
 
@@ -90,7 +94,8 @@ def layers(capture: Path, *options: str) -> list[Layer]:
             name = proto.get("name")
             values: dict[str, list[str]] = {}
             for item in proto.iter("field"):
-                values.setdefault(item.get("name") or "", []).append(item.get("show") or "")
+                shown = item.get("show") or ""
+                values.setdefault(item.get("name") or "", []).append(BOOLEANS.get(shown, shown))
             if name == "frame":
                 number = int(values["frame.number"][0])
             elif name == "tcp":
