@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from socks5sniff.capture.live.processes import _QUEUE, Endpoints, Processes, look
+from socks5sniff.capture.live.processes import _QUEUE, Endpoints, Processes, helper_command, look
 
 pytest.importorskip("psutil", reason="psutil not installed")
 
@@ -49,6 +49,20 @@ def test_both_ends_tell_which_side_is_meant(connection: Endpoints) -> None:
     assert process["pid"] == os.getpid()
     assert process["name"]
     assert found[ABSENT] is None
+
+
+def test_where_not_all_may_be_asked_for_ones_own_are_found(
+    connection: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psutil
+
+    def refuse(kind: str) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "net_connections", refuse)  # as on macOS without root
+    process = look({connection})[connection]
+    assert process is not None
+    assert process["pid"] == os.getpid()
 
 
 def test_an_ipv4_connection_of_a_dual_stack_socket_is_found() -> None:
@@ -100,5 +114,11 @@ def test_a_helper_that_is_gone_gives_no_answers() -> None:
 
 
 def test_the_helper_ends_when_nobody_can_ask_any_more() -> None:
-    command = [sys.executable, "-m", "socks5sniff.capture.live.processes"]
-    assert subprocess.run(command, input=b"", capture_output=True, timeout=10).returncode == 0
+    assert subprocess.run(helper_command(), input=b"", capture_output=True, timeout=10).returncode == 0
+
+
+def test_the_helper_takes_no_module_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    for name in ("json", "psutil", "socks5sniff"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    done = subprocess.run(helper_command(), input=b"", capture_output=True, timeout=10, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

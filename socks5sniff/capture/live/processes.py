@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -42,7 +43,7 @@ class Processes:
         self._asked: dict[Endpoints, float] = {}
         self._replies: deque[bytes] = deque()
         self._helper = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            helper_command(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -95,6 +96,11 @@ class Processes:
             self._helper.wait(_PATIENCE)
 
 
+def helper_command() -> list[str]:
+    """The helper, which looks for modules where this process does: not in a folder that someone made root start in."""
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"]
+
+
 def look(wanted: set[Endpoints]) -> dict[Endpoints, Process | None]:
     """The processes that have these connections now.
 
@@ -104,16 +110,27 @@ def look(wanted: set[Endpoints]) -> dict[Endpoints, Process | None]:
     import psutil
 
     pids: dict[Endpoints, int] = {}
-    for found in psutil.net_connections("tcp"):
-        if found.raddr and found.pid:
+    for pid, found in _connections(psutil):
+        if found.raddr and pid:
             key = (_plain(found.laddr.ip), found.laddr.port, _plain(found.raddr.ip), found.raddr.port)
             if key in wanted:
-                pids[key] = found.pid
+                pids[key] = pid
     answers: dict[Endpoints, Process | None] = dict.fromkeys(wanted)
     for key, pid in pids.items():
         with suppress(psutil.Error):
             answers[key] = {"pid": pid, "name": psutil.Process(pid).name()}
     return answers
+
+
+def _connections(psutil: Any) -> Iterator[tuple[int | None, Any]]:
+    """All TCP connections and whose they are; on macOS those of this user only, unless that is root."""
+    try:
+        yield from [(found.pid, found) for found in psutil.net_connections("tcp")]
+    except psutil.AccessDenied:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                ask = process.net_connections if hasattr(process, "net_connections") else process.connections
+                yield from [(process.pid, found) for found in ask("tcp")]
 
 
 def _plain(address: str) -> str:
@@ -122,7 +139,7 @@ def _plain(address: str) -> str:
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
-def _serve() -> None:
+def serve() -> None:
     """Answer questions line by line until there are no more."""
     with suppress(ImportError):
         import psutil  # noqa: F401 (is it there?)
@@ -139,6 +156,3 @@ def _serve() -> None:
                 os.write(1, text.encode())
                 time.sleep(_REST * (time.monotonic() - began))
 
-
-if __name__ == "__main__":
-    _serve()
