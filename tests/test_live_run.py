@@ -273,6 +273,21 @@ def test_when_the_interface_goes_away_what_was_seen_is_shown_and_saved(tmp_path:
     assert len(as_read(file)) == len(view.records)
 
 
+def test_when_nobody_reads_the_lines_any_more_what_was_captured_is_saved(tmp_path: Path) -> None:
+    class Gone(Seen):
+        def ended(self, conversation: Conversation) -> None:
+            raise BrokenPipeError
+
+    batches = list(slices(named(LOGIN)[0], 10_000))
+    file = tmp_path / "x.pcapng"
+    saving = Saving(str(file), batches[0].interfaces, 262_144, Rotation(), tuple, time.time_ns(), lambda error: None)
+    player = Player(batches)
+    with pytest.raises(BrokenPipeError):
+        Watch(player, LiveAnalyser(), Gone(), saving=saving).run(Limits(idle=0.001))
+    assert player.closed
+    assert len(as_read(file)) == 1
+
+
 def test_lines_of_a_whole_capture() -> None:
     path = named(LOGIN)[0]
     out = io.StringIO()

@@ -98,8 +98,8 @@ def live(
                 processes=processes,
                 keep=test,
             )
-            _say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
             with _stopped_by_signals(limits):
+                _say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
                 watch.run(limits)
     finally:
         opened.close()

@@ -82,7 +82,22 @@ class Watch:
         return self._analyser.packets
 
     def run(self, limits: Limits) -> None:
-        """Capture until a limit is reached, then finish what is open."""
+        """Capture until a limit is reached, then finish what is open.
+
+        Raises:
+            OutputError, BrokenPipeError: the view cannot be written; what was captured is saved.
+        """
+        try:
+            self._capture(limits)
+            self._take_in(self._analyser.finish())
+            self._announce(0)
+        finally:
+            self._engine.close()
+            if self._saving is not None:
+                self._saving.close(time.time_ns(), self._wanted)
+        self._view.close(Totals(self.packets, self._analyser.reader.skipped.total, self.tally.conversations))
+
+    def _capture(self, limits: Limits) -> None:
         began = last_frame = time.monotonic()
         until: float | None = None
         while until is None or time.monotonic() < until:
@@ -113,12 +128,6 @@ class Watch:
                 or (limits.idle is not None and now - last_frame >= limits.idle)
             ):
                 break
-        self._take_in(self._analyser.finish())
-        self._announce(0)
-        self._engine.close()
-        if self._saving is not None:
-            self._saving.close(time.time_ns(), self._wanted)
-        self._view.close(Totals(self.packets, self._analyser.reader.skipped.total, self.tally.conversations))
 
     def _take_in(self, ended: list[Conversation]) -> None:
         if self._wants_news:
