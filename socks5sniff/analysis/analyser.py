@@ -12,10 +12,9 @@ columns, worked on a batch at a time. A flow whose batch holds its whole regular
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator
-from itertools import count, repeat
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 
 from .build import build
 from .connection import Connection
+from .numbering import Numbering
 from .regular import LONGEST, Openings, find_regular
 from .transcripts import LOOPBACK, TRUSTED, Transcripts
 from .udp import Association, Associations, relays_of
@@ -45,8 +45,6 @@ PREAMBLE = 64
 """Octets of its own a side may send before it stops being watched for a greeting."""
 LINGER = 2_000_000_000
 """Nanoseconds of capture time that a closed connection's last packets are waited for."""
-MAX_HELD = 8192
-"""Finished records held back until all earlier connections are known to be SOCKS or not (their ids depend on it)."""
 MAX_FLOWS = 1 << 18
 """Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
 MAX_CONNECTIONS = 10_000
@@ -108,11 +106,7 @@ class Analyser:
         self._opened: list[Association] = []
         # Closed flows: when, slot, stream.
         self._closing: deque[tuple[int, int, int]] = deque()
-        # Streams that are SOCKS and have no number yet; the numbers of others; records that wait for theirs.
-        self._unnumbered: list[int] = []
-        self._numbers: dict[int, int] = {}
-        self._finished: list[tuple[int, Conversation]] = []
-        self._numbered = 0
+        self._numbering = Numbering()
         self._now = NO_TIME
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
@@ -161,31 +155,26 @@ class Analyser:
         since = batch.starts.copy()
         watched = kinds == WATCHED
         if watched.any():
-            self._take_regular(segments, batch, watched, payload, since)
-            self._watch(segments, batch, watched, payload)
+            self._take_regular(batch, watched, payload, since)
+            self._watch(batch, watched, payload)
             kinds = flows.kind[batch.slots]
         followed = (kinds == CANDIDATE) | (kinds == FOLLOWED)
         if followed.any():
-            self._follow(segments, batch, group, followed, payload, since)
+            self._follow(batch, group, followed, payload, since)
             kinds = flows.kind[batch.slots]
         counted = kinds == COUNTED
         if counted.any():
             flows.count_octets(batch, counted, since)
             if flows.awaited[batch.slots].any():
-                self._find_first_bytes(segments, batch, group, since, payload)
+                self._find_first_bytes(batch, group, since, payload)
         self._note_closed(batch, kinds)
         self._finish_replaced(batch)
 
     def _take_regular(
-        self,
-        segments: Segments,
-        batch: FlowBatch,
-        watched: NDArray[np.bool_],
-        payload: NDArray[np.bool_],
-        since: NDArray[np.intp],
+        self, batch: FlowBatch, watched: NDArray[np.bool_], payload: NDArray[np.bool_], since: NDArray[np.intp]
     ) -> None:
         """Of flows that begin in this batch, take those with a regular handshake out of `watched`, to be counted."""
-        flows = self._flows
+        flows, segments = self._flows, batch.segments
         at = np.flatnonzero(payload)
         groups = np.flatnonzero(watched & batch.new & (batch.counts > 4) & (flows.opener[batch.slots] != UNKNOWN))
         first = np.searchsorted(at, batch.starts[groups])
@@ -222,7 +211,7 @@ class Analyser:
         steps = np.array([len(regular.frames) for _, regular in found], np.intp)
         slots, turn = slots[row], turn[row]
         self._regular.update(zip(slots.tolist(), (regular for _, regular in found), strict=True))
-        self._unnumbered.extend(flows.stream[slots].tolist())
+        self._numbering.add(flows.stream[slots].tolist())
         ends = openings.sequence + openings.length.astype(np.uint32)
         client, proxy = ends[row, steps], ends[row, steps - 1]
         reached0, reached1 = np.where(turn, proxy, client), np.where(turn, client, proxy)
@@ -234,11 +223,9 @@ class Analyser:
         since[groups[row]] = places[row, steps] + 1
         watched[groups[row]] = False
 
-    def _watch(
-        self, segments: Segments, batch: FlowBatch, watched: NDArray[np.bool_], payload: NDArray[np.bool_]
-    ) -> None:
+    def _watch(self, batch: FlowBatch, watched: NDArray[np.bool_], payload: NDArray[np.bool_]) -> None:
         """Decide on flows none of whose octets could open SOCKS so far."""
-        flows = self._flows
+        flows, segments = self._flows, batch.segments
         none = len(batch.order)
         positions = np.arange(none)
         spoken = flows.spoke[batch.slots]
@@ -325,7 +312,6 @@ class Analyser:
 
     def _follow(
         self,
-        segments: Segments,
         batch: FlowBatch,
         group: NDArray[np.intp],
         followed: NDArray[np.bool_],
@@ -333,16 +319,15 @@ class Analyser:
         since: NDArray[np.intp],
     ) -> None:
         """Hand the payload of candidate and followed flows to their connections, one segment after the other."""
-        flows = self._flows
+        flows, segments = self._flows, batch.segments
         groups = np.flatnonzero(followed)
-        flags = segments.flags[batch.order]
-        at = np.flatnonzero(followed[group] & (payload | (flags & TcpFlag.FIN != 0)))
+        at = np.flatnonzero(followed[group] & (payload | (batch.flags & TcpFlag.FIN != 0)))
         rows = batch.order[at]
         ends = batch.starts + batch.counts
         low = np.searchsorted(at, batch.starts[groups])
         high = np.searchsorted(at, ends[groups])
         way = batch.direction[at]
-        flags = flags[at]
+        flags = batch.flags[at]
         sequence = segments.sequence[rows] + ((flags & TcpFlag.SYN) != 0)
         acknowledgment = np.where(flags & TcpFlag.ACK, segments.acknowledgment[rows].astype(np.int64), -1)
         length = segments.length[rows]
@@ -392,17 +377,16 @@ class Analyser:
                         resume = int(at[i]) + 1
                         break
             if connection.order is not None and not connection.settled:
-                resume = self._follow_slowly(segments, batch, connection, resume, int(ends[g]))
+                resume = self._follow_slowly(batch, connection, resume, int(ends[g]))
             if self._judge(connection):
                 settled.append(connection)
                 since[g] = resume
         if settled:
             self._count(settled)
 
-    def _follow_slowly(
-        self, segments: Segments, batch: FlowBatch, connection: Connection, position: int, end: int
-    ) -> int:
+    def _follow_slowly(self, batch: FlowBatch, connection: Connection, position: int, end: int) -> int:
         """The same for a connection that needs reordering: its acknowledgments count too. Returns where it stopped."""
+        segments = batch.segments
         for at in range(position, end):
             row = int(batch.order[at])
             way = int(batch.direction[at])
@@ -438,7 +422,7 @@ class Analyser:
         if not connection.judged:
             connection.judged = True
             flows.kind[slot] = FOLLOWED
-            self._unnumbered.append(connection.stream)
+            self._numbering.add((connection.stream,))
         if session is not None and connection.relaying and session.command == Command.UDP_ASSOCIATE:
             self._associate(connection, session)
         return connection.settled or verdict is Verdict.FOREIGN
@@ -471,12 +455,7 @@ class Analyser:
                 del self._connections[connection.slot]
 
     def _find_first_bytes(
-        self,
-        segments: Segments,
-        batch: FlowBatch,
-        group: NDArray[np.intp],
-        since: NDArray[np.intp],
-        payload: NDArray[np.bool_],
+        self, batch: FlowBatch, group: NDArray[np.intp], since: NDArray[np.intp], payload: NDArray[np.bool_]
     ) -> None:
         """Tunnels whose destination had not spoken yet: the time of its first octet."""
         flows = self._flows
@@ -486,7 +465,7 @@ class Analyser:
         groups, first = np.unique(group[at], return_index=True)
         slots = batch.slots[groups]
         flows.awaited[slots] = 0
-        flows.first_byte[slots] = segments.time[batch.order[at[first]]]
+        flows.first_byte[slots] = batch.segments.time[batch.order[at[first]]]
 
     def _associate(self, connection: Connection, session: Session) -> None:
         if connection.association is not None:
@@ -564,7 +543,7 @@ class Analyser:
             self._count(uncounted)
         kept = [slot for slot in slots if slot in regular or (slot in connections and connections[slot].judged)]
         if kept:
-            self._finished.extend(self._records(kept))
+            self._numbering.finish(self._records(kept))
             flows.kind[kept] = IGNORED
             flows.awaited[kept] = 0
         for slot in slots:
@@ -578,9 +557,9 @@ class Analyser:
 
     def _records(self, slots: list[int]) -> Iterator[tuple[int, Conversation]]:
         """Stream and record of SOCKS flows as they stand now."""
-        regular, connections, numbers = self._regular, self._connections, self._numbers
+        regular, connections = self._regular, self._connections
         for slot, facts in zip(slots, self._facts(np.array(slots, np.intp)), strict=True):
-            number = numbers.get(facts.stream, 0)
+            number = self._numbering.number(facts.stream)
             if slot in regular:
                 yield facts.stream, RegularConversation(number, regular[slot], facts)
             else:
@@ -628,32 +607,10 @@ class Analyser:
         return map(FlowFacts._make, rows)
 
     def _release_records(self, everything: bool = False) -> list[Conversation]:
-        """Number conversations in the order of their first packets, and give out the finished ones that have a number.
-
-        A number is certain once every connection that began earlier is known to be SOCKS or not.
-        """
-        if self._unnumbered:
-            floor = self._undecided_since() if not everything and len(self._finished) < MAX_HELD else None
-            self._unnumbered.sort()
-            certain = len(self._unnumbered) if floor is None else bisect_left(self._unnumbered, floor)
-            self._numbers.update(zip(self._unnumbered[:certain], count(self._numbered + 1), strict=False))
-            self._numbered += certain
-            del self._unnumbered[:certain]
-        if not self._finished:
-            return []
-        held = []
-        ready = []
-        for stream, record in self._finished:
-            number = self._numbers.pop(stream, 0)
-            if number:
-                if record.id != number:
-                    record.id = number
-                ready.append(record)
-            else:
-                held.append((stream, record))
-        self._finished = held
-        ready.sort(key=_by_id)
-        return ready
+        """The finished records whose number is certain; all of them with `everything`."""
+        numbering = self._numbering
+        certain = everything or not numbering.waiting or numbering.full
+        return numbering.release(None if certain else self._undecided_since())
 
     def _undecided_since(self) -> int:
         """Stream number of the oldest connection that may yet turn out to be SOCKS."""
@@ -738,7 +695,3 @@ def _first_of(way: int, ways: list[int], sequences: list[int], begin: int, end: 
         if ways[i] == way:
             return sequences[i]
     return -1
-
-
-def _by_id(record: Conversation) -> int:
-    return record.id
