@@ -65,3 +65,13 @@ def test_lua_is_clean(command: list[str]) -> None:
         pytest.skip(f"{command[0]} is not installed")
     done = subprocess.run([*command, str(LUA)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_lists_every_field_and_preference() -> None:
+    readme = (ROOT / "wireshark" / "README.md").read_text(encoding="utf-8")
+    fields = set(re.findall(r'ProtoField\.\w+\("(socks5\.[a-z_.]+)"', TEXT))
+    fields |= {f"socks5.destination.{name}" for name in re.findall(r'name \.\. "\.([a-z0-9]+)"', TEXT)}
+    preferences = {f"socks5.{name}" for name in re.findall(r"^P\.prefs\.(\w+) =", TEXT, re.MULTILINE)}
+    assert len(fields) > 40
+    assert len(preferences) == 4
+    assert {name for name in fields | preferences if f"`{name}`" not in readme} == set()

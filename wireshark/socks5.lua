@@ -329,6 +329,7 @@ local tcp_stream = Field.new("tcp.stream")
 local tcp_seq = Field.new("tcp.seq")
 local tcp_len = Field.new("tcp.len")
 local tcp_ack = Field.new("tcp.ack")
+local tcp_completeness = Field.new("tcp.completeness") -- bits 1 and 2: SYN, SYN with ACK
 local dns_name = Field.new("dns.qry.name")
 local dns_a = Field.new("dns.a")
 local dns_aaaa = Field.new("dns.aaaa")
@@ -960,7 +961,10 @@ local function expected(session, side, octets, at, inside)
   if side == session.client then
     if session.request_frame then return session.resolving and "extra" or "tunnel" end
     if session.socks4 then return "socks4-request" end
-    if not session.methods then return looks_like_greeting(octets, at, false) and "greeting" or nil end
+    if not session.methods then
+      if looks_like_greeting(octets, at, false) then return "greeting" end
+      return session.midstream and "request" or nil
+    end
     return after_greeting(session, octets, at, inside)
   end
   if session.socks4 then
@@ -992,7 +996,9 @@ end
 apply["method-selection"] = function(session, side, frame, notes, number, now)
   if session.client == nil then
     session.client = 1 - side
-    note(notes, "server-spoke-first", "the proxy sent before the client's first frame was whole")
+    if not session.midstream then
+      note(notes, "server-spoke-first", "the proxy sent before the client's first frame was whole")
+    end
   end
   session.method = frame.method
   session.selection_frame, session.selection_after = number, session.asked and now - session.asked
@@ -1927,7 +1933,14 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     return false
   end
   session[PLACE[side]] = (place + at - 1) % 4294967296
-  if not session.id then remember(session) end
+  if not session.id then
+    remember(session)
+    if session.midstream and found[1] then
+      found.notes = found.notes or {}
+      found.notes[1] = found.notes[1] or {}
+      note(found.notes[1], "midstream", "the connection's start is not in the capture")
+    end
+  end
   if missing > 0 and found[1] and found[1].kind == "lost" then
     found.notes = found.notes or {}
     found.notes[1] = found.notes[1] or {}
@@ -1975,6 +1988,8 @@ local function dissect_tcp(tvb, pinfo, tree, trusted)
   if fresh then
     if pinfo.visited then return false end
     session = new_session(pinfo, trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port))
+    local completeness = innermost(tcp_completeness)
+    if completeness and completeness % 4 == 0 then session.midstream = true end
   end
   if dissect_octets(session, side_of(session, pinfo), tvb, pinfo, tree) then
     if fresh then pinfo.conversation = P end

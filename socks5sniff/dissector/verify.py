@@ -23,7 +23,6 @@ NOT_IN_LUA = frozenset(
     (
         "conflicting-retransmission",  # TCP does not hand retransmissions to a dissector
         "late-close",  # a FIN without payload reaches no dissector
-        "midstream",  # nor does a missing SYN
         "not-socks-on-socks-port",  # pointed out outside of any SOCKS layer
     )
 )
