@@ -245,8 +245,8 @@ def test_a_signal_ends_it_with_a_summary(lab: LiveLab, number: signal.Signals) -
 
 def test_it_ends_by_itself(lab: LiveLab) -> None:
     counted = lab.live("--count", "1")
-    idle = lab.live("--until-idle", "0.5")
-    timed = lab.live("--duration", "1")
+    idle = lab.live("--until-idle", "2")
+    timed = lab.live("--duration", "4")
     lab.curl()
     assert (timed.status(), idle.status(), counted.status()) == (0, 0, 0)
     assert all("1 conversation in" in live.said for live in (counted, idle, timed))
