@@ -25,10 +25,10 @@ from socks5sniff.errors import InputError, MissingError, Socks5sniffError
 from .files import lua_file
 from .tshark import find_tshark, own_settings, skips_user_scripts, version
 
+HEURISTICS_FIRST = {"tcp.try_heuristic_first": "TRUE", "udp.try_heuristic_first": "TRUE"}
+"""A port in Wireshark's own table would otherwise win over our heuristics. The built-in has none."""
+
 PREFERENCES = {
-    # A port in Wireshark's own table would otherwise win over our heuristic.
-    "tcp.try_heuristic_first": "TRUE",
-    "udp.try_heuristic_first": "TRUE",
     "tcp.reassemble_out_of_order": "TRUE",
     # What is inside tunnels is not compared; reassembling large HTTP bodies takes quadratic time.
     "http.desegment_body": "FALSE",
@@ -114,6 +114,7 @@ def _read(capture: str, builtin: bool, ports: tuple[int, ...]) -> list[Layer]:
         for port in ports:
             parameters += ["-d", f"tcp.port=={port},socks"]
     else:
+        preferences.update(HEURISTICS_FIRST)
         parameters += ["-X", f"lua_script:{lua_file()}"]
         if ports:
             preferences["socks5.ports"] = ",".join(map(str, (1080, 9050, 9150, *ports)))
