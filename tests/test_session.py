@@ -523,3 +523,15 @@ def test_a_selection_before_the_greeting_is_the_answer_all_the_same() -> None:
         session.feed(side, octets, frame, frame)
     assert (session.outcome(), session.method) == ("succeeded", 0)
     assert [(anomaly.code, anomaly.frame) for anomaly in session.anomalies] == [("server-spoke-first", 1)]
+
+
+def test_a_frame_is_completed_by_the_latest_of_its_segments() -> None:
+    """In a capture out of order the octets come in the order of the stream, each with its own frame number."""
+    session = Session()
+    session.feed(0, b"\5\1", 9, 90)
+    session.feed(0, b"\0", 4, 40)
+    session.feed(1, b"\5\0", 10, 100)
+    assert [(frame.type, frame.frame, frame.time) for frame in session.frames] == [
+        ("greeting", 9, 90),
+        ("method-selection", 10, 100),
+    ]

@@ -60,6 +60,11 @@ class Held:
         run = bisect_right(self._offsets, self.start + index) - 1
         return self._frames[run], self._times[run]
 
+    def completion(self, length: int) -> tuple[int, int]:
+        """Frame number and time of the segment that completed the first `length` octets: the latest of theirs."""
+        runs = bisect_right(self._offsets, self.start + length - 1)
+        return max(zip(self._frames[:runs], self._times[:runs], strict=True))
+
     def drop(self, length: int) -> None:
         """Forget the first `length` octets."""
         del self.octets[:length]

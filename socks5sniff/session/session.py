@@ -366,9 +366,7 @@ class Session(Facts):
         self._doubtful = True
         self._state = _CHOICE if before else _REQUEST
         for step, fed in zip(steps, runs, strict=True):
-            self._accept(
-                step, fed.frame, fed.time, fed.time, self._fed[fed.side] - len(fed.octets), step.length, False
-            )
+            self._accept(step, fed.frame, fed.time, fed.time, self._fed[fed.side] - len(fed.octets), step.length, False)
 
     def _feed_again(self, runs: list[Run]) -> None:
         """Feed what shows no place to join at; behind a gap that is nothing that could be read."""
@@ -518,11 +516,12 @@ class Session(Facts):
 
     def _accept_held(self, step: Step, side: int, held: Held) -> None:
         first, started = held.source(0)
-        last, time = held.source(step.length - 1)
+        last, _ = held.source(step.length - 1)
+        completed, time = held.completion(step.length)
         if self._last_frame is None or self._piped is None:
             self._last_frame, self._piped = [0, 0], [0, 0]
         if first != last:
-            self._note("split-frame", last, f"the {step.type} came in several segments")
+            self._note("split-frame", completed, f"the {step.type} came in several segments")
         if self._last_frame[side] == first != self._piped[side]:
             self._piped[side] = first
             self._note("pipelined-frames", first, f"several frames of the {SENDERS[step.role]} came in one segment")
@@ -530,7 +529,7 @@ class Session(Facts):
         offset = held.start
         damaged = held.lost > offset
         held.drop(step.length)
-        self._accept(step, last, time, started, offset, step.length, damaged)
+        self._accept(step, completed, time, started, offset, step.length, damaged)
         if len(self.frames) >= FRAMES_KEPT and not self._state.final:
             self._stop()
         if len(self.frames) == 1 and len(held):

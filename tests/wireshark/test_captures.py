@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from socks5sniff.dissector.verify import verify
+from socks5sniff.dissector.verify import Difference, verify
 from tests.conftest import ROOT
+from tests.test_record_captures import LATER
 
 from .cut import cut
 from .run import Layer, layers, require_tshark
@@ -43,10 +44,22 @@ ABOUT_SEGMENTS = {"split-frame", "pipelined-frames"}
 LINKS = {"socks5.response_in", "socks5.response_to", "socks5.request_in", "socks5.time"}
 
 
+def only_in_lua(difference: Difference) -> bool:
+    """The dissector reads more than the analyser does yet: inside tunnels and GSSAPI, and DNS before the request."""
+    inside = difference.depth > 0 or difference.type in ("request", "reply")
+    return difference.ours is None and (
+        difference.theirs == "local-dns" or (inside and difference.field == "frame" and difference.theirs == "seen")
+    )
+
+
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
 def test_lua_and_python_agree(path: Path) -> None:
     require_tshark()
-    assert verify(str(path)).differences == []
+    differences = verify(str(path)).differences
+    if path.stem in LATER:
+        assert differences, f"{path.stem} is read whole now: take it out of LATER"
+        differences = [difference for difference in differences if not only_in_lua(difference)]
+    assert differences == []
 
 
 @pytest.mark.usefixtures("shared_captures")
@@ -55,7 +68,7 @@ def test_lua_and_python_agree_on_public_captures(path: Path) -> None:
     require_tshark()
     found = verify(str(path))
     assert found.conversations > 0
-    assert found.differences == []
+    assert [difference for difference in found.differences if difference.theirs != "local-dns"] == []
 
 
 @pytest.mark.parametrize("shuffle", [None, 7], ids=["cut", "shuffled"])
