@@ -36,7 +36,7 @@ def run(command: Sequence[str], bound: float) -> Cost:
     """Run `command` with its output going to a file, for `bound` seconds at most."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=_as_installed())
         alarm = threading.Timer(bound, process.kill)
         alarm.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -74,3 +74,8 @@ def interleaved(commands: dict[str, list[str]], runs: int, bound: float) -> dict
         for name, command in commands.items():
             costs[name].append(run(command, bound))
     return {name: median(found) for name, found in costs.items()}
+
+
+def _as_installed() -> dict[str, str]:
+    """The environment without what keeps Python from using compiled modules, which an installation has."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
