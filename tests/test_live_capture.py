@@ -16,6 +16,7 @@ import pytest
 from .live_lab import HTTP_PORT, PROXY_PORT, LiveLab, assert_alike, dropped, need, without_capture
 
 ENGINES = ("ring", "scapy", "dumpcap")
+OUR_PORT = PROXY_PORT + 2
 HOLDING_CURL = f"exec curl -sS -x socks5://127.0.0.1:{PROXY_PORT} telnet://127.0.0.1:{HTTP_PORT} <fifo"
 """Opens a tunnel and sends nothing through it."""
 
@@ -33,13 +34,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
     try:
         lab.start("microsocks", "-i", "0.0.0.0", "-p", str(PROXY_PORT))
         lab.start("microsocks", "-i", "127.0.0.1", "-p", str(PROXY_PORT + 1), "-u", "alice", "-P", "opensesame")
+        ours = (sys.executable, "-m", "socks5sniff", "proxy", "--quiet", "--listen")
+        lab.start(*ours, f"127.0.0.1:{OUR_PORT}")
+        lab.start(*ours, f"127.0.0.1:{OUR_PORT + 1}", "--user", "alice:opensesame")
         web = folder / "web"
         web.mkdir()
         (web / "index.html").write_bytes(bytes(300_000))
         lab.start(
             sys.executable, "-m", "http.server", str(HTTP_PORT), "--bind", "127.0.0.1", "--directory", str(web)
         )
-        for port in (PROXY_PORT, PROXY_PORT + 1, HTTP_PORT):
+        for port in (PROXY_PORT, PROXY_PORT + 1, OUR_PORT, OUR_PORT + 1, HTTP_PORT):
             lab.wait_for_port(port)
         yield lab
     finally:
@@ -47,28 +51,41 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
         os.close(keeping_open)
 
 
-def converse(lab: LiveLab) -> None:
-    """Four conversations: by address, by name, refused, and with a login that fails."""
-    lab.curl()
-    lab.run("curl", "-sS", "-x", f"socks5h://127.0.0.1:{PROXY_PORT}", f"http://localhost:{HTTP_PORT}/")
-    lab.run("curl", "-sS", "-x", f"socks5h://127.0.0.1:{PROXY_PORT}", "http://127.0.0.1:9/", status=97)
-    lab.run("curl", "-sS", "-x", f"socks5h://bob:wrong@127.0.0.1:{PROXY_PORT + 1}", "http://127.0.0.1:9/", status=97)
+def converse(lab: LiveLab, port: int) -> list[str]:
+    """Conversations by address, by name, refused, and with a right and a wrong login; our proxy knows SOCKS4A, too.
+
+    The outcomes to come. The proxy at the next port asks for a password.
+    """
+    here, asking, page = f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}", f"http://127.0.0.1:{HTTP_PORT}/"
+    nobody_there = "http://127.0.0.1:9/"
+    curl = ("curl", "-sS", "-m", "10", "-o", "page", "-x")
+    lab.run(*curl, f"socks5://{here}", page)
+    lab.run(*curl, f"socks5h://{here}", f"http://localhost:{HTTP_PORT}/")
+    lab.run(*curl, f"socks5h://{here}", nobody_there, status=97)
+    lab.run(*curl, f"socks5://alice:opensesame@{asking}", page)
+    lab.run(*curl, f"socks5h://bob:wrong@{asking}", nobody_there, status=97)
+    outcomes = ["succeeded", "succeeded", "rejected", "succeeded", "auth-failed"]
+    if port == OUR_PORT:
+        lab.run(*curl, f"socks4a://carol@{here}", f"http://localhost:{HTTP_PORT}/")
+        outcomes.append("succeeded")
+    return outcomes
 
 
+@pytest.mark.parametrize("port", [PROXY_PORT, OUR_PORT], ids=["microsocks", "ours"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_live_output_equals_what_is_read_from_its_own_file_and_tcpdumps(lab: LiveLab, engine: str) -> None:
+def test_live_output_equals_what_is_read_from_its_own_file_and_tcpdumps(lab: LiveLab, engine: str, port: int) -> None:
     if engine == "dumpcap":
         need("dumpcap")
-    mine, theirs = lab.folder / f"{engine}.pcapng", lab.folder / f"{engine}.tcpdump"
+    mine, theirs = lab.folder / f"{engine}-{port}.pcapng", lab.folder / f"{engine}-{port}.tcpdump"
     live = lab.live("--engine", engine, "--format", "jsonl", "-w", str(mine))
     with lab.tcpdump(theirs):
-        converse(lab)
+        outcomes = converse(lab, port)
         time.sleep(0.3)
     assert live.stop() == 0
     assert f"({engine})" in live.said
     assert dropped(live.said) == 0
     records = without_capture(live.records)
-    assert [record["outcome"] for record in records] == ["succeeded", "succeeded", "rejected", "auth-failed"]
+    assert [record["outcome"] for record in records] == outcomes
     assert records[0]["bytes"]["received"] > 300_000
     assert records == without_capture(lab.read(mine))
     assert_alike(records, without_capture(lab.read(theirs)))
