@@ -295,7 +295,8 @@ def test_without_the_right_the_message_comes_first_and_alone(lab: LiveLab, engin
     [
         (["-i", "nope0"], 3, "nope0: no such interface; `socks5sniff interfaces` lists them"),
         (["-i", "v3"], 3, "v3: the interface is down"),
-        (["--filter", "tcp prt 1"], 3, "filter 'tcp prt 1': can't parse filter expression: syntax error"),
+        (["--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
+        (["--engine", "scapy", "--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
         (["-w", "/no/where.pcapng"], 5, "/no/where.pcapng: No such file or directory"),
         (["--frames", "--format", "zeek"], 2, "--frames goes with"),
         (["--keep", "3"], 2, "go with -w FILE"),

@@ -8,6 +8,7 @@ import pytest
 
 from socks5sniff.capture.live import bpf
 from socks5sniff.capture.live.bpf import compile_filter, cooked
+from socks5sniff.capture.live.filter_fault import wrong
 from socks5sniff.errors import InputError, MissingError
 
 ETHERNET, RAW, SLL2 = 1, 101, 276
@@ -49,6 +50,31 @@ def test_a_wrong_expression_gives_libpcaps_words_in_one_line(
     assert str(by_libpcap.value) == str(by_tcpdump.value)
     assert expression in str(by_libpcap.value)
     assert "\n" not in str(by_libpcap.value)
+
+
+@needs_libpcap
+@pytest.mark.parametrize(
+    ("expression", "where"),
+    [
+        ("tcp prt 1080", " at character 5, near 'prt'"),
+        ("(tcp port 80 or udp) and prt 53 or prt 54", " at character 26, near 'prt'"),
+        ("tcp port 1080 )", " at character 15, near ')'"),
+        ("tcp && (udp || ip6", " at character 19, the end"),
+        ("port 80 or port 99999 and tcp", "illegal port number 99999 > 65535 at character 17, near '99999'"),
+        ("tcp port http or nowhere", "unknown port 'nowhere' at character 18, near 'nowhere'"),
+        ("icmp and tcp port 80", "expression rejects all packets"),  # none of its words is wrong
+    ],
+)
+def test_the_message_says_where_the_expression_is_wrong(expression: str, where: str) -> None:
+    with pytest.raises(InputError) as fault:
+        compile_filter(expression, ETHERNET, 65535)
+    assert str(fault.value).startswith(f"filter {expression!r}: ")
+    assert str(fault.value).endswith(where)
+
+
+def test_where_is_not_told_by_a_libpcap_that_complains_of_everything_alike() -> None:
+    fault = wrong("tcp prt 1080", "syntax error", lambda expression: "syntax error")
+    assert str(fault) == "filter 'tcp prt 1080': syntax error"
 
 
 def test_with_neither_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

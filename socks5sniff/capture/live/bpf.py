@@ -11,8 +11,10 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from ...errors import InputError, MissingError
+from .filter_fault import wrong
 
 Program = list[tuple[int, int, int, int]]
 """Instructions: code, jump if true, jump if false, operand."""
@@ -48,15 +50,14 @@ def compile_filter(expression: str, link_type: int, snaplen: int) -> Program:
         snaplen: octets to keep of a frame that passes.
 
     Raises:
-        InputError: the expression is wrong; with libpcap's words.
+        InputError: the expression is wrong; with libpcap's words, and where.
         MissingError: neither libpcap nor tcpdump is installed.
     """
     library = _libpcap()
-    program = (
-        _compiled_by_tcpdump(expression, link_type, snaplen)
-        if library is None
-        else _compiled(library, expression, link_type, snaplen)
-    )
+    compiled = _compiled_by_tcpdump if library is None else partial(_compiled, library)
+    program = compiled(link_type, snaplen, expression)
+    if isinstance(program, str):
+        raise wrong(expression, program, partial(compiled, link_type, snaplen))
     if len(program) > _LIMIT:
         raise InputError(f"filter {expression!r}: too long: {len(program)} instructions, {_LIMIT} are allowed")
     return program
@@ -93,12 +94,14 @@ def cooked(program: Program) -> Program:
     return moved
 
 
-def _compiled(library: ctypes.CDLL, expression: str, link_type: int, snaplen: int) -> Program:
+def _compiled(library: ctypes.CDLL, link_type: int, snaplen: int, expression: str) -> Program | str:
+    """The program, or libpcap's message."""
     handle = library.pcap_open_dead(_DLT.get(link_type, link_type), snaplen)
     program = _Program()
     try:
         if library.pcap_compile(handle, ctypes.byref(program), expression.encode(), 1, 0xFFFFFFFF):
-            raise _wrong(expression, library.pcap_geterr(handle).decode("utf-8", "replace"))
+            message: bytes = library.pcap_geterr(handle)
+            return message.decode("utf-8", "replace")
         try:
             found = program.instructions[: program.length]
             return [(one.code, one.jt, one.jf, one.k) for one in found]
@@ -108,7 +111,7 @@ def _compiled(library: ctypes.CDLL, expression: str, link_type: int, snaplen: in
         library.pcap_close(handle)
 
 
-def _compiled_by_tcpdump(expression: str, link_type: int, snaplen: int) -> Program:
+def _compiled_by_tcpdump(link_type: int, snaplen: int, expression: str) -> Program | str:
     tcpdump = shutil.which("tcpdump")
     if tcpdump is None:
         raise MissingError(
@@ -120,12 +123,8 @@ def _compiled_by_tcpdump(expression: str, link_type: int, snaplen: int) -> Progr
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=30
     )
     if done.returncode:
-        raise _wrong(expression, done.stderr.strip().rpartition("\n")[2].removeprefix("tcpdump: "))
+        return done.stderr.strip().rpartition("\n")[2].removeprefix("tcpdump: ")
     return [(a, b, c, d) for a, b, c, d in (map(int, line.split()) for line in done.stdout.splitlines()[1:])]
-
-
-def _wrong(expression: str, message: str) -> InputError:
-    return InputError(f"filter {expression!r}: {message}")
 
 
 def _libpcap() -> ctypes.CDLL | None:

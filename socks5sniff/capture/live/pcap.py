@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ...errors import InputError, MissingError, RightsError, Socks5sniffError
 from .engine import Counts, Settings
+from .filter_fault import wrong
 from .interfaces import WINDOWS_LOOPBACK
 from .rights import refusal
 
@@ -113,13 +114,21 @@ class Handle:
 
     def _attach(self, expression: str) -> None:
         lib = self._library
-        program = self._library.bpf_program()
-        if lib.pcap_compile(self._handle, byref(program), expression.encode(), 1, 0xFFFFFFFF) < 0:
-            message = _text(lib.pcap_geterr(self._handle))
+
+        def attempt(expression: str, use: bool = False) -> str | None:
+            program = lib.bpf_program()
+            if lib.pcap_compile(self._handle, byref(program), expression.encode(), 1, 0xFFFFFFFF) < 0:
+                return _text(lib.pcap_geterr(self._handle))
+            if use:
+                lib.pcap_setfilter(self._handle, byref(program))
+            lib.pcap_freecode(byref(program))
+            return None
+
+        message = attempt(expression, use=True)
+        if message is not None:
+            fault = wrong(expression, message, attempt)
             self.close()
-            raise InputError(f"filter {expression!r}: {message}")
-        lib.pcap_setfilter(self._handle, byref(program))
-        lib.pcap_freecode(byref(program))
+            raise fault
 
 
 def library() -> Any:
