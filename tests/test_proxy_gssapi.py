@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from socks5sniff.client import AuthenticationError, Behaviour
-from socks5sniff.client.security import KerberosContext, Protection, ScriptedContext, SecurityError
+from socks5sniff.client import AuthenticationError, Behaviour, Client
+from socks5sniff.client.security import NO_PROTECTION, KerberosContext, Protection, ScriptedContext, SecurityError
 from socks5sniff.codec import GssapiMessage, ProtectionLevel, unwrap_readable
 from socks5sniff.errors import MissingError
 from socks5sniff.proxy.stage import ECHO, PORT, PROXY, Stage
@@ -42,7 +42,7 @@ def through(level: int = ProtectionLevel.CONFIDENTIALITY, octets: bytes = b"hell
     return on_stage(play)
 
 
-@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
 @pytest.mark.parametrize("bare", [False, True])
 @pytest.mark.parametrize("length", [1, 200_000])
 def test_the_tunnel_carries_octets_at_every_level(level: int, bare: bool, length: int) -> None:
@@ -53,6 +53,13 @@ def test_the_tunnel_carries_octets_at_every_level(level: int, bare: bool, length
 def test_confidential_octets_do_not_cross_in_clear_and_others_do() -> None:
     assert b"a secret" not in through(ProtectionLevel.CONFIDENTIALITY, b"a secret")[1]
     assert b"a secret" in through(ProtectionLevel.INTEGRITY, b"a secret")[1]
+
+
+def test_without_protection_request_and_tunnel_cross_in_clear() -> None:
+    _, crossed, log = through(NO_PROTECTION, b"no secret")
+    assert b"\x05\x01\x00\x01" in crossed
+    assert b"no secret" in crossed
+    assert " alice@EXAMPLE.TEST connect " in str(log)
 
 
 def test_the_log_names_the_principal() -> None:
@@ -87,6 +94,26 @@ def test_what_is_no_context_is_aborted(octets: bytes) -> None:
         return await reader.read()
 
     assert on_stage(play) == b"\x01\xff"
+
+
+def test_a_client_that_asked_for_protection_does_not_go_on_without() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        context = ScriptedContext(acceptor=True)
+        await reader.readexactly(4)
+        writer.write(b"\x05\x01")
+        _, length = await reader.readexactly(2), int.from_bytes(await reader.readexactly(2), "big")
+        token = context.step(await reader.readexactly(length)) or b""
+        writer.write(GssapiMessage(1, token).encode() + GssapiMessage(2, context.wrap(b"\x00", False)).encode())
+
+    async def play() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            client = Client("127.0.0.1", port, security=lambda: ScriptedContext(acceptor=False))
+            with pytest.raises(SecurityError, match="no protection"):
+                await client.connect("127.0.0.1", 7)
+
+    asyncio.run(play())
 
 
 @pytest.mark.parametrize("octets", [b"\x05\x01\x00", GssapiMessage(1, b"x").encode(), GssapiMessage(3, b"x").encode()])

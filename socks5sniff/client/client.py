@@ -8,7 +8,7 @@ from typing import NoReturn
 from socks5sniff.client.association import Association
 from socks5sniff.client.behaviour import Behaviour
 from socks5sniff.client.failures import AuthenticationError, NoMethodError, ProtocolError, RefusedError
-from socks5sniff.client.security import MAX_ROUNDS, ContextFactory, Protection, SecurityError
+from socks5sniff.client.security import MAX_ROUNDS, NO_PROTECTION, ContextFactory, Protection, SecurityError
 from socks5sniff.client.wire import CHUNK, Encodable, Wire
 from socks5sniff.codec import (
     Address,
@@ -132,7 +132,7 @@ class Client:
         version: `5`, `4` or `4a`.
         username, password: for username/password; with SOCKS4 the user name is the USERID.
         security: makes the initiator's GSSAPI context; then GSSAPI is offered.
-        level: the GSSAPI protection level to ask for.
+        level: the GSSAPI protection level to ask for; 0 for none, which curl and Dante know.
         behaviour: departures from good manners.
         local: local address and port to come from.
         timeout: seconds for connection and handshake together.
@@ -303,7 +303,10 @@ class Client:
         chosen = answer if len(answer) == 1 else context.unwrap(answer)
         if len(chosen) != 1:
             raise SecurityError("GSSAPI: no protection level")
-        wire.protection = Protection(context, chosen[0])
+        if chosen[0] != NO_PROTECTION:
+            wire.protection = Protection(context, chosen[0])
+        elif self._level != NO_PROTECTION:
+            raise SecurityError("GSSAPI: the proxy wants no protection")
 
     async def _gssapi_token(self, wire: Wire) -> bytes:
         message = await wire.frame(decode_gssapi)

@@ -16,6 +16,9 @@ from socks5sniff.errors import MissingError, Socks5sniffError
 MAX_ROUNDS = 16
 """Tokens one side may need to establish a context. Kerberos needs one, SPNEGO a few; the rest is a loop."""
 
+NO_PROTECTION = 0
+"""The level that RFC 1961 does not have and NEC's servers, Dante and curl do: after it everything crosses in clear."""
+
 LARGEST_PLAINTEXT = 32_768
 """Octets wrapped at once: a token has a two-octet length, and wrapping adds less than a kilobyte."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from socks5sniff.client.security import MAX_ROUNDS, Protection, SecurityContext, SecurityError
+from socks5sniff.client.security import MAX_ROUNDS, NO_PROTECTION, Protection, SecurityContext, SecurityError
 from socks5sniff.codec import (
     Address,
     AuthReply,
@@ -226,7 +226,10 @@ class Conversation:
             await self._finish("authentication failed")
 
     async def _gssapi(self, context: SecurityContext) -> None:
-        """RFC 1961: tokens until the context stands, the protection level, then everything encapsulated."""
+        """RFC 1961: tokens until the context stands, the protection level, then everything encapsulated.
+
+        At level 0, which curl 7 asks for, nothing is encapsulated.
+        """
         try:
             for _ in range(MAX_ROUNDS):
                 message = await self._read(decode_gssapi)
@@ -245,7 +248,7 @@ class Conversation:
             # NEC's servers and `curl --socks5-gssapi-nec` send the octet as it is.
             bare = len(message.token) == 1
             wanted = message.token if bare else context.unwrap(message.token)
-            if len(wanted) != 1 or not 1 <= wanted[0] <= 3:
+            if len(wanted) != 1 or wanted[0] > ProtectionLevel.SELECTIVE:
                 raise SecurityError("GSSAPI: no such protection level")
         except SecurityError as error:
             await self._say("gssapi", GssapiMessage(GssapiMessageType.ABORT).encode())
@@ -255,6 +258,8 @@ class Conversation:
         answer = answer if bare else context.wrap(answer, False)
         await self._say("gssapi", GssapiMessage(GssapiMessageType.PROTECTION_LEVEL, answer).encode())
         self.user = context.peer
+        if level == NO_PROTECTION:
+            return
         protection = Protection(context, level)
         try:
             self.client.input[:] = protection.open(bytes(self.client.input))
