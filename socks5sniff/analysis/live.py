@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class LiveAnalyser(Analyser):
     def __init__(self, *, ports: Collection[int] = (), show_passwords: bool = False, udp_frames: bool = False) -> None:
         super().__init__(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=PATIENCE)
         self._told: dict[int, int] = {}
+        self._told_regular = np.full(0, -1, np.int64)  # for each slot, the stream that was told
         self._flows: _Flows = _Flows()
         self._associations: _Associations = _Associations(self._book, udp_frames)
 
@@ -104,16 +105,21 @@ class LiveAnalyser(Analyser):
                 if reached > state:
                     told[connection.stream] = reached
                     fresh.append(connection.slot)
-        decided = np.array([*self._regular], np.intp)
-        streams = self._flows.stream[decided].tolist()
-        for slot, stream in zip(decided.tolist(), streams, strict=True):
-            if told.get(stream, 0) < _DECIDED:
-                told[stream] = _DECIDED
-                fresh.append(slot)
-        if len(told) > 2 * (len(self._connections) + len(streams)) + 1024:
-            alive = {connection.stream for connection in self._connections.values()}.union(streams)
+        fresh += [slot for slot, stream in self._new_regular() if told.get(stream, 0) < _DECIDED]
+        if len(told) > 2 * len(self._connections) + 1024:
+            alive = {connection.stream for connection in self._connections.values()}
             self._told = {stream: state for stream, state in told.items() if stream in alive}
         return fresh
+
+    def _new_regular(self) -> Iterable[tuple[int, int]]:
+        """Slot and stream of the regular conversations since the last call."""
+        streams, told = self._flows.stream, self._told_regular
+        if len(told) < len(streams):
+            self._told_regular = told = np.pad(told, (0, len(streams) - len(told)), constant_values=-1)
+        slots = np.array([*self._regular], np.intp)
+        slots = slots[told[slots] != streams[slots]]
+        told[slots] = streams[slots]
+        return zip(slots.tolist(), streams[slots].tolist(), strict=True)
 
     def streams(self, batch: FrameBatch) -> NDArray[np.int64]:
         """For each frame of the batch taken last: its connection's `tcp_stream`, ASSOCIATED, or -1 for neither."""

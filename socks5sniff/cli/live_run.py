@@ -146,14 +146,16 @@ class Watch:
             self._announce(0 if any(glance(waiting).stream in last for waiting in self._waiting) else ANSWER)
         for conversation in ended:
             self._note(conversation)
-            self._name(conversation)
-            self.tally.add(conversation)
+            seen = glance(conversation)
+            endpoints = (*seen.client, *seen.proxy)
+            self._name(conversation, endpoints)
+            self.tally.add(seen)
             if self._keep is None or self._keep(conversation):
                 self._view.ended(conversation)
             if self._processes is not None:
-                self._processes.forget(_endpoints(conversation))
+                self._processes.forget(endpoints)
             if self._only_socks:
-                self._gone.append((time.time_ns(), glance(conversation).stream))
+                self._gone.append((time.time_ns(), seen.stream))
 
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""
@@ -166,15 +168,16 @@ class Watch:
         """Show news in order, each when its process is known or has been waited for long enough."""
         while self._waiting:
             conversation = self._waiting[0]
-            if self._processes is not None and self._processes.pending(_endpoints(conversation), patience):
+            endpoints = _endpoints(conversation)
+            if self._processes is not None and self._processes.pending(endpoints, patience):
                 return
             self._waiting.popleft()
-            self._name(conversation)
+            self._name(conversation, endpoints)
             if self._view.wants_news and (self._keep is None or self._keep(conversation)):
                 self._view.news(conversation)
 
-    def _name(self, conversation: Conversation) -> None:
-        process = None if self._processes is None else self._processes.find(_endpoints(conversation))
+    def _name(self, conversation: Conversation, endpoints: Endpoints) -> None:
+        process = None if self._processes is None else self._processes.find(endpoints)
         if process is not None:
             conversation.process = process
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from socks5sniff.capture.live.engine import Counts
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Conversation
 
-from .live_glance import glance
+from .live_glance import Glance
 
 PROXIES = 1000
 """Proxies counted one by one; whatever comes beyond that is counted as `others`."""
@@ -39,9 +38,8 @@ class Tally:
         self.conversations = 0
         self._proxies: dict[str, _Proxy] = {}
 
-    def add(self, conversation: Conversation) -> None:
+    def add(self, seen: Glance) -> None:
         self.conversations += 1
-        seen = glance(conversation)
         name = str(seen.proxy)
         if name not in self._proxies and len(self._proxies) >= PROXIES:
             name = "others"
