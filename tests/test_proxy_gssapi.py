@@ -75,6 +75,18 @@ def test_a_refused_context_is_aborted() -> None:
         on_stage(play)
 
 
+def test_a_proxy_that_has_lost_its_keytab_aborts() -> None:
+    def lost() -> ScriptedContext:
+        raise SecurityError("GSSAPI: no keytab")
+
+    async def play(stage: Stage) -> None:
+        await stage.proxy(security=lost)
+        await stage.client(security=lambda: ScriptedContext(acceptor=False)).connect(*ECHO)
+
+    with pytest.raises(AuthenticationError):
+        on_stage(play)
+
+
 @pytest.mark.parametrize(
     "octets",
     [
@@ -169,6 +181,8 @@ class TestScriptedContext:
 class TestKerberosContext:
     """The adapter to the `gssapi` package, with a stand-in of the same shape."""
 
+    keytab = True
+
     class GSSError(Exception):
         pass
 
@@ -181,13 +195,17 @@ class TestKerberosContext:
                 self.message = message
 
         class Context:
-            def __init__(self, name: str | None = None, usage: str = "") -> None:
+            __DEFER_STEP_ERRORS__ = True
+
+            def __init__(self, name: str | None = None, creds: str | None = None, usage: str = "") -> None:
                 if name == "nobody@here":
                     raise failure("no such service")
                 self.complete = False
                 self.initiator_name = "alice@EXAMPLE.TEST" if usage == "accept" else None
 
             def step(self, token: bytes | None) -> bytes | None:
+                if token == b"bad" and self.__DEFER_STEP_ERRORS__:
+                    return b"an error token"
                 if token == b"bad":
                     raise failure("bad token")
                 self.complete = True
@@ -201,7 +219,13 @@ class TestKerberosContext:
                     raise failure("bad token")
                 return Result(token[1:])
 
+        def credentials(usage: str) -> str:
+            if not self.keytab:
+                raise failure("no keytab")
+            return usage
+
         module = types.ModuleType("gssapi")
+        module.Credentials = credentials  # type: ignore[attr-defined]
         module.SecurityContext = Context  # type: ignore[attr-defined]
         module.Name = lambda text, kind: text  # type: ignore[attr-defined]
         module.NameType = types.SimpleNamespace(hostbased_service=1)  # type: ignore[attr-defined]
@@ -225,6 +249,11 @@ class TestKerberosContext:
             KerberosContext().step(b"bad")
         with pytest.raises(SecurityError, match="bad token"):
             KerberosContext().unwrap(b"bad")
+
+    def test_a_missing_keytab_is_noticed_before_any_client_comes(self, package: types.ModuleType) -> None:
+        self.keytab = False
+        with pytest.raises(SecurityError, match="no keytab"):
+            KerberosContext()
 
     def test_without_the_package_it_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         original = builtins.__import__

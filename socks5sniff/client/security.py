@@ -60,7 +60,7 @@ class KerberosContext:
 
     Raises:
         MissingError: the `gssapi` package is not installed.
-        SecurityError: no credentials, or no such service.
+        SecurityError: no keytab, or no such service.
     """
 
     def __init__(self, service: str | None = None) -> None:
@@ -71,12 +71,16 @@ class KerberosContext:
         self._failure: type[Exception] = gssapi.exceptions.GSSError
         try:
             if service is None:
-                self._context: Any = gssapi.SecurityContext(usage="accept")
+                # Named, since without them a missing keytab is noticed only when a client's token comes.
+                creds = gssapi.Credentials(usage="accept")
+                self._context: Any = gssapi.SecurityContext(creds=creds, usage="accept")
             else:
                 name = gssapi.Name(service, gssapi.NameType.hostbased_service)
                 self._context = gssapi.SecurityContext(name=name, usage="initiate")
         except self._failure as error:
             raise SecurityError(f"GSSAPI: {error}") from error
+        # The package would give Kerberos' error token as if nothing had happened, and raise at the next look at it.
+        self._context.__DEFER_STEP_ERRORS__ = False
 
     @property
     def complete(self) -> bool:

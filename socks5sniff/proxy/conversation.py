@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from socks5sniff.client.security import MAX_ROUNDS, NO_PROTECTION, Protection, SecurityContext, SecurityError
+from socks5sniff.client.security import MAX_ROUNDS, NO_PROTECTION, ContextFactory, Protection, SecurityError
 from socks5sniff.codec import (
     Address,
     AuthReply,
@@ -186,7 +186,7 @@ class Conversation:
         if method == Method.USERNAME_PASSWORD:
             await self._authenticate()
         elif method == Method.GSSAPI and self.settings.security is not None:
-            await self._gssapi(self.settings.security())
+            await self._gssapi(self.settings.security)
         try:
             request = await self._read(decode_request)
         except UndelimitedError as error:
@@ -225,12 +225,13 @@ class Conversation:
         if status:
             await self._finish("authentication failed")
 
-    async def _gssapi(self, context: SecurityContext) -> None:
+    async def _gssapi(self, security: ContextFactory) -> None:
         """RFC 1961: tokens until the context stands, the protection level, then everything encapsulated.
 
         At level 0, which curl 7 asks for, nothing is encapsulated.
         """
         try:
+            context = security()
             for _ in range(MAX_ROUNDS):
                 message = await self._read(decode_gssapi)
                 if message.message_type != GssapiMessageType.AUTHENTICATION:
