@@ -36,7 +36,7 @@ RETIRE = 50
 FRAMES = 16_384
 """Frames that a batch holds at most, unless one block alone holds more."""
 
-GATHER = 0.02
+GATHER = 0.1
 """Seconds for which blocks are gathered while there are few: a batch costs the same whether it holds one or ten."""
 STEP = 0.002
 """Seconds between looks meanwhile; the ring must not fill in that time."""
