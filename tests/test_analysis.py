@@ -397,6 +397,14 @@ def test_a_few_foreign_octets_may_precede_a_reversed_greeting(sizes: list[int]):
     assert record.bytes == (len(HTTP), len(ANSWER))
 
 
+@pytest.mark.parametrize("sizes", [[], [4], [5]])
+def test_they_may_share_a_segment_with_the_greeting(sizes: list[int]):
+    said = [(SERVER, b"hello\n" + GREETING), *((1 - side, octets) for side, octets in PLAIN[1:])]
+    record = only(analyse(connection(said, proxy=("10.0.0.9", 7777)), sizes))
+    assert record.reversed
+    assert str(record.destination) == "example.com:443"
+
+
 @pytest.mark.parametrize(
     ("ending", "close", "closed_by"),
     [([], "open", None), ([Packet(SERVER, FIN)], "fin", "proxy"), ([Packet(CLIENT, RST)], "reset", "client")],

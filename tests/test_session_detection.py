@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from socks5sniff.session import Session, Verdict, could_open, plausible_opening
+from socks5sniff.session import Session, Verdict
 from socks5sniff.session.detection import UNDECIDED_OCTETS
 from tests.session_scripts import DIALOGUES, SOCKS4, codes, play, segments
 
@@ -242,50 +242,3 @@ class TestTrustedPorts:
         session = play(f"C 05 02 00\nP 05 00\nC 02\n{ASK}{REPLY}", trusted=True)
         assert (session.verdict, session.outcome()) == (SOCKS, "succeeded")
         assert codes(session) == [("server-spoke-first", 2), ("split-frame", 3)]
-
-
-class TestPlausibleOpening:
-    """The filter before there is a session: False must never be wrong."""
-
-    def test_first_octets(self) -> None:
-        assert [octet for octet in range(256) if could_open(octet)] == [4, 5]
-
-    @pytest.mark.parametrize(
-        ("octets", "expected"),
-        [
-            ("", None),
-            ("05", None),
-            ("0501", None),
-            ("050100", True),
-            ("05020002 0501", True),
-            ("0500", None),
-            ("05 02 00 00", None),
-            ("05000b03", False),
-            ("0500000005", False),
-            ("0564 0a44 0300", None),
-            ("050180 16", None),
-            ("0401 0050 5db8d822 00", True),
-            ("0401 0050 5db8d822", None),
-            ("0400", False),
-            ("0401 0050 5db8d822 0a", False),
-            ("16 03 01", False),
-            ("00 01 02", None),
-            ("aa" * 64, None),
-            ("aa" * 65, False),
-        ],
-    )
-    def test_what_it_says(self, octets: str, expected: bool | None) -> None:
-        assert plausible_opening(bytes.fromhex(octets)) is expected
-
-    def test_a_greeting_behind_other_octets_counts_for_the_tcp_server_only(self) -> None:
-        octets = b"x" * 60 + b"\x05\x02\x00\x01" + b"\x05" + b"y" * 10
-        assert plausible_opening(octets, side=1) is None
-        assert plausible_opening(octets, side=0) is False
-
-    @pytest.mark.parametrize("name", DIALOGUES)
-    @pytest.mark.parametrize("client", [0, 1])
-    def test_no_dialogue_is_filtered_out(self, name: str, client: int) -> None:
-        opening = segments(DIALOGUES[name])[0][1]
-        for length in range(len(opening) + 1):
-            assert plausible_opening(opening[:length], client) is not False
-        assert plausible_opening(opening, client) is True

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.codec import ANOMALIES, MAX_GSSAPI, Method
-from socks5sniff.session import Session, Verdict, plausible_opening, session, steps
+from socks5sniff.session import Session, Verdict, session, steps
 from socks5sniff.session.detection import UNDECIDED_OCTETS
 from socks5sniff.session.states import STATES
 from tests.session_scripts import DIALOGUES, Segment, codes, facts, play, segments
@@ -187,13 +187,3 @@ def test_passwords_are_not_remembered() -> None:
     play(DIALOGUES["password"])
     assert STATES["auth"].seen == {}
     assert STATES["choice"].seen != {}
-
-
-@given(st.one_of(any_octets, disturbed()))
-@settings(max_examples=300, deadline=None)
-def test_what_the_filter_excludes_is_never_socks(script: list[Segment]) -> None:
-    first = next((segment for segment in script if segment[1]), None)
-    if first is not None and plausible_opening(first[1], first[0]) is False:
-        observed = play(script)
-        observed.finish()
-        assert observed.verdict is Verdict.FOREIGN

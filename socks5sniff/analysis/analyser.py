@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.capture.batch import FrameBatch, Interface
-from socks5sniff.codec import Command
+from socks5sniff.codec import MAX_GREETING, Command
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Segments, TcpFlag, payload_octet, payload_octets
 from socks5sniff.packets.reader import PacketReader
 from socks5sniff.record import Conversation
 from socks5sniff.record.regular import FlowFacts, Regular, RegularConversation
-from socks5sniff.session import Session, Verdict
+from socks5sniff.session import PREAMBLE_LIMIT, Session, Verdict, find_greeting
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 
 from .build import build
@@ -41,8 +41,6 @@ WATCHED, CANDIDATE, FOLLOWED, COUNTED, IGNORED = range(5)
 SOCKS_PORTS = frozenset({1080, 9050, 9150})
 """Ports on which a greeting alone makes a conversation: SOCKS's own and Tor's."""
 
-PREAMBLE = 64
-"""Octets of its own a side may send before it stops being watched for a greeting."""
 LINGER = 2_000_000_000
 """Nanoseconds of capture time that a closed connection's last packets are waited for."""
 MAX_FLOWS = 1 << 18
@@ -245,7 +243,8 @@ class Analyser:
             could |= (offset > 0) & (flows.spoke[slots] & (1 << way) == 0)
             trusted = self._trusts(slots)
             could |= trusted
-            out = ~could & (offset.astype(np.int64) + segments.length[rows] > PREAMBLE)
+            could |= self._greets_late(segments, rows, ~could & (flows.opener[slots] == 1 - way))
+            out = ~could & (offset.astype(np.int64) + segments.length[rows] > PREAMBLE_LIMIT)
             # What the other direction could open is for its session to judge.
             out &= flows.kind[slots] == WATCHED
             flows.kind[slots[out]] = IGNORED
@@ -258,6 +257,14 @@ class Analyser:
             ):
                 if slot not in self._connections:
                     self._connect(slot, first_way, proxy_port).spoken = before
+
+    @staticmethod
+    def _greets_late(segments: Segments, rows: NDArray[np.intp], asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the `asked` first segments of a responder hold a greeting behind a few octets of its own."""
+        greets = np.zeros(len(rows), np.bool_)
+        for place in np.flatnonzero(asked & (segments.length[rows] <= PREAMBLE_LIMIT + MAX_GREETING)).tolist():
+            greets[place] = find_greeting(payload_octets(segments, int(rows[place]))) is not None
+        return greets
 
     def _trusts(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether the responder's port (either port where the opener is not known) is a SOCKS port."""

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from .facts import SessionAnomaly, SessionFrame, Verdict
 from .held import Run
-from .opening import could_open, plausible_opening
+from .opening import PREAMBLE_LIMIT, could_open, find_greeting
 from .session import Session
 
-__all__ = ["Run", "Session", "SessionAnomaly", "SessionFrame", "Verdict", "could_open", "plausible_opening"]
+__all__ = [
+    "PREAMBLE_LIMIT",
+    "Run",
+    "Session",
+    "SessionAnomaly",
+    "SessionFrame",
+    "Verdict",
+    "could_open",
+    "find_greeting",
+]

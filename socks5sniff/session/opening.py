@@ -50,29 +50,6 @@ def could_open(first_octet: int) -> bool:
     return first_octet in (4, 5)
 
 
-def plausible_opening(octets: bytes, side: int = 0) -> bool | None:
-    """What the octets that `side` sent before the other side sent any say, on a port nobody named.
-
-    Args:
-        octets: the first octets on the connection, or the beginning of them.
-        side: 0 for the side that opened the TCP connection.
-
-    Returns:
-        False: no SOCKS conversation starts so, whoever its client is. True: a sound SOCKS opening, whole.
-        None: it may be or become SOCKS, so a Session has to tell: an opening that is doubtful or not whole, or so few
-        octets that they may precede the greeting of a conversation in which the TCP server is the client.
-    """
-    if not octets:
-        return None
-    if octets[0] == 5:
-        return _plausible_greeting(octets)
-    if octets[0] == 4:
-        return _plausible_request4(octets)
-    if len(octets) <= PREAMBLE_LIMIT:
-        return None if foreign_name(octets) is None else False
-    return None if side == 1 and find_greeting(octets) is not None else False
-
-
 def find_client(octets: tuple[bytes, bytes], side: int, mark: int) -> Opening | Foreign | None:
     """Who opens SOCKS, given all octets of both sides so far; None while nobody has.
 
@@ -156,23 +133,6 @@ def foreign_name(octets: bytes) -> str | None:
     if octets.startswith(_HTTP) or octets.startswith(b"HTTP/"):
         return "HTTP"
     return None
-
-
-def _plausible_greeting(octets: bytes) -> bool | None:
-    if len(octets) < 2:
-        return None
-    end = 2 + octets[1]
-    methods = octets[2:end]
-    if octets[end : end + 1] not in (b"", b"\1", b"\5"):
-        # Behind a greeting comes a request or a sub-negotiation, and that of a private method may be anything.
-        return None if any(method >= 0x80 for method in methods) else False
-    return True if len(octets) >= end and methods and sound_methods(methods) else None
-
-
-def _plausible_request4(octets: bytes) -> bool | None:
-    if not sound_so_far(octets):
-        return False
-    return True if b"\0" in octets[8:] else None
 
 
 def _fits(answer: bytes, greeting: bytes) -> bool | None:
