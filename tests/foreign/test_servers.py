@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -256,18 +257,20 @@ def test_tor_gives_up(web: Lab, tor: Server) -> None:
         url = "http://example.test/"
         said = web.run("curl", "-sS", "--stderr", "-", "--socks5-hostname", str(tor), url, status=97)
     record = conversation(path, tor.port)
+    # Without a route Tor says the one or the other, as its own time-outs fall; curl tells which it was.
+    heard = re.search(rb"\(([16])\)", said)
+    assert heard is not None, said
     check(
         record,
         phase="request",
         outcome="rejected",
         command="connect",
         destination=Target("domain", "example.test", 80),
-        reply=ReplyCode(6, "TTL expired"),
+        reply={b"1": ReplyCode(1, "general SOCKS server failure"), b"6": ReplyCode(6, "TTL expired")}[heard[1]],
         name_resolution="remote",
     )
-    assert b"(6)" in said
     assert record.timing.request is not None
-    assert 0.5 < record.timing.request < 10
+    assert 0 < record.timing.request < 10
 
 
 def test_tor_isolates_by_user_name(web: Lab, tor: Server) -> None:
