@@ -39,9 +39,7 @@ def test_without_libpcap_tcpdump_compiles_the_same(
 @needs_libpcap
 @needs_tcpdump
 @pytest.mark.parametrize("expression", ["tcp prt 1080", "port 99999", "tcp and (udp"])
-def test_a_wrong_expression_gives_libpcaps_words_in_one_line(
-    expression: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_expression_gives_libpcaps_words_in_one_line(expression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError) as by_libpcap:
         compile_filter(expression, ETHERNET, 65535)
     monkeypatch.setattr(bpf, "_libpcap", lambda: None)

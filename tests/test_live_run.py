@@ -109,10 +109,11 @@ class Lookup:
     def __init__(self, delay: int, known: bool = True) -> None:
         self._delay = delay
         self._known = known
+        self.asked: list[Endpoints] = []
         self.forgotten: list[Endpoints] = []
 
-    def ask(self, endpoints: Endpoints) -> None:
-        pass
+    def ask(self, connections: list[Endpoints]) -> None:
+        self.asked += connections
 
     def collect(self) -> None:
         self._delay -= 1
@@ -172,6 +173,7 @@ def test_a_line_waits_a_little_for_the_clients_process() -> None:
     assert {entry.process["name"] for entry in view.told if entry.process} == {"curl"}
     assert all(record.process == {"pid": 4, "name": "curl"} for record in view.records)
     assert len(lookup.forgotten) == len(view.records)
+    assert {*lookup.asked} == {*lookup.forgotten}
     never, _ = play(list(slices(path, 1)), processes=Lookup(delay=10**9, known=False))
     assert len(never.told) == len(view.told)
     assert never.records[0].process is None
@@ -204,7 +206,7 @@ def test_only_socks_keeps_all_of_each_conversation(path: Path, size: int, tmp_pa
     assert facts(as_read(file)) == facts(as_read(path))
 
 
-NOISE = bytes.fromhex("0000000000000000000000000800" "4500001c000000004011000001010101020202020035003500080000")
+NOISE = bytes.fromhex("00000000000000000000000008004500001c000000004011000001010101020202020035003500080000")
 
 
 def with_noise(batches: list[FrameBatch]) -> list[FrameBatch]:

@@ -53,9 +53,7 @@ def test_the_record_keys_shown_are_all():
 
     section = README.read_text(encoding="utf-8").split("\n## The record\n")[1].split("\n## ")[0]
     shown = {
-        name
-        for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
-        for name in re.findall(r"`(\w+)`", row)
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     assert shown == set(analyse(connection(PLAIN))[0].as_dict())
 

@@ -65,16 +65,14 @@ def live(
     a summary. Reading a file needs no rights, capturing does: the message says which.
     """
     rotating = bool(rotate_size or rotate_seconds)
-    check(
-        view=view, format_=format_, frames=frames, write=write, only_socks=only_socks, rotating=rotating, keep=keep
-    )
+    check(view=view, format_=format_, frames=frames, write=write, only_socks=only_socks, rotating=rotating, keep=keep)
     test = conversation_filter({option: filters[option] for option in OPTIONS})
 
     from socks5sniff.analysis.live import LiveAnalyser
     from socks5sniff.capture.live.engine import Settings
     from socks5sniff.capture.live.interfaces import system_name
     from socks5sniff.capture.live.opening import open_engine
-    from socks5sniff.capture.live.processes import Processes
+    from socks5sniff.capture.live.processes.asking import Processes
     from socks5sniff.capture.live.saving import Rotation
 
     from .live_run import Limits, Watch
@@ -84,10 +82,9 @@ def live(
     opened = open_engine(engine, Settings(names, filter_, snaplen, promiscuous, buffer))
     limits = Limits(count, duration, until_idle)
     rotation = Rotation(rotate_size or 0, rotate_seconds or 0, keep or 0)
-    processes = None
+    processes = None if no_process else Processes(names)
     try:
         saving = _saving(write, opened, snaplen, rotation)
-        processes = None if no_process else Processes()
         with open_output(output, (write,) if write else (), private=show_passwords) as out:
             watch = Watch(
                 opened,
@@ -98,6 +95,8 @@ def live(
                 processes=processes,
                 keep=test,
             )
+            if processes is not None:
+                processes.wait()
             with _stopped_by_signals(limits):
                 _say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
                 watch.run(limits)

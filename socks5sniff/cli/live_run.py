@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
 from socks5sniff.capture.live.engine import Engine
-from socks5sniff.capture.live.processes import Endpoints, Processes
+from socks5sniff.capture.live.processes import Endpoints
+from socks5sniff.capture.live.processes.asking import Processes
 from socks5sniff.capture.live.saving import HOLD, Saving
 from socks5sniff.errors import InputError
 from socks5sniff.record import Conversation
@@ -27,7 +28,7 @@ DRAIN = 0.15
 LATE = 300_000_000
 """Nanoseconds a frame may take from its time stamp to the loop."""
 ANSWER = 0.3
-"""Seconds a verdict waits for the client's process to be found."""
+"""Seconds that what is to be shown waits for the client's process to be found."""
 
 
 @dataclass(slots=True)
@@ -71,7 +72,8 @@ class Watch:
         self._only_socks = only_socks
         self._processes = processes
         self._keep = keep
-        self._waiting: deque[Conversation] = deque()
+        self._waiting: deque[tuple[Conversation, Endpoints, bool]] = deque()
+        """News and records that have not been shown, and which of both they are."""
         self._streams: set[int] = {ASSOCIATED}
         self._gone: deque[tuple[int, int]] = deque()
         self._wants_news = view.wants_news or saving is not None
@@ -90,7 +92,7 @@ class Watch:
         try:
             self._capture(limits)
             self._take_in(self._analyser.finish())
-            self._announce(0)
+            self._show_rest()
         finally:
             self._engine.close()
             if self._saving is not None:
@@ -130,32 +132,27 @@ class Watch:
                 break
 
     def _take_in(self, ended: list[Conversation]) -> None:
+        """Note what is new, and show what need not wait for the name of a process any more."""
+        asked: list[Endpoints] = []
         if self._wants_news:
             for conversation in sorted(self._analyser.news(), key=_end):
+                seen = glance(conversation)
                 self._note(conversation)
-                if self._processes is not None:
-                    self._processes.ask(_endpoints(conversation))
-                self._waiting.append(conversation)
+                asked.append((*seen.client, *seen.proxy))
+                self._waiting.append((conversation, asked[-1], False))
         elif self._processes is not None:
-            for client, proxy in self._analyser.newcomers():
-                self._processes.ask((*client, *proxy))
-        if self._processes is not None:
-            self._processes.collect()
-        if self._waiting:
-            last = {glance(conversation).stream for conversation in ended}
-            self._announce(0 if any(glance(waiting).stream in last for waiting in self._waiting) else ANSWER)
+            asked += [(*client, *proxy) for client, proxy in self._analyser.newcomers()]
         for conversation in ended:
-            self._note(conversation)
             seen = glance(conversation)
-            endpoints = (*seen.client, *seen.proxy)
-            self._name(conversation, endpoints)
+            self._note(conversation)
             self.tally.add(seen)
-            if self._keep is None or self._keep(conversation):
-                self._view.ended(conversation)
-            if self._processes is not None:
-                self._processes.forget(endpoints)
+            asked.append((*seen.client, *seen.proxy))
+            self._waiting.append((conversation, asked[-1], True))
             if self._only_socks:
                 self._gone.append((time.time_ns(), seen.stream))
+        if self._processes is not None:
+            self._processes.ask(asked)
+        self._show(ANSWER)
 
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""
@@ -164,22 +161,37 @@ class Watch:
             if self._only_socks:
                 self._streams.add(conversation.tcp_stream)
 
-    def _announce(self, patience: float) -> None:
-        """Show news in order, each when its process is known or has been waited for long enough."""
-        while self._waiting:
-            conversation = self._waiting[0]
-            endpoints = _endpoints(conversation)
-            if self._processes is not None and self._processes.pending(endpoints, patience):
-                return
-            self._waiting.popleft()
-            self._name(conversation, endpoints)
-            if self._view.wants_news and (self._keep is None or self._keep(conversation)):
-                self._view.news(conversation)
+    def _show(self, patience: float) -> None:
+        """Show in order what happened, each when its process is known or has been waited for long enough."""
+        processes, waiting = self._processes, self._waiting
+        if processes is not None:
+            processes.collect()
+        while waiting:
+            conversation, endpoints, ended = waiting[0]
+            if processes is not None:
+                if processes.pending(endpoints, patience):
+                    return
+                process = processes.find(endpoints)
+                if process is not None:
+                    conversation.process = process
+                    self._note(conversation)
+                if ended:
+                    processes.forget(endpoints)
+            waiting.popleft()
+            if self._keep is None or self._keep(conversation):
+                if ended:
+                    self._view.ended(conversation)
+                elif self._view.wants_news:
+                    self._view.news(conversation)
 
-    def _name(self, conversation: Conversation, endpoints: Endpoints) -> None:
-        process = None if self._processes is None else self._processes.find(endpoints)
-        if process is not None:
-            conversation.process = process
+    def _show_rest(self) -> None:
+        """The same at the end of the capture, when nothing but the answers is waited for."""
+        until = time.monotonic() + ANSWER
+        self._show(ANSWER)
+        while self._waiting and time.monotonic() < until:
+            time.sleep(0.005)
+            self._show(ANSWER)
+        self._show(0)
 
     def _wanted(self) -> Collection[int]:
         """Streams whose frames are kept: those that are SOCKS, or may still turn out to be, and their UDP."""
@@ -190,8 +202,3 @@ class Watch:
 
 def _end(c: Conversation) -> int:
     return c.end_ns
-
-
-def _endpoints(c: Conversation) -> Endpoints:
-    seen = glance(c)
-    return (*seen.client, *seen.proxy)

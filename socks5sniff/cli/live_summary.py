@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from socks5sniff.capture.live.engine import Counts
 from socks5sniff.codec.text import escape_text
+from socks5sniff.record import Endpoint
 
 from .live_glance import Glance
 
@@ -36,14 +37,14 @@ class Tally:
 
         self._tabulate = tabulate
         self.conversations = 0
-        self._proxies: dict[str, _Proxy] = {}
+        self._proxies: dict[Endpoint | None, _Proxy] = {}
 
     def add(self, seen: Glance) -> None:
         self.conversations += 1
-        name = str(seen.proxy)
-        if name not in self._proxies and len(self._proxies) >= PROXIES:
-            name = "others"
-        proxy = self._proxies.setdefault(name, _Proxy())
+        proxy = self._proxies.get(seen.proxy)
+        if proxy is None:
+            name = seen.proxy if len(self._proxies) < PROXIES else None
+            proxy = self._proxies.setdefault(name, _Proxy())
         proxy.outcomes[seen.outcome] += 1
         proxy.sent += seen.sent
         proxy.received += seen.received
@@ -55,7 +56,7 @@ class Tally:
         busiest = sorted(self._proxies.items(), key=lambda entry: -entry[1].outcomes.total())
         rows = [
             (
-                name,
+                "others" if name is None else str(name),
                 f"{proxy.outcomes.total():,}",
                 ", ".join(f"{outcome} {count:,}" for outcome, count in proxy.outcomes.most_common()),
                 f"{proxy.sent:,}",

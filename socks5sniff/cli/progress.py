@@ -41,4 +41,3 @@ class ProgressBar:
         self._bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
         self._task = self._bar.add_task("reading", total=total)
         self._bar.start()
-

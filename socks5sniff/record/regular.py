@@ -98,6 +98,7 @@ class RegularConversation(Conversation):
         put = object.__setattr__
         put(self, "id", number)
         put(self, "_source", (regular, flow))
+        put(self, "process", None)
 
     @property
     def source(self) -> tuple[Regular, FlowFacts]:
@@ -112,7 +113,7 @@ class RegularConversation(Conversation):
         return getattr(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ("id", "_source"):
+        if name not in ("id", "_source", "process"):
             self._write_out()
         object.__setattr__(self, name, value)
 
@@ -182,4 +183,6 @@ class RegularConversation(Conversation):
                 AnomalyEntry(code, severity, frames[place], message)
                 for code, severity, place, message in shape.anomalies
             ],
+            None,
+            self.process,
         )

@@ -39,7 +39,7 @@ def access_line(conversation: Conversation) -> str:
     return (
         f"{c.start} {c.client} {c.proxy} {_field(c.username)} {c.method or '-'} {c.command or '-'}"
         f" {_field(None if c.destination is None else str(c.destination))} {c.outcome}"
-        f" {'-' if c.reply is None else c.reply.code} {sent} {received} {c.duration:.6f} \"{words}\""
+        f' {"-" if c.reply is None else c.reply.code} {sent} {received} {c.duration:.6f} "{words}"'
     )
 
 

@@ -41,7 +41,6 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms, which spreadsheets take too. (A tab or return is escaped before this.)"""
 
 
-
 class CsvSink:
     """A header row, then the rows."""
 

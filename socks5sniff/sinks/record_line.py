@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from json.encoder import encode_basestring_ascii as quote
 from time import gmtime, strftime
+from typing import Any
 
 from socks5sniff.record import (
     AnomalyEntry,
@@ -85,7 +86,7 @@ def record_line(c: Conversation) -> str:
         f',"name_resolution":{words[c.name_resolution]},"first_frame":{c.first_frame},"last_frame":{c.last_frame}'
         f',"frames":[{_frames(c.frames, start // SECOND)}],"anomalies":[{_anomalies(c.anomalies)}]'
         f',"upstream":{"null" if c.upstream is None else _dumps(c.upstream)}'
-        f',"process":{"null" if c.process is None else _dumps(c.process)}}}'
+        f',"process":{text_process(c.process)}}}'
     )
 
 
@@ -117,6 +118,10 @@ def text_tunnel(tunnel: Tunnel | None) -> str:
         f'{{"protocol":{words[protocol]},"server_name":{"null" if name is None else quote(name)}'
         f',"alpn":{text_list(alpn)},"detail":{"null" if detail is None else quote(detail)}}}'
     )
+
+
+def text_process(process: dict[str, Any] | None) -> str:
+    return "null" if process is None else _dumps(process)
 
 
 def _traffic(traffic: Traffic | None) -> str:

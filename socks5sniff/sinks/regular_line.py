@@ -7,7 +7,7 @@ from json.encoder import encode_basestring_ascii as quote
 from socks5sniff.record import Conversation, Target
 from socks5sniff.record.regular import RegularConversation, Shape
 
-from .record_line import SECOND, record_line, seconds, text_list, text_reply, text_tunnel, truth, words
+from .record_line import SECOND, record_line, seconds, text_list, text_process, text_reply, text_tunnel, truth, words
 
 _TEMPLATES = 256
 """Templates kept; a capture has a few."""
@@ -89,6 +89,7 @@ def _line(c: RegularConversation) -> str:
         first_frame,
         last_frame,
         *listed,
+        text_process(c.process),
     )
 
 
@@ -129,5 +130,5 @@ def _template(shape: Shape) -> str:
         ',"timing":{"tcp_handshake":%s,"negotiation":%r,"authentication":%s,"request":%r,"first_byte":%s}'
         ',"close":"%s","closed_by":%s,"packets":%d,"tcp_stream":%d,"community_id":"%s","name_resolution":"%s"'
         f',"first_frame":%d,"last_frame":%d,"frames":[{frames}],"anomalies":[{anomalies}]'
-        ',"upstream":null,"process":null}'
+        ',"upstream":null,"process":%s}'
     )

@@ -224,4 +224,3 @@ def _prefix(text: str, size: int) -> str:
         if display_width(text[:length]) <= size:
             return text[:length]
     return ""
-

@@ -339,7 +339,7 @@ def main() -> None:
             raise SystemExit(f"not installed: {', '.join(absent)}" if absent else "needs root")
         script = (
             "ip link set lo up && echo '1024 65535' > /proc/sys/net/ipv4/ip_local_port_range && "
-            "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse; exec \"$@\""
+            'echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse; exec "$@"'
         )
         inside = [sys.executable, "-m", "tests.benchmarks.live", *sys.argv[1:], _INSIDE]
         os.execvp("unshare", ["unshare", "--net", "sh", "-c", script, "sh", *inside])

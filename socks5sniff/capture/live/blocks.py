@@ -78,8 +78,8 @@ class Blocks:
         Blocks of few frames, and those whose payload looks like headers, are walked.
         """
         memory = self.octets.data
-        _, count, first = struct.unpack_from("3I", memory, block + STATUS_AT)
-        words = self.octets[block : block + size].view(np.uint32)
+        _, count, first, used = struct.unpack_from("4I", memory, block + STATUS_AT)
+        words = self.octets[block : block + min(used, size) // 8 * 8].view(np.uint32)  # older frames lie behind
         if count > _FEW:
             mark = words[first // 4 + 6]  # where link and network header start: the same in all frames
             places = np.flatnonzero(words[first // 4 + 6 :: 2] == mark)

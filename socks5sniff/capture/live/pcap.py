@@ -27,7 +27,7 @@ _ERROR_SIZE = 256
 _LINK_TYPES = {12: 101, 14: 101}
 """DLT_ values whose LINKTYPE_ value is another one: raw IP, by system."""
 
-NPCAP = "Install Npcap from https://npcap.com and leave \"Support loopback traffic\" on, as it is by default."
+NPCAP = 'Install Npcap from https://npcap.com and leave "Support loopback traffic" on, as it is by default.'
 
 
 class Frame(NamedTuple):

@@ -19,7 +19,7 @@ def refusal(name: str, why: str, platform: str = sys.platform) -> str:
     """
     if platform == "win32":
         return (
-            f"{name}: {why}. Npcap was installed with \"Restrict Npcap driver's access to Administrators only\": start "
+            f'{name}: {why}. Npcap was installed with "Restrict Npcap driver\'s access to Administrators only": start '
             f"this from an Administrator terminal, or install Npcap again without it. {_FILES}"
         )
     if platform.startswith("linux"):

@@ -38,7 +38,7 @@ FRAMES = 16_384
 
 GATHER = 0.1
 """Seconds for which blocks are gathered while there are few: a batch costs the same whether it holds one or ten."""
-STEP = 0.002
+STEP = 0.01
 """Seconds between looks meanwhile; the ring must not fill in that time."""
 
 ANY = "any"

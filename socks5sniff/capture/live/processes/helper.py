@@ -1,0 +1,70 @@
+"""The helper: reads questions and writes answers, with rests in between.
+
+A process of its own, because looking takes time that the packet path does not have, and because it keeps the rights of
+the start when the capture gives them up. It answers lines with lines, JSON both: a list of endpoints with a list of
+pairs, the place in that list and the process, for those that were found. A line before all others says that it is
+ready.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from . import Endpoints, Process
+from .budget import Budget
+
+_QUESTIONS, _ANSWERS = 0, 1
+"""File descriptors."""
+
+
+class Look(Protocol):
+    """A way to look."""
+
+    def watch(self) -> None:
+        """May do something until there are questions."""
+
+    def answer(self, wanted: Sequence[Endpoints], /) -> list[Process | None]:
+        """The processes of these connections, None for those that are not found."""
+
+
+def serve(names: Sequence[str]) -> None:
+    """Answer questions until nobody can ask any more.
+
+    Args:
+        names: the interfaces on which connections are opened.
+    """
+    budget = Budget()
+    try:
+        look = _look(names, budget)
+    except ImportError:  # no psutil: nothing is ever answered
+        return
+    os.write(_ANSWERS, b"\n")
+    unread = b""
+    while True:
+        look.watch()
+        octets = os.read(_QUESTIONS, 1 << 16)
+        if not octets:
+            return
+        *lines, unread = (unread + octets).split(b"\n")
+        for line in lines:
+            answers = look.answer([tuple(endpoints) for endpoints in json.loads(line)])
+            found = [(place, process) for place, process in enumerate(answers) if process]
+            os.write(_ANSWERS, json.dumps(found).encode() + b"\n")
+        budget.rest()
+
+
+def _look(names: Sequence[str], budget: Budget) -> Look:
+    if sys.platform.startswith("linux"):
+        from .watching import Watching
+
+        try:
+            return Watching(names, _QUESTIONS, budget)
+        except OSError:
+            pass
+    from .scanning import Scan
+
+    return Scan()

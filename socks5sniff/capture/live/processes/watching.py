@@ -1,0 +1,100 @@
+"""Under Linux: looks at each connection as it is opened, so that clients that live for milliseconds are named, too."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from socks5sniff.errors import MissingError
+
+from . import Endpoints, Process
+from .budget import Budget
+from .owners import Key, Owners, process_name
+from .syns import Syns
+
+_REMEMBERED = 8192
+_SAME_NAME = 1.0
+"""Seconds for which the name of a process is taken to stay."""
+
+
+class Watching:
+    """Remembers whose the latest connections are; see `helper.Look`."""
+
+    def __init__(self, names: Sequence[str], questions: int, budget: Budget) -> None:
+        """Without the right to capture, a connection is looked at when it is asked for.
+
+        Args:
+            names: interfaces.
+            questions: the file descriptor that becomes readable when there is something else to do.
+            budget: how much may be done.
+
+        Raises:
+            OSError: this kernel does not tell whose a connection is.
+        """
+        self._owners = Owners()
+        self._syns: Syns | None = None
+        with suppress(OSError, MissingError):
+            self._syns = Syns(names)
+        self._questions = questions
+        self._budget = budget
+        self._known: dict[Key, Process] = {}
+        self._lately: dict[int, tuple[float, Process]] = {}
+
+    def watch(self) -> None:
+        """Look at what is opened until there are questions."""
+        syns = self._syns
+        if syns is None:
+            return
+        waiting = select.poll()
+        for descriptor in (self._questions, *syns.descriptors()):
+            waiting.register(descriptor, select.POLLIN)
+        while all(descriptor != self._questions for descriptor, _ in waiting.poll()):
+            for key in syns.take():
+                self._remember(key)
+            if self._budget.rest():
+                for _ in syns.take():  # too late for those
+                    pass
+
+    def answer(self, wanted: Sequence[Endpoints]) -> list[Process | None]:
+        """The processes that opened these connections, or that have them now."""
+        return [self._known.get(key) or self._find(key) for key in map(key_of, wanted)]
+
+    def close(self) -> None:
+        self._owners.close()
+        if self._syns is not None:
+            self._syns.close()
+
+    def _remember(self, key: Key) -> None:
+        self._known.pop(key, None)  # the ports are used again
+        process = self._find(key)
+        if process is not None:
+            self._known[key] = process
+            if len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
+
+    def _find(self, key: Key) -> Process | None:
+        pid = self._owners.find(key)
+        if pid is None:
+            return None
+        now = time.monotonic()
+        when, process = self._lately.get(pid, (0.0, None))
+        if process is None or now - when > _SAME_NAME:
+            name = process_name(pid)
+            if name is None:
+                return None
+            process = {"pid": pid, "name": name}
+            if len(self._lately) > _REMEMBERED:
+                self._lately.clear()
+            self._lately[pid] = now, process
+        return process
+
+
+def key_of(endpoints: Endpoints) -> Key:
+    """A connection as the kernel is asked for it."""
+    client, client_port, proxy, proxy_port = endpoints
+    family = socket.AF_INET6 if ":" in client else socket.AF_INET
+    ports = client_port.to_bytes(2, "big") + proxy_port.to_bytes(2, "big")
+    return socket.inet_pton(family, client) + socket.inet_pton(family, proxy) + ports
