@@ -226,8 +226,10 @@ def test_a_record_that_is_not_written_out_yet_is_like_any_other():
     assert pickle.loads(pickle.dumps(fresh())) == plain
     assert copy.copy(fresh()) == plain
     changed = fresh()
-    changed.process = {"pid": 7}
-    assert json.loads(line(changed)) == {**plain.as_dict(), "process": {"pid": 7}}
+    changed.process = {"pid": 7, "name": 'é"'}
+    assert type(changed) is RegularConversation
+    assert line(changed) == json.dumps({**plain.as_dict(), "process": changed.process}, separators=(",", ":"))
+    assert changed.as_dict() == json.loads(line(changed))
     assert not hasattr(fresh(), "no_such_key")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-SHARE = 0.03
+SHARE = 0.02
 """Of one processor."""
-_BURST = 0.2
+_BURST = 0.1
 """Seconds it may work without a rest."""
 
 
