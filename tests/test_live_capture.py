@@ -305,6 +305,7 @@ def test_without_the_right_the_message_comes_first_and_alone(lab: LiveLab, engin
         (["-i", "v3"], 3, "v3: the interface is down"),
         (["--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
         (["--engine", "scapy", "--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
+        (["--engine", "dumpcap", "--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
         (["-w", "/no/where.pcapng"], 5, "/no/where.pcapng: No such file or directory"),
         (["--frames", "--format", "zeek"], 2, "--frames goes with"),
         (["--keep", "3"], 2, "go with -w FILE"),
@@ -312,6 +313,8 @@ def test_without_the_right_the_message_comes_first_and_alone(lab: LiveLab, engin
     ],
 )
 def test_what_a_user_can_get_wrong_is_one_line(lab: LiveLab, options: list[str], status: int, message: str) -> None:
+    if "dumpcap" in options:
+        need("dumpcap")
     lab.run("sh", "-c", "ip link show v3 || ip link add v3 type veth peer name v4")
     text = lab.run(sys.executable, "-m", "socks5sniff", "live", *options, status=status)
     assert message in text

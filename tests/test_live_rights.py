@@ -83,7 +83,7 @@ def test_what_dumpcap_says_becomes_the_right_error() -> None:
         "Capturing on 'Loopback: lo'\n"
         'dumpcap: You do not have permission to capture on device "lo".\n(socket: Operation not permitted)\n'
     )
-    fault = problem(denied, "lo")
+    fault = problem(denied, Settings(("lo",)))
     assert isinstance(fault, RightsError)
     assert "usermod -aG wireshark" in str(fault)
     wrong = (
@@ -91,12 +91,12 @@ def test_what_dumpcap_says_becomes_the_right_error() -> None:
         "That string isn't a valid capture filter (can't parse filter expression: syntax error).\n"
         "See the User's Guide for a description of the capture filter syntax.\n"
     )
-    fault = problem(wrong, "lo")
+    fault = problem(wrong, Settings(("lo",), "tcp prt"))
     assert isinstance(fault, InputError)
-    assert str(fault) == "filter: can't parse filter expression: syntax error"
+    assert str(fault).startswith("filter 'tcp prt': can't parse filter expression: syntax error")
     absent = "Capturing on 'nope'\ndumpcap: There is no device named \"nope\".\n(No such device exists)\n"
-    assert str(problem(absent, "nope")) == 'nope: There is no device named "nope".'
-    assert str(problem("", "lo")) == "lo: dumpcap ended"
+    assert str(problem(absent, Settings(("nope",)))) == 'nope: There is no device named "nope".'
+    assert str(problem("", Settings(("lo",)))) == "lo: dumpcap ended"
 
 
 def test_dumpcap_is_asked_for_every_interface_with_its_own_options() -> None:

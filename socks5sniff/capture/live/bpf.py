@@ -9,7 +9,7 @@ import ctypes
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -53,14 +53,18 @@ def compile_filter(expression: str, link_type: int, snaplen: int) -> Program:
         InputError: the expression is wrong; with libpcap's words, and where.
         MissingError: neither libpcap nor tcpdump is installed.
     """
-    library = _libpcap()
-    compiled = _compiled_by_tcpdump if library is None else partial(_compiled, library)
-    program = compiled(link_type, snaplen, expression)
+    attempt = _attempt(link_type, snaplen)
+    program = attempt(expression)
     if isinstance(program, str):
-        raise wrong(expression, program, partial(compiled, link_type, snaplen))
+        raise wrong(expression, program, attempt)
     if len(program) > _LIMIT:
         raise InputError(f"filter {expression!r}: too long: {len(program)} instructions, {_LIMIT} are allowed")
     return program
+
+
+def refused(expression: str, message: str, link_type: int = 1) -> InputError:
+    """The error for an expression that libpcap refused in another program, in these words."""
+    return wrong(expression, message, _attempt(link_type, 0xFFFF))
 
 
 @contextmanager
@@ -94,8 +98,13 @@ def cooked(program: Program) -> Program:
     return moved
 
 
+def _attempt(link_type: int, snaplen: int) -> Callable[[str], Program | str]:
+    """What compiles an expression: to the program, or libpcap's message."""
+    library = _libpcap()
+    return partial(_compiled_by_tcpdump if library is None else partial(_compiled, library), link_type, snaplen)
+
+
 def _compiled(library: ctypes.CDLL, link_type: int, snaplen: int, expression: str) -> Program | str:
-    """The program, or libpcap's message."""
     handle = library.pcap_open_dead(_DLT.get(link_type, link_type), snaplen)
     program = _Program()
     try:

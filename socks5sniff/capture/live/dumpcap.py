@@ -23,6 +23,7 @@ from ..batch import FrameBatch, Interface
 from ..chain import SLACK
 from ..decode import DamageError
 from ..pcapng import PcapngDecoder
+from .bpf import refused
 from .engine import Counts, Settings
 from .rights import refusal
 
@@ -48,20 +49,24 @@ def command(program: str, settings: Settings) -> list[str]:
     return [*arguments, "-w", "-"]
 
 
-def problem(message: str, name: str) -> Exception:
+def problem(message: str, settings: Settings) -> Exception:
     """The error for what dumpcap said on standard error when it could not begin.
 
     Args:
         message: all it said.
-        name: the first interface.
+        settings: what it was told to do.
     """
+    name = settings.names[0]
     lines = [line for line in message.splitlines() if line and not line.startswith(("Capturing on", "File:"))]
     text = " ".join(lines[:3])
     if "permission" in text.lower():
         return RightsError(refusal(name, "dumpcap has no permission to capture there"))
     found = re.search(r"isn't a valid capture filter \((.*)\)", message)
     if found:
-        return InputError(f"filter: {found[1]}")
+        try:
+            return refused(settings.filter, found[1])
+        except MissingError:
+            return InputError(f"filter {settings.filter!r}: {found[1]}")
     return InputError(f"{name}: {(lines[0] if lines else 'dumpcap ended').removeprefix('dumpcap: ')}")
 
 
@@ -104,7 +109,7 @@ class DumpcapEngine:
         # dumpcap writes the section and all interfaces as soon as they are open.
         if not self._ready(_PATIENCE) or not self._read():
             self.close()
-            raise problem(self._said(), settings.names[0])
+            raise problem(self._said(), settings)
 
     def wait(self, seconds: float) -> FrameBatch | None:
         while True:
