@@ -167,7 +167,7 @@ local ANOMALIES = { -- code, severity, description
 -- END GENERATED CODE POINTS
 
 local byte, sub, find, format, rep = string.byte, string.sub, string.find, string.format, string.rep
-local concat = table.concat
+local concat, floor = table.concat, math.floor
 
 local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
 local MAX_SOCKS4_STRING = 512 -- the codec's limit, for the codec's reason: a NUL is not waited for any longer
@@ -337,9 +337,24 @@ local dns_aaaa = Field.new("dns.aaaa")
 -- The value of the innermost TCP header's field (there can be TCP inside TCP), or nil.
 local function innermost(extractor)
   local first, second = extractor()
-  if not second then return first and first.value end
+  if not second then return first and first() end
   local all = { extractor() }
-  return all[#all].value
+  return all[#all]()
+end
+
+-- Kept here, since a packet's dissection asks for it each time.
+local dissect_payload
+local function read_preferences()
+  dissect_payload = P.prefs.payload
+end
+
+-- Methods of Tvb and TreeItem, from the first ones seen: looking them up at each call costs more than some calls.
+local length_of, octets_of, offset_of
+local add, set_generated, set_text
+
+local function use_methods(tvb, tree)
+  length_of, octets_of, offset_of = tvb.len, tvb.raw, tvb.offset
+  add, set_generated, set_text = tree.add, tree.set_generated, tree.set_text
 end
 
 local tcp_table = DissectorTable.get("tcp.port")
@@ -489,7 +504,7 @@ local function check_domain(frame, name)
   if find(name, "%z") then odd(frame, "domain-has-nul", "the domain name holds a NUL octet") end
 end
 
--- The address that begins with ATYP, the fourth octet. Returns the place after it.
+-- The address that begins with ATYP, the fourth octet, into `frame`. Returns the place after it.
 local function read_address(frame, octets)
   local kind, length = byte(octets, 4, 5)
   local host_at, size = 5, 4
@@ -510,6 +525,14 @@ local function read_address(frame, octets)
   frame.host = host_text(kind, raw)
   frame.port = high * 256 + low
   return host_at + size + 2
+end
+
+-- Space for all that such a frame gets: a table that grows key by key is allocated four times.
+local function addressed_frame(kind)
+  return {
+    kind = kind, version = nil, reserved = nil, size = nil, host_type = nil, host_at = nil, host_size = nil,
+    raw_host = nil, host = nil, port = nil, line = nil, asked_by = nil,
+  }
 end
 
 local decoders = {}
@@ -585,7 +608,7 @@ function decoders.gssapi(octets)
 end
 
 function decoders.request(octets)
-  local frame = { kind = "request" }
+  local frame = addressed_frame("request")
   local after = read_address(frame, octets)
   if not after then return after end
   frame.version, frame.command, frame.reserved = byte(octets, 1, 3)
@@ -601,7 +624,7 @@ function decoders.request(octets)
 end
 
 function decoders.reply(octets)
-  local frame = { kind = "reply" }
+  local frame = addressed_frame("reply")
   local after = read_address(frame, octets)
   if not after then return after end
   frame.version, frame.code, frame.reserved = byte(octets, 1, 3)
@@ -663,7 +686,7 @@ end
 
 -- RSV, FRAG and the address before a relayed datagram.
 function decoders.udp(octets)
-  local frame = { kind = "udp" }
+  local frame = addressed_frame("udp")
   local after = read_address(frame, octets)
   if not after then return after end
   local high, low, fragment = byte(octets, 1, 3)
@@ -739,7 +762,7 @@ end
 
 local sessions -- all, in the order of their first packets
 local by_stream -- tcp.stream -> session
-local by_ports -- both ports -> the latest session between them, which leads to earlier ones by `before`
+local by_ends -- addresses and ports -> the latest session between them, which leads to earlier ones by `before`
 local records -- (frame, offset, depth) -> what the first dissection found there, see `pack`
 local relays -- UDP port -> associations
 local datagrams -- frame -> what the first dissection found in that datagram
@@ -747,13 +770,15 @@ local resolved -- client -> address -> name, from DNS answers
 local resolved_count
 local relative_sequence_numbers = true -- TCP's preference
 local in_flight, leaks -- see call_payload
+local visited -- whether the packet in hand has been dissected before: `pinfo.visited`
+local last_place -- {session, number} where a sequence number was read last
 local last_call -- the last call's {frame, key}: several calls for one packet share its Info column
 
 local function forget_all()
-  sessions, by_stream, by_ports, records = {}, {}, {}, {}
+  sessions, by_stream, by_ends, records = {}, {}, {}, {}
   for port in pairs(relays or {}) do udp_table:remove(port, P) end
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
-  in_flight, leaks, last_call = false, 0, {}
+  in_flight, leaks, last_place, last_call = false, 0, {}, {}
 end
 
 -- The ports of the preference as {first, last} pairs: a proxy's port is trusted whoever calls us.
@@ -779,20 +804,20 @@ end
 -- One SOCKS conversation: a TCP connection, or the inside of another's tunnel. Sides are 0 (sent first) and 1.
 local function new_session(pinfo, trusted, parent)
   local session = {
-    parent = parent,
-    depth = parent and (parent.depth or 0) + 1 or nil,
-    trusted = trusted or nil,
+    trusted = trusted,
     first = pinfo.number,
     start = pinfo.rel_ts,
     sent = 0,
     received = 0,
-    -- Those that nearly every conversation gets, so that the table is made large enough at once, and no larger.
-    address0 = nil, port0 = nil, address1 = nil, port1 = nil, stream = nil, place0 = nil, place1 = nil,
+    -- Those that nearly every conversation gets, so that the table is made large enough at once, and no larger: 32 is
+    -- a power of two, and in Lua 5.2 even a key that is set to nil takes a place.
+    id = nil, address0 = nil, port0 = nil, address1 = nil, port1 = nil, stream = nil, place0 = nil, place1 = nil,
     client = nil, methods = nil, method = nil, asked = nil, greeting_frame = nil, selection_frame = nil,
     selection_after = nil, command = nil, host_type = nil, host = nil, port = nil, target = nil, request_frame = nil,
     code = nil, reply_frame = nil, reply_after = nil, open = nil, payload = nil,
   }
   if parent then
+    session.parent, session.depth = parent, (parent.depth or 0) + 1
     session.address0, session.port0 = parent.address0, parent.port0
     session.address1, session.port1 = parent.address1, parent.port1
   else
@@ -802,17 +827,21 @@ local function new_session(pinfo, trusted, parent)
   return session
 end
 
-local function ports_key(a, b)
-  return a < b and a * 65536 + b or b * 65536 + a
+-- The same for both directions.
+local function ends_key(address0, port0, address1, port1)
+  if port0 > port1 or (port0 == port1 and address0 > address1) then
+    address0, port0, address1, port1 = address1, port1, address0, port0
+  end
+  return address0 .. " " .. port0 .. " " .. address1 .. " " .. port1
 end
 
 local function remember(session)
   session.id = #sessions + 1
   sessions[session.id] = session
   if session.parent then return end
-  local key = ports_key(session.port0, session.port1)
-  session.before = by_ports[key]
-  by_ports[key] = session
+  local key = ends_key(session.address0, session.port0, session.address1, session.port1)
+  if by_ends[key] then session.before = by_ends[key] end
+  by_ends[key] = session
   local stream = innermost(tcp_stream)
   if stream then
     session.stream = stream
@@ -831,15 +860,9 @@ local function lookup(pinfo, stream)
     local session = by_stream[stream]
     if session then return session end
   end
-  local port, number = pinfo.src_port, pinfo.number
-  local session = by_ports[ports_key(port, pinfo.dst_port)]
-  if not session then return nil end
-  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
-  while session and not (session.first <= number
-    and ((session.port0 == port and session.address0 == source and session.address1 == destination)
-    or (session.port1 == port and session.address1 == source and session.address0 == destination))) do
-    session = session.before
-  end
+  local number = pinfo.number
+  local session = by_ends[ends_key(tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)]
+  while session and session.first > number do session = session.before end
   if session and stream then
     if session.stream then return nil end -- the same addresses and ports, but another connection
     session.stream = stream
@@ -1053,14 +1076,13 @@ end
 
 function apply.request(session, side, frame, notes, number, now)
   session.client = side
-  session.socks4 = frame.socks4
+  if frame.socks4 then session.socks4, session.username = true, frame.username end
   session.command = frame.command
   session.host_type, session.host, session.port = frame.host_type, frame.host, frame.port
   if frame.command == 3 then session.raw_host = frame.raw_host end
   session.target = endpoint_text(frame.host_type, frame.host, frame.port)
   session.request_frame, session.asked = number, now
-  session.resolving = frame.command == 0xF0 or frame.command == 0xF1 or nil
-  if frame.socks4 then session.username = frame.username end
+  if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
   if session.method == 2 and not session.auth_frame then session.skipped_auth = true end
   if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
   if session.method == 1 then session.authenticated = true end
@@ -1187,20 +1209,27 @@ local scratch = {} -- notes on the frame in hand
 -- Turn the octets of a side into frames.
 -- Returns them, what stopped it ("end", "more", "tunnel", "foreign") and the place where. Of the i-th frame, `at[i]` is
 -- the place (nil: 1), `notes[i]` what is odd about it here, `inner[i]` what a GSSAPI frame encloses; `peer` is the
--- index of BIND's second reply.
-local function advance(session, side, octets, number, now, split, inside)
-  local found = {}
+-- index of BIND's second reply. The first frame may have been decoded before: `ready`, see `in_step`.
+local function advance(session, side, octets, number, now, split, inside, ready)
+  local found = { ready }
   local at, size = 1, #octets
   local whole = 0 -- SOCKS frames in these octets
+  local i = 0
   while at <= size do
-    local kind = expected(session, side, octets, at, inside)
-    if kind == nil then return found, "foreign", at end
-    if kind == "tunnel" then return found, "tunnel", at end
-    local due = VERSION_DUE[kind]
-    local rest = at == 1 and octets or sub(octets, at)
-    local frame = false
-    if not due or byte(rest) == due or not foreign_name(rest, 1) then frame = decode(kind, rest) end
-    local i = #found + 1
+    local kind, due, rest
+    local frame = ready
+    if ready then
+      due, ready = ready.version, nil
+    else
+      kind = expected(session, side, octets, at, inside)
+      if kind == nil then return found, "foreign", at end
+      if kind == "tunnel" then return found, "tunnel", at end
+      due = VERSION_DUE[kind]
+      rest = at == 1 and octets or sub(octets, at)
+      frame = false
+      if not due or byte(rest) == due or not foreign_name(rest, 1) then frame = decode(kind, rest) end
+    end
+    i = i + 1
     if frame == nil then
       if whole > 0 and session.piped ~= number then
         session.piped = number
@@ -1309,30 +1338,16 @@ end
 
 -- One line for a frame. Frames are shared, so are their lines; that of a reply depends on what was asked.
 local function summary(session, frame, peer)
-  local key = frame.kind == "reply" and (peer and "peer" or session.command) or frame.kind
-  local lines = frame.lines
-  if not lines then
-    lines = {}
-    frame.lines = lines
+  local asked_by = frame.kind == "reply" and (peer and "peer" or session.command) or frame.kind
+  if frame.asked_by ~= asked_by then
+    frame.line, frame.asked_by = words_of(session, frame, peer), asked_by
   end
-  local line = lines[key]
-  if not line then
-    line = words_of(session, frame, peer)
-    lines[key] = line
-  end
-  return line
+  return frame.line
 end
 
 local function protocol_of(session)
   if not session.socks4 then return "socks5" end
   return session.host_type == DOMAIN and "socks4a" or "socks4"
-end
-
--- TreeItem's methods, from the first tree seen: looking them up at each call is a fifth of a call's cost.
-local add, set_generated, set_text
-
-local function use_tree(tree)
-  add, set_generated, set_text = tree.add, tree.set_generated, tree.set_text
 end
 
 local PROTOCOL_NAMES = { socks5 = "SOCKS5", socks4 = "SOCKS4", socks4a = "SOCKS4A" }
@@ -1380,8 +1395,8 @@ end
 local function link_question(item, number, after)
   if not number or not after then return end
   set_generated(add(item, F.response_to, number))
-  local seconds = math.floor(after)
-  set_generated(add(item, F.time, NSTime.new(seconds, math.floor((after - seconds) * 1e9 + 0.5))))
+  local seconds = floor(after)
+  set_generated(add(item, F.time, NSTime.new(seconds, floor((after - seconds) * 1e9 + 0.5))))
 end
 
 local show = {}
@@ -1471,7 +1486,7 @@ local function show_frame(session, side, found, i, tvb, tree, all)
   local frame = found[i]
   local at = (found.at and found.at[i] or 1) - 1
   local peer = found.peer == i
-  local range = frame.size == tvb:len() and tvb or tvb(at, frame.size)
+  local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
   local notes = found.notes and found.notes[i]
   if not all and not frame.odd and not notes then
     add(tree, P, range)
@@ -1490,8 +1505,8 @@ local function show_frame(session, side, found, i, tvb, tree, all)
   else
     add(item, F.data, tvb(at, frame.size))
   end
-  add_anomalies(item, frame.odd)
-  add_anomalies(item, notes)
+  if frame.odd then add_anomalies(item, frame.odd) end
+  if notes then add_anomalies(item, notes) end
 end
 
 -- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
@@ -1625,7 +1640,7 @@ local dissect_octets -- below; nested conversations need it here
 
 -- Datagrams on the TCP stream: hev-socks5's FWD UDP (0x05) and GOST's UDP over TCP (0xF3).
 local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
-  local octets = tvb:raw(at)
+  local octets = octets_of(tvb, at)
   local place = 1
   local from_client = is_client(session, side)
   while place <= #octets do
@@ -1639,12 +1654,12 @@ local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
     if item then
       local header = add(item, P, tvb(at + place - 1, frame.size))
       local remote = endpoint_text(frame.host_type, frame.host, frame.port)
-      header:set_text(format("UDP in TCP, %s, %d octets", remote, frame.reserved))
+      set_text(header, format("UDP in TCP, %s, %d octets", remote, frame.reserved))
       add(header, F.udp_data_length, tvb(at + place - 1, 2), frame.reserved)
       if session.command == 5 then add(header, F.udp_header_length, tvb(at + place + 1, 1), frame.fragment) end
       show_address(header, tvb, at + place - 1, frame, UDP)
     end
-    if P.prefs.payload and leaks < MAX_LEAKS and frame.reserved > 0 and names_port(udp_table, frame.port) then
+    if dissect_payload and leaks < MAX_LEAKS and frame.reserved > 0 and names_port(udp_table, frame.port) then
       local payload = tvb(at + place - 1 + frame.size, frame.reserved):tvb()
       call_by_port(udp_table, frame.port, from_client, payload, pinfo, tree)
     end
@@ -1654,7 +1669,7 @@ end
 
 -- Octets of an open tunnel (or sent early into one), from `at` to the end of the tvb.
 local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
-  local length = tvb:len() - at
+  local length = length_of(tvb) - at
   local from_client = is_client(session, side)
   local item
   local range = at == 0 and tvb or tvb(at)
@@ -1676,21 +1691,21 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       end
     end
   end
-  if not pinfo.visited then
+  if not visited then
     if from_client then session.sent = session.sent + length else session.received = session.received + length end
   end
 
   if session.command == 5 or session.command == 0xF3 then
     stream_datagrams(session, side, tvb, at, pinfo, tree, item)
-  elseif P.prefs.payload and leaks < MAX_LEAKS then
+  elseif dissect_payload and leaks < MAX_LEAKS then
     local handler = session.payload
-    if pinfo.visited then
+    if visited then
       if handler and session.payload_since and number < session.payload_since then handler = nil end
     elseif handler == nil then
       if early and not confirmed(session) and not session.trusted then
         handler = false -- no octet of the proxy has confirmed that this is SOCKS
       else
-        local octets = tvb:raw(at, math.min(length, 600))
+        local octets = octets_of(tvb, at, math.min(length, 600))
         handler = choose_payload(session, octets)
         if not handler and says_too_little(octets) then
           if from_client then session.sent = session.sent - length else session.received = session.received - length end
@@ -1720,7 +1735,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
           inner = new_session(pinfo, false, session)
           handler.session = inner
         end
-        if not dissect_octets(inner, side, payload, pinfo, tree) and not pinfo.visited then
+        if not dissect_octets(inner, side, payload, pinfo, tree) and not visited then
           session.payload = nil
           session.tries = 6
           handler = choose_payload(session, "") -- by port only: it was not SOCKS
@@ -1730,8 +1745,8 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       local more = pinfo.desegment_len
       if more ~= 0 then
         if at > 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
-        if not pinfo.visited then -- those octets will be seen again
-          local again = tvb:len() - pinfo.desegment_offset
+        if not visited then -- those octets will be seen again
+          local again = length_of(tvb) - pinfo.desegment_offset
           if from_client then session.sent = session.sent - again else session.received = session.received - again end
         end
       end
@@ -1825,7 +1840,8 @@ local function present(session, side, found, tvb, pinfo, tree, number, key)
   local all = wanted(tree)
   for i = 1, #found do show_frame(session, side, found, i, tvb, tree, all) end
   set_info(pinfo, number, key, session, words_for(session, found))
-  for _, inner in pairs(found.inner or {}) do
+  if not found.inner then return end
+  for _, inner in pairs(found.inner) do
     if #inner.octets > 0 then
       local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
       for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all) end
@@ -1854,7 +1870,7 @@ end
 
 local function replay(session, side, tvb, pinfo, tree, number)
   if session.foreign then return false end
-  local key = key_of(number, tvb:offset(), session.depth or 0)
+  local key = key_of(number, offset_of(tvb), session.depth or 0)
   local record = records[key]
   if not record then
     local since = session.early_noted or (session.open and (session.peer_frame or session.reply_frame))
@@ -1863,7 +1879,7 @@ local function replay(session, side, tvb, pinfo, tree, number)
     end
     return true
   end
-  local found = unpack_record(record, tvb:raw())
+  local found = unpack_record(record, octets_of(tvb))
   present(session, side, found, tvb, pinfo, tree, number, key)
   go_on(record, session, side, tvb, pinfo, tree, number, #found > 0)
   return true
@@ -1876,8 +1892,11 @@ local PLACE = { [0] = "place0", [1] = "place1" }
 
 local function place_of(session, side, number, tvb)
   local due = session[PLACE[side]]
-  if session.parent or session.seen == number or tvb:offset() == 0 and due then return due or 1, 0 end
-  session.seen = number
+  if session.parent or (last_place.session == session and last_place.number == number)
+    or (offset_of(tvb) == 0 and due) then
+    return due or 1, 0
+  end
+  last_place.session, last_place.number = session, number
   local seq = innermost(tcp_seq)
   if not seq then return due or 1, 0 end
   due = due or (relative_sequence_numbers and 1 or seq)
@@ -1890,34 +1909,36 @@ local function place_of(session, side, number, tvb)
   return seq, gap < 2147483648 and gap or 0
 end
 
--- Whether octets are exactly the one frame that is due next, so that nothing can be missing before them. (Reading a
--- sequence number costs more than the frame.)
+-- The frame that is due next, if octets are exactly that and nothing about it is odd: then nothing can be missing
+-- before them. (Reading a sequence number costs more than the frame.)
 local function in_step(session, side, octets)
-  if session.client == nil then return false end
+  if session.client == nil then return nil end
   local kind = expected(session, side, octets, 1)
   local due = VERSION_DUE[kind]
-  if not due or byte(octets) ~= due then return false end
+  if not due or byte(octets) ~= due then return nil end
   if (kind == "auth-reply" and not session.auth_frame) or (kind == "reply" and not session.request_frame) then
-    return false
+    return nil
   end
   local frame = decode(kind, octets)
-  return frame and frame.size == #octets and not frame.odd
+  if frame and frame.size == #octets and not frame.odd then return frame end
+  return nil
 end
 
 -- One call: the octets of one side in order. Returns whether they are SOCKS.
 function dissect_octets(session, side, tvb, pinfo, tree)
   local number = pinfo.number
-  if pinfo.visited then return replay(session, side, tvb, pinfo, tree, number) end
+  if visited then return replay(session, side, tvb, pinfo, tree, number) end
   if session.foreign then return false end
   if session.open and not session.sealed then
     return tunnel(session, side, tvb, 0, pinfo, tree, number, false)
   end
-  local octets = tvb:raw()
-  local key = key_of(number, tvb:offset(), session.depth or 0)
+  local octets = octets_of(tvb)
+  local key = key_of(number, offset_of(tvb), session.depth or 0)
   local waiting = session.waiting and session.waiting[side]
   if waiting then session.waiting[side] = nil end
-  local place, missing
-  if not waiting and in_step(session, side, octets) then
+  local ready, place, missing
+  if not waiting then ready = in_step(session, side, octets) end
+  if ready then
     place, missing = session[PLACE[side]] or 1, 0
   else
     place, missing = place_of(session, side, number, tvb)
@@ -1926,8 +1947,8 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     session.lost = session.lost or "gap"
   end
   -- Octets that TCP itself held back, because they came out of order, are split without our having asked.
-  local split = waiting or (not session.parent and tvb:offset() == 0 and (innermost(tcp_len) or #octets) < #octets)
-  local found, stopped, at = advance(session, side, octets, number, pinfo.rel_ts, split)
+  local split = waiting or (not session.parent and offset_of(tvb) == 0 and (innermost(tcp_len) or #octets) < #octets)
+  local found, stopped, at = advance(session, side, octets, number, pinfo.rel_ts, split, false, ready)
   if stopped == "foreign" then
     session.foreign = true
     return false
@@ -1967,7 +1988,7 @@ end
 -- A protocol of another kind on a SOCKS port: pointed out once, without claiming the packet.
 local function point_out_foreign(session, tvb, pinfo, tree)
   if not session.trusted or session.pointed_out ~= pinfo.number then return end
-  local name = foreign_name(tvb:raw(0, math.min(tvb:len(), 16)), 1) or "unknown protocol"
+  local name = foreign_name(octets_of(tvb, 0, math.min(length_of(tvb), 16)), 1) or "unknown protocol"
   tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
 end
 
@@ -1975,18 +1996,19 @@ end
 local function used_again(tvb, pinfo)
   local matched = pinfo.match_uint
   if matched ~= pinfo.src_port and matched ~= pinfo.dst_port then return false end
-  return looks_like_greeting(tvb:raw(0, math.min(tvb:len(), 300)), 1, false)
+  return looks_like_greeting(octets_of(tvb, 0, math.min(length_of(tvb), 300)), 1, false)
 end
 
 local function dissect_tcp(tvb, pinfo, tree, trusted)
   count_leaks()
-  if not add then use_tree(tree) end
+  if not add then use_methods(tvb, tree) end
+  visited = pinfo.visited
   local stream = innermost(tcp_stream)
   local session = lookup(pinfo, stream)
-  if session and not stream and not pinfo.visited and used_again(tvb, pinfo) then session = nil end
+  if session and not stream and not visited and used_again(tvb, pinfo) then session = nil end
   local fresh = not session
   if fresh then
-    if pinfo.visited then return false end
+    if visited then return false end
     session = new_session(pinfo, trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port))
     local completeness = innermost(tcp_completeness)
     if completeness and completeness % 4 == 0 then session.midstream = true end
@@ -2070,7 +2092,7 @@ local function first_look(tvb, pinfo, number)
   end
   local party, port = outward and source or destination, outward and pinfo.src_port or pinfo.dst_port
   if association.remotes[party .. ":" .. port] then return nil end -- the proxy's leg to the destination: no header
-  local octets = tvb:raw()
+  local octets = octets_of(tvb)
   local frame = decoders.udp(octets)
   local list = {}
   local look = { association = association, outward = outward, odd = list }
@@ -2115,8 +2137,8 @@ end
 local function show_datagram(look, frame, tvb, tree)
   local session = look.association.session
   local item = add(tree, P, tvb(0, frame.size))
-  item:set_text(format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
-    endpoint_text(frame.host_type, frame.host, frame.port), tvb:len() - frame.size))
+  set_text(item, format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
+    endpoint_text(frame.host_type, frame.host, frame.port), length_of(tvb) - frame.size))
   set_generated(add(item, F.type, "udp"))
   set_generated(add(item, F.sender, look.outward and "client" or "proxy"))
   add(item, F.udp_reserved, tvb(0, 2), frame.reserved)
@@ -2128,7 +2150,7 @@ local function show_datagram(look, frame, tvb, tree)
   show_address(item, tvb, 0, frame, UDP)
   set_generated(add(item, DST.host, frame.host))
   set_generated(add(item, DST.port, frame.port))
-  set_generated(add(item, F.udp_data_length, tvb:len() - frame.size))
+  set_generated(add(item, F.udp_data_length, length_of(tvb) - frame.size))
   set_generated(add(item, F.request_in, session.request_frame))
   add_anomalies(item, look.odd)
 end
@@ -2136,7 +2158,7 @@ end
 local function dissect_datagram(tvb, pinfo, tree)
   if pinfo.in_error_pkt then return 0 end
   count_leaks()
-  if not add then use_tree(tree) end
+  if not add then use_methods(tvb, tree) end
   local number = pinfo.number
   local look
   if pinfo.visited then
@@ -2147,17 +2169,17 @@ local function dissect_datagram(tvb, pinfo, tree)
   end
   if not look then return 0 end
   pinfo.cols.protocol:set("SOCKS5")
-  local frame = decoders.udp(tvb:raw())
+  local frame = decoders.udp(octets_of(tvb))
   if not frame or look.stranger then
     pinfo.cols.info:set(look.stranger and "UDP from a stranger to the association" or "UDP, unreadable header")
     local item = add(tree, P, tvb)
     set_generated(add(item, F.request_in, look.association.session.request_frame))
     add(item, F.data, tvb(0))
     add_anomalies(item, look.odd)
-    return tvb:len()
+    return length_of(tvb)
   end
   if wanted(tree) then show_datagram(look, frame, tvb, tree) end
-  local size = tvb:len() - frame.size
+  local size = length_of(tvb) - frame.size
   pinfo.cols.info:set(format("UDP %s %s, %d octets%s, ", look.outward and "to" or "from",
     endpoint_text(frame.host_type, frame.host, frame.port), size,
     frame.fragment ~= 0 and format(", fragment %d", frame.fragment % 128) or ""))
@@ -2168,12 +2190,12 @@ local function dissect_datagram(tvb, pinfo, tree)
   elseif size > 0 then
     payload = tvb(frame.size):tvb()
   end
-  if payload and P.prefs.payload and leaks < MAX_LEAKS and names_port(udp_table, frame.port) then
+  if payload and dissect_payload and leaks < MAX_LEAKS and names_port(udp_table, frame.port) then
     call_by_port(udp_table, frame.port, look.outward, payload, pinfo, tree)
   elseif payload and tree.visible then
     Dissector.get("data"):call(payload, pinfo, tree)
   end
-  return tvb:len()
+  return length_of(tvb)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -2298,14 +2320,16 @@ end
 
 function P.dissector(tvb, pinfo, tree)
   if pinfo.port_type == UDP_PORT_TYPE then return dissect_datagram(tvb, pinfo, tree) end
-  return dissect_tcp(tvb, pinfo, tree, true) and tvb:len() or 0
+  return dissect_tcp(tvb, pinfo, tree, true) and length_of(tvb) or 0
 end
 
+read_preferences()
 local ports = P.prefs.ports
 if ports ~= "" then tcp_table:add(ports, P) end
 read_ports(ports)
 
 function P.prefs_changed()
+  read_preferences()
   if P.prefs.ports == ports then return end
   if ports ~= "" then tcp_table:remove(ports, P) end
   ports = P.prefs.ports
@@ -2317,6 +2341,7 @@ end
 -- the user set for it; the last to register wins, so this registers again.
 function P.init()
   forget_all()
+  read_preferences()
   our_dissector = Dissector.get("socks5")
   if ports ~= "" then tcp_table:add(ports, P) end
   local ok, relative = pcall(get_preference, "tcp.relative_sequence_numbers")
