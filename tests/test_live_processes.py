@@ -224,6 +224,22 @@ def test_an_interface_that_goes_away_is_not_watched_any_more() -> None:
         assert syns.descriptors() == []
 
 
+@as_root
+def test_an_interface_that_goes_down_does_not_keep_the_helper_busy() -> None:
+    watch = (
+        "import os, threading, time; from socks5sniff.capture.live.processes.budget import Budget; "
+        "from socks5sniff.capture.live.processes.watching import Watching; "
+        "os.system('ip link set lo up && ip link add v7 type veth peer name v8 && ip link set v7 up'); "
+        "ends = os.pipe(); watching = Watching(['lo', 'v7'], ends[0], Budget()); "
+        "threading.Timer(0.2, os.system, ['ip link del v7']).start(); "
+        "threading.Timer(1.2, os.write, [ends[1], b'x']).start(); "
+        "began = time.process_time(); watching.watch(); print(time.process_time() - began)"
+    )
+    done = subprocess.run(["unshare", "--net", sys.executable, "-c", watch], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.05
+
+
 def test_answers_come_later_and_are_kept_until_the_connection_ends(processes: Processes, connection: Endpoints) -> None:
     processes.ask([connection])
     assert processes.find(connection) is None

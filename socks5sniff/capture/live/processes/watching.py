@@ -46,12 +46,12 @@ class Watching:
     def watch(self) -> None:
         """Look at what is opened until there are questions."""
         syns = self._syns
-        if syns is None:
-            return
-        waiting = select.poll()
-        for descriptor in (self._questions, *syns.descriptors()):
-            waiting.register(descriptor, select.POLLIN)
-        while all(descriptor != self._questions for descriptor, _ in waiting.poll()):
+        while syns is not None:
+            waiting = select.poll()
+            for descriptor in (self._questions, *syns.descriptors()):
+                waiting.register(descriptor, select.POLLIN)
+            if any(descriptor == self._questions for descriptor, _ in waiting.poll()):
+                return
             for key in syns.take():
                 self._remember(key)
             if self._budget.rest():
