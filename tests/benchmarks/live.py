@@ -343,6 +343,8 @@ def main() -> None:
         )
         inside = [sys.executable, "-m", "tests.benchmarks.live", *sys.argv[1:], _INSIDE]
         os.execvp("unshare", ["unshare", "--net", "sh", "-c", script, "sh", *inside])
+    if "flood" in parts:  # first: it tells its memory from the highest so far
+        flood(1_000_000)
     with lab():
         if "short" in parts:
             short(arguments.count, arguments.rate, arguments.live_option)
@@ -350,8 +352,6 @@ def main() -> None:
             bulk(arguments.octets, arguments.gigabits * 1e9 / 8, arguments.live_option)
         if "soak" in parts:
             soak(arguments.count * 27, arguments.rate)
-    if "flood" in parts:
-        flood(1_000_000)
 
 
 if __name__ == "__main__":
