@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def _view(view: str | None, format_: str | None, frames: bool, out: Output, colo
 
     options = sink_options(out, (), colour, rows=False)
     if format_ is not None:
-        return SinkView(format_, out, options)
+        return SinkView(format_, out, replace(options, prompt=False))  # `refresh` writes them out together
     if view == "table":
         from .live_table import TableView
 
