@@ -802,28 +802,31 @@ local function is_loopback(address)
 end
 
 -- One SOCKS conversation: a TCP connection, or the inside of another's tunnel. Sides are 0 (sent first) and 1.
-local function new_session(pinfo, trusted, parent)
-  local session = {
+local function new_session(pinfo, trusted, source, destination, stream)
+  return {
     trusted = trusted,
     first = pinfo.number,
     start = pinfo.rel_ts,
     sent = 0,
     received = 0,
+    address0 = source,
+    port0 = pinfo.src_port,
+    address1 = destination,
+    port1 = pinfo.dst_port,
+    stream = stream,
     -- Those that nearly every conversation gets, so that the table is made large enough at once, and no larger: 32 is
     -- a power of two, and in Lua 5.2 even a key that is set to nil takes a place.
-    id = nil, address0 = nil, port0 = nil, address1 = nil, port1 = nil, stream = nil, place0 = nil, place1 = nil,
-    client = nil, methods = nil, method = nil, asked = nil, greeting_frame = nil, selection_frame = nil,
-    selection_after = nil, command = nil, host_type = nil, host = nil, port = nil, target = nil, request_frame = nil,
-    code = nil, reply_frame = nil, reply_after = nil, open = nil, payload = nil,
+    id = nil, place0 = nil, place1 = nil, client = nil, methods = nil, method = nil, asked = nil, greeting_frame = nil,
+    selection_frame = nil, selection_after = nil, command = nil, host_type = nil, host = nil, port = nil,
+    tunnel_title = nil, request_frame = nil, code = nil, reply_frame = nil, reply_after = nil, open = nil,
+    payload = nil,
   }
-  if parent then
-    session.parent, session.depth = parent, (parent.depth or 0) + 1
-    session.address0, session.port0 = parent.address0, parent.port0
-    session.address1, session.port1 = parent.address1, parent.port1
-  else
-    session.address0, session.port0 = tostring(pinfo.src), pinfo.src_port
-    session.address1, session.port1 = tostring(pinfo.dst), pinfo.dst_port
-  end
+end
+
+local function new_nested_session(pinfo, parent)
+  local session = new_session(pinfo, false, parent.address0, parent.address1)
+  session.port0, session.port1 = parent.port0, parent.port1
+  session.parent, session.depth = parent, (parent.depth or 0) + 1
   return session
 end
 
@@ -842,11 +845,7 @@ local function remember(session)
   local key = ends_key(session.address0, session.port0, session.address1, session.port1)
   if by_ends[key] then session.before = by_ends[key] end
   by_ends[key] = session
-  local stream = innermost(tcp_stream)
-  if stream then
-    session.stream = stream
-    by_stream[stream] = session
-  end
+  if session.stream then by_stream[session.stream] = session end
 end
 
 local function side_of(session, pinfo)
@@ -854,21 +853,32 @@ local function side_of(session, pinfo)
   return tostring(pinfo.src) == session.address0 and 0 or 1
 end
 
--- The session this packet belongs to, or nil.
+-- The session this packet belongs to, or nil; and the packet's addresses, where they had to be looked at.
 local function lookup(pinfo, stream)
   if stream then
     local session = by_stream[stream]
     if session then return session end
   end
   local number = pinfo.number
-  local session = by_ends[ends_key(tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)]
+  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
+  local session = by_ends[ends_key(source, pinfo.src_port, destination, pinfo.dst_port)]
   while session and session.first > number do session = session.before end
   if session and stream then
-    if session.stream then return nil end -- the same addresses and ports, but another connection
+    -- The same addresses and ports, but another connection.
+    if session.stream then return nil, source, destination end
     session.stream = stream
     by_stream[stream] = session
   end
-  return session
+  return session, source, destination
+end
+
+local function protocol_of(session)
+  if not session.socks4 then return "SOCKS5" end
+  return session.host_type == DOMAIN and "SOCKS4A" or "SOCKS4"
+end
+
+local function target_of(session)
+  return session.host and endpoint_text(session.host_type, session.host, session.port)
 end
 
 local function is_client(session, side)
@@ -1080,7 +1090,7 @@ function apply.request(session, side, frame, notes, number, now)
   session.command = frame.command
   session.host_type, session.host, session.port = frame.host_type, frame.host, frame.port
   if frame.command == 3 then session.raw_host = frame.raw_host end
-  session.target = endpoint_text(frame.host_type, frame.host, frame.port)
+  session.tunnel_title = protocol_of(session) .. ", Tunnel: " .. target_of(session)
   session.request_frame, session.asked = number, now
   if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
   if session.method == 2 and not session.auth_frame then session.skipped_auth = true end
@@ -1345,13 +1355,6 @@ local function summary(session, frame, peer)
   return frame.line
 end
 
-local function protocol_of(session)
-  if not session.socks4 then return "socks5" end
-  return session.host_type == DOMAIN and "socks4a" or "socks4"
-end
-
-local PROTOCOL_NAMES = { socks5 = "SOCKS5", socks4 = "SOCKS4", socks4a = "SOCKS4A" }
-
 local function add_anomalies(item, list)
   for i = 1, list and #list or 0, 2 do
     item:add_proto_expert_info(E[list[i]], list[i + 1])
@@ -1493,7 +1496,7 @@ local function show_frame(session, side, found, i, tvb, tree, all)
     return
   end
   local item = add(tree, P, range)
-  set_text(item, PROTOCOL_NAMES[protocol_of(session)] .. ", " .. summary(session, frame, peer))
+  set_text(item, protocol_of(session) .. ", " .. summary(session, frame, peer))
   set_generated(add(item, F.type, frame.kind))
   if session.depth then set_generated(add(item, F.depth, session.depth)) end
   local details = show[frame.kind]
@@ -1677,7 +1680,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
     add(tree, P, range)
   else
     item = add(tree, P, range)
-    set_text(item, PROTOCOL_NAMES[protocol_of(session)] .. ", Tunnel: " .. (session.target or "?"))
+    set_text(item, session.tunnel_title or protocol_of(session) .. ", Tunnel: ?")
     set_generated(add(item, F.type, "tunnel"))
     if session.depth then set_generated(add(item, F.depth, session.depth)) end
     if session.host then
@@ -1732,7 +1735,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       else
         local inner = handler.session
         if not inner then
-          inner = new_session(pinfo, false, session)
+          inner = new_nested_session(pinfo, session)
           handler.session = inner
         end
         if not dissect_octets(inner, side, payload, pinfo, tree) and not visited then
@@ -1756,8 +1759,8 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
       if item then add(item, F.data, tvb(at, length)) end
       if at == 0 then
         local cols = pinfo.cols
-        cols.protocol = PROTOCOL_NAMES[protocol_of(session)]
-        cols.info = format("Tunnel: %s, %d octets", session.target or "?", length)
+        cols.protocol = protocol_of(session)
+        cols.info = format("Tunnel: %s, %d octets", target_of(session) or "?", length)
       end
     end
   end
@@ -1779,7 +1782,7 @@ end
 
 local function set_info(pinfo, number, key, session, words)
   local cols = pinfo.cols
-  cols.protocol = PROTOCOL_NAMES[protocol_of(session)]
+  cols.protocol = protocol_of(session)
   if last_call.number == number and last_call.key ~= key then
     cols.info:append(", " .. words)
   else
@@ -2004,12 +2007,13 @@ local function dissect_tcp(tvb, pinfo, tree, trusted)
   if not add then use_methods(tvb, tree) end
   visited = pinfo.visited
   local stream = innermost(tcp_stream)
-  local session = lookup(pinfo, stream)
+  local session, source, destination = lookup(pinfo, stream)
   if session and not stream and not visited and used_again(tvb, pinfo) then session = nil end
   local fresh = not session
   if fresh then
     if visited then return false end
-    session = new_session(pinfo, trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port))
+    trusted = trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port)
+    session = new_session(pinfo, trusted, source, destination, stream)
     local completeness = innermost(tcp_completeness)
     if completeness and completeness % 4 == 0 then session.midstream = true end
   end
@@ -2214,11 +2218,6 @@ local function outcome_of(session)
   return "incomplete"
 end
 
-local function destination_of(session)
-  if session.host then return session.target end
-  return session.encrypted and "(encrypted)" or "-"
-end
-
 local TITLES = {
   "Id", "Protocol", "Client", "Proxy", "Command", "Destination", "Outcome", "Start", "Reply", "Sent", "Received",
 }
@@ -2229,11 +2228,11 @@ local function row_of(session)
   if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
   return {
     session.id .. (session.parent and " in " .. session.parent.id or ""),
-    PROTOCOL_NAMES[protocol_of(session)],
+    protocol_of(session),
     client_address(session) .. ":" .. client_port,
     proxy_address(session) .. ":" .. proxy_port,
     session.command and command_name(session.command) or "-",
-    destination_of(session),
+    target_of(session) or (session.encrypted and "(encrypted)" or "-"),
     outcome_of(session),
     format("%.6f", session.start),
     session.reply_after and format("%.6f", session.reply_after) or "-",
