@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from socks5sniff.analysis import transcripts
 from socks5sniff.record import Conversation
-from socks5sniff.record.regular import RegularConversation
+from socks5sniff.record.regular import _FACTS, RegularConversation
 from socks5sniff.sinks.regular_line import line
 
 from .traffic import (
@@ -219,7 +219,20 @@ def test_a_record_that_is_not_written_out_yet_is_like_any_other():
 
     plain = fresh()
     assert str(plain.destination) == "example.com:443"
+    assert plain.duration > 0
+    assert type(plain) is RegularConversation
+    told = {name: getattr(fresh(), name) for name in _FACTS}
+    assert len(plain.frames) == 4
     assert type(plain) is Conversation
+    assert told == {name: getattr(plain, name) for name in _FACTS}
+    assert [field.name for field in fields(Conversation)] == [
+        "id",
+        *_FACTS,
+        "frames",
+        "anomalies",
+        "upstream",
+        "process",
+    ]
     assert fresh() == plain
     assert plain == fresh()
     assert fresh() == fresh()

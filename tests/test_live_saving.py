@@ -92,10 +92,10 @@ def test_wireshark_shows_comments_and_capinfos_the_drops(tmp_path: Path) -> None
     saving = Recorder(path).saving
     saving.take(batch(1, [bytes(60), bytes(61)]), START)
     saving.take(batch(3, [bytes(62), bytes(63)]), START)
-    saving.comment(2, "found")
-    saving.comment(2, "found and decided: ü")
-    saving.comment(3, "another")
-    saving.comment(99, "not here")
+    saving.comment(2, lambda: "found")
+    saving.comment(2, lambda: "found and decided: ü")
+    saving.comment(3, lambda: "another")
+    saving.comment(99, lambda: "not here")
     saving.close(START + SECOND)
     shown = subprocess.run(
         ["tshark", "-r", str(path), "-Y", "frame.comment", "-T", "fields", "-e", "frame.number", "-e", "frame.comment"],
@@ -115,7 +115,7 @@ def test_only_wanted_streams_are_written_and_comments_stay_at_their_frames(tmp_p
     saving = Recorder(path).saving
     saving.take(batch(1, [b"a7", b"b8", b"c7", b"d-"]), START, np.array([7, 8, 7, -1]))
     saving.take(batch(5, [b"e8"]), START, np.array([8]))
-    saving.comment(3, "seven")
+    saving.comment(3, lambda: "seven")
     saving.close(START + SECOND, lambda: {7})
     assert frames_in(path) == [b"a7", b"c7"]
     assert path.read_bytes().index(b"c7") < path.read_bytes().index(b"seven")

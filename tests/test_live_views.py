@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from socks5sniff.capture.live.engine import Counts
-from socks5sniff.cli.live_glance import glance
 from socks5sniff.cli.live_summary import PROXIES, Tally, counts_line
 from socks5sniff.cli.live_table import TableView
 from socks5sniff.cli.live_views import LinesView, SinkView, comment, end_line, verdict_line
@@ -182,10 +181,10 @@ def test_the_table_shows_open_and_ended_conversations_rates_and_drops(monkeypatc
 def test_the_summary_has_a_row_for_each_proxy_the_busiest_first() -> None:
     tally = Tally()
     assert tally.table() == ""
-    tally.add(glance(conversation(proxy=Endpoint("10.0.0.1", 1080), outcome="rejected", bytes=None)))
+    tally.add(conversation(proxy=Endpoint("10.0.0.1", 1080), outcome="rejected", bytes=None))
     for _ in range(2):
-        tally.add(glance(conversation()))
-    tally.add(glance(conversation(outcome="auth-failed", bytes=None)))
+        tally.add(conversation())
+    tally.add(conversation(outcome="auth-failed", bytes=None))
     header, _, first, second = tally.table().splitlines()
     assert header.split() == ["proxy", "conversations", "outcomes", "sent", "received"]
     assert first.split() == ["127.0.0.1:1080", "3", "succeeded", "2,", "auth-failed", "1", "2,468", "113,578"]
@@ -195,7 +194,7 @@ def test_the_summary_has_a_row_for_each_proxy_the_busiest_first() -> None:
 def test_the_summary_is_bounded() -> None:
     tally = Tally()
     for number in range(PROXIES + 500):
-        tally.add(glance(conversation(proxy=Endpoint("10.0.0.1", number))))
+        tally.add(conversation(proxy=Endpoint("10.0.0.1", number)))
     assert tally.conversations == PROXIES + 500
     lines = tally.table().splitlines()
     assert lines[2].split()[:2] == ["others", "500"]

@@ -189,14 +189,17 @@ class PcapngWriter:
             edges = np.flatnonzero(np.diff(np.concatenate(([False], kept, [False])))).tolist()
         commented = sorted(comments or ())
         view = memoryview(octets.data)
+        pieces: list[bytes | memoryview] = []
         for first, stop in zip(edges[::2], edges[1::2], strict=True):
             at = int(starts[first]) if first < stop else 0
             for row in commented[bisect_left(commented, first) : bisect_left(commented, stop)]:
                 assert comments is not None
-                self._put(view[at : int(starts[row])])
+                pieces.append(view[at : int(starts[row])])
                 at = int(ends[row])
-                self._put(_with_comment(bytes(view[int(starts[row]) : at]), comments[row]))
-            self._put(view[at : int(ends[stop - 1])] if first < stop else b"")
+                pieces.append(_with_comment(bytes(view[int(starts[row]) : at]), comments[row]))
+            if first < stop:
+                pieces.append(view[at : int(ends[stop - 1])])
+        self._put(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def statistics(self, interface: int, time: int, received: int, dropped: int, since: int | None = None) -> None:
         """Writes an interface's counts, usually at the end.

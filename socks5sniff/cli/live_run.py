@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
 from socks5sniff.capture.live.engine import Engine
@@ -17,7 +18,6 @@ from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 
 from .filters import Test
-from .live_glance import glance
 from .live_summary import Tally
 from .live_views import View, comment
 
@@ -136,20 +136,18 @@ class Watch:
         asked: list[Endpoints] = []
         if self._wants_news:
             for conversation in sorted(self._analyser.news(), key=_end):
-                seen = glance(conversation)
                 self._note(conversation)
-                asked.append((*seen.client, *seen.proxy))
+                asked.append((*conversation.client, *conversation.proxy))
                 self._waiting.append((conversation, asked[-1], False))
         elif self._processes is not None:
             asked += [(*client, *proxy) for client, proxy in self._analyser.newcomers()]
         for conversation in ended:
-            seen = glance(conversation)
             self._note(conversation)
-            self.tally.add(seen)
-            asked.append((*seen.client, *seen.proxy))
+            self.tally.add(conversation)
+            asked.append((*conversation.client, *conversation.proxy))
             self._waiting.append((conversation, asked[-1], True))
             if self._only_socks:
-                self._gone.append((time.time_ns(), seen.stream))
+                self._gone.append((time.time_ns(), conversation.tcp_stream))
         if self._processes is not None:
             self._processes.ask(asked)
         self._show(ANSWER)
@@ -157,7 +155,7 @@ class Watch:
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""
         if self._saving is not None:
-            self._saving.comment(conversation.first_frame, comment(conversation))
+            self._saving.comment(conversation.first_frame, partial(comment, conversation))
             if self._only_socks:
                 self._streams.add(conversation.tcp_stream)
 
@@ -174,7 +172,6 @@ class Watch:
                 process = processes.find(endpoints)
                 if process is not None:
                     conversation.process = process
-                    self._note(conversation)
                 if ended:
                     processes.forget(endpoints)
             waiting.popleft()

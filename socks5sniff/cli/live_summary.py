@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from socks5sniff.capture.live.engine import Counts
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Endpoint
-
-from .live_glance import Glance
+from socks5sniff.record import Conversation, Endpoint
+from socks5sniff.sinks.words import octets
 
 PROXIES = 1000
 """Proxies counted one by one; whatever comes beyond that is counted as `others`."""
@@ -39,15 +38,17 @@ class Tally:
         self.conversations = 0
         self._proxies: dict[Endpoint | None, _Proxy] = {}
 
-    def add(self, seen: Glance) -> None:
+    def add(self, conversation: Conversation) -> None:
         self.conversations += 1
-        proxy = self._proxies.get(seen.proxy)
+        address = conversation.proxy
+        proxy = self._proxies.get(address)
         if proxy is None:
-            name = seen.proxy if len(self._proxies) < PROXIES else None
+            name = address if len(self._proxies) < PROXIES else None
             proxy = self._proxies.setdefault(name, _Proxy())
-        proxy.outcomes[seen.outcome] += 1
-        proxy.sent += seen.sent
-        proxy.received += seen.received
+        proxy.outcomes[conversation.outcome] += 1
+        sent, received = octets(conversation) or (0, 0)
+        proxy.sent += sent
+        proxy.received += received
 
     def table(self) -> str:
         """One row for each proxy, the busiest first; empty when there was no conversation."""

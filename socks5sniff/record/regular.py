@@ -1,12 +1,13 @@
 """Conversations with a regular handshake: what all of one shape have in common, and what is each one's own.
 
 Most conversations of a proxy are alike but for addresses, names, times and numbers. Such a one is kept as a `Shape`,
-which is shared, and a few values. It turns into a plain `Conversation` as soon as somebody looks at it; a sink that
-knows shapes can print it as it is.
+which is shared, and a few values. It turns into a plain `Conversation` as soon as somebody looks at its frames; a sink
+that knows shapes can print it as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -89,8 +90,51 @@ class FlowFacts(NamedTuple):
     """ns, when the destination's first octet came."""
 
 
+_FACTS: dict[str, Callable[[Regular, FlowFacts], Any]] = {
+    "parent": lambda regular, flow: None,
+    "capture": lambda regular, flow: flow.capture,
+    "protocol": lambda regular, flow: regular.shape.protocol,
+    "client": lambda regular, flow: Endpoint(flow.opener, flow.opener_port),
+    "proxy": lambda regular, flow: Endpoint(flow.responder, flow.responder_port),
+    "reversed": lambda regular, flow: False,
+    "start_ns": lambda regular, flow: flow.start,
+    "end_ns": lambda regular, flow: flow.end,
+    "phase": lambda regular, flow: regular.shape.phase,
+    "outcome": lambda regular, flow: regular.shape.outcome,
+    "methods": lambda regular, flow: regular.shape.methods,
+    "method": lambda regular, flow: regular.shape.method,
+    "username": lambda regular, flow: regular.username,
+    "password": lambda regular, flow: regular.password,
+    "authenticated": lambda regular, flow: regular.shape.authenticated,
+    "command": lambda regular, flow: regular.shape.command,
+    "destination": lambda regular, flow: regular.destination,
+    "reply": lambda regular, flow: regular.shape.reply,
+    "bound": lambda regular, flow: regular.bound,
+    "peer_reply": lambda regular, flow: None,
+    "peer": lambda regular, flow: None,
+    "tunnel": lambda regular, flow: regular.tunnel,
+    "bytes": lambda regular, flow: Traffic(
+        max(flow.passed0 - sum(regular.lengths[0::2]), 0), max(flow.passed1 - sum(regular.lengths[1::2]), 0)
+    ),
+    "udp": lambda regular, flow: None,
+    "timing": lambda regular, flow: _timing(regular.times, flow),
+    "close": lambda regular, flow: flow.close,
+    "closed_by": lambda regular, flow: None if flow.closer is None else "proxy" if flow.closer else "client",
+    "packets": lambda regular, flow: flow.packets,
+    "tcp_stream": lambda regular, flow: flow.stream,
+    "community_id": lambda regular, flow: flow.community_id,
+    "name_resolution": lambda regular, flow: "remote" if regular.destination.type == "domain" else "address",
+    "first_frame": lambda regular, flow: flow.first_frame,
+    "last_frame": lambda regular, flow: flow.last_frame,
+}
+"""What can be told of a conversation without writing it out, in the order of its fields."""
+
+
 class RegularConversation(Conversation):
-    """A conversation that is not written out yet; its class is `Conversation` from when it is."""
+    """A conversation that is not written out yet; its class is `Conversation` from when it is.
+
+    To ask for one of its values does not write it out; to ask for its frames or anomalies does, and to change it.
+    """
 
     __slots__ = ()
 
@@ -107,6 +151,8 @@ class RegularConversation(Conversation):
         return found
 
     def __getattr__(self, name: str) -> Any:
+        if name in _FACTS:
+            return _FACTS[name](*self._source)
         if name not in Conversation.__slots__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self._write_out()
@@ -128,61 +174,26 @@ class RegularConversation(Conversation):
     def _write_out(self) -> None:
         regular, flow = self.source
         object.__setattr__(self, "__class__", Conversation)
-        shape = regular.shape
-        frames, times, lengths = regular.frames, regular.times, regular.lengths
-        traffic = Traffic(max(flow.passed0 - sum(lengths[0::2]), 0), max(flow.passed1 - sum(lengths[1::2]), 0))
-        Conversation.__init__(
-            self,
-            self.id,
-            None,
-            flow.capture,
-            shape.protocol,
-            Endpoint(flow.opener, flow.opener_port),
-            Endpoint(flow.responder, flow.responder_port),
-            False,
-            flow.start,
-            flow.end,
-            shape.phase,
-            shape.outcome,
-            shape.methods,
-            shape.method,
-            regular.username,
-            regular.password,
-            shape.authenticated,
-            shape.command,
-            regular.destination,
-            shape.reply,
-            regular.bound,
-            None,
-            None,
-            regular.tunnel,
-            traffic,
-            None,
-            Timing(
-                flow.tcp_handshake,
-                (times[1] - times[0]) / 1e9,
-                (times[3] - times[2]) / 1e9 if len(times) == 6 else None,
-                (times[-1] - times[-2]) / 1e9,
-                None if flow.first_byte is None else (flow.first_byte - times[-1]) / 1e9,
-            ),
-            flow.close,
-            None if flow.closer is None else "proxy" if flow.closer else "client",
-            flow.packets,
-            flow.stream,
-            flow.community_id,
-            "remote" if regular.destination.type == "domain" else "address",
-            flow.first_frame,
-            flow.last_frame,
-            [
-                FrameEntry(frame, time, sender, kind, length, words + end)
-                for frame, time, (sender, kind, words), length, end in zip(
-                    frames, times, shape.frames, lengths, regular.ends, strict=True
-                )
-            ],
-            [
-                AnomalyEntry(code, severity, frames[place], message)
-                for code, severity, place, message in shape.anomalies
-            ],
-            None,
-            self.process,
-        )
+        shape, numbers = regular.shape, regular.frames
+        frames = [
+            FrameEntry(frame, time, sender, kind, length, words + end)
+            for frame, time, (sender, kind, words), length, end in zip(
+                numbers, regular.times, shape.frames, regular.lengths, regular.ends, strict=True
+            )
+        ]
+        anomalies = [
+            AnomalyEntry(code, severity, numbers[place], message) for code, severity, place, message in shape.anomalies
+        ]
+        facts = [fact(regular, flow) for fact in _FACTS.values()]
+        values: list[Any] = [self.id, *facts, frames, anomalies, None, self.process]
+        Conversation.__init__(self, *values)
+
+
+def _timing(times: list[int], flow: FlowFacts) -> Timing:
+    return Timing(
+        flow.tcp_handshake,
+        (times[1] - times[0]) / 1e9,
+        (times[3] - times[2]) / 1e9 if len(times) == 6 else None,
+        (times[-1] - times[-2]) / 1e9,
+        None if flow.first_byte is None else (flow.first_byte - times[-1]) / 1e9,
+    )

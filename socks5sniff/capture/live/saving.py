@@ -63,7 +63,7 @@ class _Held:
     first_number: int
     taken: int
     streams: NDArray[np.int64] | None
-    comments: dict[int, str] = field(default_factory=dict)
+    comments: dict[int, Callable[[], str]] = field(default_factory=dict)
 
 
 class Saving:
@@ -141,8 +141,13 @@ class Saving:
             self._held.append(_Held(blocks, batch.first_number, now, streams))
             self._held_octets += len(blocks.octets)
 
-    def comment(self, frame: int, text: str) -> None:
-        """Comment the frame of that number, if it is still held back; a later comment replaces an earlier one."""
+    def comment(self, frame: int, text: Callable[[], str]) -> None:
+        """Comment the frame of that number, if it is still held back; a later comment replaces an earlier one.
+
+        Args:
+            frame: its number.
+            text: gives the comment when the frame is written.
+        """
         for held in reversed(self._held):
             row = frame - held.first_number
             if row >= 0:
@@ -217,7 +222,7 @@ class Saving:
         if self._file.waiting > BEHIND_OCTETS:
             self.lost += count
         else:
-            self._writer.write_blocks(held.blocks, held.comments, kept)
+            self._writer.write_blocks(held.blocks, {row: text() for row, text in held.comments.items()}, kept)
             self.frames += count
 
     def _rotate(self, now: int) -> None:
