@@ -2347,6 +2347,10 @@ function P.init()
   relative_sequence_numbers = not ok or relative ~= false
 end
 
+-- Nearly all that a packet makes here is garbage when it is done, but the conversations stay, and the collector walks
+-- over them in each of its cycles. Lua's own pause of 200 % means twice as many cycles, and 5 % more time.
+collectgarbage("setpause", 400)
+
 forget_all()
 tcp_table:add_for_decode_as(P)
 udp_table:add_for_decode_as(P)
