@@ -25,6 +25,8 @@ CLIENT = (
     "print(c.getsockname()[1], flush=True)"
 )
 """A program that opens a connection and tells its port."""
+BRIEFLY = f"{CLIENT}; import time; time.sleep(0.3)"
+"""One that is there for long enough to be seen on a busy machine."""
 LINUX = sys.platform.startswith("linux")
 linux_only = pytest.mark.skipif(not LINUX, reason="Linux only")
 as_root = pytest.mark.skipif(not LINUX or os.geteuid() != 0, reason="needs root on Linux")
@@ -168,7 +170,7 @@ def test_a_client_that_is_gone_when_it_is_asked_for_was_seen_when_it_came(proces
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as server:
         port = server.getsockname()[1]
-        with subprocess.Popen([sys.executable, "-c", CLIENT, host, str(port)], stdout=subprocess.PIPE) as client:
+        with subprocess.Popen([sys.executable, "-c", BRIEFLY, host, str(port)], stdout=subprocess.PIPE) as client:
             own_port = int(client.communicate()[0])
         assert client.returncode == 0
         endpoints = (host, own_port, host, port)

@@ -14,7 +14,6 @@ FOLDER = Path(__file__).resolve().parents[1] / "captures"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 LATER = {
-    "chain-of-three": "SOCKS inside a tunnel is named, not decoded as a conversation of its own",
     "gssapi-integrity": "the inside of GSSAPI-protected dialogues is not decoded",
     "gssapi-nec": "the inside of GSSAPI-protected dialogues is not decoded",
     "local-dns": "DNS answers are not tied to requests",

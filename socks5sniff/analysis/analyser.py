@@ -29,9 +29,9 @@ from socks5sniff.record.regular import FlowFacts, Regular, RegularConversation
 from socks5sniff.session import PREAMBLE_LIMIT, Session, Verdict, find_greeting
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 
-from .build import build
+from .build import build, build_nested, carried
 from .connection import Connection
-from .numbering import Numbering
+from .numbering import Finished, Numbering, place_of
 from .regular import LONGEST, Openings, find_regular
 from .transcripts import LOOPBACK, TRUSTED, Transcripts
 from .udp import Association, Associations, relays_of
@@ -59,6 +59,7 @@ FORGET = 60_000_000_000
 _AT_ONCE = 1024
 """Connections that end together: each has a session and a record then."""
 _TCP = 6
+_NEVER = 1 << 62
 _CLOSING = TcpFlag.FIN | TcpFlag.RST
 _CLOSE = {0: "open", TcpFlag.FIN: "fin", TcpFlag.RST: "reset", _CLOSING: "reset"}
 _SIDES = (0, 1, None)
@@ -105,6 +106,8 @@ class Analyser:
         # Closed flows: when, slot, stream.
         self._closing: deque[tuple[int, int, int]] = deque()
         self._numbering = Numbering()
+        # Slots of connections that may have a conversation inside their tunnel.
+        self._carriers: set[int] = set()
         self._now = NO_TIME
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
@@ -209,7 +212,7 @@ class Analyser:
         steps = np.array([len(regular.frames) for _, regular in found], np.intp)
         slots, turn = slots[row], turn[row]
         self._regular.update(zip(slots.tolist(), (regular for _, regular in found), strict=True))
-        self._numbering.add(flows.stream[slots].tolist())
+        self._numbering.add(map(place_of, flows.first_frame[slots].tolist()))
         ends = openings.sequence + openings.length.astype(np.uint32)
         client, proxy = ends[row, steps], ends[row, steps - 1]
         reached0, reached1 = np.where(turn, proxy, client), np.where(turn, client, proxy)
@@ -287,12 +290,12 @@ class Analyser:
         opener, responder = ends[turn], ends[1 - turn]
         loopback = self._is_loopback(opener) and self._is_loopback(responder)
 
-        def make_session() -> Session:
+        def make_session(nested: bool) -> Session:
             return Session(
-                trusted,
+                trusted and not nested,
                 loopback,
                 lambda side: self._book.endpoint_address(responder if side else opener),
-                midstream=int(flows.opener[slot]) == UNKNOWN,
+                midstream=not nested and int(flows.opener[slot]) == UNKNOWN,
             )
 
         context = trusted * TRUSTED + loopback * LOOPBACK
@@ -429,10 +432,20 @@ class Analyser:
         if not connection.judged:
             connection.judged = True
             flows.kind[slot] = FOLLOWED
-            self._numbering.add((connection.stream,))
+            self._numbering.add((place_of(int(flows.first_frame[slot])),))
+        if connection.nested is not None:
+            self._judge_nested(connection)
         if session is not None and connection.relaying and session.command == Command.UDP_ASSOCIATE:
             self._associate(connection, session)
         return connection.settled or verdict is Verdict.FOREIGN
+
+    def _judge_nested(self, connection: Connection) -> None:
+        assert connection.relay is not None
+        self._carriers.add(connection.slot)
+        for depth, nested in enumerate(connection.relay.conversations(), 1):
+            if not nested.judged:
+                nested.judged = True
+                self._numbering.add((place_of(nested.frame, depth),))
 
     def _reportable(self, connection: Connection, session: Session) -> bool:
         """Another protocol on a proxy port is worth a record: any on a port the user named, a known one elsewhere."""
@@ -456,7 +469,7 @@ class Analyser:
         ]
         for connection, opener in zip(connections, flows.opener[slots].tolist(), strict=True):
             regular = connection.regular
-            if regular is not None and connection.order is None and opener != UNKNOWN:
+            if regular is not None and connection.order is None and connection.nested is None and opener != UNKNOWN:
                 regular.tunnel = connection.tunnel
                 self._regular[connection.slot] = regular
                 del self._connections[connection.slot]
@@ -562,18 +575,25 @@ class Analyser:
                 if connection.association is not None:
                     self._associations.forget(connection.association)
 
-    def _records(self, slots: list[int]) -> Iterator[tuple[int, Conversation]]:
-        """Stream and record of SOCKS flows as they stand now."""
-        regular, connections = self._regular, self._connections
+    def _records(self, slots: list[int]) -> Iterator[Finished]:
+        """Records of SOCKS flows as they stand now, with those of conversations in their tunnels."""
+        regular, connections, number = self._regular, self._connections, self._numbering.number
         for slot, facts in zip(slots, self._facts(np.array(slots, np.intp)), strict=True):
-            number = self._numbering.number(facts.stream)
+            place = place_of(facts.first_frame)
             if slot in regular:
-                yield facts.stream, RegularConversation(number, regular[slot], facts)
-            else:
-                record = build(
-                    connections[slot], facts, number=number, show_passwords=self._show_passwords, now=self._now
-                )
-                yield facts.stream, record
+                yield Finished(place, RegularConversation(number(place), regular[slot], facts))
+                continue
+            connection, show = connections[slot], self._show_passwords
+            record = build(connection, facts, number=number(place), show_passwords=show, now=self._now)
+            yield Finished(place, record)
+            if connection.relay is not None and connection.nested is not None:
+                conversations = zip(connection.relay.conversations(), carried(connection, facts), strict=True)
+                for depth, (nested, passed) in enumerate(conversations, 1):
+                    place, outer = place_of(nested.frame, depth), record
+                    record = build_nested(
+                        nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show
+                    )
+                    yield Finished(place, record, outer)
 
     def _facts(self, slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
         flows = self._flows
@@ -620,12 +640,19 @@ class Analyser:
         return numbering.release(None if certain else self._undecided_since())
 
     def _undecided_since(self) -> int:
-        """Stream number of the oldest connection that may yet turn out to be SOCKS."""
+        """Place of the oldest connection, or inside of a tunnel, that may yet turn out to be SOCKS."""
         flows = self._flows
         used = flows.used
         undecided = (flows.kind[:used] <= CANDIDATE) & (flows.first_time[:used] > self._now - self._patience)
-        streams = flows.stream[:used][undecided]
-        return int(streams.min()) if len(streams) else flows.streams
+        frames = flows.first_frame[:used][undecided]
+        places = [place_of(int(frames.min()))] if len(frames) else []
+        self._carriers.intersection_update(self._connections)
+        for slot in self._carriers:
+            relay = self._connections[slot].relay
+            nested = None if relay is None else relay.undecided()
+            if nested is not None and nested.time > self._now - self._patience:
+                places.append(place_of(nested.frame))
+        return min(places, default=_NEVER)
 
     def _limit_connections(self) -> None:
         """Keep what connections cost bounded, whoever opens how many."""

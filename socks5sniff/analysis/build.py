@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from socks5sniff.codec import reply_name, socks4_reply_name
@@ -15,16 +16,20 @@ from socks5sniff.record import (
     Target,
     Timing,
     Traffic,
+    Tunnel,
 )
 from socks5sniff.record.regular import FlowFacts, RegularConversation
 from socks5sniff.session import Session, SessionFrame
 
 from .anomalies import anomaly
 from .connection import Connection
+from .relay import Nested
 from .transcripts import shape_of, target
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
+
+_Sides = tuple[int, int]
 
 _FAILURES = frozenset({"rejected", "auth-failed", "no-acceptable-method"})
 
@@ -59,27 +64,77 @@ def build(
         record: Conversation = RegularConversation(number, connection.regular, flow)
     else:
         assert connection.session is not None
-        record = _record(connection, connection.session, flow, number, show_passwords)
+        through = None
+        if connection.relay is not None:
+            through = _through(connection.session, (flow.passed0, flow.passed1))
+        record = _record(connection.session, flow, number, show_passwords, connection.tunnel, through)
+        if connection.association is not None:
+            record.udp = connection.association.traffic()
+            record.frames += sorted(connection.association.frames)
+            record.anomalies += connection.association.anomalies
     _add_flow_anomalies(record, connection, flow, now)
     return record
 
 
+def build_nested(
+    nested: Nested, passed: _Sides, flow: FlowFacts, *, number: int = 0, parent: int = 0, show_passwords: bool = False
+) -> Conversation:
+    """The record of a conversation inside a tunnel.
+
+    Args:
+        passed: octets of each side that the tunnel around it carried.
+        flow: what the flow table knows of the connection.
+        number: the record's id.
+        parent: that of the conversation whose tunnel it is in.
+        show_passwords: give the password, not a mask.
+    """
+    relay = nested.relay
+    flow = flow._replace(
+        start=nested.time,
+        first_frame=nested.frame,
+        tcp_handshake=None,
+        first_byte=None if relay is None else relay.first_byte,
+    )
+    through = None if relay is None else _through(nested.session, passed)
+    record = _record(nested.session, flow, number, show_passwords, None if relay is None else relay.tunnel, through)
+    record.parent = parent
+    return record
+
+
+def carried(connection: Connection, flow: FlowFacts) -> Iterator[_Sides]:
+    """Octets of each side that the connection's tunnel carried, then those of the tunnel inside, and so on."""
+    assert connection.relay is not None
+    regular, session = connection.regular, connection.session
+    if regular is not None:
+        start = sum(regular.lengths[0::2]), sum(regular.lengths[1::2])
+        passed = max(flow.passed0 - start[0], 0), max(flow.passed1 - start[1], 0)
+    else:
+        assert session is not None
+        passed = _through(session, (flow.passed0, flow.passed1))
+    for nested in connection.relay.conversations():
+        yield passed
+        passed = _through(nested.session, passed)
+
+
+def _through(session: Session, passed: _Sides) -> _Sides:
+    """Of so many octets of each side, those that went through the tunnel that was opened among them."""
+    start = session.tunnel_start
+    return max(passed[0] - (start[0] or 0), 0), max(passed[1] - (start[1] or 0), 0)
+
+
 def _record(
-    connection: Connection, session: Session, flow: FlowFacts, number: int, show_passwords: bool
+    session: Session,
+    flow: FlowFacts,
+    number: int,
+    show_passwords: bool,
+    tunnel: Tunnel | None,
+    through: _Sides | None,
 ) -> Conversation:
     shape = shape_of(session)
     destination, bound, peer_reply, peer, frames, anomalies, timing = _observed(session, flow)
     password = shape.password
     side = shape.client_side or 0
     ends = Endpoint(flow.opener, flow.opener_port), Endpoint(flow.responder, flow.responder_port)
-    association = connection.association
-    traffic = None
-    if association is not None:
-        frames += sorted(association.frames)
-        anomalies += association.anomalies
-    elif connection.relaying:
-        passed = flow.passed0 - (session.tunnel_start[0] or 0), flow.passed1 - (session.tunnel_start[1] or 0)
-        traffic = Traffic(max(passed[side], 0), max(passed[1 - side], 0))
     return Conversation(
         number,
         None,
@@ -103,9 +158,9 @@ def _record(
         bound,
         peer_reply,
         peer,
-        connection.tunnel,
-        traffic,
-        None if association is None else association.traffic(),
+        tunnel,
+        None if through is None else Traffic(through[side], through[1 - side]),
+        None,
         timing,
         flow.close,
         # `closer` and `side` are both TCP sides, so the client closed when they are the same.

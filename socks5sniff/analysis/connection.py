@@ -10,6 +10,7 @@ is ever made. At the first irregularity a session is made and fed all that was k
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
@@ -17,8 +18,8 @@ from socks5sniff.record.regular import Regular
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.reassembly import Run, StreamOrder, TwoWayOrder
 
+from .relay import Nested, Relay
 from .transcripts import Segment, Transcripts, expected_length
-from .tunnel import HEAD_LIMIT, identify
 from .udp import Association
 
 _WRAP = 1 << 32
@@ -38,8 +39,7 @@ class Connection:
         regular: what is known of a regular handshake, None otherwise.
         relaying: a tunnel or an association is open.
         settled: no octet needs to be looked at any more; only amounts are counted from there.
-        first_byte: ns, when the first octet from the destination came, None before.
-        tunnel: what the tunnel carries, None as long as it is not known.
+        relay: the open tunnel, None before and where datagrams are relayed.
         order: the reassembler, or None on the straight path.
         spoken: bit per direction that had sent a few octets of its own before this object was made.
         closed: per direction, the sequence number behind its FIN; -1 while none was seen.
@@ -53,25 +53,22 @@ class Connection:
         "_make_session",
         "_transcripts",
         "association",
-        "client_head",
         "closed",
         "context",
         "expected",
-        "first_byte",
         "judged",
         "named",
         "order",
         "position",
         "regular",
+        "relay",
         "relaying",
         "seen",
-        "server_head",
         "session",
         "settled",
         "slot",
         "spoken",
         "stream",
-        "tunnel",
         "turn",
     )
 
@@ -82,7 +79,7 @@ class Connection:
         turn: int,
         transcripts: Transcripts,
         context: int,
-        make_session: Callable[[], Session],
+        make_session: Callable[[bool], Session],
     ) -> None:
         self.slot = slot
         self.stream = stream
@@ -96,8 +93,7 @@ class Connection:
         self.regular: Regular | None = None
         self.relaying = False
         self.settled = False
-        self.first_byte: int | None = None
-        self.tunnel: Tunnel | None = None
+        self.relay: Relay | None = None
         self.order: TwoWayOrder | None = None
         self.expected = [-1, -1]
         self.position = [0, 0]
@@ -106,8 +102,6 @@ class Connection:
         self.named = False
         self.judged = False
         self.closed = [-1, -1]
-        self.client_head = b""
-        self.server_head = b""
 
     @property
     def verdict(self) -> Verdict:
@@ -163,8 +157,8 @@ class Connection:
             self._runs(self.order.finish())
         if self.regular is None:
             self._session().finish()
-        if self.relaying and self.association is None and self.tunnel is None:
-            self._identify(complete=True)
+        if self.relay is not None:
+            self.relay.close()
 
     @property
     def waiting(self) -> int:
@@ -179,9 +173,24 @@ class Connection:
             self._runs(runs)
 
     @property
+    def tunnel(self) -> Tunnel | None:
+        """What the tunnel carries, None as long as it is not known."""
+        return None if self.relay is None else self.relay.tunnel
+
+    @property
+    def first_byte(self) -> int | None:
+        """When the first octet from the destination came (ns), None before."""
+        return None if self.relay is None else self.relay.first_byte
+
+    @property
+    def nested(self) -> Nested | None:
+        """The conversation in the tunnel, where there is one, or may be."""
+        return None if self.relay is None else self.relay.nested
+
+    @property
     def awaits_first_byte(self) -> bool:
         """A tunnel is open whose destination has not spoken."""
-        return self.relaying and self.first_byte is None and self.association is None
+        return self.relay is not None and self.relay.first_byte is None
 
     def edge(self, direction: int) -> tuple[int, int]:
         """The sequence number that comes next in a direction, and its position in the stream."""
@@ -197,7 +206,7 @@ class Connection:
     def _session(self) -> Session:
         """The session, made and fed what was kept when there was none."""
         if self.session is None:
-            self.session = self._make_session()
+            self.session = self._make_session(False)
             for side, octets, frame, time in self.seen:
                 self.session.feed(side, octets, frame, time)
         return self.session
@@ -213,7 +222,7 @@ class Connection:
     def _reorder(self) -> None:
         orders = []
         for direction, side in ((0, self.turn), (1, 1 - self.turn)):
-            head = self.client_head if side == self.client_side else self.server_head
+            head = b"" if self.relay is None else self.relay.head(side)
             # `seen` can hold the tunnel's first octets too; the position tells where the two end.
             past = b"".join([*(segment[1] for segment in self.seen if segment[0] == side), head])
             position = self.position[direction]
@@ -227,14 +236,18 @@ class Connection:
             side = direction ^ self.turn
             if run.octets is not None:
                 self._octets(side, run.octets, run.frame, run.time)
+            elif self.relay is not None:
+                self.relay.gap(side, run.length, run.frame, run.time)
+                self.settled = self.relay.settled
             elif not self.relaying:
                 session = self._session()
                 session.gap(side, run.length, run.frame, run.time)
                 self._after_feed(session)
 
     def _octets(self, side: int, octets: bytes, frame: int, time: int) -> None:
-        if self.relaying:
-            self._tunnel_octets(side, octets, time)
+        if self.relay is not None:
+            self.relay.feed(side, octets, frame, time)
+            self.settled = self.relay.settled
             return
         session = self.session
         if session is None:
@@ -256,7 +269,7 @@ class Connection:
         found = self._transcripts.find(self.seen, self.context) if self._expecting else None
         if isinstance(found, Regular):
             self.regular = found
-            self.relaying = True
+            self._open(0, found.destination.port)
             return
         session = self._session()
         if found is not None:
@@ -265,36 +278,19 @@ class Connection:
 
     def _after_feed(self, session: Session) -> None:
         if session.relay:
-            self.relaying = True
             if session.command == Command.UDP_ASSOCIATE:
-                self.settled = True
+                self.relaying = self.settled = True
                 return
-            for side, octets, _, time in session.take_tunnel():
-                self._tunnel_octets(side, octets, time)
+            target = session.destination
+            assert session.client_side is not None
+            relay = self._open(session.client_side, None if target is None else target.port)
+            for run in session.take_tunnel():
+                relay.feed(*run)
+                self.settled = relay.settled
         elif session.done or session.verdict is Verdict.FOREIGN:
             self.settled = True
 
-    def _tunnel_octets(self, side: int, octets: bytes, time: int) -> None:
-        if side == self.client_side:
-            if len(self.client_head) < HEAD_LIMIT:
-                self.client_head = (self.client_head + octets)[:HEAD_LIMIT]
-        else:
-            if self.first_byte is None:
-                self.first_byte = time
-            if len(self.server_head) < HEAD_LIMIT:
-                self.server_head = (self.server_head + octets)[:HEAD_LIMIT]
-        if self.tunnel is None:
-            full = len(self.client_head) >= HEAD_LIMIT or len(self.server_head) >= HEAD_LIMIT
-            self._identify(full)
-        # Where the destination's first octet is still to come, the analyser looks for it in the columns.
-        self.settled = self.tunnel is not None
-
-    def _identify(self, complete: bool) -> None:
-        if self.regular is not None:
-            port: int | None = self.regular.destination.port
-        else:
-            target = self._session().destination
-            port = None if target is None else target.port
-        self.tunnel = identify(self.client_head, self.server_head, port, complete)
-        if self.tunnel is not None:
-            self.client_head = self.server_head = b""
+    def _open(self, client_side: int, port: int | None) -> Relay:
+        self.relaying = True
+        self.relay = Relay(client_side, port, partial(self._make_session, True))
+        return self.relay

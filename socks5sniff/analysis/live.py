@@ -57,8 +57,17 @@ class LiveAnalyser(Analyser):
         Those that were found have the outcome `incomplete` as yet. A conversation whose record has been given is
         not news any more.
         """
-        fresh = self._fresh()
-        return [record for _, record in self._records(fresh)] if fresh else []
+        fresh = dict(self._fresh())
+        if not fresh:
+            return []
+        records: list[Conversation] = []
+        told = iter(fresh.values())
+        before = depth = 0
+        for _, record, outer in self._records([*fresh]):
+            before, depth = (next(told), 0) if outer is None else (before, depth + 1)
+            if before < (depth + 1) * _DECIDED:
+                records.append(record)
+        return records
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.
@@ -67,8 +76,8 @@ class LiveAnalyser(Analyser):
         """
         flows, book = self._flows, self._book
         found = []
-        for slot in self._fresh():
-            if not flows.closing[slot]:
+        for slot, before in self._fresh():
+            if not before and not flows.closing[slot]:
                 connection = self._connections.get(slot)
                 side = 0 if connection is None else connection.client_side or 0
                 ends = int(flows.low[slot]), int(flows.high[slot])
@@ -93,19 +102,19 @@ class LiveAnalyser(Analyser):
         if settled:
             self._count(settled)
 
-    def _fresh(self) -> list[int]:
-        """Flows that got further since the last call."""
+    def _fresh(self) -> list[tuple[int, int]]:
+        """Flows that got further since the last call, and how far they were before; see `_reached`."""
         self._look()
         told = self._told
         fresh = []
         for connection in self._connections.values():
             state = told.get(connection.stream, 0)
-            if state < _DECIDED:
+            if state < _DECIDED or connection.nested is not None:
                 reached = _reached(connection)
                 if reached > state:
                     told[connection.stream] = reached
-                    fresh.append(connection.slot)
-        fresh += [slot for slot, stream in self._new_regular() if told.get(stream, 0) < _DECIDED]
+                    fresh.append((connection.slot, state))
+        fresh += [(slot, 0) for slot, stream in self._new_regular() if told.get(stream, 0) < _DECIDED]
         if len(told) > 2 * len(self._connections) + 1024:
             alive = {connection.stream for connection in self._connections.values()}
             self._told = {stream: state for stream, state in told.items() if stream in alive}
@@ -167,10 +176,15 @@ class _Associations(Associations):
 
 
 def _reached(connection: Connection) -> int:
+    """How far a connection is, _DECIDED for each conversation in it that has its outcome: they follow one another."""
     verdict = connection.verdict
     if verdict is Verdict.UNDECIDED:
         return 0
     session = connection.session
-    if verdict is Verdict.FOREIGN or session is None or session.outcome(ended=False) is not None:
-        return _DECIDED
-    return _FOUND
+    reached = _DECIDED
+    if verdict is Verdict.SOCKS and session is not None and session.outcome(ended=False) is None:
+        reached = _FOUND
+    if connection.relay is not None:
+        for nested in connection.relay.conversations():
+            reached += _FOUND if nested.session.outcome(ended=False) is None else _DECIDED
+    return reached

@@ -1,6 +1,8 @@
-"""Ids of conversations, in the order of their connections' first packets.
+"""Ids of conversations, in the order of their first packets.
 
-A number is certain once every connection that began earlier is known to be SOCKS or not; finished records wait for it.
+The place of a conversation in that order is an integer; a connection's is that of its first frame, one inside a tunnel
+has that of the frame in which it begins. A number is certain once everything that began earlier is known to be SOCKS
+or not; finished records wait for it.
 """
 
 from __future__ import annotations
@@ -8,25 +10,43 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import count
+from typing import NamedTuple
 
 from socks5sniff.record import Conversation
 
 MAX_HELD = 8192
 """Finished records held back for their number; beyond that, later ones are numbered as if no earlier one could come."""
 
+_DEPTHS = 4
+"""Bits of a place for how deep inside tunnels a conversation is."""
+
+
+def place_of(frame: int, depth: int = 0) -> int:
+    """The place of a conversation whose first frame has this number."""
+    return frame << _DEPTHS | depth
+
+
+class Finished(NamedTuple):
+    """A record that is made."""
+
+    place: int
+    record: Conversation
+    outer: Conversation | None = None
+    """That of the conversation whose tunnel carries this one; its place is an earlier one."""
+
 
 class Numbering:
-    """Numbers streams that are SOCKS, and holds their finished records until they have a number."""
+    """Numbers places of conversations, and holds their finished records until they have a number."""
 
     def __init__(self) -> None:
         self._unnumbered: list[int] = []
         self._numbers: dict[int, int] = {}
-        self._finished: list[tuple[int, Conversation]] = []
+        self._finished: list[Finished] = []
         self._last = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether a stream has no number yet."""
+        """Whether a place has no number yet."""
         return bool(self._unnumbered)
 
     @property
@@ -34,20 +54,20 @@ class Numbering:
         """Whether as many records are held back as may be."""
         return len(self._finished) >= MAX_HELD
 
-    def add(self, streams: Iterable[int]) -> None:
-        """These streams are SOCKS."""
-        self._unnumbered.extend(streams)
+    def add(self, places: Iterable[int]) -> None:
+        """There are SOCKS conversations."""
+        self._unnumbered.extend(places)
 
-    def number(self, stream: int) -> int:
-        """The stream's number, 0 as long as it has none."""
-        return self._numbers.get(stream, 0)
+    def number(self, place: int) -> int:
+        """The number of a place, 0 as long as it has none."""
+        return self._numbers.get(place, 0)
 
-    def finish(self, records: Iterable[tuple[int, Conversation]]) -> None:
-        """These streams' records are made."""
+    def finish(self, records: Iterable[Finished]) -> None:
+        """These records are made."""
         self._finished.extend(records)
 
     def release(self, floor: int | None) -> list[Conversation]:
-        """Number the streams below `floor` (all without one), and give out the finished records that have a number."""
+        """Number the places below `floor` (all without one), and give out the finished records that have a number."""
         if self._unnumbered:
             self._unnumbered.sort()
             certain = len(self._unnumbered) if floor is None else bisect_left(self._unnumbered, floor)
@@ -58,14 +78,17 @@ class Numbering:
             return []
         held = []
         ready = []
-        for stream, record in self._finished:
-            number = self._numbers.pop(stream, 0)
+        for finished in self._finished:
+            place, record, outer = finished
+            number = self._numbers.pop(place, 0)
             if number:
                 if record.id != number:
                     record.id = number
+                if outer is not None:
+                    record.parent = outer.id
                 ready.append(record)
             else:
-                held.append((stream, record))
+                held.append(finished)
         self._finished = held
         ready.sort(key=_by_id)
         return ready

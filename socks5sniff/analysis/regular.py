@@ -16,6 +16,7 @@ import numpy as np
 from socks5sniff.codec import domain_deviations, ipv4_text, ipv6_text
 from socks5sniff.record import Target
 from socks5sniff.record.regular import Regular
+from socks5sniff.session import could_open
 
 from .transcripts import SELECTED_NONE, SELECTED_PASSWORD, Key, Transcripts
 from .tunnel import HEAD_LIMIT, identify
@@ -149,6 +150,8 @@ def _read(
                 refused.add(key)
                 continue
         head = bytes(memory[starts[steps] : starts[steps] + head_length])
+        if could_open(head[0]):
+            continue  # perhaps a conversation inside
         tunnel = identify(head, b"", destination.port, head_length == HEAD_LIMIT)
         if tunnel is not None:
             regular = Regular(shape, destination, bound, username, password, frames, times, lengths, tunnel)

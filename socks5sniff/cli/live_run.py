@@ -172,7 +172,7 @@ class Watch:
                 process = processes.find(endpoints)
                 if process is not None:
                     conversation.process = process
-                if ended:
+                if ended and (len(waiting) == 1 or waiting[1][1] != endpoints):  # next may be one inside its tunnel
                     processes.forget(endpoints)
             waiting.popleft()
             if self._keep is None or self._keep(conversation):

@@ -40,6 +40,8 @@ class Tally:
 
     def add(self, conversation: Conversation) -> None:
         self.conversations += 1
+        if conversation.parent is not None:
+            return  # its octets are those of the tunnel around it
         address = conversation.proxy
         proxy = self._proxies.get(address)
         if proxy is None:

@@ -13,6 +13,8 @@ from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals, Writer
 from socks5sniff.sinks.words import explain, octets
 
+from .live_views import key_of
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -35,7 +37,7 @@ class TableView:
         from rich.live import Live
 
         self._counts = counts
-        self._open: dict[int, Conversation | None] = {}
+        self._open: dict[tuple[int, int], Conversation | None] = {}
         self._ended: deque[Conversation] = deque(maxlen=ENDED)
         self._outcomes: Counter[str] = Counter()
         self._last = (time.monotonic(), 0, 0)
@@ -48,11 +50,11 @@ class TableView:
         self._live.start()
 
     def news(self, conversation: Conversation) -> None:
-        kept = len(self._open) < OPEN or self._open.get(conversation.tcp_stream) is not None
-        self._open[conversation.tcp_stream] = conversation if kept else None
+        kept = len(self._open) < OPEN or self._open.get(key_of(conversation)) is not None
+        self._open[key_of(conversation)] = conversation if kept else None
 
     def ended(self, conversation: Conversation) -> None:
-        self._open.pop(conversation.tcp_stream, None)
+        self._open.pop(key_of(conversation), None)
         self._ended.append(conversation)
         self._outcomes[conversation.outcome] += 1
 

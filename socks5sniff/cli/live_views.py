@@ -73,8 +73,8 @@ class LinesView:
         self._out = out
         self._colour = colour
         self._frames = frames
-        self._shown: dict[int, int] = {}
-        """Frames shown so far, by stream."""
+        self._shown: dict[tuple[int, int], int] = {}
+        """Frames shown so far, by stream and the conversation's first frame."""
 
     def news(self, conversation: Conversation) -> None:
         self._new_frames(conversation)
@@ -83,7 +83,7 @@ class LinesView:
 
     def ended(self, conversation: Conversation) -> None:
         self._new_frames(conversation)
-        self._shown.pop(conversation.tcp_stream, None)
+        self._shown.pop(key_of(conversation), None)
         self._write(end_line(conversation), "-", conversation.outcome)
 
     def refresh(self, packets: int) -> None:
@@ -94,16 +94,20 @@ class LinesView:
 
     def _new_frames(self, conversation: Conversation) -> None:
         if self._frames:
-            shown = self._shown.get(conversation.tcp_stream, 0)
+            shown = self._shown.get(key_of(conversation), 0)
             for entry in conversation.frames[shown:]:
                 self._out.write(frame_line(conversation, entry) + "\n")
-            self._shown[conversation.tcp_stream] = len(conversation.frames)
+            self._shown[key_of(conversation)] = len(conversation.frames)
 
     def _write(self, line: str, mark: str, outcome: str) -> None:
         if self._colour:
             colour = _COLOURS.get(outcome, "") if mark == "+" else _DIM
             line = f"{colour}{line}{_RESET}"
         self._out.write(line + "\n")
+
+
+def key_of(c: Conversation) -> tuple[int, int]:
+    return c.tcp_stream, c.first_frame
 
 
 def verdict_line(c: Conversation) -> str:

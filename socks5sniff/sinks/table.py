@@ -51,6 +51,10 @@ class Column(NamedTuple):
     """Cut in the middle: the end tells as much as the beginning."""
 
 
+def _number(c: Conversation) -> str:
+    return str(c.id) if c.parent is None else f"{c.id} in {c.parent}"
+
+
 def _octets(conversation: Conversation, index: int) -> str:
     counts = octets(conversation)
     return "" if counts is None else str(counts[index])
@@ -72,7 +76,7 @@ def _anomalies(c: Conversation) -> str:
 
 
 COLUMNS = (
-    Column("#", lambda c: str(c.id), 3, 5, 1, right=True),
+    Column("#", _number, 3, 5, 1, right=True),
     Column("time (UTC)", lambda c: c.start[11:23], 12, 12, 5),
     Column("client", lambda c: str(c.client), 21, 21, 2, middle=True),
     Column("proxy", lambda c: str(c.proxy), 21, 21, 6, middle=True),

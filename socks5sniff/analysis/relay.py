@@ -1,0 +1,198 @@
+"""What goes through an open tunnel, as far as its octets tell: the protocol's name, and SOCKS inside.
+
+A tunnel that leads to another proxy carries another conversation, and that one's tunnel may carry one more. Each has a
+session of its own that is fed what the tunnel around it carries; none of them knows how deep it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from socks5sniff.codec import Command
+from socks5sniff.record import Tunnel
+from socks5sniff.session import Session, Verdict, could_open
+
+from .tunnel import HEAD_LIMIT, identify
+
+DEPTH = 8
+"""Conversations inside each other, the outermost included."""
+
+
+class Relay:
+    """The two directions of one tunnel.
+
+    Attributes:
+        client_side: the side that is the SOCKS client.
+        first_byte: ns, when the first octet from the destination came, None before.
+        tunnel: what it carries, None as long as it is not known.
+        nested: the conversation inside, None where there is none, or none any more.
+        settled: no octet needs to be looked at any more, except to see when the destination first speaks.
+    """
+
+    __slots__ = (
+        "_depth",
+        "_heads",
+        "_make_session",
+        "_port",
+        "client_side",
+        "first_byte",
+        "nested",
+        "settled",
+        "tunnel",
+    )
+
+    def __init__(self, client_side: int, port: int | None, make_session: Callable[[], Session], depth: int = 1) -> None:
+        """A tunnel that has just been opened.
+
+        Args:
+            client_side: the side that is the SOCKS client.
+            port: the destination's.
+            make_session: makes the observer of a conversation inside.
+            depth: tunnels around this one, and it.
+        """
+        self.client_side = client_side
+        self.first_byte: int | None = None
+        self.tunnel: Tunnel | None = None
+        self.nested: Nested | None = None
+        self.settled = False
+        self._port = port
+        self._make_session = make_session
+        self._depth = depth
+        self._heads = [b"", b""]
+
+    def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
+        """The next octets of a side."""
+        heads = self._heads
+        if side != self.client_side:
+            if self.first_byte is None:
+                self.first_byte = time
+        elif not heads[side] and self.first_byte is None and self.tunnel is None and could_open(octets[0]):
+            self._nest(frame, time)
+        if self.tunnel is None and len(heads[side]) < HEAD_LIMIT:
+            heads[side] = (heads[side] + octets)[:HEAD_LIMIT]
+        if self.nested is not None:
+            self.nested.feed(side, octets, frame, time)
+            self._look()
+        if self.tunnel is None:
+            self._identify(max(map(len, heads)) >= HEAD_LIMIT)
+        self._settle()
+
+    def gap(self, side: int, length: int, frame: int, time: int) -> None:
+        """So many octets of a side are missing."""
+        if self.nested is not None:
+            self.nested.gap(side, length, frame, time)
+            self._look()
+            self._settle()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self.nested is not None:
+            self.nested.close()
+            self._look()
+        if self.tunnel is None:
+            self._identify(complete=True)
+
+    def head(self, side: int) -> bytes:
+        """The side's first octets, as long as the protocol is not known."""
+        return self._heads[side]
+
+    def conversations(self) -> Iterator[Nested]:
+        """Those inside that are certain, the outermost first."""
+        nested = self.nested
+        while nested is not None and nested.session.verdict is Verdict.SOCKS:
+            yield nested
+            nested = None if nested.relay is None else nested.relay.nested
+
+    def undecided(self) -> Nested | None:
+        """The innermost one, if it may yet turn out to be none."""
+        nested = self.nested
+        while nested is not None and nested.session.verdict is Verdict.SOCKS:
+            nested = None if nested.relay is None else nested.relay.nested
+        return nested
+
+    def _nest(self, frame: int, time: int) -> None:
+        if self._depth < DEPTH:
+            self.nested = Nested(self._make_session, self._depth + 1, frame, time)
+
+    def _look(self) -> None:
+        """What the conversation inside has turned out to be."""
+        assert self.nested is not None
+        session = self.nested.session
+        if session.verdict is Verdict.FOREIGN:
+            self.nested = None
+            if self.tunnel is not None:
+                self._heads = [b"", b""]
+        elif session.verdict is Verdict.SOCKS:
+            protocol = session.protocol or "socks5"
+            self.tunnel = Tunnel(protocol[:6])
+            self._heads = [b"", b""]
+
+    def _identify(self, complete: bool) -> None:
+        client, server = self._heads[self.client_side], self._heads[1 - self.client_side]
+        self.tunnel = identify(client, server, self._port, complete)
+        if self.tunnel is not None and self.nested is None:
+            self._heads = [b"", b""]
+
+    def _settle(self) -> None:
+        self.settled = self.tunnel is not None and (self.nested is None or self.nested.settled)
+
+
+class Nested:
+    """A conversation inside a tunnel.
+
+    Attributes:
+        session: its observer. Offsets are those of the tunnel around it.
+        relay: its own tunnel, when that is open.
+        settled: only amounts matter from now on.
+        frame, time: number and time (ns) of the packet with its first octet.
+        judged: it has been found worth a record.
+    """
+
+    __slots__ = ("_depth", "_make_session", "frame", "judged", "relay", "session", "settled", "time")
+
+    def __init__(self, make_session: Callable[[], Session], depth: int, frame: int, time: int) -> None:
+        self.session = make_session()
+        self.relay: Relay | None = None
+        self.settled = False
+        self.frame = frame
+        self.time = time
+        self.judged = False
+        self._make_session = make_session
+        self._depth = depth
+
+    def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
+        """The next octets of a side."""
+        if self.relay is not None:
+            self.relay.feed(side, octets, frame, time)
+        else:
+            self.session.feed(side, octets, frame, time)
+        self._look()
+
+    def gap(self, side: int, length: int, frame: int, time: int) -> None:
+        """So many octets of a side are missing."""
+        if self.relay is not None:
+            self.relay.gap(side, length, frame, time)
+        else:
+            self.session.gap(side, length, frame, time)
+        self._look()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self.session.finish()
+        if self.relay is not None:
+            self.relay.close()
+        self._look()
+
+    def _look(self) -> None:
+        session = self.session
+        if self.relay is None and session.relay and session.command != Command.UDP_ASSOCIATE:
+            target = session.destination
+            assert session.client_side is not None
+            port = None if target is None else target.port
+            self.relay = Relay(session.client_side, port, self._make_session, self._depth)
+            for run in session.take_tunnel():
+                self.relay.feed(*run)
+        if self.relay is not None:
+            self.settled = self.relay.settled and self.relay.first_byte is not None
+        else:
+            self.settled = session.done
