@@ -163,3 +163,13 @@ def test_a_destination_by_name_on_the_same_machine() -> None:
     records = read(associate((LOOPBACK, 40_000), relay, proxy=LOOPBACK), [(time, named), (time + 1, answer)])
     assert amounts(records) == [(1, 0, 5, 0)]
     assert codes(records) == set()
+
+
+@pytest.mark.parametrize("first", range(18))
+def test_an_association_whose_endpoints_are_taken_over_without_a_close(first: int) -> None:
+    """Its datagrams are its own, however packets fall into batches."""
+    again = connection([(CLIENT, GREETING)], client=(ONE, 40_000), begin=START + 5 * SECOND, starts=(99_999, 77_777))
+    talks = associate(closing=False), again
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    frames = sorted(frames + exchange((ONE, 50_000)), key=lambda frame: frame[0])
+    assert amounts(analyse(frames, [first])) == [EACH]

@@ -123,11 +123,10 @@ class Analyser:
             return []
         self._now = max(self._now, int(batch.time.max()))
         segments, datagrams = self.reader.read(batch)
-        if len(segments):
-            self._take_segments(segments)
-        self._associations.open(self._opened)
-        self._opened.clear()
+        replaced = self._take_segments(segments) if len(segments) else []
+        self._open_associations()
         self._associations.take(datagrams)
+        self._finish_replaced(replaced)
         self._finish_closed()
         self._limit_connections()
         self._make_room()
@@ -142,13 +141,13 @@ class Analyser:
             self._finish(slots[part : part + _AT_ONCE].tolist())
         return self._release_records(everything=True)
 
-    def _take_segments(self, segments: Segments) -> None:
+    def _take_segments(self, segments: Segments) -> list[int]:
+        """Returns the slots of connections whose endpoints have been taken over by newer ones."""
         flows = self._flows
         batch = flows.update(segments)
         kinds = flows.kind[batch.slots]
         if (kinds == IGNORED).all():
-            self._finish_replaced(batch)
-            return
+            return batch.replaced
         length = segments.length[batch.order]
         group = np.repeat(np.arange(len(batch.starts)), batch.counts)
         payload = length > 0
@@ -169,7 +168,7 @@ class Analyser:
             if flows.awaited[batch.slots].any():
                 self._find_first_bytes(batch, group, since, payload)
         self._note_closed(batch, kinds)
-        self._finish_replaced(batch)
+        return batch.replaced
 
     def _take_regular(
         self, batch: FlowBatch, watched: NDArray[np.bool_], payload: NDArray[np.bool_], since: NDArray[np.intp]
@@ -508,6 +507,11 @@ class Analyser:
         )
         self._opened.append(connection.association)
 
+    def _open_associations(self) -> None:
+        """Let the associations that were found have the datagrams that came before them, and those that will come."""
+        self._associations.open(self._opened)
+        self._opened.clear()
+
     # -- the end of connections ------------------------------------------------------------------------------------
 
     def _note_closed(self, batch: FlowBatch, kinds: NDArray[np.uint8]) -> None:
@@ -530,11 +534,11 @@ class Analyser:
             if connection is not None and connection.association is not None:
                 connection.association.closed = time
 
-    def _finish_replaced(self, batch: FlowBatch) -> None:
-        for slot in batch.replaced:
+    def _finish_replaced(self, replaced: list[int]) -> None:
+        for slot in replaced:
             if self._flows.kind[slot] == WATCHED:
                 self._flows.kind[slot] = IGNORED
-        self._finish(batch.replaced)
+        self._finish(replaced)
 
     def _finish_closed(self) -> None:
         closing = self._closing
@@ -561,6 +565,7 @@ class Analyser:
                         uncounted.append(connection)
         if uncounted:
             self._count(uncounted)
+        self._open_associations()
         kept = [slot for slot in slots if slot in regular or (slot in connections and connections[slot].judged)]
         if kept:
             self._numbering.finish(self._records(kept))
