@@ -16,7 +16,6 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 LATER = {
     "gssapi-integrity": "the inside of GSSAPI-protected dialogues is not decoded",
     "gssapi-nec": "the inside of GSSAPI-protected dialogues is not decoded",
-    "local-dns": "DNS answers are not tied to requests",
 }
 """Truths that hold more than is read so far (README, "Limits"). Each must differ, or it does not belong here."""
 

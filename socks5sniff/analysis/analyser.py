@@ -31,6 +31,7 @@ from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 
 from .build import build, build_nested, carried
 from .connection import Connection
+from .names import Names
 from .numbering import Finished, Numbering, place_of
 from .regular import LONGEST, Openings, find_regular
 from .transcripts import LOOPBACK, TRUSTED, Transcripts
@@ -103,6 +104,7 @@ class Analyser:
         self._transcripts = Transcripts(show_passwords)
         self._associations = Associations(self._book, udp_frames)
         self._opened: list[Association] = []
+        self._names = Names(self._book)
         # Closed flows: when, slot, stream.
         self._closing: deque[tuple[int, int, int]] = deque()
         self._numbering = Numbering()
@@ -126,6 +128,7 @@ class Analyser:
         replaced = self._take_segments(segments) if len(segments) else []
         self._open_associations()
         self._associations.take(datagrams)
+        self._names.learn(datagrams, self._associations.carries)
         self._finish_replaced(replaced)
         self._finish_closed()
         self._limit_connections()
@@ -583,13 +586,20 @@ class Analyser:
     def _records(self, slots: list[int]) -> Iterator[Finished]:
         """Records of SOCKS flows as they stand now, with those of conversations in their tunnels."""
         regular, connections, number = self._regular, self._connections, self._numbering.number
+        judge = self._names.judge if len(self._names) else None
         for slot, facts in zip(slots, self._facts(np.array(slots, np.intp)), strict=True):
             place = place_of(facts.first_frame)
+            record: Conversation
             if slot in regular:
-                yield Finished(place, RegularConversation(number(place), regular[slot], facts))
+                record = RegularConversation(number(place), regular[slot], facts)
+                if judge is not None:
+                    judge(record, regular[slot].asked)
+                yield Finished(place, record)
                 continue
             connection, show = connections[slot], self._show_passwords
             record = build(connection, facts, number=number(place), show_passwords=show, now=self._now)
+            if judge is not None:
+                judge(record, _asked(connection.session) if connection.regular is None else connection.regular.asked)
             yield Finished(place, record)
             if connection.relay is not None and connection.nested is not None:
                 conversations = zip(connection.relay.conversations(), carried(connection, facts), strict=True)
@@ -598,6 +608,8 @@ class Analyser:
                     record = build_nested(
                         nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show
                     )
+                    if judge is not None:
+                        judge(record, _asked(nested.session))
                     yield Finished(place, record, outer)
 
     def _facts(self, slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
@@ -717,6 +729,12 @@ class Analyser:
         associated = np.array([*self._associations.endpoints()], np.uint64)
         ends = np.concatenate((self._flows.low[live], self._flows.high[live], associated))
         self._book.retain(np.unique(ends[ends >= IPV6] >> np.uint64(16)).tolist())
+
+
+def _asked(session: Session | None) -> int | None:
+    """The frame number of its request."""
+    request = None if session is None else session.request
+    return None if request is None else request.frame
 
 
 def _could_open(segments: Segments, rows: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from socks5sniff.record import (
 from socks5sniff.record.regular import FlowFacts, RegularConversation
 from socks5sniff.session import Session, SessionFrame
 
-from .anomalies import anomaly
+from .anomalies import anomaly, by_frame
 from .connection import Connection
 from .relay import Nested
 from .transcripts import shape_of, target
@@ -224,8 +224,4 @@ def _add_flow_anomalies(record: Conversation, connection: Connection, flow: Flow
             waited = (ended - failed.time_ns) / 1e9
             anomalies.append(anomaly("late-close", failed.frame, f"open {waited:.1f} s after the failure"))
     if len(anomalies) > 1:
-        anomalies.sort(key=_by_frame)
-
-
-def _by_frame(entry: AnomalyEntry) -> int:
-    return entry.frame
+        anomalies.sort(key=by_frame)

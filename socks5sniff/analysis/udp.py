@@ -307,6 +307,11 @@ class Associations:
         for row in self._header_like(datagrams, rest)[-MAX_REMEMBERED:].tolist():
             self._recent.append(self._datagram(datagrams, row))
 
+    def carries(self, source: int, destination: int, time: int) -> bool:
+        """Whether a datagram goes from or to the relay of an association that lives at that time."""
+        parties = (destination, source), (source, destination)
+        return any(self._owner(relay, party, time) is not None for relay, party in parties)
+
     @staticmethod
     def _header_like(datagrams: Datagrams, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Rows that can begin with a SOCKS UDP header: RSV 0000 and a known ATYP."""

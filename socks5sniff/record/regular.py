@@ -57,6 +57,11 @@ class Regular:
     tunnel: Tunnel | None = None
 
     @property
+    def asked(self) -> int:
+        """The request's frame number."""
+        return self.frames[-2]
+
+    @property
     def ends(self) -> tuple[str, ...]:
         """What follows the shape's words in each frame's summary."""
         login = () if self.username is None else (self.username, "")

@@ -45,11 +45,9 @@ LINKS = {"socks5.response_in", "socks5.response_to", "socks5.request_in", "socks
 
 
 def only_in_lua(difference: Difference) -> bool:
-    """The dissector reads more than the analyser does yet: inside tunnels and GSSAPI, and DNS before the request."""
+    """The dissector reads more than the analyser does yet: inside tunnels and GSSAPI."""
     inside = difference.depth > 0 or difference.type in ("request", "reply")
-    return difference.ours is None and (
-        difference.theirs == "local-dns" or (inside and difference.field == "frame" and difference.theirs == "seen")
-    )
+    return difference.ours is None and inside and difference.field == "frame" and difference.theirs == "seen"
 
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
@@ -68,7 +66,7 @@ def test_lua_and_python_agree_on_public_captures(path: Path) -> None:
     require_tshark()
     found = verify(str(path))
     assert found.conversations > 0
-    assert [difference for difference in found.differences if difference.theirs != "local-dns"] == []
+    assert found.differences == []
 
 
 @pytest.mark.parametrize("shuffle", [None, 7], ids=["cut", "shuffled"])
