@@ -1452,7 +1452,9 @@ function show.gssapi(_, frame, item, tvb, at)
 end
 
 function show.request(session, frame, item, tvb, at)
-  local names = frame.host_type ~= DOMAIN and resolved[client_address(session)]
+  -- DST of UDP ASSOCIATE is where the client comes from, and an unspecified one may stand for any place.
+  local place = frame.command == 1 or (frame.command ~= 3 and find(frame.raw_host, "[^%z]"))
+  local names = place and frame.host_type ~= DOMAIN and resolved[client_address(session)]
   local name = names and names[frame.host]
   if name and name[2] < session.request_frame then
     add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, name[1]) })
@@ -2303,8 +2305,10 @@ do
   function tap.packet(pinfo)
     if not dns_a() and not dns_aaaa() then return end
     if datagrams[pinfo.number] or innermost(tcp_stream) then return end
-    local name = dns_name()
     local client = tostring(pinfo.dst)
+    local there = relays[pinfo.dst_port]
+    if there and find_association(there, client, pinfo.number) then return end -- the relay is on the client's machine
+    local name = dns_name()
     name = name and name.value or "?"
     learn(client, name, pinfo.number, dns_a())
     learn(client, name, pinfo.number, dns_aaaa())

@@ -30,6 +30,8 @@ _CUT = MAX_ANSWER + 1
 _HEADER = struct.Struct(">4x4H")
 _RECORD = struct.Struct(">HHIH")
 _IN = 1
+_UNSPECIFIED = ("0.0.0.0", "::")
+"""Also what filters answer with."""
 _SIZES = {1: 4, 28: 16}
 """Octets of an A and of an AAAA record (RFC 1035 s3.4.1, RFC 3596 s2.2)."""
 
@@ -81,8 +83,7 @@ class Names:
         if destination is None or destination.type == "domain":
             return
         found = self._learned.get((record.client.address, destination.host))
-        # Of an association the address is the client's own, or none.
-        if found is None or asked is None or found[1] >= asked or record.command == "udp-associate":
+        if found is None or asked is None or found[1] >= asked or not _names_a_place(record.command, destination.host):
             return
         record.name_resolution = "local"
         message = f"a DNS answer gave {destination.host} for {decode_text(found[0])}"
@@ -90,11 +91,15 @@ class Names:
         record.anomalies.sort(key=by_frame)
 
 
+def _names_a_place(command: str | None, host: str) -> bool:
+    """Whether DST is where the client wants to go: UDP ASSOCIATE's is where it comes from, and 0.0.0.0 may be any."""
+    return command == "connect" or (command != "udp-associate" and host not in _UNSPECIFIED)
+
+
 def read_answer(octets: bytes) -> tuple[bytes, list[bytes]]:
     """What a DNS message answers (RFC 1035 s4.1): the question's name, and the addresses, of 4 or 16 octets.
 
-    There is no address in a query, nor behind damage or the end of what was captured. An unspecified address is none:
-    filters answer with it, and no proxy is asked for it.
+    There is no address in a query, nor behind damage or the end of what was captured.
     """
     found: list[bytes] = []
     if len(octets) < 12 or not octets[2] & _RESPONSE:
@@ -118,7 +123,7 @@ def read_answer(octets: bytes) -> tuple[bytes, list[bytes]]:
         at += size
         if at > len(octets):
             break
-        if kind_class == _IN and _SIZES.get(kind) == size and any(address):
+        if kind_class == _IN and _SIZES.get(kind) == size:
             found.append(address)
     return name, found
 

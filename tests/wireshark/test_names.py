@@ -1,0 +1,82 @@
+"""Names that a client resolved itself: the dissector and the analyser find the same."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from socks5sniff.dissector.verify import verify
+from tests.test_names import FOUR, NAME, SIX, response
+
+from .run import layers
+from .scenario import CHOICE, CLIENT_ADDRESS, GRANTED, GREETING, Capture, Tcp, datagram, request
+
+RESOLVER = ("192.0.2.53", 53)
+OTHER_CLIENT = "192.0.2.11"
+
+
+def tell(capture: Capture, octets: bytes, client: str = CLIENT_ADDRESS) -> None:
+    capture.add(datagram(RESOLVER, (client, 51_515), octets))
+
+
+def ask(capture: Capture, host: str, command: int = 1, client: str = CLIENT_ADDRESS, client_port: int = 49_812) -> None:
+    talk = [(0, GREETING), (1, CHOICE), (0, request(host, 80, command)), (1, GRANTED)]
+    Tcp(capture, client=client, client_port=client_port).play(talk).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "command", "leak"),
+    [
+        (FOUR, 1, True),
+        (SIX, 1, True),
+        (FOUR, 2, True),
+        ("0.0.0.0", 1, True),
+        ("0.0.0.0", 2, False),
+        ("0.0.0.0", 3, False),
+        ("0.0.0.0", 5, False),
+        (CLIENT_ADDRESS, 3, False),
+        (NAME, 1, False),
+    ],
+)
+def test_what_counts(host: str, command: int, leak: bool, tmp_path: Path) -> None:
+    capture = Capture()
+    tell(capture, response(NAME, host if host != NAME else FOUR))
+    ask(capture, host, command)
+    path = capture.write(tmp_path / "names.pcap")
+    assert any("local-dns" in layer.anomalies for layer in layers(path)) is leak
+    assert verify(str(path)).differences == []
+
+
+def test_an_answer_to_a_relay_on_the_clients_machine(tmp_path: Path) -> None:
+    capture = Capture()
+    machine = CLIENT_ADDRESS
+    granted = b"\x05\x00\x00" + request(machine, 3000)[3:]
+    talk = [(0, GREETING), (1, CHOICE), (0, request("0.0.0.0", 0, 3)), (1, granted)]
+    Tcp(capture, client=machine, proxy=machine).play(talk)
+    capture.add(datagram(RESOLVER, (machine, 3000), response(NAME, FOUR)))
+    ask(capture, FOUR)
+    path = capture.write(tmp_path / "names.pcap")
+    assert not any("local-dns" in layer.anomalies for layer in layers(path))
+    assert verify(str(path)).differences == []
+
+
+def test_many_names_and_clients(tmp_path: Path) -> None:
+    source = random.Random(6)
+    hosts = [f"198.51.100.{i}" for i in range(9)] + [f"2001:db8::{i:x}" for i in range(9)]
+    capture = Capture()
+    for port in range(41_000, 41_120):
+        client = source.choice((CLIENT_ADDRESS, OTHER_CLIENT))
+        aliases = tuple(source.sample(("a.example.test", "b.example.test"), source.randrange(3)))
+        if source.random() < 0.2:
+            tell(
+                capture,
+                response(f"n{port}.example.test", *source.sample(hosts, source.randrange(3)), aliases=aliases),
+                client,
+            )
+        ask(capture, source.choice(hosts), client=client, client_port=port)
+    path = capture.write(tmp_path / "names.pcap")
+    leaks = sum("local-dns" in layer.anomalies for layer in layers(path))
+    assert 20 < leaks < 100
+    assert verify(str(path)).differences == []
