@@ -57,15 +57,20 @@ class Names:
         rows = np.flatnonzero((datagrams.source & np.uint64(0xFFFF)) == _PORT)
         if not len(rows):
             return
+        rows = rows[payload_octet(datagrams, rows, 2) >= _RESPONSE]
         learned = self._learned
-        for row in rows[payload_octet(datagrams, rows, 2) >= _RESPONSE].tolist():
+        for row, frame, time, source, destination in zip(
+            rows.tolist(),
+            datagrams.frame[rows].tolist(),
+            datagrams.time[rows].tolist(),
+            datagrams.source[rows].tolist(),
+            datagrams.destination[rows].tolist(),
+            strict=True,
+        ):
             name, addresses = read_answer(payload_octets(datagrams, row, MAX_ANSWER))
-            if not addresses:
+            if not addresses or relayed(source, destination, time):
                 continue
-            destination = int(datagrams.destination[row])
-            if relayed(int(datagrams.source[row]), destination, int(datagrams.time[row])):
-                continue
-            client, frame = self._book.endpoint_address(destination), int(datagrams.frame[row])
+            client = self._book.endpoint_address(destination)
             for address in addresses:
                 key = client, ipv4_text(address) if len(address) == 4 else ipv6_text(address)
                 if learned.setdefault(key, (name, frame))[1] != frame:

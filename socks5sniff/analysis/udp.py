@@ -309,8 +309,8 @@ class Associations:
 
     def carries(self, source: int, destination: int, time: int) -> bool:
         """Whether a datagram goes from or to the relay of an association that lives at that time."""
-        parties = (destination, source), (source, destination)
-        return any(self._owner(relay, party, time) is not None for relay, party in parties)
+        there = self._owner(destination, source, time)
+        return there is not None or self._owner(source, destination, time) is not None
 
     @staticmethod
     def _header_like(datagrams: Datagrams, rows: NDArray[np.intp]) -> NDArray[np.intp]:
