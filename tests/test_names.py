@@ -142,6 +142,15 @@ class TestWhatCounts:
         assert (record.protocol, record.name_resolution) == ("socks4", "local")
         assert leaks(record) == [(5, f"a DNS answer gave {FOUR} for {NAME}")]
 
+    def test_in_a_tunnel_to_another_proxy(self) -> None:
+        """The client asks the second proxy for it; that it asks the first one by name changes nothing."""
+        first = b"\5\1\0\3\5proxy\4\x38"
+        said = [(CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, first), (SERVER, REPLY)]
+        said += [(CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, b"\5\1\0" + address(FOUR, 80)), (SERVER, REPLY)]
+        outer, inner = analyse(frames_of(told(response(NAME, FOUR)), connection([*said, (CLIENT, HTTP)])))
+        assert (outer.name_resolution, leaks(outer), inner.parent) == ("remote", [], outer.id)
+        assert (inner.name_resolution, leaks(inner)) == ("local", [(11, f"a DNS answer gave {FOUR} for {NAME}")])
+
     def test_between_ipv6_addresses(self) -> None:
         frames = frames_of(told(response(NAME, FOUR)), asking(FOUR))
         (record,) = analyse([(time, over_ipv6(frame)) for time, frame in frames])

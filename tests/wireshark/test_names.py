@@ -62,6 +62,16 @@ def test_an_answer_to_a_relay_on_the_clients_machine(tmp_path: Path) -> None:
     assert verify(str(path)).differences == []
 
 
+def test_in_a_tunnel_to_another_proxy(tmp_path: Path) -> None:
+    capture = Capture()
+    tell(capture, response(NAME, FOUR))
+    talk = [[(0, GREETING), (1, CHOICE), (0, request(host, 1080)), (1, GRANTED)] for host in ("proxy.example", FOUR)]
+    Tcp(capture).play(talk[0] + talk[1]).close()
+    path = capture.write(tmp_path / "names.pcap")
+    assert [layer["depth"] for layer in layers(path) if "local-dns" in layer.anomalies] == ["1"]
+    assert verify(str(path)).differences == []
+
+
 def test_many_names_and_clients(tmp_path: Path) -> None:
     source = random.Random(6)
     hosts = [f"198.51.100.{i}" for i in range(9)] + [f"2001:db8::{i:x}" for i in range(9)]
