@@ -155,9 +155,9 @@ def test_the_records_are_those_that_read_gives_however_the_frames_come(path: Pat
 @pytest.mark.parametrize("path", named(*SOME), ids=lambda path: path.stem)
 def test_a_conversation_is_news_when_it_is_found_and_when_it_has_its_outcome(path: Path) -> None:
     view, _ = play(list(slices(path, 1)))
-    final = {record.tcp_stream: record for record in view.records}
-    for stream, record in final.items():
-        told = [entry for entry in view.told if entry.tcp_stream == stream]
+    final = {(record.tcp_stream, record.first_frame): record for record in view.records}
+    for (stream, first), record in final.items():
+        told = [entry for entry in view.told if (entry.tcp_stream, entry.first_frame) == (stream, first)]
         outcomes = [entry.outcome for entry in told]
         assert outcomes in (["incomplete", record.outcome], [record.outcome], ["incomplete"], [])
         if record.outcome in ("succeeded", "rejected", "auth-failed"):
