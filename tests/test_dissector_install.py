@@ -85,6 +85,36 @@ def test_reasons(found: Version, root: bool, words: str, monkeypatch: pytest.Mon
     assert words in str(installing._advice(tmp_path / "plugins" / "socks5.lua", State.CURRENT, loaded=False))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "TShark (Wireshark) 4.0.17 (Git v4.0.17).\n\nCompiled (64-bit) with GLib, with Lua\n5.2.4, with GnuTLS",
+            "5.2.4",
+        ),
+        ("TShark (Wireshark) 4.0.17.\n\nCompiled (64-bit) with GLib 2.74, without Lua, with GnuTLS", None),
+        (
+            "TShark (Wireshark) 4.6.9.\n\nWith:\n  +libxml2 2.15.4    +Lua 5.4.9\nWithout:\n  -zlib-ng\n",
+            "5.4.9",
+        ),
+        ("TShark (Wireshark) 4.6.9.\n\nWith:\n  +libxml2 2.15.4\nWithout:\n  -Lua    -zlib-ng\n", None),
+    ],
+)
+def test_the_version_of_lua_is_read_however_it_is_told(
+    text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tshark, "ask", lambda *arguments: text)
+    assert tshark.version().lua == expected
+
+
+def test_whether_a_script_is_loaded_is_tried(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.lua"
+    other.write_text("-- defines nothing\n")
+    assert tshark.loads_script(lua_file())
+    assert not tshark.loads_script(other)
+    assert not tshark.loads_script(tmp_path / "absent.lua")
+
+
 def test_a_folder_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "plugins").write_text("a file, no folder")
     monkeypatch.setattr(installing, "plugin_folder", lambda: home / "plugins")

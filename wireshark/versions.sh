@@ -9,6 +9,7 @@ set -eu
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
 top=$(cd "$(dirname "$0")/.." && pwd)
+public=$(cd "$top/../shared/captures" 2>/dev/null && pwd || true) # the public captures, where they are
 for suite in "${@:-bullseye trixie sid}"; do
   for name in $suite; do
     root=$folder/$name
@@ -17,7 +18,7 @@ for suite in "${@:-bullseye trixie sid}"; do
     plugins=$(chroot "$root" tshark -G folders 2>/dev/null | sed -n 's/^Global \(Lua \)\{0,1\}Plugins:[[:space:]]*//p' | tail -n 1)
     mkdir -p "$root$plugins" "$folder/bin-$name"
     echo 'run_user_scripts_when_superuser = true' > "$root$plugins/init.lua"
-    for shared in /tmp "$top"; do
+    for shared in /tmp "$top" $public; do
       mkdir -p "$root$shared"
       mountpoint -q "$root$shared" || mount --bind "$shared" "$root$shared"
     done
@@ -26,6 +27,6 @@ for suite in "${@:-bullseye trixie sid}"; do
     chmod +x "$folder/bin-$name/tshark"
     echo "== $name: $("$folder/bin-$name/tshark" --version 2>/dev/null | head -n 1)"
     (cd "$top" && PATH="$folder/bin-$name:$PATH" "${PYTHON:-python3}" -m pytest -q tests/wireshark tests/test_dissector_verify.py) || true
-    for shared in /proc "$top" /tmp; do umount "$root$shared"; done
+    for shared in /proc $public "$top" /tmp; do umount "$root$shared"; done
   done
 done

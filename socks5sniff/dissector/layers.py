@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from socks5sniff.errors import InputError, MissingError, Socks5sniffError
 
 from .files import lua_file
-from .tshark import find_tshark, own_settings, skips_user_scripts, version
+from .tshark import find_tshark, loads_script, own_settings, skips_user_scripts, version
 
 HEURISTICS_FIRST = {"tcp.try_heuristic_first": "TRUE", "udp.try_heuristic_first": "TRUE"}
 """A port in Wireshark's own table would otherwise win over our heuristics. The built-in has none."""
@@ -80,7 +80,7 @@ def require_lua() -> None:
     found = version()
     if found.lua is None:
         raise MissingError(f"tshark {found} was built without Lua: install one that has it")
-    if skips_user_scripts():
+    if skips_user_scripts() and not loads_script(lua_file()):
         raise MissingError(
             f"tshark {found} loads no user's Lua scripts for root: run this as another user, or see "
             "`socks5sniff dissector check`"

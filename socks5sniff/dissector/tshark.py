@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ PROTOCOL = "socks5"
 
 _TIMEOUT = 60.0
 """Seconds that a question to tshark may take; starting it takes about one, on a loaded machine some more."""
+
+_EMPTY = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+"""A pcap file without frames."""
 
 _USER_LUA_AS_ROOT_UNTIL = (4, 2)
 """From this version on tshark skips a user's Lua scripts when root runs it, and says nothing."""
@@ -71,7 +75,8 @@ def version() -> Version:
     number = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     if number is None:
         raise Socks5sniffError("tshark --version gives no version number")
-    lua = re.search(r"with\s+Lua\s+([\d.]+)", text)
+    # "with Lua 5.2.4", and from 4.6 on a list of "+Lua 5.4.9" and its like.
+    lua = re.search(r"(?:with\s+|\+)Lua\s+([\d.]+)", text)
     return Version(tuple(map(int, number.groups())), lua[1] if lua else None)
 
 
@@ -91,8 +96,18 @@ def loads_protocol(env: Mapping[str, str] | None = None) -> bool:
     return any(line.split("\t")[-1:] == [PROTOCOL] for line in ask("-G", "protocols", env=env).splitlines())
 
 
+def loads_script(script: Path) -> bool:
+    """Whether tshark knows our protocol when it is told to load this script. (`-G` does not go with `-X`.)"""
+    with TemporaryDirectory(prefix="socks5sniff-") as folder:
+        empty = Path(folder) / "empty.pcap"
+        empty.write_bytes(_EMPTY)
+        # The filter fails where nobody knows the protocol; what is shown at the end tells that it did not.
+        shown = ask("-X", f"lua_script:{script}", "-Y", PROTOCOL, "-r", str(empty), "-q", "-z", "io,stat,0")
+        return bool(shown.strip())
+
+
 def skips_user_scripts() -> bool:
-    """Whether this tshark skips the Lua scripts of this user: root, from Wireshark 4.2 on."""
+    """Whether this tshark skips the Lua scripts of this user: root, from Wireshark 4.2 on, unless init.lua allows."""
     as_root = hasattr(os, "geteuid") and os.geteuid() == 0
     return as_root and version().wireshark >= _USER_LUA_AS_ROOT_UNTIL
 
