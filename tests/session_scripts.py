@@ -6,6 +6,9 @@ quotes. Segments are numbered from 1, and the n-th comes at n microseconds.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
+
 from socks5sniff.session import Session
 
 Segment = tuple[int, bytes]
@@ -58,6 +61,7 @@ def facts(session: Session) -> dict[str, object]:
     names = (
         "verdict", "protocol", "phase", "methods", "method", "username", "password", "authenticated", "command",
         "destination", "reply", "bound", "peer_reply", "peer", "relay", "tunnel_start", "done", "malformed", "foreign",
+        "enclosed",
     )  # fmt: skip
     found: dict[str, object] = {"outcome": session.outcome()}
     found.update((name, getattr(session, name)) for name in names)
@@ -126,6 +130,46 @@ GSSAPI_SEALED = """
     C 01 03 0004 0a0b0c0d
     P 01 03 0004 0e0f1011
 """
+GSSAPI_OPENED = "\n".join(GSSAPI_SEALED.strip().splitlines()[:6])
+
+
+def wrapped(plain: bytes, sealed: bool = False, rotation: int = 0) -> bytes:
+    """A wrap token of RFC 4121 s4.2.6.2 with a checksum of twelve octets."""
+    body = plain + bytes(range(0xA0, 0xAC))
+    turn = rotation % len(body)
+    body = body[len(body) - turn :] + body[: len(body) - turn]
+    return b"\5\4" + bytes((2 if sealed else 0, 0xFF)) + struct.pack(">HHQ", 12, rotation, 1) + body
+
+
+def wrapped_before(plain: bytes) -> bytes:
+    """A wrap token of RFC 1964 s1.2.2, with DES checksum, in RFC 2743's framing."""
+    padding = 8 - len(plain) % 8
+    token = bytes.fromhex("02010000ffffffff") + bytes(24) + plain + bytes((padding,)) * padding
+    token = bytes.fromhex("06092a864886f712010202") + token
+    return b"\x60\x82" + struct.pack(">H", len(token)) + token
+
+
+def user_data(token: bytes) -> bytes:
+    """A frame of RFC 1961 s5 with a token."""
+    return struct.pack(">BBH", 1, 3, len(token)) + token
+
+
+def enclosed(script: str, wrap: Callable[[bytes], bytes] = wrapped) -> str:
+    """A GSSAPI dialogue in which each message of the script is a token of its own."""
+    said = [f"{'CP'[role]} {user_data(wrap(octets)).hex()}" for role, octets in segments(script)]
+    return "\n".join([GSSAPI_OPENED, *said])
+
+
+def after_choice(script: str) -> str:
+    """A dialogue without method negotiation: from the request on."""
+    return "\n".join(script.strip().splitlines()[2:])
+
+
+GSSAPI_CONNECT = enclosed(after_choice(CONNECT_BY_NAME) + '\n C "GET /" \n P "HTTP/1"')
+GSSAPI_CONNECT_BEFORE = enclosed(after_choice(CONNECT_BY_NAME) + '\n P "SSH-2.0-x"', wrapped_before)
+GSSAPI_BIND = enclosed(after_choice(BIND))
+GSSAPI_ASSOCIATE = enclosed(after_choice(ASSOCIATE))
+GSSAPI_REJECTED = enclosed(after_choice(REFUSED_CONNECTION))
 SOCKS4 = """
     C 04 01 0050 5db8d822 "fred" 00
     P 00 5a 0000 00000000
@@ -153,6 +197,11 @@ DIALOGUES = {
     "refused connection": REFUSED_CONNECTION,
     "gssapi in clear": GSSAPI_IN_CLEAR,
     "gssapi sealed": GSSAPI_SEALED,
+    "gssapi connect": GSSAPI_CONNECT,
+    "gssapi connect, older tokens": GSSAPI_CONNECT_BEFORE,
+    "gssapi bind": GSSAPI_BIND,
+    "gssapi associate": GSSAPI_ASSOCIATE,
+    "gssapi rejected": GSSAPI_REJECTED,
     "socks4": SOCKS4,
     "socks4a": SOCKS4A,
     "socks4 bind": SOCKS4_BIND,

@@ -507,6 +507,7 @@ class Analyser:
             client=client & ~0xFFFF,
             port=declared.port if own and declared is not None else 0,
             opened=request.time,
+            enclosed=session.enclosed,
         )
         self._opened.append(connection.association)
 

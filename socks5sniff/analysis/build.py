@@ -29,7 +29,8 @@ from .transcripts import shape_of, target
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
 
-_Sides = tuple[int, int]
+_Sides = tuple[int, int] | None
+"""Octets of each side; None where they go in GSSAPI tokens, so that their number is not known."""
 
 _FAILURES = frozenset({"rejected", "auth-failed", "no-acceptable-method"})
 
@@ -82,7 +83,7 @@ def build_nested(
     """The record of a conversation inside a tunnel.
 
     Args:
-        passed: octets of each side that the tunnel around it carried.
+        passed: octets of each side that the tunnel around it carried, where that is known.
         flow: what the flow table knows of the connection.
         number: the record's id.
         parent: that of the conversation whose tunnel it is in.
@@ -107,7 +108,7 @@ def carried(connection: Connection, flow: FlowFacts) -> Iterator[_Sides]:
     regular, session = connection.regular, connection.session
     if regular is not None:
         start = sum(regular.lengths[0::2]), sum(regular.lengths[1::2])
-        passed = max(flow.passed0 - start[0], 0), max(flow.passed1 - start[1], 0)
+        passed: _Sides = (max(flow.passed0 - start[0], 0), max(flow.passed1 - start[1], 0))
     else:
         assert session is not None
         passed = _through(session, (flow.passed0, flow.passed1))
@@ -118,6 +119,8 @@ def carried(connection: Connection, flow: FlowFacts) -> Iterator[_Sides]:
 
 def _through(session: Session, passed: _Sides) -> _Sides:
     """Of so many octets of each side, those that went through the tunnel that was opened among them."""
+    if passed is None or session.enclosed:
+        return None
     start = session.tunnel_start
     return max(passed[0] - (start[0] or 0), 0), max(passed[1] - (start[1] or 0), 0)
 
@@ -128,7 +131,7 @@ def _record(
     number: int,
     show_passwords: bool,
     tunnel: Tunnel | None,
-    through: _Sides | None,
+    through: _Sides,
 ) -> Conversation:
     shape = shape_of(session)
     destination, bound, peer_reply, peer, frames, anomalies, timing = _observed(session, flow)

@@ -18,7 +18,7 @@ from socks5sniff.record.regular import Regular
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.reassembly import Run, StreamOrder, TwoWayOrder
 
-from .relay import Nested, Relay
+from .relay import Nested, Relay, open_relay
 from .transcripts import Segment, Transcripts, expected_length
 from .udp import Association
 
@@ -269,7 +269,8 @@ class Connection:
         found = self._transcripts.find(self.seen, self.context) if self._expecting else None
         if isinstance(found, Regular):
             self.regular = found
-            self._open(0, found.destination.port)
+            self.relaying = True
+            self.relay = Relay(0, found.destination.port, partial(self._make_session, True))
             return
         session = self._session()
         if found is not None:
@@ -281,16 +282,8 @@ class Connection:
             if session.command == Command.UDP_ASSOCIATE:
                 self.relaying = self.settled = True
                 return
-            target = session.destination
-            assert session.client_side is not None
-            relay = self._open(session.client_side, None if target is None else target.port)
-            for run in session.take_tunnel():
-                relay.feed(*run)
-                self.settled = relay.settled
+            self.relaying = True
+            self.relay = open_relay(session, partial(self._make_session, True))
+            self.settled = self.relay.settled
         elif session.done or session.verdict is Verdict.FOREIGN:
             self.settled = True
-
-    def _open(self, client_side: int, port: int | None) -> Relay:
-        self.relaying = True
-        self.relay = Relay(client_side, port, partial(self._make_session, True))
-        return self.relay

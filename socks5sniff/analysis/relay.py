@@ -137,6 +137,63 @@ class Relay:
         self.settled = self.tunnel is not None and (self.nested is None or self.nested.settled)
 
 
+class EnclosedRelay(Relay):
+    """A tunnel inside GSSAPI tokens: its octets are those that the session reads in them.
+
+    Once no more of it is wanted, or can be read, the tokens are not opened any more.
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(
+        self, session: Session, client_side: int, port: int | None, make_session: Callable[[], Session], depth: int
+    ) -> None:
+        super().__init__(client_side, port, make_session, depth)
+        self._session = session
+
+    def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
+        """The next octets of a side, tokens and all."""
+        if not self.settled:
+            self._session.feed(side, octets, frame, time)
+            self.read()
+        elif side != self.client_side and self.first_byte is None:
+            self.first_byte = time
+
+    def read(self) -> None:
+        """Take what the session has read."""
+        for run in self._session.take_tunnel():
+            super().feed(*run)
+        if self._session.done and not self.settled:
+            self.close()
+            self.settled = True
+        if self.settled:
+            self._session.leave_tunnel()
+
+    def gap(self, side: int, length: int, frame: int, time: int) -> None:
+        """So many octets of a side are missing, tokens and all: where the next token begins is not known any more."""
+        self._session.gap(side, length, frame, time)
+        self.read()
+
+    def head(self, side: int) -> bytes:
+        """Nothing: what is kept is not what the connection carries."""
+        return b""
+
+
+def open_relay(session: Session, make_session: Callable[[], Session], depth: int = 1) -> Relay:
+    """The tunnel whose opening a session has seen, with what came of it so far; see `Relay` for the arguments."""
+    target = session.destination
+    port = None if target is None else target.port
+    assert session.client_side is not None, "it is SOCKS"
+    if session.enclosed:
+        enclosed = EnclosedRelay(session, session.client_side, port, make_session, depth)
+        enclosed.read()
+        return enclosed
+    relay = Relay(session.client_side, port, make_session, depth)
+    for run in session.take_tunnel():
+        relay.feed(*run)
+    return relay
+
+
 class Nested:
     """A conversation inside a tunnel.
 
@@ -186,12 +243,7 @@ class Nested:
     def _look(self) -> None:
         session = self.session
         if self.relay is None and session.relay and session.command != Command.UDP_ASSOCIATE:
-            target = session.destination
-            assert session.client_side is not None
-            port = None if target is None else target.port
-            self.relay = Relay(session.client_side, port, self._make_session, self._depth)
-            for run in session.take_tunnel():
-                self.relay.feed(*run)
+            self.relay = open_relay(session, self._make_session, self._depth)
         if self.relay is not None:
             self.settled = self.relay.settled and self.relay.first_byte is not None
         else:

@@ -17,7 +17,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.codec import Address, AddressType, Decoded, Mismatch, UdpHeader, decode_udp_header
+from socks5sniff.codec import (
+    Address,
+    AddressType,
+    Decoded,
+    GssapiMessageType,
+    Mismatch,
+    UdpHeader,
+    decode_udp_header,
+)
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Datagrams, payload_octet, payload_octets
 from socks5sniff.record import AnomalyEntry, FrameEntry, UdpDestination, UdpTraffic
@@ -41,7 +49,8 @@ MAX_OWNERS = 65_536
 FRAGMENT_LIFE = 5_000_000_000
 """Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
 
-
+_TOKEN = bytes((1, GssapiMessageType.USER_DATA))
+"""How a datagram inside a GSSAPI token begins."""
 _MAPPED = bytes(10) + b"\xff\xff"
 """What an IPv4 address in the form of an IPv6 address begins with (RFC 4291 s2.5.5.2)."""
 
@@ -106,6 +115,7 @@ class Association:
         client: the client's address: its endpoint without the port.
         port: the port the client said it will use, 0 unknown.
         opened, closed: ns, request to end of the TCP connection; `closed` is None while it lives.
+        enclosed: it was agreed on inside GSSAPI tokens, so that datagrams may come in such tokens; those are not read.
         forgotten: its record has been made.
     """
 
@@ -113,6 +123,7 @@ class Association:
     client: int
     port: int
     opened: int
+    enclosed: bool = False
     closed: int | None = None
     forgotten: bool = False
     sent: int = 0
@@ -169,6 +180,8 @@ class Association:
         party = datagram.source if outward else datagram.destination
         if party in self._remotes:
             return  # the leg between proxy and destination, which carries no SOCKS header
+        if self.enclosed and datagram.octets[:2] == _TOKEN:
+            return
         found = decode_udp_header(datagram.octets)
         sound = isinstance(found, Decoded) and not found.deviations
         if party & ~0xFFFF not in (self.client, self._other):

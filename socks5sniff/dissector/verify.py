@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from socks5sniff.codec import command_name, method_name, reply_name, socks4_reply_name
+from socks5sniff.codec import Command, command_name, method_name, reply_name, socks4_reply_name
 from socks5sniff.record import Conversation, ReplyCode, Target
 
 from .layers import Layer, socks_layers
@@ -46,8 +46,10 @@ class Side:
 
     frames: list[Seen] = field(default_factory=list)
     anomalies: set[str] = field(default_factory=set)
+    binds: bool = False
+    """The request is BIND, which has a second reply."""
     relays: bool = False
-    """A GSSAPI frame of the proxy has enclosed its reply: what follows is relayed."""
+    """The last reply has come, or a sealed GSSAPI frame that may hold it: GSSAPI frames that follow are relayed."""
 
 
 Key = tuple[int, int]
@@ -207,15 +209,25 @@ def _from_lua(layers: Iterable[Layer]) -> dict[Key, Side]:
         elif kind == "request":
             streams[layer.frame] = stream
         side = sides.setdefault((stream, int(layer.one("socks5.depth") or 0)), Side())
-        side.anomalies |= set(layer.all("socks5.anomaly"))
         if kind == "gssapi" and side.relays:
-            continue  # the tunnel inside GSSAPI frames, which a record counts and does not list
-        if kind == "gssapi" and (layer.one("socks5.gssapi.type"), layer.one("socks5.sender")) == ("0x03", "proxy"):
-            side.relays = True
+            continue  # the tunnel inside GSSAPI frames, which a record does not list
+        side.anomalies |= set(layer.all("socks5.anomaly"))
+        side.binds |= kind == "request" and _number(layer.one("socks5.command")) == Command.BIND
+        side.relays |= _is_last(layer, kind, side.binds)
         if kind in _COMPARED:
             facts = _LUA_FACTS[kind](layer) if kind in _LUA_FACTS else []
             side.frames.append(Seen(layer.frame, kind, tuple(facts)))
     return {key: side for key, side in sides.items() if side.frames}
+
+
+def _is_last(layer: Layer, kind: str, binds: bool) -> bool:
+    """Whether the dialogue ends with this frame, as far as it can be read."""
+    if kind == "gssapi":
+        sealed = layer.one("socks5.gssapi.encrypted") in ("1", "True")
+        return sealed and layer.one("socks5.sender") == "proxy"
+    if kind == "reply":
+        return not binds or layer.one("socks5.reply.peer") is not None or _number(layer.one("socks5.reply.code")) != 0
+    return False
 
 
 def _number(text: str | None) -> int | None:

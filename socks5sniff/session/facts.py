@@ -29,7 +29,7 @@ class SessionFrame(NamedTuple):
     started: int
     """When its first octet came, ns."""
     offset: int
-    """Stream offset of its first octet."""
+    """Stream offset of its first octet; of a frame inside GSSAPI tokens, in the stream that they enclose."""
     length: int
     """Its octets."""
     damaged: bool = False

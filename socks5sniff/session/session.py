@@ -4,13 +4,16 @@ Most conversations say one frame in each segment and take turns. For them `feed`
 the state waits for, their step is remembered or decoded, the frame is kept, the state moves on. Everything else (frames
 split or pipelined, octets out of turn, gaps, doubtful openings) waits in a buffer for its turn and goes through the
 same steps.
+
+What GSSAPI tokens enclose, where it can be read, is a conversation from its request on: an inner session observes it.
+Its frames and anomalies are the outer one's, and where it ends the outer one ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..codec import MAX_GSSAPI, Mismatch, NeedMore
+from ..codec import MAX_GSSAPI, GssapiMessageType, Mismatch, NeedMore, decode_gssapi, unwrap_readable
 from .detection import UNDECIDED_OCTETS, Weight, weigh
 from .facts import Facts, SessionAnomaly, SessionFrame, Verdict
 from .held import Held, Run
@@ -37,6 +40,9 @@ TUNNEL_KEPT = 8192
 
 FRAMES_KEPT = 200
 """A conversation has at most six frames, but for GSSAPI, whose rounds have no limit of their own."""
+
+TOKENS_READ = 2 * MAX_GSSAPI
+"""Octets of each side of a tunnel inside GSSAPI tokens that are read, to name what it carries."""
 
 _SHORTEST_REFUSAL = 2
 """Octets of a reply in which a failure can be read, when the proxy closes without sending the rest."""
@@ -69,7 +75,9 @@ _ASSOCIATION = STATES["association"]
 _STOPPED = STATES["stopped"]
 _NOT_SOCKS = STATES["foreign"]
 _FAILED = {STATES["rejected"]: "a failure reply", STATES["denied"]: "a failed authentication", _REFUSED: "the refusal"}
-_GSSAPI = (STATES["gssapi"], STATES["sealed"])
+_SEALED = STATES["sealed"]
+_ENCLOSED = STATES["enclosed"]
+_GSSAPI = (STATES["gssapi"], _SEALED)
 
 _NO_TURN = -1
 _make_frame = tuple.__new__
@@ -100,8 +108,10 @@ class Session(Facts):
         verdict: Verdict.UNDECIDED, SOCKS or FOREIGN. FOREIGN is final and drops frames and buffers.
         foreign: on a trusted port, what the foreign protocol is: HTTP, TLS, SSH, SOCKS6, unknown; else None.
         done: the session has no use for more octets: a relay is open, or nothing can be decoded any more. Octets after
-            a failure are still wanted (for their anomalies) and cost little.
+            a failure are still wanted (for their anomalies) and cost little, and so are a tunnel's first octets where
+            it is `enclosed`.
         relay: a tunnel or a UDP association is open.
+        enclosed: the relay was agreed on inside GSSAPI tokens, and what it carries goes in such tokens.
         client_side: 0, 1, or None while unknown.
         protocol: socks5, socks4, socks4a, or None.
         phase: greeting, authentication, request, relay (where the dialogue stands), or None before the first frame.
@@ -123,9 +133,11 @@ class Session(Facts):
 
     Tunnel:
         tunnel_start: [offset or None, offset or None], by side: stream offset (from the side's first octet fed, gaps
-            counted) where the tunnel's octets begin.
+            counted) where the tunnel's octets begin. None where it is `enclosed`.
         take_tunnel(): the tunnel's octets that were fed already, as (side, octets, frame, time) runs in order of
-            arrival a side; at most TUNNEL_KEPT octets a side are kept. A second call gives what came since.
+            arrival a side; at most TUNNEL_KEPT octets a side are kept. A second call gives what came since. Where the
+            tunnel is `enclosed` these are the octets inside the tokens, and the time is that of a token's beginning.
+        leave_tunnel(): no more of an `enclosed` tunnel is wanted.
         buffered: octets kept in buffers now.
         preamble: (octets, octets) of each side that preceded the greeting and are not SOCKS.
     """
@@ -139,6 +151,7 @@ class Session(Facts):
         "_gap",
         "_halted",
         "_held",
+        "_inner",
         "_joined",
         "_joining",
         "_last_frame",
@@ -146,8 +159,10 @@ class Session(Facts):
         "_mark",
         "_midstream",
         "_on_turn",
+        "_opaque",
         "_piped",
         "_state",
+        "_tokens",
         "_tunnel",
         "_tunnel_room",
         "anomalies",
@@ -199,6 +214,11 @@ class Session(Facts):
         self._piped: list[int] | None = None
         self._tunnel: list[Run] | None = None
         self._tunnel_room: list[int] | None = None
+        # What observes the inside of GSSAPI tokens, and whether there was one that cannot be read.
+        self._inner: Session | None = None
+        self._opaque = False
+        # The tokens of a tunnel that came in part, as long as more of it is wanted.
+        self._tokens: tuple[Held, Held] | None = None
 
     # Feeding
 
@@ -232,6 +252,8 @@ class Session(Facts):
         offset = self._fed[side]
         self._fed[side] = offset + length
         if self._state.final or length <= 0:
+            if length > 0:
+                self.leave_tunnel()  # where the next token begins is not known any more
             return
         if self._state is _OPENING and self._held is None and not self._joining:
             self._joining = []
@@ -260,6 +282,9 @@ class Session(Facts):
         """FIN or RST of `side`: nothing more comes from it."""
         if self.client_side is not None and side == self.client_side ^ PROXY:
             self._read_short_refusal(side)
+            if self._inner is not None and self._state in _GSSAPI:
+                self._inner.close(side, frame, time)
+                self._follow_inner()
 
     def finish(self) -> None:
         """Nothing more comes from either side."""
@@ -267,7 +292,7 @@ class Session(Facts):
             runs, self._joining = self._joining, None
             self._feed_again(runs)
         if self.client_side is not None:
-            self._read_short_refusal(self.client_side ^ PROXY)
+            self.close(self.client_side ^ PROXY, 0, 0)
         if self.verdict is _UNDECIDED and self._fed != [0, 0]:
             if self.trusted and self._opening_may_stand():
                 self.verdict = _SOCKS
@@ -278,8 +303,14 @@ class Session(Facts):
 
     def take_tunnel(self) -> list[Run]:
         """The tunnel's octets fed so far, as (side, octets, frame, time) runs; each is given once."""
+        if self._inner is not None and self.enclosed:
+            return self._inner.take_tunnel()
         runs, self._tunnel = self._tunnel or [], None
         return runs
+
+    def leave_tunnel(self) -> None:
+        """No more of a tunnel inside tokens is wanted: forget what is kept of it."""
+        self._tokens = None
 
     # Where it stands
 
@@ -287,12 +318,14 @@ class Session(Facts):
     def buffered(self) -> int:
         """Octets kept in buffers: held for their turn, and of the tunnel. Bounded by the limits above for any input."""
         held = 0 if self._held is None else len(self._held[0]) + len(self._held[1])
-        return held + sum(len(run.octets) for run in self._tunnel or ())
+        held += sum(len(run.octets) for run in self._tunnel or ())
+        held += sum(len(tokens) for tokens in self._tokens or ())
+        return held if self._inner is None else held + self._inner.buffered
 
     @property
     def done(self) -> bool:
         """No more octets are of use: relayed, answered, foreign, or unreadable from here on."""
-        return self._state.final and self._state not in _FAILED
+        return self._state.final and self._state not in _FAILED and self._tokens is None
 
     @property
     def relay(self) -> bool:
@@ -300,10 +333,15 @@ class Session(Facts):
         return self._state is _TUNNEL or self._state is _ASSOCIATION
 
     @property
+    def enclosed(self) -> bool:
+        """The relay was agreed on inside GSSAPI tokens."""
+        return self._inner is not None and self._inner.relay
+
+    @property
     def tunnel_start(self) -> list[int | None]:
         """By side, the stream offset where the tunnel's octets begin; None while there is no relay."""
         answer = self.peer_reply_frame or self.reply_frame
-        if not self.relay or self.request is None or answer is None:
+        if not self.relay or self.request is None or answer is None or self.enclosed:
             return [None, None]
         starts = [frame.offset + frame.length for frame in (self.request, answer)]
         return [*starts] if self.client_side == 0 else [*reversed(starts)]
@@ -530,6 +568,8 @@ class Session(Facts):
         damaged = held.lost > offset
         held.drop(step.length)
         self._accept(step, completed, time, started, offset, step.length, damaged)
+        if step.type == "gssapi" and step.value.message_type == GssapiMessageType.USER_DATA:
+            self._open_token(Run(side, b"" if damaged else step.value.token, completed, time))
         if len(self.frames) >= FRAMES_KEPT and not self._state.final:
             self._stop()
         if len(self.frames) == 1 and len(held):
@@ -585,11 +625,16 @@ class Session(Facts):
                     self._after(run)
             if held.cut and self.relay:
                 self._room()[side] = 0
+                self.leave_tunnel()
 
     def _after(self, run: Run) -> None:
         """Octets in a state without a way on."""
         state = self._state
-        if self.relay:
+        if self._tokens is not None:
+            self._read_tokens(run, self._tokens)
+        elif self.enclosed:
+            return
+        elif self.relay:
             room = self._room()
             if room[run.side] > 0:
                 if self._tunnel is None:
@@ -601,6 +646,74 @@ class Session(Facts):
         elif state in _FAILED:
             sender = "client" if run.side == self.client_side else "proxy"
             self._note("data-after-failure", run.frame, f"octets of the {sender} after {_FAILED[state]}")
+
+    # Inside GSSAPI tokens
+
+    def _open_token(self, token: Run) -> None:
+        """Hand on what a token encloses. With one that nobody can read the reading of the inside is over."""
+        if self._opaque or self.verdict is _FOREIGN or len(self.frames) >= FRAMES_KEPT:
+            return
+        plain = unwrap_readable(token.octets)
+        if plain is None:
+            self._opaque = True
+            self._inner = None
+            return
+        if self._inner is None:
+            self._inner = self._enclose()
+        self._inner.feed(*token._replace(octets=plain))
+        self._follow_inner()
+
+    def _enclose(self) -> Session:
+        """The session of what tokens enclose: it begins with the request."""
+        assert self.client_side is not None, "a side has opened"
+        inner = Session(self.trusted, self._loopback, self._address_of)
+        inner.verdict = _SOCKS
+        inner.client_side = inner._on_turn = self.client_side
+        inner._state = _REQUEST
+        inner.frames, inner.anomalies = self.frames, self.anomalies
+        # A segment is found but once to hold several frames, outside or inside.
+        inner._last_frame, inner._piped = [0, 0], self._piped
+        return inner
+
+    def _follow_inner(self) -> None:
+        """What the inside says is said by this conversation."""
+        inner = self._inner
+        assert inner is not None, "something inside was read"
+        self.request, self.reply_frame, self.peer_reply_frame = inner.request, inner.reply_frame, inner.peer_reply_frame
+        if inner._state is _STOPPED:
+            self._stop(inner.malformed)
+        elif inner._state.final:
+            self._state = inner._state
+            if self._state is _TUNNEL:
+                self._tokens = (Held(0), Held(0))
+        elif self._state is _ENCLOSED:
+            self._state = _SEALED
+
+    def _read_tokens(self, run: Run, tokens: tuple[Held, Held]) -> None:
+        """The tunnel's octets, token by token. They are no frames of the dialogue any more."""
+        assert self._inner is not None, "the tunnel was opened inside"
+        held = tokens[run.side]
+        held.add(run.octets, run.frame, run.time, TOKENS_READ)
+        if len(held) < held.need:
+            return
+        octets = bytes(held.octets)
+        at, need = 0, 1
+        while at < len(octets):
+            found = decode_gssapi(octets, at)
+            if isinstance(found, NeedMore):
+                need = found.octets
+                break
+            message = found.frame
+            plain = unwrap_readable(message.token) if message.message_type == GssapiMessageType.USER_DATA else None
+            if plain is None:
+                self.leave_tunnel()
+                return
+            self._inner.feed(run.side, plain, *held.source(at))
+            at += found.length
+        held.drop(at)
+        held.need = need
+        if held.cut or held.start > TOKENS_READ:
+            self.leave_tunnel()
 
     # Ends and faults
 
@@ -626,7 +739,7 @@ class Session(Facts):
         self.verdict = _FOREIGN
         self._state = _NOT_SOCKS
         self._on_turn = _NO_TURN
-        self._held = self._tunnel = self._halted = self.client_side = None
+        self._held = self._tunnel = self._halted = self.client_side = self._inner = None
         self._fits = self.malformed = False
         self.anomalies = []
         if self.trusted and not self._gap and not self._midstream:
@@ -641,7 +754,7 @@ class Session(Facts):
         self._halted = self._state
         self._state = _STOPPED
         self._on_turn = _NO_TURN
-        self._held = None
+        self._held = self._inner = None
         self.malformed = malformed
 
     def _read_unanswered_request(self) -> None:

@@ -21,9 +21,11 @@ The answer to a request means something else for each command, hence one answer 
 tunnel opens, BIND has a second answer, UDP ASSOCIATE opens an association, Tor's RESOLVE is done with the answer.
 An unknown command that succeeds is taken to open a tunnel, as all known extensions do (UDP in TCP, multiplexing).
 
-After a GSSAPI level negotiation request and reply travel inside the frames of type 03. They are not read here, so the
-machine goes through `sealed` (the client's enclosed request) to `enclosed` and stops. Where the negotiation ended
-with "no protection" (which NEC's servers, curl and Dante allow) the request follows in clear: `ESCAPES`.
+After a GSSAPI level negotiation request and reply travel inside the frames of type 03. To this table they are opaque:
+it goes through `sealed` (the client's enclosed request) to `enclosed` and stops. Where the frames' tokens can be read,
+the session runs the same table from `request` on what is inside, and goes where that leads instead. Where the
+negotiation ended with "no protection" (which NEC's servers, curl and Dante allow) the request follows in clear:
+`ESCAPES`.
 """
 
 from __future__ import annotations
@@ -100,6 +102,7 @@ _BY_METHOD: dict[int, str] = {
 }
 _ABORT = {int(GssapiMessageType.ABORT): "denied"}
 _BY_MESSAGE = {int(GssapiMessageType.USER_DATA): "sealed"} | _ABORT
+_ENDS = {int(GssapiMessageType.USER_DATA): "enclosed", int(GssapiMessageType.ABORT): "enclosed"}
 _OK = ReplyStatus.SUCCEEDED
 _OK4 = Socks4Status.GRANTED
 
@@ -112,7 +115,7 @@ TRANSITIONS = (
     Row("gssapi", CLIENT, decode_gssapi, "gssapi", 1, "", "message_type", _BY_MESSAGE, 4),
     Row("gssapi", PROXY, decode_gssapi, "gssapi", 1, "", "message_type", _ABORT, 4),
     Row("sealed", CLIENT, decode_gssapi, "sealed", 1, sized=4),
-    Row("sealed", PROXY, decode_gssapi, "enclosed", 1, sized=4),
+    Row("sealed", PROXY, decode_gssapi, "sealed", 1, "", "message_type", _ENDS, 4),
     Row("other-method", CLIENT, None, "other-method"),
     Row("other-method", PROXY, None, "other-method"),
     Row("request", CLIENT, decode_request, "connect-answer", 5, "request", "command", _BY_COMMAND, 5),
