@@ -125,3 +125,31 @@ def test_further_ports(tmp_path: Path) -> None:
     assert verify(path, ports=[34565]).frames == 1
     assert verify(path, ports=[34565]).differences == []
     assert verify(path).frames == 0
+
+
+def test_inside_gssapi_tokens(tmp_path: Path) -> None:
+    """One conversation for each way in which request, replies and tunnel can lie in tokens."""
+    from .session_scripts import BIND as BIND_SCRIPT
+    from .session_scripts import after_choice, segments
+    from .test_session_enclosed import OPENED, REFUSAL, REPLY, REQUEST, said, sealed
+    from .wireshark.scenario import CLIENT_PORT, Capture, Tcp
+
+    bind, first, second = (octets for _, octets in segments(after_choice(BIND_SCRIPT)))
+    asked = said(0, REQUEST)
+    dialogues = [
+        [asked, said(1, REPLY), *(said(number % 2, bytes(500)) for number in range(100))],
+        [asked, said(1, REFUSAL)],
+        [said(0, REQUEST[:3]), said(0, REQUEST[3:]), said(1, REPLY[:2]), said(1, REPLY[2:] + b"SSH-2.0-x\r\n")],
+        [said(0, bind), said(1, first), said(1, second), said(1, b"220 hello\r\n")],
+        [said(0, bind), said(1, first, second), said(1, b"220 hello\r\n")],
+        [said(0, bind), said(1, first + second + b"220 hello\r\n")],
+        [asked, sealed(1, REPLY), sealed(0, b"GET /")],
+        [asked, said(1, REPLY), sealed(0, b"GET /"), said(1, b"HTTP/1.1")],
+        [said(0, b"GET / HTTP/1.1\r\n"), said(1, REPLY)],
+        [asked, (1, b"\1\xff")],
+    ]
+    capture = Capture()
+    for number, dialogue in enumerate(dialogues):
+        Tcp(capture, client_port=CLIENT_PORT + number).play([*OPENED, *dialogue]).close()
+    found = verify(str(capture.write(tmp_path / "enclosed.pcap")))
+    assert (found.conversations, found.differences) == (len(dialogues), [])

@@ -13,6 +13,7 @@ import socks5sniff
 FOLDER = Path(__file__).resolve().parents[1] / "captures"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
+
 def read_back(path: Path) -> list[dict[str, Any]]:
     """The records of a capture, in the form of the truth: anomalies as sorted codes, frames without their times.
 

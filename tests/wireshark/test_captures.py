@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from socks5sniff.dissector.verify import Difference, verify
+from socks5sniff.dissector.verify import verify
 from tests.conftest import ROOT
-from tests.test_record_captures import LATER
 
 from .cut import cut
 from .run import Layer, layers, require_tshark
@@ -44,20 +43,10 @@ ABOUT_SEGMENTS = {"split-frame", "pipelined-frames"}
 LINKS = {"socks5.response_in", "socks5.response_to", "socks5.request_in", "socks5.time"}
 
 
-def only_in_lua(difference: Difference) -> bool:
-    """The dissector reads more than the analyser does yet: inside tunnels and GSSAPI."""
-    inside = difference.depth > 0 or difference.type in ("request", "reply")
-    return difference.ours is None and inside and difference.field == "frame" and difference.theirs == "seen"
-
-
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
 def test_lua_and_python_agree(path: Path) -> None:
     require_tshark()
-    differences = verify(str(path)).differences
-    if path.stem in LATER:
-        assert differences, f"{path.stem} is read whole now: take it out of LATER"
-        differences = [difference for difference in differences if not only_in_lua(difference)]
-    assert differences == []
+    assert verify(str(path)).differences == []
 
 
 @pytest.mark.usefixtures("shared_captures")
