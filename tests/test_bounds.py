@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from socks5sniff.analysis import Analyser, analyser
+from socks5sniff.analysis import connection as following
 from socks5sniff.record import Conversation
+from socks5sniff.session.session import HANDSHAKE_OCTETS
 
 from .traffic import ACK, CLIENT, GREETING, PLAIN, SECOND, SERVER, START, SYN, Packet, batches, connection
 
@@ -96,3 +98,26 @@ def test_flows_that_are_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in watched.read(packets):
         assert watched.flows <= 450
     assert watched.evicted >= 1500
+
+
+def test_octets_behind_a_refusal_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SEEN_OCTETS", 5000)
+    watched = Watched()
+    refused = [*PLAIN[:3], (SERVER, b"\5\5\0\1\0\0\0\0\0\0"), *[(SERVER, bytes(1000))] * 200]
+    held = []
+    for _ in watched.read(connection(refused), size=10):
+        held.append(sum(len(segment[1]) for each in watched._connections.values() for segment in each.seen))
+    assert max(held) <= 6000
+
+
+def test_a_gssapi_handshake_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = b"\1\1\xff\xff" + bytes(65_535)
+    parts = [(side, token[at : at + 16_000]) for side in (CLIENT, SERVER) for at in range(0, len(token), 16_000)]
+    watched = Watched()
+    records = [
+        record
+        for records in watched.read(connection([(CLIENT, b"\5\1\1"), (SERVER, b"\5\1"), *parts * 20]))
+        for record in records
+    ]
+    assert [record.outcome for record in records] == ["incomplete"]
+    assert sum(frame.length for frame in records[0].frames) <= 3 * HANDSHAKE_OCTETS

@@ -22,6 +22,8 @@ from .relay import Nested, Relay, open_relay
 from .transcripts import Segment, Transcripts, expected_length
 from .udp import Association
 
+SEEN_OCTETS = 1 << 18
+"""Octets of a connection up to which its segments are kept, should they be sent again with other octets."""
 _WRAP = 1 << 32
 _HALF = 1 << 31
 
@@ -259,7 +261,7 @@ class Connection:
                 return
             self._handshake_complete()
             return
-        if self.order is None:
+        if self.order is None and sum(self.position) <= SEEN_OCTETS:
             self.seen.append((side, octets, frame, time))
         session.feed(side, octets, frame, time)
         self._after_feed(session)

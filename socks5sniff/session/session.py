@@ -41,6 +41,9 @@ TUNNEL_KEPT = 8192
 FRAMES_KEPT = 200
 """A conversation has at most six frames, but for GSSAPI, whose rounds have no limit of their own."""
 
+HANDSHAKE_OCTETS = 4 * MAX_GSSAPI
+"""Octets of a side that a handshake may take, frames and tokens of GSSAPI included, which are kept."""
+
 TOKENS_READ = 2 * MAX_GSSAPI
 """Octets of each side of a tunnel inside GSSAPI tokens that are read, to name what it carries."""
 
@@ -570,7 +573,7 @@ class Session(Facts):
         self._accept(step, completed, time, started, offset, step.length, damaged)
         if step.type == "gssapi" and step.value.message_type == GssapiMessageType.USER_DATA:
             self._open_token(Run(side, b"" if damaged else step.value.token, completed, time))
-        if len(self.frames) >= FRAMES_KEPT and not self._state.final:
+        if (len(self.frames) >= FRAMES_KEPT or held.start > HANDSHAKE_OCTETS) and not self._state.final:
             self._stop()
         if len(self.frames) == 1 and len(held):
             # An opening with more behind it is no opening alone: it takes an answer to prove it.
