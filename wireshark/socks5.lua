@@ -979,7 +979,10 @@ end
 -- What the octets at `at` of a side are: a decoder's name, "tunnel", or nil when they cannot be SOCKS.
 -- `inside` is set for octets that came out of GSSAPI frames.
 local function expected(session, side, octets, at, inside)
-  if session.failed then return "extra" end
+  -- A rejection may come before the request, which is still read.
+  if session.failed and (session.request_frame or session.failed ~= "rejected" or side ~= session.client) then
+    return "extra"
+  end
   if session.client == nil then
     local trusted = session.trusted
     if trusted and (octets == "\5\0" or octets == "\5\255") and speaks_for_proxy(session, side) then
@@ -1007,7 +1010,7 @@ local function expected(session, side, octets, at, inside)
   if session.method == nil then return "method-selection" end
   local first = byte(octets, at)
   if session.method == 2 and session.authenticated == nil and not session.skipped_auth then return "auth-reply" end
-  if not session.request_frame then
+  if not session.request_frame and not inside then
     if session.method == 1 then return "gssapi" end
     if session.method ~= 0 and session.method ~= 2 then return first == 5 and "reply" or "opaque" end
   elseif session.method == 1 and first == 1 and not session.code and not inside then
@@ -1096,6 +1099,8 @@ function apply.request(session, side, frame, notes, number, now)
   if session.method == 2 and not session.auth_frame then session.skipped_auth = true end
   if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
   if session.method == 1 then session.authenticated = true end
+  -- The reply came before: see `apply.reply`.
+  if session.code == 0 and frame.command ~= 2 then session.open = not session.resolving end
   if frame.command == 3 and not frame.socks4 then
     local own = unmapped(client_address(session))
     if frame.host_type == DOMAIN then
@@ -1678,6 +1683,7 @@ local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
   local from_client = is_client(session, side)
   local item
   local range = at == 0 and tvb or tvb(at)
+  if early and from_client then session.early_noted = session.early_noted or number end
   if not wanted(tree) and not (early and session.early_noted == number) then
     add(tree, P, range)
   else
@@ -1840,17 +1846,34 @@ local function words_for(session, found)
   return concat(words, ", ")
 end
 
+-- Octets of a tunnel inside a GSSAPI frame. What their dissector asks for comes in another such frame, if at all: TCP,
+-- which would look for it behind this one, must not hear of it.
+local function enclosed_tunnel(session, side, inner, plain, pinfo, tree, number)
+  local offset, length = pinfo.desegment_offset, pinfo.desegment_len
+  local sent, received = session.sent, session.received
+  pinfo.desegment_len = 0
+  tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early)
+  if pinfo.desegment_len ~= 0 and not visited then
+    local octets = #inner.octets - inner.tunnel + 1
+    if is_client(session, side) then session.sent = sent + octets else session.received = received + octets end
+    local nested = session.payload and session.payload.session
+    if nested then nested.lost = nested.lost or "gap" end
+  end
+  pinfo.desegment_offset, pinfo.desegment_len = offset, length
+end
+
 local function present(session, side, found, tvb, pinfo, tree, number, key)
   if #found == 0 then return end
   local all = wanted(tree)
   for i = 1, #found do show_frame(session, side, found, i, tvb, tree, all) end
   set_info(pinfo, number, key, session, words_for(session, found))
   if not found.inner then return end
-  for _, inner in pairs(found.inner) do
-    if #inner.octets > 0 then
+  for place = 1, #found do
+    local inner = found.inner[place]
+    if inner and #inner.octets > 0 then
       local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
       for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all) end
-      if inner.tunnel then tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early) end
+      if inner.tunnel then enclosed_tunnel(session, side, inner, plain, pinfo, tree, number) end
     end
   end
 end
@@ -1983,7 +2006,6 @@ function dissect_octets(session, side, tvb, pinfo, tree)
     session.waiting[side] = true
   elseif stopped == "tunnel" then
     record.early = not session.open or nil
-    if record.early and not session.early_noted then session.early_noted = number end
   end
   present(session, side, found, tvb, pinfo, tree, number, key)
   go_on(record, session, side, tvb, pinfo, tree, number, #found > 0)
