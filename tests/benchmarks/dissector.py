@@ -1,9 +1,9 @@
 """What `wireshark/socks5.lua` costs tshark, beside Wireshark's built-in SOCKS dissector in the same run.
 
-    python -m tests.benchmarks.dissector           churn, bulk, and noise whose SOCKS no filter asks for
+    python -m tests.benchmarks.dissector           churn, bulk, and noise, of which one percent is SOCKS
     python -m tests.benchmarks.dissector churn --runs 9
 
-Both list the requests of a capture (`-Y … -T fields`), in turns; figures are medians of the whole process' wall time,
+Both list the SOCKS frames of a capture (`-Y … -T fields`), in turns; figures are medians of the whole process' wall time,
 CPU time and peak memory, and the ratios are those of CPU time (tshark computes in one thread) and of peak memory.
 """
 
@@ -24,7 +24,7 @@ _COMMON = ("frame.number", "tcp.stream", "ip.src", "ip.dst")
 
 
 def command(capture: Path, protocol: str, *fields: str, options: tuple[str, ...] = ()) -> list[str]:
-    """tshark listing the requests of a capture."""
+    """tshark listing the SOCKS frames of a capture."""
     shown = [argument for field in (*_COMMON, *fields) for argument in ("-e", field)]
     # Without this preference tshark gathers a 200 MB HTTP body in one piece and does not end.
     whole = ["-o", "http.desegment_body:FALSE"]
@@ -59,7 +59,7 @@ def _against(ratio: float, target: float) -> str:
 
 
 def _found(theirs: Cost, ours: Cost) -> str:
-    return f"; requests listed: {theirs.lines} and {ours.lines}"
+    return f"; frames listed: {theirs.lines} and {ours.lines}"
 
 
 def main() -> None:
