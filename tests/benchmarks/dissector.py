@@ -3,8 +3,8 @@
     python -m tests.benchmarks.dissector           churn, bulk, and noise, of which one percent is SOCKS
     python -m tests.benchmarks.dissector churn --runs 9
 
-Both list the SOCKS frames of a capture (`-Y … -T fields`), in turns; figures are medians of the whole process' wall time,
-CPU time and peak memory, and the ratios are those of CPU time (tshark computes in one thread) and of peak memory.
+Both list the SOCKS frames of a capture (`-Y … -T fields`), in turns; figures are medians of the whole process' wall
+time, CPU time and peak memory. The ratios are those of CPU time (tshark computes in one thread) and of peak memory.
 """
 
 from __future__ import annotations

@@ -13,13 +13,14 @@ def conversations(path: Path, port: int) -> list[Conversation]:
     """The records of a capture whose proxy has this port, each checked against tshark's view of the connection."""
     records = [record for record in socks5sniff.read(str(path)) if record.proxy.port == port]
     for record in records:
-        _check_counts(record, path)
+        if record.parent is None:
+            _check_counts(record, path)
     return records
 
 
 def conversation(path: Path, port: int) -> Conversation:
-    """The only such record."""
-    records = conversations(path, port)
+    """The only such record, those inside its tunnel left aside."""
+    records = [record for record in conversations(path, port) if record.parent is None]
     assert len(records) == 1, f"{len(records)} conversations with a proxy at port {port}"
     return records[0]
 

@@ -424,10 +424,11 @@ def test_proxychains(web: Lab, microsocks: Server, danted: Server) -> None:
     check(outer, outcome="succeeded", destination=Target("ipv4", danted.address, danted.port))
     assert outer.tunnel is not None
     assert outer.tunnel.protocol == "socks5"
-    onward = [record for record in conversations(path, danted.port) if record.parent is None]
-    assert len(onward) == 1
-    check(onward[0], outcome="succeeded", destination=Target("ipv4", TARGET, HTTP_PORT))
-    assert onward[0].tunnel is not None
-    assert onward[0].tunnel.protocol == "http"
-    assert onward[0].bytes is not None
-    assert onward[0].bytes.received == len(RESPONSE)
+    _, inner = conversations(path, microsocks.port)
+    check(inner, parent=outer.id, tcp_stream=outer.tcp_stream)
+    for record in (inner, conversation(path, danted.port)):
+        check(record, outcome="succeeded", destination=Target("ipv4", TARGET, HTTP_PORT))
+        assert record.tunnel is not None
+        assert record.tunnel.protocol == "http"
+        assert record.bytes is not None
+        assert record.bytes.received == len(RESPONSE)
