@@ -46,10 +46,16 @@ class Side:
 
     frames: list[Seen] = field(default_factory=list)
     anomalies: set[str] = field(default_factory=set)
-    binds: bool = False
-    """The request is BIND, which has a second reply."""
-    relays: bool = False
-    """The last reply has come, or a sealed GSSAPI frame that may hold it: GSSAPI frames that follow are relayed."""
+    due: int | None = None
+    """Replies that the request, once it has come, leads to: BIND has two."""
+    replies: int = 0
+    sealed: bool = False
+    """A sealed GSSAPI frame of the proxy may hold the last one."""
+
+    @property
+    def relays(self) -> bool:
+        """GSSAPI frames that follow are relayed."""
+        return self.sealed or (self.due is not None and self.replies >= self.due)
 
 
 Key = tuple[int, int]
@@ -212,22 +218,20 @@ def _from_lua(layers: Iterable[Layer]) -> dict[Key, Side]:
         if kind == "gssapi" and side.relays:
             continue  # the tunnel inside GSSAPI frames, which a record does not list
         side.anomalies |= set(layer.all("socks5.anomaly"))
-        side.binds |= kind == "request" and _number(layer.one("socks5.command")) == Command.BIND
-        side.relays |= _is_last(layer, kind, side.binds)
+        if kind == "request":
+            side.due = 2 if _number(layer.one("socks5.command")) == Command.BIND else 1
+        elif kind == "reply":
+            side.replies += 1
+        side.sealed |= kind == "gssapi" and _is_sealed_answer(layer)
         if kind in _COMPARED:
             facts = _LUA_FACTS[kind](layer) if kind in _LUA_FACTS else []
             side.frames.append(Seen(layer.frame, kind, tuple(facts)))
     return {key: side for key, side in sides.items() if side.frames}
 
 
-def _is_last(layer: Layer, kind: str, binds: bool) -> bool:
-    """Whether the dialogue ends with this frame, as far as it can be read."""
-    if kind == "gssapi":
-        sealed = layer.one("socks5.gssapi.encrypted") in ("1", "True")
-        return sealed and layer.one("socks5.sender") == "proxy"
-    if kind == "reply":
-        return not binds or layer.one("socks5.reply.peer") is not None or _number(layer.one("socks5.reply.code")) != 0
-    return False
+def _is_sealed_answer(layer: Layer) -> bool:
+    """Whether a GSSAPI frame is the proxy's and encloses what nobody can read."""
+    return layer.one("socks5.gssapi.encrypted") in ("1", "True") and layer.one("socks5.sender") == "proxy"
 
 
 def _number(text: str | None) -> int | None:

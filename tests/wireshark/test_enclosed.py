@@ -130,6 +130,7 @@ def test_a_reply_before_its_request(
     tmp_path: Path, steps: list[Step], expected: list[tuple[int, str, list[str]]], options: tuple[str, ...]
 ) -> None:
     assert inside(tmp_path, steps, *options) == expected
+    assert verify(str(tmp_path / "enclosed.pcap")).differences == []
 
 
 @pytest.mark.parametrize("reply", [GRANTED, GRANTED + ANSWER, REFUSED], ids=["granted", "with data", "refused"])
