@@ -587,20 +587,18 @@ class Analyser:
     def _records(self, slots: list[int]) -> Iterator[Finished]:
         """Records of SOCKS flows as they stand now, with those of conversations in their tunnels."""
         regular, connections, number = self._regular, self._connections, self._numbering.number
-        judge = self._names.judge if len(self._names) else None
+        judge = self._names.judge
         for slot, facts in zip(slots, self._facts(np.array(slots, np.intp)), strict=True):
             place = place_of(facts.first_frame)
             record: Conversation
             if slot in regular:
                 record = RegularConversation(number(place), regular[slot], facts)
-                if judge is not None:
-                    judge(record, regular[slot].asked)
+                judge(record, regular[slot].asked)
                 yield Finished(place, record)
                 continue
             connection, show = connections[slot], self._show_passwords
             record = build(connection, facts, number=number(place), show_passwords=show, now=self._now)
-            if judge is not None:
-                judge(record, _asked(connection.session) if connection.regular is None else connection.regular.asked)
+            judge(record, _asked(connection.session) if connection.regular is None else connection.regular.asked)
             yield Finished(place, record)
             if connection.relay is not None and connection.nested is not None:
                 conversations = zip(connection.relay.conversations(), carried(connection, facts), strict=True)
@@ -609,8 +607,7 @@ class Analyser:
                     record = build_nested(
                         nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show
                     )
-                    if judge is not None:
-                        judge(record, _asked(nested.session))
+                    judge(record, _asked(nested.session))
                     yield Finished(place, record, outer)
 
     def _facts(self, slots: NDArray[np.intp]) -> Iterator[FlowFacts]:

@@ -84,7 +84,7 @@ class Names:
         Args:
             asked: the request's frame number.
         """
-        destination = record.destination
+        destination = record.destination if self._learned else None
         if destination is None or destination.type == "domain":
             return
         found = self._learned.get((record.client.address, destination.host))

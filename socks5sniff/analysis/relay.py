@@ -105,10 +105,10 @@ class Relay:
 
     def undecided(self) -> Nested | None:
         """The innermost one, if it may yet turn out to be none."""
-        nested = self.nested
-        while nested is not None and nested.session.verdict is Verdict.SOCKS:
-            nested = None if nested.relay is None else nested.relay.nested
-        return nested
+        innermost = self.nested
+        for certain in self.conversations():
+            innermost = None if certain.relay is None else certain.relay.nested
+        return innermost
 
     def _nest(self, frame: int, time: int) -> None:
         if self._depth < DEPTH:

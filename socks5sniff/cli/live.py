@@ -83,8 +83,9 @@ def live(
     opened = open_engine(engine, Settings(names, filter_, snaplen, promiscuous, buffer))
     limits = Limits(count, duration, until_idle)
     rotation = Rotation(rotate_size or 0, rotate_seconds or 0, keep or 0)
-    processes = None if no_process else Processes(names)
+    processes = None
     try:
+        processes = None if no_process else Processes(names)
         saving = _saving(write, opened, snaplen, rotation)
         with open_output(output, (write,) if write else (), private=show_passwords) as out:
             watch = Watch(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import socket
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 from ...errors import InputError, MissingError
@@ -26,6 +26,8 @@ _DLT_NAMES = {1: "EN10MB", 101: "RAW", 276: "LINUX_SLL2", 0: "NULL", 108: "LOOP"
 _LIMIT = 4096
 """BPF_MAXINSNS: the kernel takes no longer program."""
 
+_ETHERNET = 1
+_SO_ATTACH_FILTER = 26
 _SLL2_SIZE = 20
 _ANCILLARY = -0x1000
 """SKF_AD_OFF (linux/filter.h): at these offsets the kernel shows what is known about a frame besides its octets."""
@@ -62,17 +64,17 @@ def compile_filter(expression: str, link_type: int, snaplen: int) -> Program:
     return program
 
 
-def refused(expression: str, message: str, link_type: int = 1) -> InputError:
+def refused(expression: str, message: str) -> InputError:
     """The error for an expression that libpcap refused in another program, in these words."""
-    return wrong(expression, message, _attempt(link_type, 0xFFFF))
+    return wrong(expression, message, _attempt(_ETHERNET, 0xFFFF))
 
 
-@contextmanager
-def kernel_filter(program: Program) -> Iterator[bytes]:
-    """The program as the struct sock_fprog that SO_ATTACH_FILTER takes; valid inside the context."""
+def attach(opened: socket.socket, program: Program) -> None:
+    """Have the kernel give a socket only what passes. Raises OSError where it does not take the program."""
     octets = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     memory = ctypes.create_string_buffer(octets, len(octets))
-    yield struct.pack("HP", len(program), ctypes.addressof(memory))
+    described = struct.pack("HP", len(program), ctypes.addressof(memory))  # struct sock_fprog
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 def cooked(program: Program) -> Program:

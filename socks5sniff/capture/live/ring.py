@@ -24,7 +24,7 @@ import numpy as np
 from ...errors import InputError
 from ..batch import FrameBatch, Interface
 from .blocks import STATUS_AT, USER, Blocks
-from .bpf import Program, compile_filter, cooked, kernel_filter
+from .bpf import attach, compile_filter, cooked
 from .engine import LINK_ETHERNET, LINK_RAW, LINK_SLL2, SNAPLEN, Counts, Settings
 
 BLOCK = 1 << 20
@@ -52,7 +52,6 @@ _RETURN = 6
 
 _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _IGNORE_OUTGOING = 1, 5, 6, 10, 23
-_SO_ATTACH_FILTER = 26
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _PROMISCUOUS = 1
@@ -91,9 +90,9 @@ class Ring:
         try:
             if settings.filter:
                 program = compile_filter(settings.filter, self.link_type, settings.snaplen)
-                self._attach(program if raw else cooked(program))
+                attach(self._socket, program if raw else cooked(program))
             elif settings.snaplen < SNAPLEN:
-                self._attach([(_RETURN, 0, 0, settings.snaplen)])
+                attach(self._socket, [(_RETURN, 0, 0, settings.snaplen)])
             twice = bool(flags & _IFF_LOOPBACK) and not self._ignore_outgoing()
             self._map = self._make(max(settings.buffer // BLOCK, _LEAST_BLOCKS))
             if name != ANY:
@@ -191,10 +190,6 @@ class Ring:
         except OSError:
             return False
         return True
-
-    def _attach(self, program: Program) -> None:
-        with kernel_filter(program) as described:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 class RingEngine:

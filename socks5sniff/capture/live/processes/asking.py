@@ -29,7 +29,7 @@ class Processes:
     """Answers are remembered until the connection has ended."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Starts the helper; without psutil nothing is ever answered.
+        """Starts the helper. Elsewhere than under Linux nothing is ever answered without psutil.
 
         Args:
             names: the interfaces on which connections are opened.
@@ -38,6 +38,7 @@ class Processes:
         self._asked: dict[Endpoints, float] = {}
         self._questions: deque[list[Endpoints]] = deque()
         """On their way, in the order in which they are answered."""
+        self._on_way = 0
         self._replies: deque[bytes] = deque()
         self._ready = threading.Event()
         self._helper = subprocess.Popen(
@@ -61,8 +62,11 @@ class Processes:
         asked, now = self._asked, time.monotonic()
         wanted = []
         for endpoints in connections:
-            if endpoints not in asked and endpoints not in self._answers and len(asked) < QUEUE:
+            if self._on_way >= QUEUE:  # counted until they are answered: a pipe that is full would make us wait
+                break
+            if endpoints not in asked and endpoints not in self._answers:
                 asked[endpoints] = now
+                self._on_way += 1
                 wanted.append(endpoints)
         if wanted:
             self._questions.append(wanted)
@@ -75,6 +79,7 @@ class Processes:
         """Take in what the helper has answered."""
         while self._replies:
             wanted = self._questions.popleft()
+            self._on_way -= len(wanted)
             answers: list[Process | None] = [None] * len(wanted)
             for place, process in json.loads(self._replies.popleft()):
                 answers[place] = process

@@ -1,4 +1,4 @@
-"""The helper: reads questions and writes answers, with rests in between.
+"""The helper: reads questions and writes answers.
 
 A process of its own, because looking takes time that the packet path does not have, and because it keeps the rights of
 the start when the capture gives them up. It answers lines with lines, JSON both: a list of endpoints with a list of
@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from . import Endpoints, Process
-from .budget import Budget
 
 _QUESTIONS, _ANSWERS = 0, 1
 """File descriptors."""
 
 
 class Look(Protocol):
-    """A way to look."""
+    """A way to look, which keeps what it costs within bounds."""
 
     def watch(self) -> None:
         """May do something until there are questions."""
@@ -37,9 +36,8 @@ def serve(names: Sequence[str]) -> None:
     Args:
         names: the interfaces on which connections are opened.
     """
-    budget = Budget()
     try:
-        look = _look(names, budget)
+        look = _look(names)
     except ImportError:  # no psutil: nothing is ever answered
         return
     os.write(_ANSWERS, b"\n")
@@ -54,15 +52,14 @@ def serve(names: Sequence[str]) -> None:
             answers = look.answer([tuple(endpoints) for endpoints in json.loads(line)])
             found = [(place, process) for place, process in enumerate(answers) if process]
             os.write(_ANSWERS, json.dumps(found).encode() + b"\n")
-        budget.rest()
 
 
-def _look(names: Sequence[str], budget: Budget) -> Look:
+def _look(names: Sequence[str]) -> Look:
     if sys.platform.startswith("linux"):
         from .watching import Watching
 
         try:
-            return Watching(names, _QUESTIONS, budget)
+            return Watching(names, _QUESTIONS)
         except OSError:
             pass
     from .scanning import Scan

@@ -10,6 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 from . import Endpoints, Process
+from .budget import Budget
+
+SHARE = 0.1
+"""Of one processor. What is asked meanwhile is answered later."""
 
 
 class Scan:
@@ -20,12 +24,14 @@ class Scan:
         import psutil
 
         self._psutil = psutil
+        self._budget = Budget(SHARE)
 
     def watch(self) -> None:
         """Nothing is known before it is asked for."""
 
     def answer(self, wanted: Sequence[Endpoints]) -> list[Process | None]:
-        """The processes that have these connections now."""
+        """The processes that have these connections now, after a rest from the last time."""
+        self._budget.rest()
         answers: dict[Endpoints, Process | None] = dict.fromkeys(wanted)
         pids: dict[Endpoints, int] = {}
         for pid, found in self._connections():

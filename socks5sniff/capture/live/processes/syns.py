@@ -10,14 +10,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from ..bpf import Program, compile_filter, kernel_filter
+from ..bpf import Program, attach, compile_filter
 from .owners import Key
 
 ANY = "any"
 """The pseudo-interface of all interfaces."""
 
 _ETH_P_ALL = 3
-_SO_ATTACH_FILTER = 26
 _RAW = 101
 """LINKTYPE_RAW: the filter sees frames from their IP header on."""
 _HEADERS = 128
@@ -48,8 +47,7 @@ class Syns:
                 protocol = socket.htons(_ETH_P_ALL) if name == ANY else 0
                 opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, protocol)
                 self._sockets.append(opened)
-                with kernel_filter(program) as described:
-                    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+                attach(opened, program)
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
                 opened.setblocking(False)
                 if name == ANY:

@@ -15,6 +15,8 @@ from .budget import Budget
 from .owners import Key, Owners, process_name
 from .syns import Syns
 
+SHARE = 0.02
+"""Of one processor. Connections that are opened while it rests are not looked at."""
 _REMEMBERED = 8192
 _SAME_NAME = 1.0
 """Seconds for which the name of a process is taken to stay."""
@@ -23,13 +25,12 @@ _SAME_NAME = 1.0
 class Watching:
     """Remembers whose the latest connections are; see `helper.Look`."""
 
-    def __init__(self, names: Sequence[str], questions: int, budget: Budget) -> None:
+    def __init__(self, names: Sequence[str], questions: int) -> None:
         """Without the right to capture, a connection is looked at when it is asked for.
 
         Args:
             names: interfaces.
             questions: the file descriptor that becomes readable when there is something else to do.
-            budget: how much may be done.
 
         Raises:
             OSError: this kernel does not tell whose a connection is.
@@ -39,7 +40,7 @@ class Watching:
         with suppress(OSError, MissingError):
             self._syns = Syns(names)
         self._questions = questions
-        self._budget = budget
+        self._budget = Budget(SHARE)
         self._known: dict[Key, Process] = {}
         self._lately: dict[int, tuple[float, Process]] = {}
 
@@ -52,15 +53,16 @@ class Watching:
                 waiting.register(descriptor, select.POLLIN)
             if any(descriptor == self._questions for descriptor, _ in waiting.poll()):
                 return
+            late = False
             for key in syns.take():
-                self._remember(key)
-            if self._budget.rest():
-                for _ in syns.take():  # too late for those
-                    pass
+                if not late:
+                    self._remember(key)
+                    late = self._budget.rest()
 
     def answer(self, wanted: Sequence[Endpoints]) -> list[Process | None]:
         """The processes that opened these connections, or that have them now."""
-        return [self._known.get(key) or self._find(key) for key in map(key_of, wanted)]
+        known, budget = self._known, self._budget
+        return [known.get(key) or (None if budget.spent() else self._find(key)) for key in map(key_of, wanted)]
 
     def close(self) -> None:
         self._owners.close()
