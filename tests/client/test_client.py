@@ -10,15 +10,15 @@ import pytest
 
 from socks5sniff.client import (
     AuthenticationError,
-    Behaviour,
     Client,
     ClientError,
+    ClientFaults,
     NoMethodError,
     ProtocolError,
     RefusedError,
 )
 from socks5sniff.codec import Address
-from tests.proxy.lab import HOST, run, serving
+from tests.proxy.harness import HOST, run, serving
 
 Result = TypeVar("Result")
 
@@ -218,7 +218,7 @@ class TestRefusals:
 class TestBehaviour:
     """Bad manners, as the server sees them."""
 
-    def heard(self, turns: tuple[tuple[int, bytes], ...], behaviour: Behaviour, **options: object) -> bytes:
+    def heard(self, turns: tuple[tuple[int, bytes], ...], faults: ClientFaults, **options: object) -> bytes:
         script = Script(*turns)
 
         async def use(client: Client) -> None:
@@ -228,46 +228,46 @@ class TestBehaviour:
             except (ClientError, asyncio.TimeoutError):
                 await asyncio.sleep(0.05)
 
-        against(script, use, behaviour=behaviour, timeout=0.5, **options)
+        against(script, use, faults=faults, timeout=0.5, **options)
         return b"".join(script.heard)
 
     USUAL = ((3, b"\x05\x00"), (len(REQUEST), GRANTED))
 
     @pytest.mark.parametrize("methods", [b"", b"\x00\x00", bytes(range(255))])
     def test_methods(self, methods: bytes) -> None:
-        heard = self.heard(((2 + len(methods), b"\x05\x00"), self.USUAL[1]), Behaviour(methods=methods))
+        heard = self.heard(((2 + len(methods), b"\x05\x00"), self.USUAL[1]), ClientFaults(methods=methods))
         assert heard == bytes((5, len(methods))) + methods + REQUEST
 
     def test_pipelining(self) -> None:
         turns = ((4 + 6 + len(REQUEST), b"\x05\x02\x01\x00" + GRANTED),)
-        heard = self.heard(turns, Behaviour(pipeline=True), username="b", password="cd")
+        heard = self.heard(turns, ClientFaults(pipeline=True), username="b", password="cd")
         assert heard == b"\x05\x02\x00\x02" + b"\x01\x01b\x02cd" + REQUEST
 
     def test_splitting(self) -> None:
-        assert self.heard(self.USUAL, Behaviour(segment=1)) == b"\x05\x01\x00" + REQUEST
+        assert self.heard(self.USUAL, ClientFaults(segment=1)) == b"\x05\x01\x00" + REQUEST
 
     def test_optimistic_data(self) -> None:
-        assert self.heard(self.USUAL, Behaviour(optimistic=b"GET")) == b"\x05\x01\x00" + REQUEST + b"GET"
+        assert self.heard(self.USUAL, ClientFaults(optimistic=b"GET")) == b"\x05\x01\x00" + REQUEST + b"GET"
 
     def test_prelude(self) -> None:
         turns = ((5, b"\x05\x00"), self.USUAL[1])
-        assert self.heard(turns, Behaviour(prelude=b"hi")) == b"hi\x05\x01\x00" + REQUEST
+        assert self.heard(turns, ClientFaults(prelude=b"hi")) == b"hi\x05\x01\x00" + REQUEST
 
     def test_wrong_versions_reserved_octets_and_lengths(self) -> None:
-        behaviour = Behaviour(
+        faults = ClientFaults(
             versions={"greeting": 4, "request": 6}, reserved=9, lengths={"greeting": 7, "request": 99}
         )
-        heard = self.heard(self.USUAL, behaviour)
+        heard = self.heard(self.USUAL, faults)
         assert heard == b"\x04\x07\x00" + b"\x06\x01\x09\x03\x63" + REQUEST[5:]
 
     def test_lying_about_the_user_names_length(self) -> None:
         turns = ((4, b"\x05\x02"), (6, b"\x01\x00"), self.USUAL[1])
-        heard = self.heard(turns, Behaviour(lengths={"auth-request": 200}), username="b", password="cd")
+        heard = self.heard(turns, ClientFaults(lengths={"auth-request": 200}), username="b", password="cd")
         assert heard[4:10] == b"\x01\xc8b\x02cd"
 
     @pytest.mark.parametrize(("frame", "length"), [("greeting", 3), ("request", 3 + len(REQUEST))])
     def test_stopping(self, frame: str, length: int) -> None:
-        assert len(self.heard(self.USUAL, Behaviour(stop_after=frame))) == length
+        assert len(self.heard(self.USUAL, ClientFaults(stop_after=frame))) == length
 
 
 def test_it_remembers_the_frames_it_saw() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import dpkt
 import pytest
 
-from socks5sniff.proxy.recorder import LARGEST, ScenarioError, choose, play, readme, record, truth_text
-from socks5sniff.proxy.scenarios import SCENARIOS
+from socks5sniff.lab.recorder import LARGEST, ScenarioError, choose, play, readme, record, truth_text
+from socks5sniff.lab.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "captures"

@@ -18,7 +18,7 @@ import pytest
 
 from socks5sniff.client import Client
 
-from .lab import HOST, mirror, run, serving
+from .harness import HOST, mirror, run, serving
 
 COMMAND = [sys.executable, "-m", "socks5sniff", "proxy"]
 ROOT = Path(__file__).resolve().parents[2]

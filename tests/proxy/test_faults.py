@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from socks5sniff.client import Behaviour
+from socks5sniff.client import ClientFaults
 from socks5sniff.client.security import ScriptedContext
 from socks5sniff.codec import Address, Greeting, GssapiMessage, Request
+from socks5sniff.lab.scene import ECHO, PORT, PROXY, Scene
 from socks5sniff.proxy import FAULTS, Faults, parse_faults
 from socks5sniff.proxy.faults import FaultError
-from socks5sniff.proxy.stage import ECHO, PORT, PROXY, Stage
 
-from .lab import on_stage
+from .harness import on_scene
 
 GREETING = Greeting(b"\x00").encode()
 REQUEST = Request(1, Address.from_text(*ECHO)).encode()
@@ -37,9 +37,9 @@ class Heard:
 def hear(*faults: str, frames: tuple[bytes, ...] = (GREETING, REQUEST), **settings: object) -> Heard:
     """Say each frame when the proxy has answered the one before (or after a second), and listen to the end."""
 
-    async def play(stage: Stage) -> Heard:
-        await stage.echo()
-        await stage.proxy(faults=parse_faults(faults), **settings)
+    async def play(scene: Scene) -> Heard:
+        await scene.echo()
+        await scene.proxy(faults=parse_faults(faults), **settings)
         heard = Heard()
         answered = asyncio.Event()
         over = asyncio.Event()
@@ -47,7 +47,7 @@ def hear(*faults: str, frames: tuple[bytes, ...] = (GREETING, REQUEST), **settin
         class Listener(asyncio.Protocol):
             def data_received(self, data: bytes) -> None:
                 heard.segments.append(data)
-                heard.times.append(stage.loop.time())
+                heard.times.append(scene.loop.time())
                 answered.set()
 
             def eof_received(self) -> None:
@@ -58,7 +58,7 @@ def hear(*faults: str, frames: tuple[bytes, ...] = (GREETING, REQUEST), **settin
                 heard.end = "reset" if error else heard.end
                 over.set()
 
-        transport, _ = await stage.loop.create_connection(Listener, PROXY, PORT)
+        transport, _ = await scene.loop.create_connection(Listener, PROXY, PORT)
         for frame in frames:
             answered.clear()
             transport.write(frame)
@@ -73,7 +73,7 @@ def hear(*faults: str, frames: tuple[bytes, ...] = (GREETING, REQUEST), **settin
         transport.close()
         return heard
 
-    return on_stage(play)
+    return on_scene(play)
 
 
 def test_without_faults() -> None:
@@ -214,29 +214,29 @@ def test_junk_needs_a_failure() -> None:
 
 
 def test_late_close() -> None:
-    async def play(stage: Stage) -> float:
-        await stage.proxy(faults=Faults(reply=1, late_close=12.0))
+    async def play(scene: Scene) -> float:
+        await scene.proxy(faults=Faults(reply=1, late_close=12.0))
         reader, writer = await asyncio.open_connection(PROXY, PORT)
         writer.write(GREETING + REQUEST)
         await reader.read()
-        return stage.loop.time()
+        return scene.loop.time()
 
-    assert 12 <= on_stage(play) < 12.1
+    assert 12 <= on_scene(play) < 12.1
 
 
 def test_udp_fragment_and_reserved() -> None:
-    async def play(stage: Stage) -> list[bytes]:
-        await stage.udp_server(ECHO)
-        await stage.proxy(faults=Faults(udp_fragment=4, udp_reserved=0x0102))
-        association = await stage.client(behaviour=Behaviour()).associate()
+    async def play(scene: Scene) -> list[bytes]:
+        await scene.udp_server(ECHO)
+        await scene.proxy(faults=Faults(udp_fragment=4, udp_reserved=0x0102))
+        association = await scene.client(faults=ClientFaults()).associate()
         received: list[bytes] = []
         association.datagram_received = lambda data, addr: received.append(data)  # type: ignore[method-assign]
         association.send(b"ten octets", *ECHO)
-        await stage.settle()
+        await scene.settle()
         await association.close()
         return received
 
-    datagrams = on_stage(play)
+    datagrams = on_scene(play)
     assert [datagram[:3] for datagram in datagrams] == [b"\x01\x02\x01", b"\x01\x02\x02", b"\x01\x02\x83"]
     assert b"".join(datagram[10:] for datagram in datagrams) == b"ten octets"
 

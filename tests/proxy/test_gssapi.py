@@ -11,35 +11,35 @@ from typing import Any
 
 import pytest
 
-from socks5sniff.client import AuthenticationError, Behaviour, Client
+from socks5sniff.client import AuthenticationError, Client, ClientFaults
 from socks5sniff.client.security import NO_PROTECTION, KerberosContext, Protection, ScriptedContext, SecurityError
 from socks5sniff.codec import GssapiMessage, ProtectionLevel, unwrap_readable
 from socks5sniff.errors import MissingError
-from socks5sniff.proxy.stage import ECHO, PORT, PROXY, Stage
+from socks5sniff.lab.scene import ECHO, PORT, PROXY, Scene
 
-from .lab import on_stage
+from .harness import on_scene
 
 
 def through(level: int = ProtectionLevel.CONFIDENTIALITY, octets: bytes = b"hello", bare: bool = False) -> Any:
     """Send octets through a GSSAPI tunnel: what came back, what crossed, and who the proxy says it was."""
 
-    async def play(stage: Stage) -> Any:
-        await stage.echo()
+    async def play(scene: Scene) -> Any:
+        await scene.echo()
         log: list[Any] = []
-        proxy = await stage.proxy(security=lambda: ScriptedContext(acceptor=True))
+        proxy = await scene.proxy(security=lambda: ScriptedContext(acceptor=True))
         proxy._log = log.append
-        client = stage.client(
-            security=lambda: ScriptedContext(acceptor=False), level=level, behaviour=Behaviour(bare_level=bare)
+        client = scene.client(
+            security=lambda: ScriptedContext(acceptor=False), level=level, faults=ClientFaults(bare_level=bare)
         )
         tunnel = await client.connect(*ECHO)
         tunnel.write(octets)
         answer = await tunnel.read_exactly(len(octets))
         await tunnel.close()
-        await stage.settle()
-        crossed = b"".join(packet.payload for packet in stage.packets if getattr(packet, "flow", 1) == 0)
+        await scene.settle()
+        crossed = b"".join(packet.payload for packet in scene.packets if getattr(packet, "flow", 1) == 0)
         return answer, crossed, log[0]
 
-    return on_stage(play)
+    return on_scene(play)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
@@ -67,24 +67,24 @@ def test_the_log_names_the_principal() -> None:
 
 
 def test_a_refused_context_is_aborted() -> None:
-    async def play(stage: Stage) -> None:
-        await stage.proxy(security=lambda: ScriptedContext(acceptor=True, refuse=True))
-        await stage.client(security=lambda: ScriptedContext(acceptor=False)).connect(*ECHO)
+    async def play(scene: Scene) -> None:
+        await scene.proxy(security=lambda: ScriptedContext(acceptor=True, refuse=True))
+        await scene.client(security=lambda: ScriptedContext(acceptor=False)).connect(*ECHO)
 
     with pytest.raises(AuthenticationError):
-        on_stage(play)
+        on_scene(play)
 
 
 def test_a_proxy_that_has_lost_its_keytab_aborts() -> None:
     def lost() -> ScriptedContext:
         raise SecurityError("GSSAPI: no keytab")
 
-    async def play(stage: Stage) -> None:
-        await stage.proxy(security=lost)
-        await stage.client(security=lambda: ScriptedContext(acceptor=False)).connect(*ECHO)
+    async def play(scene: Scene) -> None:
+        await scene.proxy(security=lost)
+        await scene.client(security=lambda: ScriptedContext(acceptor=False)).connect(*ECHO)
 
     with pytest.raises(AuthenticationError):
-        on_stage(play)
+        on_scene(play)
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_a_proxy_that_has_lost_its_keytab_aborts() -> None:
     ],
 )
 def test_what_is_no_context_is_aborted(octets: bytes) -> None:
-    async def play(stage: Stage) -> bytes:
-        await stage.proxy(security=lambda: ScriptedContext(acceptor=True))
+    async def play(scene: Scene) -> bytes:
+        await scene.proxy(security=lambda: ScriptedContext(acceptor=True))
         reader, writer = await asyncio.open_connection(PROXY, PORT)
         writer.write(b"\x05\x01\x01")
         await reader.readexactly(2)
         writer.write(octets)
         return await reader.read()
 
-    assert on_stage(play) == b"\x01\xff"
+    assert on_scene(play) == b"\x01\xff"
 
 
 def test_a_client_that_asked_for_protection_does_not_go_on_without() -> None:
@@ -130,22 +130,22 @@ def test_a_client_that_asked_for_protection_does_not_go_on_without() -> None:
 
 @pytest.mark.parametrize("octets", [b"\x05\x01\x00", GssapiMessage(1, b"x").encode(), GssapiMessage(3, b"x").encode()])
 def test_octets_outside_the_encapsulation_end_the_conversation(octets: bytes) -> None:
-    async def play(stage: Stage) -> bytes:
-        proxy = await stage.proxy(security=lambda: ScriptedContext(acceptor=True), handshake_timeout=5)
+    async def play(scene: Scene) -> bytes:
+        proxy = await scene.proxy(security=lambda: ScriptedContext(acceptor=True), handshake_timeout=5)
         reader, writer = await asyncio.open_connection(PROXY, PORT)
         context = ScriptedContext(acceptor=False)
         writer.write(b"\x05\x01\x01" + GssapiMessage(1, context.step(None) or b"").encode())
-        await stage.settle()
+        await scene.settle()
         writer.write(GssapiMessage(2, context.wrap(b"\x01", False)).encode())
-        await stage.settle()
+        await scene.settle()
         writer.write(octets)
         with suppress(ConnectionResetError):  # a protected conversation that is broken ends at once
             await reader.read()
-        await stage.settle()
+        await scene.settle()
         assert proxy.active == 0
         return octets
 
-    assert on_stage(play) == octets
+    assert on_scene(play) == octets
 
 
 class TestProtection:

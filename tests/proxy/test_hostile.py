@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socks5sniff.client import Behaviour
+from socks5sniff.client import ClientFaults
 from socks5sniff.codec import Address, AuthRequest, Greeting, GssapiMessage, Request, Socks4Request, UdpHeader
+from socks5sniff.lab.scene import ECHO, PORT, PROXY, Scene
 from socks5sniff.proxy import Faults
-from socks5sniff.proxy.stage import ECHO, PORT, PROXY, Stage
 
-from .lab import HOST, Running, mirror, on_stage, run, running, serving
+from .harness import HOST, Running, mirror, on_scene, run, running, serving
 
 USERS = {b"alice": b"secret"}
 DESTINATION = Address.from_text(*ECHO)
@@ -62,16 +62,16 @@ class Survivor:
         self.problems: list[object] = []
 
     def converse(self, octets: list[bytes], end: str, faulty: Faults, users: dict[bytes, bytes]) -> None:
-        async def play(stage: Stage) -> None:
-            stage.loop.set_exception_handler(lambda loop, context: self.problems.append(context))
-            await stage.echo()
-            proxy = await stage.proxy(faults=faulty, users=users, handshake_timeout=5, idle_timeout=20, bind_timeout=5)
-            listeners = len(stage.loop.listeners)
+        async def play(scene: Scene) -> None:
+            scene.loop.set_exception_handler(lambda loop, context: self.problems.append(context))
+            await scene.echo()
+            proxy = await scene.proxy(faults=faulty, users=users, handshake_timeout=5, idle_timeout=20, bind_timeout=5)
+            listeners = len(scene.loop.listeners)
             protocol = asyncio.Protocol()
-            transport, _ = await stage.loop.create_connection(lambda: protocol, PROXY, PORT)
+            transport, _ = await scene.loop.create_connection(lambda: protocol, PROXY, PORT)
             for part in octets:
                 transport.write(part)
-                await stage.settle(0.001)
+                await scene.settle(0.001)
             if end == "close":
                 transport.close()
             elif end == "half":
@@ -79,14 +79,14 @@ class Survivor:
             elif end == "reset":
                 transport.get_extra_info("socket").set = True
                 transport.abort()
-            await stage.settle(60)
+            await scene.settle(60)
             assert proxy.active == 0
-            assert len(stage.loop.listeners) == listeners
-            assert not stage.loop.datagrams
+            assert len(scene.loop.listeners) == listeners
+            assert not scene.loop.datagrams
             others = asyncio.all_tasks() - {asyncio.current_task()}
             assert not [task for task in others if "Conversation" in repr(task)]
 
-        on_stage(play)
+        on_scene(play)
         assert not self.problems
 
 
@@ -106,22 +106,22 @@ def test_nothing_that_a_client_sends_harms_the_proxy(
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=10))
 def test_nor_any_datagram(datagrams: list[bytes]) -> None:
-    async def play(stage: Stage) -> None:
+    async def play(scene: Scene) -> None:
         problems: list[object] = []
-        stage.loop.set_exception_handler(lambda loop, context: problems.append(context))
-        await stage.udp_server(ECHO)
-        await stage.proxy()
-        async with await stage.client().associate() as association:
+        scene.loop.set_exception_handler(lambda loop, context: problems.append(context))
+        await scene.udp_server(ECHO)
+        await scene.proxy()
+        async with await scene.client().associate() as association:
             for octets in datagrams:
                 association.send_octets(octets)
                 association.send_octets(UdpHeader(DESTINATION).encode()[: len(octets)] + octets)
-            await stage.settle()
+            await scene.settle()
             association.send(b"still there", *ECHO)
             while (await association.receive()).data != b"still there":
                 continue
         assert not problems
 
-    on_stage(play)
+    on_scene(play)
 
 
 def descriptors() -> int:
@@ -269,7 +269,7 @@ def test_memory_is_not_kept() -> None:
 
             async def some(count: int) -> None:
                 for _ in range(count):
-                    async with await proxy.client(behaviour=Behaviour()).connect(HOST, port) as tunnel:
+                    async with await proxy.client(faults=ClientFaults()).connect(HOST, port) as tunnel:
                         tunnel.write(bytes(200_000))
                         await tunnel.read_exactly(200_000)
                 await settled(proxy)

@@ -8,14 +8,14 @@ import socket
 
 import pytest
 
-from socks5sniff.client import AuthenticationError, Behaviour, Client, NoMethodError, ProtocolError, RefusedError
+from socks5sniff.client import AuthenticationError, Client, ClientFaults, NoMethodError, ProtocolError, RefusedError
 from socks5sniff.codec import Address, Greeting, MethodSelection, Reply, Request
+from socks5sniff.lab.scene import CLOSED, ECHO, ECHO6, NAMES, OUTBOUND, PORT, PROXY, PROXY6, WEB, Scene
 from socks5sniff.proxy import LogEntry, Settings
 from socks5sniff.proxy.replies import reply_code
 from socks5sniff.proxy.settings import ExposureError
-from socks5sniff.proxy.stage import CLOSED, ECHO, ECHO6, NAMES, OUTBOUND, PORT, PROXY, PROXY6, WEB, Stage
 
-from .lab import HOST, mirror, on_stage, run, running, serving, talk
+from .harness import HOST, mirror, on_scene, run, running, serving, talk
 
 USERS = {b"alice": b"correct horse"}
 
@@ -39,14 +39,14 @@ def test_connect_relays_both_ways_until_both_have_closed(version: str, host: str
 
 
 def test_connect_to_ipv6() -> None:
-    async def play(stage: Stage) -> tuple[bytes, str]:
-        await stage.echo(ECHO6)
-        await stage.proxy(PROXY6)
-        tunnel = await stage.client(PROXY6).connect(*ECHO6)
+    async def play(scene: Scene) -> tuple[bytes, str]:
+        await scene.echo(ECHO6)
+        await scene.proxy(PROXY6)
+        tunnel = await scene.client(PROXY6).connect(*ECHO6)
         tunnel.write(b"six")
         return await tunnel.read(), tunnel.bound.text
 
-    assert on_stage(play) == (b"six", OUTBOUND[1])
+    assert on_scene(play) == (b"six", OUTBOUND[1])
 
 
 def test_what_a_server_says_before_the_client_does_is_relayed() -> None:
@@ -73,25 +73,25 @@ def test_bound_is_the_address_that_the_destination_sees() -> None:
 
 
 def test_octets_that_come_with_the_handshake_reach_the_destination() -> None:
-    async def play(stage: Stage) -> bytes:
-        await stage.echo()
-        await stage.proxy()
-        tunnel = await stage.client(behaviour=Behaviour(pipeline=True, optimistic=b"early")).connect(*ECHO)
+    async def play(scene: Scene) -> bytes:
+        await scene.echo()
+        await scene.proxy()
+        tunnel = await scene.client(faults=ClientFaults(pipeline=True, optimistic=b"early")).connect(*ECHO)
         return await tunnel.read_exactly(5)
 
-    assert on_stage(play) == b"early"
+    assert on_scene(play) == b"early"
 
 
 class TestAuthentication:
     def connect(self, **options: object) -> str:
-        async def play(stage: Stage) -> str:
-            await stage.echo()
-            await stage.proxy(users=USERS)
-            client = stage.client(**options)
+        async def play(scene: Scene) -> str:
+            await scene.echo()
+            await scene.proxy(users=USERS)
+            client = scene.client(**options)
             await (await client.connect(*ECHO)).close()
             return "in"
 
-        return on_stage(play)
+        return on_scene(play)
 
     def test_the_right_password_lets_in(self) -> None:
         assert self.connect(username="alice", password="correct horse") == "in"
@@ -125,14 +125,14 @@ class TestReplyCodes:
         ],
     )
     def test_the_systems_error_decides(self, error: int, code: int) -> None:
-        async def play(stage: Stage) -> int:
-            stage.loop.failing["198.51.100.200"] = error
-            await stage.proxy()
+        async def play(scene: Scene) -> int:
+            scene.loop.failing["198.51.100.200"] = error
+            await scene.proxy()
             with pytest.raises(RefusedError) as refused:
-                await stage.client().connect("198.51.100.200", 80)
+                await scene.client().connect("198.51.100.200", 80)
             return refused.value.code
 
-        assert on_stage(play) == code
+        assert on_scene(play) == code
 
     def test_a_real_refusal_is_5(self) -> None:
         async def main() -> int:
@@ -161,23 +161,23 @@ class TestReplyCodes:
         assert run(main()) in (1, 4)
 
     def test_a_destination_that_does_not_answer_is_given_up(self) -> None:
-        async def play(stage: Stage) -> tuple[int, float]:
+        async def play(scene: Scene) -> tuple[int, float]:
             async def never(*_: object, **__: object) -> None:
                 await asyncio.sleep(10_000)
 
-            stage.loop.getaddrinfo = never  # type: ignore[assignment, method-assign]
-            await stage.proxy(connect_timeout=7.0)
+            scene.loop.getaddrinfo = never  # type: ignore[assignment, method-assign]
+            await scene.proxy(connect_timeout=7.0)
             with pytest.raises(RefusedError) as refused:
-                await stage.client().connect("www.example.test", 80)
-            return refused.value.code, stage.loop.time()
+                await scene.client().connect("www.example.test", 80)
+            return refused.value.code, scene.loop.time()
 
-        code, seconds = on_stage(play)
+        code, seconds = on_scene(play)
         assert code == 4
         assert 7 <= seconds < 8
 
     def test_unknown_commands_and_address_types(self) -> None:
-        async def play(stage: Stage) -> tuple[bytes, bytes]:
-            await stage.proxy()
+        async def play(scene: Scene) -> tuple[bytes, bytes]:
+            await scene.proxy()
             answers = []
             for request in (b"\x05\x09\x00\x01\x7f\x00\x00\x01\x00\x50", b"\x05\x01\x00\x07\x01"):
                 reader, writer = await asyncio.open_connection(PROXY, PORT)
@@ -188,7 +188,7 @@ class TestReplyCodes:
                 writer.close()
             return answers[0], answers[1]
 
-        assert on_stage(play) == (b"\x05\x07", b"\x05\x08")
+        assert on_scene(play) == (b"\x05\x07", b"\x05\x08")
 
 
 class TestBind:
@@ -210,9 +210,9 @@ class TestBind:
         run(main())
 
     def test_a_peer_other_than_the_expected_one_is_turned_away(self) -> None:
-        async def play(stage: Stage) -> tuple[bytes, str]:
-            await stage.proxy()
-            binding = await stage.client().bind("198.51.100.21", 0)
+        async def play(scene: Scene) -> tuple[bytes, str]:
+            await scene.proxy()
+            binding = await scene.client().bind("198.51.100.21", 0)
             address = binding.bound.text, binding.bound.port
             reader, _ = await asyncio.open_connection(*address, local_addr=("198.51.100.66", 0))
             try:
@@ -222,57 +222,57 @@ class TestBind:
             await asyncio.open_connection(*address, local_addr=("198.51.100.21", 0))
             return heard, (await binding.accept()).bound.text
 
-        assert on_stage(play) == (b"reset", "198.51.100.21")
+        assert on_scene(play) == (b"reset", "198.51.100.21")
 
     def test_without_a_peer_the_second_reply_is_a_failure(self) -> None:
-        async def play(stage: Stage) -> float:
-            await stage.proxy(bind_timeout=30.0)
-            binding = await stage.client().bind()
+        async def play(scene: Scene) -> float:
+            await scene.proxy(bind_timeout=30.0)
+            binding = await scene.client().bind()
             with pytest.raises(RefusedError):
                 await binding.accept()
-            return stage.loop.time()
+            return scene.loop.time()
 
-        assert 30 <= on_stage(play) < 31
+        assert 30 <= on_scene(play) < 31
 
     def test_a_client_that_leaves_frees_the_port(self) -> None:
-        async def play(stage: Stage) -> int:
-            proxy = await stage.proxy()
-            before = len(stage.loop.listeners)
-            binding = await stage.client().bind()
-            assert len(stage.loop.listeners) == before + 1
+        async def play(scene: Scene) -> int:
+            proxy = await scene.proxy()
+            before = len(scene.loop.listeners)
+            binding = await scene.client().bind()
+            assert len(scene.loop.listeners) == before + 1
             await binding.close()
-            await stage.settle()
+            await scene.settle()
             assert proxy.active == 0
-            return len(stage.loop.listeners) - before
+            return len(scene.loop.listeners) - before
 
-        assert on_stage(play) == 0
+        assert on_scene(play) == 0
 
 
 class TestResolve:
     @pytest.mark.parametrize("version", ["5", "4a"])
     def test_a_name(self, version: str) -> None:
-        async def play(stage: Stage) -> str:
-            await stage.proxy()
-            return (await stage.client(version=version).resolve("www.example.test")).text
+        async def play(scene: Scene) -> str:
+            await scene.proxy()
+            return (await scene.client(version=version).resolve("www.example.test")).text
 
-        assert on_stage(play) == NAMES["www.example.test"][0]
+        assert on_scene(play) == NAMES["www.example.test"][0]
 
     def test_an_address(self) -> None:
-        async def play(stage: Stage) -> str:
-            await stage.proxy()
-            return (await stage.client().resolve_ptr(WEB[0])).text
+        async def play(scene: Scene) -> str:
+            await scene.proxy()
+            return (await scene.client().resolve_ptr(WEB[0])).text
 
-        assert on_stage(play) == "www.example.test"
+        assert on_scene(play) == "www.example.test"
 
     @pytest.mark.parametrize("version", ["5", "4a"])
     def test_what_does_not_exist_is_refused(self, version: str) -> None:
-        async def play(stage: Stage) -> int:
-            await stage.proxy()
+        async def play(scene: Scene) -> int:
+            await scene.proxy()
             with pytest.raises(RefusedError) as refused:
-                await stage.client(version=version).resolve("nowhere.example.test")
+                await scene.client(version=version).resolve("nowhere.example.test")
             return refused.value.code
 
-        assert on_stage(play) in (4, 91)
+        assert on_scene(play) in (4, 91)
 
     def test_a_name_the_settings_know_is_not_looked_up(self) -> None:
         async def main() -> str:
@@ -323,53 +323,53 @@ class TestEnds:
             with socket.socket() as unused:
                 unused.bind((HOST, 0))
                 async with running() as proxy:
-                    behaviour = Behaviour(pipeline=True, optimistic=b"x" * 60_000)
+                    faults = ClientFaults(pipeline=True, optimistic=b"x" * 60_000)
                     for _ in range(30):
                         with pytest.raises(RefusedError):
-                            await proxy.client(behaviour=behaviour).connect(HOST, unused.getsockname()[1])
+                            await proxy.client(faults=faults).connect(HOST, unused.getsockname()[1])
 
         run(main())
 
     def test_an_idle_relay_is_ended(self) -> None:
-        async def play(stage: Stage) -> tuple[bytes, float]:
-            await stage.echo()
-            await stage.proxy(idle_timeout=60.0)
-            tunnel = await stage.client().connect(*ECHO)
-            return await tunnel.read_all(), stage.loop.time()
+        async def play(scene: Scene) -> tuple[bytes, float]:
+            await scene.echo()
+            await scene.proxy(idle_timeout=60.0)
+            tunnel = await scene.client().connect(*ECHO)
+            return await tunnel.read_all(), scene.loop.time()
 
-        octets, seconds = on_stage(play)
+        octets, seconds = on_scene(play)
         assert octets == b""
         assert 60 <= seconds <= 76
 
     def test_a_busy_relay_is_not(self) -> None:
-        async def play(stage: Stage) -> int:
-            await stage.echo()
-            await stage.proxy(idle_timeout=10.0)
-            tunnel = await stage.client().connect(*ECHO)
+        async def play(scene: Scene) -> int:
+            await scene.echo()
+            await scene.proxy(idle_timeout=10.0)
+            tunnel = await scene.client().connect(*ECHO)
             for _ in range(30):
                 tunnel.write(b"still here")
                 await tunnel.read()
                 await asyncio.sleep(5)
-            return round(stage.loop.time())
+            return round(scene.loop.time())
 
-        assert on_stage(play) == 150
+        assert on_scene(play) == 150
 
     @pytest.mark.parametrize("octets", [b"", b"\x05", b"\x05\x01", b"\x04\x01\x00", b"\x05\x01\x00\x05\x01"])
     def test_a_handshake_that_does_not_go_on_is_ended(self, octets: bytes) -> None:
-        async def play(stage: Stage) -> float:
-            proxy = await stage.proxy(handshake_timeout=10.0)
+        async def play(scene: Scene) -> float:
+            proxy = await scene.proxy(handshake_timeout=10.0)
             reader, writer = await asyncio.open_connection(PROXY, PORT)
             writer.write(octets)
             await reader.read()
-            await stage.settle(0.01)
+            await scene.settle(0.01)
             assert proxy.active == 0
-            return stage.loop.time()
+            return scene.loop.time()
 
-        assert 10 <= on_stage(play) < 10.1
+        assert 10 <= on_scene(play) < 10.1
 
     def test_an_octet_now_and_then_does_not_prolong_it(self) -> None:
-        async def play(stage: Stage) -> float:
-            await stage.proxy(handshake_timeout=10.0)
+        async def play(scene: Scene) -> float:
+            await scene.proxy(handshake_timeout=10.0)
             reader, writer = await asyncio.open_connection(PROXY, PORT)
 
             async def drip() -> None:
@@ -380,9 +380,9 @@ class TestEnds:
             dripping = asyncio.ensure_future(drip())
             await reader.read()
             dripping.cancel()
-            return stage.loop.time()
+            return scene.loop.time()
 
-        assert on_stage(play) < 10.1
+        assert on_scene(play) < 10.1
 
     def test_stopping_ends_every_conversation(self) -> None:
         async def main() -> list[LogEntry]:
@@ -406,9 +406,9 @@ class TestEnds:
         assert len(run(main())) == 13
 
     def test_stopping_ends_even_what_has_not_begun(self) -> None:
-        async def play(stage: Stage) -> tuple[int, list[str]]:
+        async def play(scene: Scene) -> tuple[int, list[str]]:
             log: list[LogEntry] = []
-            proxy = await stage.proxy()
+            proxy = await scene.proxy()
             proxy._log = log.append
             reader, _ = await asyncio.open_connection(PROXY, PORT)
             assert proxy.active == 1  # accepted in this very moment: its task has not run yet
@@ -416,23 +416,23 @@ class TestEnds:
             assert await reader.read() == b""
             return proxy.active, [entry.outcome for entry in log]
 
-        assert on_stage(play) == (0, ["proxy stopped"])
+        assert on_scene(play) == (0, ["proxy stopped"])
 
 
 class TestLimits:
     def test_one_conversation_too_many_is_closed_on_arrival(self) -> None:
-        async def play(stage: Stage) -> tuple[int, int]:
-            await stage.echo()
-            proxy = await stage.proxy(limit=3)
-            tunnels = [await stage.client().connect(*ECHO) for _ in range(3)]
+        async def play(scene: Scene) -> tuple[int, int]:
+            await scene.echo()
+            proxy = await scene.proxy(limit=3)
+            tunnels = [await scene.client().connect(*ECHO) for _ in range(3)]
             with pytest.raises(ProtocolError):
-                await stage.client().connect(*ECHO)
+                await scene.client().connect(*ECHO)
             await tunnels[0].close()
-            await stage.settle()
-            await (await stage.client().connect(*ECHO)).close()
+            await scene.settle()
+            await (await scene.client().connect(*ECHO)).close()
             return proxy.turned_away, proxy.active
 
-        assert on_stage(play)[0] == 1
+        assert on_scene(play)[0] == 1
 
     def test_a_client_that_sends_without_end_before_the_reply_is_held_back(self) -> None:
         async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -472,18 +472,18 @@ class TestLimits:
 
 class TestLog:
     def test_a_line_tells_who_where_and_how_it_ended(self) -> None:
-        async def play(stage: Stage) -> str:
+        async def play(scene: Scene) -> str:
             log: list[LogEntry] = []
-            await stage.web()
-            proxy = await stage.proxy(users=USERS)
+            await scene.web()
+            proxy = await scene.proxy(users=USERS)
             proxy._log = log.append
-            client = stage.client(username="alice", password="correct horse")
+            client = scene.client(username="alice", password="correct horse")
             with pytest.raises(RefusedError):
                 await client.connect(*CLOSED)
-            await stage.settle()
+            await scene.settle()
             return str(log[0])
 
-        line = on_stage(play)
+        line = on_scene(play)
         assert '#1 192.0.2.10:40001 socks5 alice connect 198.51.100.99:81 "connection refused" 0/0' in line
         assert "horse" not in line
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from socks5sniff.client.fragments import LARGEST_DATAGRAM, Fragments
 from socks5sniff.codec import Address, UdpHeader
-from socks5sniff.proxy.stage import CLIENT, ECHO, ECHO6, PROXY, Stage
+from socks5sniff.lab.scene import CLIENT, ECHO, ECHO6, PROXY, Scene
 
-from .lab import HOST, on_stage, run, running
+from .harness import HOST, on_scene, run, running
 
 TARGET = Address.from_text(*ECHO)
 
@@ -77,17 +77,17 @@ class TestFragments:
 class TestRelay:
     @pytest.mark.parametrize("target", [ECHO, ECHO6, ("echo.example.test", 7)])
     def test_there_and_back(self, target: tuple[str, int]) -> None:
-        async def play(stage: Stage) -> tuple[bytes, str]:
-            await stage.udp_server(ECHO)
-            await stage.udp_server(ECHO6)
-            await stage.proxy()
-            async with await stage.client().associate() as association:
+        async def play(scene: Scene) -> tuple[bytes, str]:
+            await scene.udp_server(ECHO)
+            await scene.udp_server(ECHO6)
+            await scene.proxy()
+            async with await scene.client().associate() as association:
                 association.send(b"hello", *target)
                 answer = await association.receive()
                 return answer.data, answer.source.text
 
         source = ECHO6[0] if target is ECHO6 else ECHO[0]
-        assert on_stage(play) == (b"hello", source)
+        assert on_scene(play) == (b"hello", source)
 
     def test_on_real_sockets(self) -> None:
         async def main() -> bytes:
@@ -114,31 +114,31 @@ class TestRelay:
         assert run(main()) == b"x" * 1400 + b"y" * 3000
 
     def test_fragments_are_put_together_before_they_go_on(self) -> None:
-        async def play(stage: Stage) -> tuple[bytes, int]:
-            server = await stage.udp_server(ECHO)
-            await stage.proxy()
-            async with await stage.client().associate() as association:
+        async def play(scene: Scene) -> tuple[bytes, int]:
+            server = await scene.udp_server(ECHO)
+            await scene.proxy()
+            async with await scene.client().associate() as association:
                 association.send_fragmented(b"0123456789", *ECHO, size=3)
                 return (await association.receive()).data, len(server.peers)
 
-        assert on_stage(play) == (b"0123456789", 1)
+        assert on_scene(play) == (b"0123456789", 1)
 
     def received(self, *datagrams: tuple[tuple[str, int] | None, bytes]) -> int:
         """How many of these datagrams, each from an address or from the client, reach the server."""
 
-        async def play(stage: Stage) -> int:
-            server = await stage.udp_server(ECHO)
-            await stage.proxy()
-            async with await stage.client().associate() as association:
+        async def play(scene: Scene) -> int:
+            server = await scene.udp_server(ECHO)
+            await scene.proxy()
+            async with await scene.client().associate() as association:
                 for source, octets in datagrams:
                     if source is None:
                         association.send_octets(octets)
                     else:
-                        stage.loop.deliver(source, association.relay, octets)
-                    await stage.settle(0.01)
+                        scene.loop.deliver(source, association.relay, octets)
+                    await scene.settle(0.01)
             return len(server.peers)
 
-        return on_stage(play)
+        return on_scene(play)
 
     def test_another_host_is_not_relayed(self) -> None:
         assert self.received((("192.0.2.66", 5), UdpHeader(TARGET).encode() + b"x")) == 0
@@ -160,7 +160,7 @@ class TestRelay:
         assert self.received((None, UdpHeader(Address.domain(name, 7)).encode()), (None, good)) == 1
 
     def test_many_lookups_at_once_are_bounded(self) -> None:
-        async def play(stage: Stage) -> int:
+        async def play(scene: Scene) -> int:
             lookups = 0
 
             async def never(*_: object, **__: object) -> None:
@@ -168,59 +168,59 @@ class TestRelay:
                 lookups += 1
                 await asyncio.sleep(1000)
 
-            stage.loop.getaddrinfo = never  # type: ignore[assignment, method-assign]
-            await stage.proxy()
-            async with await stage.client().associate() as association:
+            scene.loop.getaddrinfo = never  # type: ignore[assignment, method-assign]
+            await scene.proxy()
+            async with await scene.client().associate() as association:
                 for number in range(500):
                     association.send(b"x", f"host{number}.test", 7)
-                await stage.settle(1)
+                await scene.settle(1)
                 return lookups
 
-        assert on_stage(play) <= 16
+        assert on_scene(play) <= 16
 
 
 class TestLifetime:
     def test_it_ends_with_the_tcp_connection(self) -> None:
-        async def play(stage: Stage) -> tuple[int, int]:
-            await stage.udp_server(ECHO)
-            proxy = await stage.proxy()
-            association = await stage.client().associate()
+        async def play(scene: Scene) -> tuple[int, int]:
+            await scene.udp_server(ECHO)
+            proxy = await scene.proxy()
+            association = await scene.client().associate()
             association.send(b"x", *ECHO)
             await association.receive()
-            sockets = len(stage.loop.datagrams)
+            sockets = len(scene.loop.datagrams)
             await association.close()
-            await stage.settle()
+            await scene.settle()
             assert proxy.active == 0
-            return sockets, len(stage.loop.datagrams)
+            return sockets, len(scene.loop.datagrams)
 
-        assert on_stage(play) == (4, 1)
+        assert on_scene(play) == (4, 1)
 
     def test_datagrams_keep_it_from_being_idle(self) -> None:
-        async def play(stage: Stage) -> int:
-            await stage.udp_server(ECHO)
-            await stage.proxy(idle_timeout=10.0)
-            async with await stage.client().associate() as association:
+        async def play(scene: Scene) -> int:
+            await scene.udp_server(ECHO)
+            await scene.proxy(idle_timeout=10.0)
+            async with await scene.client().associate() as association:
                 for _ in range(20):
                     association.send(b"x", *ECHO)
                     await association.receive()
                     await asyncio.sleep(5)
-            return round(stage.loop.time())
+            return round(scene.loop.time())
 
-        assert on_stage(play) == 100
+        assert on_scene(play) == 100
 
     def test_bound_is_on_the_address_the_client_came_to(self) -> None:
-        async def play(stage: Stage) -> str:
-            await stage.proxy()
-            async with await stage.client().associate() as association:
+        async def play(scene: Scene) -> str:
+            await scene.proxy()
+            async with await scene.client().associate() as association:
                 return association.bound.text
 
-        assert on_stage(play) == PROXY
+        assert on_scene(play) == PROXY
 
     def test_socks4_has_none(self) -> None:
-        async def play(stage: Stage) -> bytes:
-            await stage.proxy()
+        async def play(scene: Scene) -> bytes:
+            await scene.proxy()
             reader, writer = await asyncio.open_connection(PROXY, 1080)
             writer.write(b"\x04\x03\x00\x50" + socket.inet_aton(ECHO[0]) + b"\x00")
             return await reader.read()
 
-        assert on_stage(play)[:2] == b"\x00\x5b"
+        assert on_scene(play)[:2] == b"\x00\x5b"

@@ -41,7 +41,7 @@ class Clockwork(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("nothing is left that could happen on the virtual network: everyone waits")
+            raise RuntimeError("nothing is left that could happen on the simulated network: everyone waits")
         self.now += timeout
         return []
 
@@ -52,7 +52,7 @@ class Clockwork(selectors.BaseSelector):
 class Listener:
     """What `create_server` gives: enough of a server to close it and to ask for its address."""
 
-    def __init__(self, loop: VirtualLoop, address: HostPort, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(self, loop: SimulatedLoop, address: HostPort, factory: Callable[[], asyncio.BaseProtocol]) -> None:
         self._loop = loop
         self.address = address
         self.factory = factory
@@ -79,10 +79,10 @@ class Linger:
             self.set = True
 
 
-class VirtualTransport(asyncio.Transport):
+class SimulatedTransport(asyncio.Transport):
     """One end of a TCP connection."""
 
-    def __init__(self, loop: VirtualLoop, here: HostPort, there: HostPort, protocol: asyncio.BaseProtocol) -> None:
+    def __init__(self, loop: SimulatedLoop, here: HostPort, there: HostPort, protocol: asyncio.BaseProtocol) -> None:
         self._linger = Linger()
         super().__init__({"sockname": here, "peername": there, "socket": self._linger})
         self._loop = loop
@@ -92,7 +92,7 @@ class VirtualTransport(asyncio.Transport):
         self._sent_eof = False
         self._paused = False
         self._waiting: deque[tuple[str, bytes]] = deque()
-        self.other: VirtualTransport
+        self.other: SimulatedTransport
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if data and not self._closing and not self._sent_eof:
@@ -178,10 +178,10 @@ class VirtualTransport(asyncio.Transport):
             self._protocol.connection_lost(error)
 
 
-class VirtualDatagrams(asyncio.DatagramTransport):
+class SimulatedDatagrams(asyncio.DatagramTransport):
     """A UDP socket."""
 
-    def __init__(self, loop: VirtualLoop, here: HostPort, protocol: asyncio.DatagramProtocol) -> None:
+    def __init__(self, loop: SimulatedLoop, here: HostPort, protocol: asyncio.DatagramProtocol) -> None:
         super().__init__({"sockname": here})
         self._loop = loop
         self._here = here
@@ -204,7 +204,7 @@ class VirtualDatagrams(asyncio.DatagramTransport):
         self._protocol.datagram_received(data, source)
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
+class SimulatedLoop(asyncio.SelectorEventLoop):
     """The event loop that is the network.
 
     Attributes:
@@ -218,9 +218,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.names: dict[str, list[str]] = {}
         self.failing: dict[str, int] = {}
         self.listeners: dict[HostPort, Listener] = {}
-        self.datagrams: dict[HostPort, VirtualDatagrams] = {}
+        self.datagrams: dict[HostPort, SimulatedDatagrams] = {}
         self._ports: dict[str, int] = {}
-        self._transports: list[VirtualTransport] = []
+        self._transports: list[SimulatedTransport] = []
         self._flying: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     def time(self) -> float:
@@ -292,8 +292,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if listener is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         protocol, accepted = protocol_factory(), listener.factory()
-        opener = VirtualTransport(self, here, there, protocol)
-        accepter = VirtualTransport(self, there, here, accepted)
+        opener = SimulatedTransport(self, here, there, protocol)
+        accepter = SimulatedTransport(self, there, here, accepted)
         opener.other, accepter.other = accepter, opener
         self._transports += opener, accepter
         accepted.connection_made(accepter)
@@ -310,6 +310,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> Any:
         here = (local_addr[0], local_addr[1] or self.free_port(local_addr[0]))
         protocol = protocol_factory()
-        self.datagrams[here] = transport = VirtualDatagrams(self, here, protocol)
+        self.datagrams[here] = transport = SimulatedDatagrams(self, here, protocol)
         protocol.connection_made(transport)
         return transport, protocol

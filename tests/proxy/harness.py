@@ -1,4 +1,4 @@
-"""Where the proxy's tests run: on the virtual network, where a minute passes at once, or on real sockets."""
+"""Where the proxy's tests run: on the simulated network, where a minute passes at once, or on real sockets."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from socks5sniff.client import Client
+from socks5sniff.lab.networks.simulated import SimulatedLoop
+from socks5sniff.lab.scene import Scene
 from socks5sniff.proxy import LogEntry, Proxy, Settings
-from socks5sniff.proxy.stage import Stage
-from socks5sniff.proxy.virtual import VirtualLoop
 
 Result = TypeVar("Result")
 
 HOST = "127.0.0.1"
 
 
-def on_stage(play: Callable[[Stage], Coroutine[Any, Any, Result]]) -> Result:
-    """Run `play` on the virtual network, and stop its proxies."""
-    loop = VirtualLoop()
-    stage = Stage(loop)
+def on_scene(play: Callable[[Scene], Coroutine[Any, Any, Result]]) -> Result:
+    """Run `play` on the simulated network, and stop its proxies."""
+    loop = SimulatedLoop()
+    scene = Scene(loop)
 
     async def perform() -> Result:
         try:
-            return await play(stage)
+            return await play(scene)
         finally:
-            await stage.close()
+            await scene.close()
 
     return loop.run(perform())
 
@@ -56,10 +56,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(host: str = HOST, tap: Any = None, **settings: Any) -> AsyncIterator[Running]:
+async def running(host: str = HOST, trace: Any = None, **settings: Any) -> AsyncIterator[Running]:
     """A proxy that runs meanwhile."""
     log: list[LogEntry] = []
-    proxy = Proxy(Settings(listen=((host, 0),), **settings), log.append, tap)
+    proxy = Proxy(Settings(listen=((host, 0),), **settings), log.append, trace)
     async with proxy:
         yield Running(proxy, log)
 

@@ -1,4 +1,4 @@
-"""The tap's packets on their way into a pcapng file."""
+"""The trace's packets on their way into a pcapng file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERFACE = "tap"
 
 
 class CaptureFile:
-    """A pcapng file that a `Tap` writes to.
+    """A pcapng file that a `Trace` writes to.
 
     A capture holds passwords, so the file is the user's alone (mode 0600).
 

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import asyncio
 
-from socks5sniff.client import Behaviour, RefusedError
+from socks5sniff.client import ClientFaults, RefusedError
+from socks5sniff.lab.payloads import counted
+from socks5sniff.lab.scenarios.exchanges import WEB_NAME, failing, http
+from socks5sniff.lab.scenarios.registry import add, scenario
+from socks5sniff.lab.scene import CLOSED, PEER, WEB, Scene, reply, target
 from socks5sniff.proxy.faults import Faults
-from socks5sniff.proxy.payloads import counted
-from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing, http
-from socks5sniff.proxy.scenarios.registry import add, scenario
-from socks5sniff.proxy.stage import CLOSED, PEER, WEB, Stage, reply, target
 
 GRANTED = reply(90, 4)
 
 
 @scenario("SOCKS4 CONNECT with a user id")
-async def socks4_connect(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy()
-    client = stage.client(version="4", username="alice")
+async def socks4_connect(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy()
+    client = scene.client(version="4", username="alice")
     seen = await http(await client.connect(*WEB))
     bound = target(*web.peers[0])
-    stage.expect(client, protocol="socks4", username="alice", **seen, destination=web.text, reply=GRANTED, bound=bound)
+    scene.expect(client, protocol="socks4", username="alice", **seen, destination=web.text, reply=GRANTED, bound=bound)
 
 
 @scenario("SOCKS4 CONNECT without a user id, one octet per segment")
-async def socks4_split(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy(faults=Faults(segment=1))
-    client = stage.client(version="4", behaviour=Behaviour(segment=1))
+async def socks4_split(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy(faults=Faults(segment=1))
+    client = scene.client(version="4", faults=ClientFaults(segment=1))
     seen = await http(await client.connect(*WEB))
-    stage.expect(
+    scene.expect(
         client,
         protocol="socks4",
         **seen,
@@ -39,16 +39,16 @@ async def socks4_split(stage: Stage) -> None:
         bound=target(*web.peers[0]),
         anomalies=["split-frame"],
     )
-    stage.forget("username")
+    scene.forget("username")
 
 
 @scenario("SOCKS4A CONNECT: the proxy resolves the name")
-async def socks4a_connect(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy()
-    client = stage.client(version="4a", username="alice")
+async def socks4a_connect(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy()
+    client = scene.client(version="4a", username="alice")
     seen = await http(await client.connect(WEB_NAME, 80))
-    stage.expect(
+    scene.expect(
         client,
         protocol="socks4a",
         username="alice",
@@ -60,11 +60,11 @@ async def socks4a_connect(stage: Stage) -> None:
 
 
 def rejected(code: int, about: str) -> None:
-    async def play(stage: Stage) -> None:
-        await stage.proxy(faults=Faults(reply=code) if code != 91 else Faults())
-        client = stage.client(version="4", username="alice")
+    async def play(scene: Scene) -> None:
+        await scene.proxy(faults=Faults(reply=code) if code != 91 else Faults())
+        client = scene.client(version="4", username="alice")
         await failing(client.connect(*CLOSED), RefusedError)
-        stage.expect(
+        scene.expect(
             client,
             protocol="socks4",
             username="alice",
@@ -87,19 +87,19 @@ rejected(93, "SOCKS4: identd mismatch (93)")
 
 
 @scenario("SOCKS4 BIND: two replies, then the peer's data")
-async def socks4_bind(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client(version="4", username="alice")
+async def socks4_bind(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client(version="4", username="alice")
     binding = await client.bind(PEER, 0)
     first = binding.bound
-    await stage.settle(0.01)
+    await scene.settle(0.01)
     _, writer = await asyncio.open_connection(first.text, first.port, local_addr=(PEER, 2121))
     tunnel = await binding.accept()
     writer.write(counted(64))
     writer.close()
     assert await tunnel.read_all() == counted(64)
     await tunnel.close()
-    stage.expect(
+    scene.expect(
         client,
         protocol="socks4",
         username="alice",
@@ -116,12 +116,12 @@ async def socks4_bind(stage: Stage) -> None:
 
 
 @scenario("RESOLVE (Tor) in a SOCKS4A request")
-async def socks4a_resolve(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client(version="4a")
+async def socks4a_resolve(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client(version="4a")
     assert (await client.resolve(WEB_NAME)).text == WEB[0]
-    await stage.settle()
-    stage.expect(
+    await scene.settle()
+    scene.expect(
         client,
         protocol="socks4a",
         command="resolve",
@@ -132,4 +132,4 @@ async def socks4a_resolve(stage: Stage) -> None:
         bytes=None,
         phase="request",
     )
-    stage.forget("username", "name_resolution")
+    scene.forget("username", "name_resolution")

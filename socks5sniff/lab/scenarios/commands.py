@@ -7,10 +7,10 @@ from typing import Any
 
 from socks5sniff.client import RefusedError
 from socks5sniff.codec import Address
-from socks5sniff.proxy.payloads import counted
-from socks5sniff.proxy.scenarios.acts import TLS_NAME, WEB_NAME, echo, failing, fetch, http, ssh, tls
-from socks5sniff.proxy.scenarios.registry import scenario
-from socks5sniff.proxy.stage import (
+from socks5sniff.lab.payloads import counted
+from socks5sniff.lab.scenarios.exchanges import TLS_NAME, WEB_NAME, echo, failing, fetch, http, ssh, tls
+from socks5sniff.lab.scenarios.registry import scenario
+from socks5sniff.lab.scene import (
     CLIENT,
     ECHO,
     PEER,
@@ -19,7 +19,7 @@ from socks5sniff.proxy.stage import (
     TLS,
     WEB,
     WEB6,
-    Stage,
+    Scene,
     reply,
     target,
 )
@@ -28,66 +28,66 @@ GRANTED = reply(0)
 
 
 @scenario("CONNECT to a name, HTTP inside: the usual case")
-async def connect_domain(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy()
-    await fetch(stage, stage.client(), web)
+async def connect_domain(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy()
+    await fetch(scene, scene.client(), web)
 
 
 @scenario("CONNECT to an IPv4 address, TLS inside")
-async def connect_ipv4(stage: Stage) -> None:
-    server = await stage.tls()
-    await stage.proxy()
-    client = stage.client()
+async def connect_ipv4(scene: Scene) -> None:
+    server = await scene.tls()
+    await scene.proxy()
+    client = scene.client()
     seen = await tls(await client.connect(*TLS))
-    stage.expect(client, **seen, destination=server.text, reply=GRANTED, bound=target(*server.peers[0]))
+    scene.expect(client, **seen, destination=server.text, reply=GRANTED, bound=target(*server.peers[0]))
 
 
 @scenario("CONNECT to an IPv6 address over IPv6, HTTP inside")
-async def connect_ipv6(stage: Stage) -> None:
-    web = await stage.web(WEB6)
-    await stage.proxy(PROXY6)
-    client = stage.client(PROXY6)
+async def connect_ipv6(scene: Scene) -> None:
+    web = await scene.web(WEB6)
+    await scene.proxy(PROXY6)
+    client = scene.client(PROXY6)
     seen = await http(await client.connect(*WEB6), "www6.example.test")
-    stage.expect(client, **seen, destination=web.text, reply=GRANTED, bound=target(*web.peers[0]))
+    scene.expect(client, **seen, destination=web.text, reply=GRANTED, bound=target(*web.peers[0]))
 
 
 @scenario("CONNECT to a name, TLS with SNI and ALPN inside")
-async def connect_tls(stage: Stage) -> None:
-    server = await stage.tls()
-    await stage.proxy()
-    client = stage.client()
+async def connect_tls(scene: Scene) -> None:
+    server = await scene.tls()
+    await scene.proxy()
+    client = scene.client()
     seen = await tls(await client.connect(TLS_NAME, 443))
     bound = target(*server.peers[0])
-    stage.expect(client, **seen, destination=target(TLS_NAME, 443), reply=GRANTED, bound=bound)
+    scene.expect(client, **seen, destination=target(TLS_NAME, 443), reply=GRANTED, bound=bound)
 
 
 @scenario("CONNECT to a server that speaks first (SSH)")
-async def connect_ssh(stage: Stage) -> None:
-    server = await stage.ssh()
-    await stage.proxy()
-    client = stage.client()
+async def connect_ssh(scene: Scene) -> None:
+    server = await scene.ssh()
+    await scene.proxy()
+    client = scene.client()
     seen = await ssh(await client.connect("ssh.example.test", SSH[1]))
     bound = target(*server.peers[0])
-    stage.expect(client, **seen, destination=target("ssh.example.test", 22), reply=GRANTED, bound=bound)
+    scene.expect(client, **seen, destination=target("ssh.example.test", 22), reply=GRANTED, bound=bound)
 
 
 @scenario("CONNECT and a tunnel of 20,000 octets each way, then a half-close")
-async def connect_bulk(stage: Stage) -> None:
-    server = await stage.echo()
-    await stage.proxy()
-    client = stage.client()
+async def connect_bulk(scene: Scene) -> None:
+    server = await scene.echo()
+    await scene.proxy()
+    client = scene.client()
     seen = await echo(await client.connect(*ECHO), 20_000)
-    stage.expect(client, **seen, destination=server.text, reply=GRANTED, bound=target(*server.peers[0]))
+    scene.expect(client, **seen, destination=server.text, reply=GRANTED, bound=target(*server.peers[0]))
 
 
 @scenario("CONNECT and a tunnel that nothing goes through")
-async def connect_idle(stage: Stage) -> None:
-    server = await stage.echo()
-    await stage.proxy()
-    client = stage.client()
+async def connect_idle(scene: Scene) -> None:
+    server = await scene.echo()
+    await scene.proxy()
+    client = scene.client()
     await (await client.connect(*ECHO)).close()
-    stage.expect(
+    scene.expect(
         client,
         destination=server.text,
         reply=GRANTED,
@@ -99,12 +99,12 @@ async def connect_idle(stage: Stage) -> None:
 
 
 @scenario("twelve conversations at once, to four destinations")
-async def connect_many(stage: Stage) -> None:
-    web, secure, shell, mirror = await stage.web(), await stage.tls(), await stage.ssh(), await stage.echo()
-    await stage.proxy()
+async def connect_many(scene: Scene) -> None:
+    web, secure, shell, mirror = await scene.web(), await scene.tls(), await scene.ssh(), await scene.echo()
+    await scene.proxy()
 
     async def one(kind: int) -> dict[str, Any]:
-        client = stage.client()
+        client = scene.client()
         await asyncio.sleep(0.000137 * kind)  # no two things at the same time, whose order could differ
         host, port = ((WEB_NAME, 80), (TLS_NAME, 443), SSH, ECHO)[kind % 4]
         tunnel = await client.connect(host, port)
@@ -116,16 +116,16 @@ async def connect_many(stage: Stage) -> None:
 
     for facts in await asyncio.gather(*(one(kind) for kind in range(12))):
         bound = facts.pop("bound")
-        stage.expect(facts.pop("client"), **facts, reply=GRANTED, bound=target(bound.text, bound.port))
+        scene.expect(facts.pop("client"), **facts, reply=GRANTED, bound=target(bound.text, bound.port))
 
 
 @scenario("the destination is an IPv4 address written as a name")
-async def domain_ip_literal(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy()
-    client = stage.client()
+async def domain_ip_literal(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy()
+    client = scene.client()
     seen = await http(await client.connect(Address.domain(WEB[0], 80)), WEB[0])
-    stage.expect(
+    scene.expect(
         client,
         **seen,
         destination={"type": "domain", "host": WEB[0], "port": 80},
@@ -133,12 +133,12 @@ async def domain_ip_literal(stage: Stage) -> None:
         bound=target(*web.peers[0]),
         anomalies=["domain-is-ip-literal"],
     )
-    stage.forget("name_resolution")
+    scene.forget("name_resolution")
 
 
-async def refused(stage: Stage, destination: Address, code: int, anomalies: list[str], **facts: Any) -> None:
+async def refused(scene: Scene, destination: Address, code: int, anomalies: list[str], **facts: Any) -> None:
     """A request that the proxy answers with a failure."""
-    client = stage.client()
+    client = scene.client()
     error = await failing(client.connect(destination), RefusedError)
     assert error.code == code
     expected = {
@@ -153,53 +153,53 @@ async def refused(stage: Stage, destination: Address, code: int, anomalies: list
         "anomalies": anomalies,
         **facts,
     }
-    stage.expect(client, **expected)
+    scene.expect(client, **expected)
 
 
 @scenario("the destination is an empty name")
-async def domain_empty(stage: Stage) -> None:
-    await stage.proxy()
-    await refused(stage, Address.domain(b"", 80), 4, ["empty-domain"])
+async def domain_empty(scene: Scene) -> None:
+    await scene.proxy()
+    await refused(scene, Address.domain(b"", 80), 4, ["empty-domain"])
 
 
 @scenario("the destination's name holds a NUL octet")
-async def domain_nul(stage: Stage) -> None:
-    await stage.proxy()
-    await refused(stage, Address.domain(b"www\x00.example.test", 80), 4, ["domain-has-nul"])
+async def domain_nul(scene: Scene) -> None:
+    await scene.proxy()
+    await refused(scene, Address.domain(b"www\x00.example.test", 80), 4, ["domain-has-nul"])
 
 
 @scenario("the destination's name is UTF-8")
-async def domain_utf8(stage: Stage) -> None:
-    await stage.proxy()
-    await refused(stage, Address.domain("bücher.example.test", 80), 4, ["domain-not-ascii"])
+async def domain_utf8(scene: Scene) -> None:
+    await scene.proxy()
+    await refused(scene, Address.domain("bücher.example.test", 80), 4, ["domain-not-ascii"])
 
 
 @scenario("the destination's name has terminal control sequences and is not UTF-8")
-async def domain_hostile(stage: Stage) -> None:
-    await stage.proxy()
-    await refused(stage, Address.domain(b"\x1b[31m\xff\r\n.example.test", 80), 4, ["domain-not-ascii"])
+async def domain_hostile(scene: Scene) -> None:
+    await scene.proxy()
+    await refused(scene, Address.domain(b"\x1b[31m\xff\r\n.example.test", 80), 4, ["domain-not-ascii"])
 
 
 @scenario("the longest name there can be: 255 octets")
-async def domain_longest(stage: Stage) -> None:
-    await stage.proxy()
+async def domain_longest(scene: Scene) -> None:
+    await scene.proxy()
     name = ".".join(("a" * 63, "b" * 63, "c" * 63, "d" * 63))
-    await refused(stage, Address.domain(name, 65535), 4, [])
+    await refused(scene, Address.domain(name, 65535), 4, [])
 
 
 @scenario("CONNECT to port 0")
-async def zero_port(stage: Stage) -> None:
-    await stage.proxy()
-    await refused(stage, Address.ipv4(WEB[0], 0), 5, ["zero-port"])
+async def zero_port(scene: Scene) -> None:
+    await scene.proxy()
+    await refused(scene, Address.ipv4(WEB[0], 0), 5, ["zero-port"])
 
 
 @scenario("BIND: two replies, then the peer's data")
-async def bind(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client()
+async def bind(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
     binding = await client.bind(PEER, 0)
     first = binding.bound
-    await stage.settle(0.01)
+    await scene.settle(0.01)
     _, writer = await asyncio.open_connection(first.text, first.port, local_addr=(PEER, 2121))
     tunnel = await binding.accept()
     octets = counted(500)
@@ -207,7 +207,7 @@ async def bind(stage: Stage) -> None:
     writer.close()
     assert await tunnel.read_all() == octets
     await tunnel.close()
-    stage.expect(
+    scene.expect(
         client,
         command="bind",
         destination=target(PEER, 0),
@@ -222,14 +222,14 @@ async def bind(stage: Stage) -> None:
 
 
 @scenario("BIND whose peer never comes: the second reply is a failure")
-async def bind_no_peer(stage: Stage) -> None:
-    await stage.proxy(bind_timeout=3.0)
-    client = stage.client()
+async def bind_no_peer(scene: Scene) -> None:
+    await scene.proxy(bind_timeout=3.0)
+    client = scene.client()
     binding = await client.bind(PEER, 0)
     first = binding.bound
     await failing(binding.accept(), RefusedError)
     await binding.close()
-    stage.expect(
+    scene.expect(
         client,
         command="bind",
         destination=target(PEER, 0),
@@ -240,16 +240,16 @@ async def bind_no_peer(stage: Stage) -> None:
         tunnel=None,
         closed_by="proxy",
     )
-    stage.forget("phase", "outcome")
+    scene.forget("phase", "outcome")
 
 
 @scenario("RESOLVE (Tor): a name to an address")
-async def resolve(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client()
+async def resolve(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
     assert (await client.resolve(WEB_NAME)).text == WEB[0]
-    await stage.settle()
-    stage.expect(
+    await scene.settle()
+    scene.expect(
         client,
         command="resolve",
         destination=target(WEB_NAME, 0),
@@ -259,15 +259,15 @@ async def resolve(stage: Stage) -> None:
         bytes=None,
         phase="request",
     )
-    stage.forget("name_resolution")
+    scene.forget("name_resolution")
 
 
 @scenario("RESOLVE_PTR (Tor): an address to a name, in a reply of type domain")
-async def resolve_ptr(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client()
+async def resolve_ptr(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
     assert (await client.resolve_ptr(WEB[0])).text == WEB_NAME
-    stage.expect(
+    scene.expect(
         client,
         command="resolve-ptr",
         destination=target(WEB[0], 0),
@@ -277,24 +277,24 @@ async def resolve_ptr(stage: Stage) -> None:
         bytes=None,
         phase="request",
     )
-    stage.forget("name_resolution")
+    scene.forget("name_resolution")
 
 
 @scenario("the client resolves the name itself, in clear, and asks the proxy for the address (DNS leak)")
-async def local_dns(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy()
-    from socks5sniff.proxy.payloads import dns_answer, dns_query
+async def local_dns(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy()
+    from socks5sniff.lab.payloads import dns_answer, dns_query
 
     resolver = ("192.0.2.53", 53)
     query = dns_query(WEB_NAME)
-    stage.tap.udp((CLIENT, 51515), resolver, query)
-    await stage.settle(0.002)
-    stage.tap.udp(resolver, (CLIENT, 51515), dns_answer(query, WEB[0]))
-    await stage.settle(0.002)
-    client = stage.client()
+    scene.trace.udp((CLIENT, 51515), resolver, query)
+    await scene.settle(0.002)
+    scene.trace.udp(resolver, (CLIENT, 51515), dns_answer(query, WEB[0]))
+    await scene.settle(0.002)
+    client = scene.client()
     seen = await http(await client.connect(*WEB))
-    stage.expect(
+    scene.expect(
         client,
         **seen,
         destination=web.text,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from socks5sniff.proxy.stage import Stage
+from socks5sniff.lab.scene import Scene
 
-Play = Callable[[Stage], Awaitable[None]]
+Play = Callable[[Scene], Awaitable[None]]
 
 
 class Scenario(NamedTuple):

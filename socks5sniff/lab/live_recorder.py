@@ -1,6 +1,7 @@
 """Plays scenarios on real sockets and captures the loopback interface with tcpdump or dumpcap.
 
-Runs inside the namespace of `socks5sniff.proxy.namespace`. Real segments, real times: the files differ each time.
+Runs inside the namespace of `socks5sniff.lab.networks.namespace`. Segments and times are real: the files differ each
+time.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import Any
 
 from socks5sniff.client import ClientError
 from socks5sniff.errors import MissingError, OutputError, RightsError
-from socks5sniff.proxy.loopback import LoopbackLoop
-from socks5sniff.proxy.namespace import give_addresses
-from socks5sniff.proxy.recorder import choose, readme, truth_text
-from socks5sniff.proxy.scenarios import Scenario
-from socks5sniff.proxy.scenarios.acts import UnexpectedError
-from socks5sniff.proxy.stage import HOSTS, Stage, UnplayableError
+from socks5sniff.lab.networks.loopback import LoopbackLoop
+from socks5sniff.lab.networks.namespace import give_addresses
+from socks5sniff.lab.recorder import choose, readme, truth_text
+from socks5sniff.lab.scenarios import Scenario
+from socks5sniff.lab.scenarios.exchanges import UnexpectedError
+from socks5sniff.lab.scene import HOSTS, Scene, UnplayableError
 
 PATIENCE = 10.0
 """Seconds for the capturing program to start and to end."""
@@ -74,24 +75,24 @@ def _play(scenario: Scenario, path: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw"
         loop = LoopbackLoop()
-        stage = Stage(loop)
+        scene = Scene(loop)
 
         async def perform() -> None:
             try:
-                await scenario.play(stage)
+                await scenario.play(scene)
             finally:
-                await stage.close()
+                await scene.close()
 
         with capturing(raw):
             loop.run(perform())
-        stage.finish()
+        scene.finish()
         packets = _rewrite(raw, path)
     return {
         "scenario": scenario.name,
         "about": scenario.about,
         "made": "loopback",
         "packets": packets,
-        "conversations": None if stage.uncertain else stage.truth,
+        "conversations": None if scene.uncertain else scene.truth,
     }
 
 

@@ -27,7 +27,7 @@ from socks5sniff.proxy.packets import (
 MASK = 0xFFFFFFFF
 
 
-class Tap:
+class Trace:
     """Makes packets of a proxy's doings, in order, and hands each to `sink`.
 
     Args:
@@ -35,7 +35,7 @@ class Tap:
         clock: nanoseconds since 1970. Packets get times at least a microsecond apart.
 
     Attributes:
-        initial: initial sequence numbers (opener's, listener's) of the next connections; the tap's own after those.
+        initial: initial sequence numbers (opener's, listener's) of the next connections; the trace's own after those.
     """
 
     def __init__(self, sink: Callable[[Packet], None], clock: Callable[[], int] = time.time_ns) -> None:
@@ -45,7 +45,7 @@ class Tap:
         self._flows = 0
         self.initial: list[tuple[int, int]] = []
 
-    def tcp(self, opener: HostPort, listener: HostPort) -> TcpTap:
+    def tcp(self, opener: HostPort, listener: HostPort) -> TcpTrace:
         """A new connection, with its three-way handshake."""
         index = self._flows
         self._flows += 1
@@ -53,7 +53,7 @@ class Tap:
         initial = ((index * 0x9E3779B1 + 0x1000) & MASK, (index * 0x85EBCA6B + 0x8000) & MASK)
         if self.initial:
             initial = self.initial.pop(0)
-        return TcpTap(self, index, opener, listener, initial)
+        return TcpTrace(self, index, opener, listener, initial)
 
     def udp(self, source: HostPort, destination: HostPort, data: bytes) -> None:
         """A datagram."""
@@ -69,11 +69,13 @@ class Tap:
         self._sink(packet)
 
 
-class TcpTap:
+class TcpTrace:
     """One TCP connection as the capture shows it. Sides are 0 for who opened it, 1 for who listened."""
 
-    def __init__(self, tap: Tap, index: int, opener: HostPort, listener: HostPort, initial: tuple[int, int]) -> None:
-        self._tap = tap
+    def __init__(
+        self, trace: Trace, index: int, opener: HostPort, listener: HostPort, initial: tuple[int, int]
+    ) -> None:
+        self._trace = trace
         self.index = index
         self._ends = (opener, listener)
         self._next = list(initial)
@@ -110,9 +112,9 @@ class TcpTap:
     def _put(self, side: int, flags: int, payload: bytes = b"") -> None:
         source, destination = self._ends[side], self._ends[1 - side]
         acknowledgment = self._next[1 - side] if flags & ACK else 0
-        self._tap.put(
+        self._trace.put(
             TcpSegment(
-                self._tap.now(),
+                self._trace.now(),
                 source,
                 destination,
                 self.index,

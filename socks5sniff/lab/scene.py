@@ -1,4 +1,4 @@
-"""Where a scenario plays: hosts with fixed addresses on the virtual network, the capture, and the truth.
+"""Where a scenario plays: hosts with fixed addresses on the simulated network, the capture, and the truth.
 
 The truth is written by the scenario from what it did and what the targets saw. Nothing that reads captures has a
 part in it. A key that a scenario leaves out is not judged.
@@ -18,14 +18,14 @@ from typing import Any
 from socks5sniff.client import Client, Witnessed
 from socks5sniff.client.wire import Wire
 from socks5sniff.codec import Address, reply_name, socks4_reply_name
+from socks5sniff.lab.networks.loopback import LoopbackLoop
+from socks5sniff.lab.networks.simulated import SimulatedLoop
+from socks5sniff.lab.payloads import HTTP_RESPONSE, SSH_SERVER, TLS_ALERT, dns_answer
 from socks5sniff.proxy.faults import Faults
-from socks5sniff.proxy.loopback import LoopbackLoop
 from socks5sniff.proxy.packets import ACK, SYN, HostPort, Packet, RawFrame, TcpSegment
-from socks5sniff.proxy.payloads import HTTP_RESPONSE, SSH_SERVER, TLS_ALERT, dns_answer
 from socks5sniff.proxy.server import Proxy
 from socks5sniff.proxy.settings import Settings
-from socks5sniff.proxy.tap import Tap
-from socks5sniff.proxy.virtual import VirtualLoop
+from socks5sniff.proxy.trace import Trace
 from socks5sniff.record import iso_time
 
 EPOCH = 1_767_225_600_000_000_000
@@ -129,7 +129,7 @@ class UnplayableError(Exception):
     """A scenario that cannot be played on real sockets; the text says why."""
 
 
-class Stage:
+class Scene:
     """One scenario's world.
 
     Attributes:
@@ -139,37 +139,37 @@ class Stage:
         uncertain: whether the capture holds a conversation at all is not for the scenario to say.
     """
 
-    def __init__(self, loop: VirtualLoop | LoopbackLoop) -> None:
+    def __init__(self, loop: SimulatedLoop | LoopbackLoop) -> None:
         self.loop: Any = loop
         self.loop.names.update(NAMES)
         self.packets: list[Packet] = []
-        self._live = not isinstance(loop, VirtualLoop)
-        self._tap = Tap(self.packets.append, lambda: EPOCH + round(loop.time() * 1e6) * 1000)
+        self._live = not isinstance(loop, SimulatedLoop)
+        self._trace = Trace(self.packets.append, lambda: EPOCH + round(loop.time() * 1e6) * 1000)
         self._servers: list[Any] = []
         self.truth: list[dict[str, Any]] = []
         self.uncertain = False
         self._proxies: list[Proxy] = []
-        self._mischief: list[Callable[[list[Packet]], list[Packet]]] = []
+        self._impairments: list[Callable[[list[Packet]], list[Packet]]] = []
         self._unjudged: list[tuple[dict[str, Any], frozenset[str] | None]] = []
         self._flows: list[tuple[dict[str, Any], frozenset[HostPort], int]] = []
 
     @property
-    def tap(self) -> Tap:
+    def trace(self) -> Trace:
         """The capture; scenarios without a proxy tell it themselves what happens. Raises UnplayableError live."""
         if self._live:
             raise UnplayableError("it makes packets of its own")
-        return self._tap
+        return self._trace
 
     # Actors
 
-    async def proxy(self, host: str = PROXY, port: int = PORT, tapped: bool = True, **settings: Any) -> Proxy:
+    async def proxy(self, host: str = PROXY, port: int = PORT, traced: bool = True, **settings: Any) -> Proxy:
         """A running proxy; `faults` may be given as one Faults for all conversations."""
         faults = settings.get("faults")
         if isinstance(faults, Faults):
             settings["faults"] = lambda number: faults
         settings.setdefault("outbound", OUTBOUND)
-        tap = self._tap if tapped and not self._live else None
-        proxy = Proxy(Settings(listen=((host, port),), allow_remote=True, **settings), tap=tap)
+        trace = self._trace if traced and not self._live else None
+        proxy = Proxy(Settings(listen=((host, port),), allow_remote=True, **settings), trace=trace)
         await proxy.start()
         self._proxies.append(proxy)
         return proxy
@@ -295,11 +295,11 @@ class Stage:
 
     # Packets
 
-    def mischief(self, change: Callable[[list[Packet]], list[Packet]]) -> None:
+    def impair(self, change: Callable[[list[Packet]], list[Packet]]) -> None:
         """Change the packets when the scenario is over. Raises UnplayableError live."""
         if self._live:
             raise UnplayableError("its packets are changed afterwards")
-        self._mischief.append(change)
+        self._impairments.append(change)
 
     async def settle(self, seconds: float = 0.1) -> None:
         """Let everything under way arrive."""
@@ -315,8 +315,8 @@ class Stage:
         await self.settle()
 
     def finish(self) -> None:
-        """Do the mischief, and fill in the truth what follows from the packets alone."""
-        for change in self._mischief:
+        """Impair the packets, and fill in the truth what follows from the packets alone."""
+        for change in self._impairments:
             self.packets = change(self.packets)
         streams: dict[int, int] = {}
         for packet in self.packets:

@@ -1,13 +1,12 @@
-"""The demonstration: a proxy, a few servers and clients on this machine's loopback, and the tap's capture of them."""
+"""The demonstration: a proxy, a few servers and clients on this machine's loopback, and the trace's capture of them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from socks5sniff.client import AuthenticationError, Behaviour, Client, NoMethodError, RefusedError
-from socks5sniff.proxy.capturing import CaptureFile
-from socks5sniff.proxy.payloads import (
+from socks5sniff.client import AuthenticationError, Client, ClientFaults, NoMethodError, RefusedError
+from socks5sniff.lab.payloads import (
     HTTP_RESPONSE,
     SSH_CLIENT,
     SSH_SERVER,
@@ -17,9 +16,10 @@ from socks5sniff.proxy.payloads import (
     dns_query,
     http_request,
 )
+from socks5sniff.proxy.capture_file import CaptureFile
 from socks5sniff.proxy.server import Proxy
 from socks5sniff.proxy.settings import Settings
-from socks5sniff.proxy.tap import Tap
+from socks5sniff.proxy.trace import Trace
 
 HOST = "127.0.0.1"
 NAMES = ("www.example.test", "secure.example.test", "ssh.example.test", "mirror.example.test")
@@ -31,17 +31,17 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 def perform(path: str) -> None:
     """Make the capture `path`. Raises OutputError."""
     with CaptureFile(path) as file:
-        asyncio.run(_perform(Tap(file)))
+        asyncio.run(_perform(Trace(file)))
 
 
-async def _perform(tap: Tap) -> None:
+async def _perform(trace: Trace) -> None:
     servers = [await _server(answer) for answer in (_web, _tls, _ssh)]
     web, tls, ssh = (server.sockets[0].getsockname()[1] for server in servers)
     name_server = await _name_server()
     closed = await _closed_port()
     listen = ((HOST, 0),)
-    open_proxy = Proxy(Settings(listen=listen, hosts=HOSTS), tap=tap)
-    strict = Proxy(Settings(listen=listen, hosts=HOSTS, users={b"alice": b"correct horse"}), tap=tap)
+    open_proxy = Proxy(Settings(listen=listen, hosts=HOSTS), trace=trace)
+    strict = Proxy(Settings(listen=listen, hosts=HOSTS, users={b"alice": b"correct horse"}), trace=trace)
     async with open_proxy, strict:
         here, asking = open_proxy.addresses[0], strict.addresses[0]
         await _fetch(Client(*here), web)
@@ -50,8 +50,8 @@ async def _perform(tap: Tap) -> None:
         await _say(Client(*here), "secure.example.test", tls, client_hello("secure.example.test", ("h2",)))
         await _say(Client(*here), "ssh.example.test", ssh, SSH_CLIENT)
         await _say(Client(*here), HOST, web, http_request("www.example.test"))
-        pipelining = Behaviour(segment=1, optimistic=http_request("www.example.test"))
-        await _say(Client(*here, behaviour=pipelining), "www.example.test", web, b"")
+        pipelining = ClientFaults(segment=1, optimistic=http_request("www.example.test"))
+        await _say(Client(*here, faults=pipelining), "www.example.test", web, b"")
         for client, port in (
             (Client(*here), closed),
             (Client(*asking), web),

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from socks5sniff.errors import ExitCode, OutputError, Socks5sniffError
-from socks5sniff.proxy.capturing import INTERFACE
+from socks5sniff.lab.networks.simulated import SimulatedLoop
+from socks5sniff.lab.scenarios import SCENARIOS, Scenario
+from socks5sniff.lab.scene import Scene
+from socks5sniff.proxy.capture_file import INTERFACE
 from socks5sniff.proxy.packets import LINK_TYPE, Packet, Renderer
-from socks5sniff.proxy.scenarios import SCENARIOS, Scenario
-from socks5sniff.proxy.stage import Stage
-from socks5sniff.proxy.virtual import VirtualLoop
 
 LARGEST = 100_000
 """Octets a scenario's capture may have."""
@@ -48,25 +48,25 @@ def choose(names: Iterable[str]) -> list[Scenario]:
 
 def play(scenario: Scenario) -> Recording:
     """Play one scenario."""
-    loop = VirtualLoop()
-    stage = Stage(loop)
+    loop = SimulatedLoop()
+    scene = Scene(loop)
 
     async def perform() -> None:
         try:
-            await scenario.play(stage)
+            await scenario.play(scene)
         finally:
-            await stage.close()
+            await scene.close()
 
     loop.run(perform())
-    stage.finish()
+    scene.finish()
     truth = {
         "scenario": scenario.name,
         "about": scenario.about,
         "made": "tap",
-        "packets": len(stage.packets),
-        "conversations": None if stage.uncertain else stage.truth,
+        "packets": len(scene.packets),
+        "conversations": None if scene.uncertain else scene.truth,
     }
-    return Recording(scenario, pcapng(stage.packets), truth)
+    return Recording(scenario, pcapng(scene.packets), truth)
 
 
 def pcapng(packets: Iterable[Packet]) -> bytes:

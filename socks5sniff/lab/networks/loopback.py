@@ -1,4 +1,4 @@
-"""The same network as the virtual one, on real sockets: the addresses are on the loopback interface of a namespace."""
+"""The simulated network's hosts on real sockets: their addresses are on the loopback interface of a namespace."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ LENGTH_AT = {"greeting": 1, "auth-request": 1, "request": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Behaviour:
+class ClientFaults:
     """The default is good manners. Frames are named as in the record: `greeting`, `auth-request`, `request`.
 
     Attributes:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from socks5sniff.client import Behaviour, ClientError
+from socks5sniff.client import ClientError, ClientFaults
 from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
+from socks5sniff.lab.payloads import HTTP_RESPONSE, http_request
+from socks5sniff.lab.scenarios.exchanges import WEB_NAME, failing, fetch
+from socks5sniff.lab.scenarios.registry import Play, add, scenario
+from socks5sniff.lab.scene import CLIENT, ECHO, OUTBOUND, PORT, PROXY, Scene, reply, target
 from socks5sniff.proxy.faults import Faults
-from socks5sniff.proxy.payloads import HTTP_RESPONSE, http_request
-from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing, fetch
-from socks5sniff.proxy.scenarios.registry import Play, add, scenario
-from socks5sniff.proxy.stage import CLIENT, ECHO, OUTBOUND, PORT, PROXY, Stage, reply, target
 
 UNANSWERED: dict[str, Any] = {
     "outcome": "incomplete",
@@ -27,13 +27,13 @@ ASKED: dict[str, Any] = {**UNANSWERED, "phase": "request", "destination": target
 def leaving(faults: Faults, facts: dict[str, Any], timeout: float = 60.0, **settings: Any) -> Play:
     """A conversation that the proxy ends, or that the client gives up after `timeout`."""
 
-    async def play(stage: Stage) -> None:
-        await stage.web()
-        await stage.proxy(faults=faults, **settings)
-        client = stage.client(timeout=timeout)
+    async def play(scene: Scene) -> None:
+        await scene.web()
+        await scene.proxy(faults=faults, **settings)
+        client = scene.client(timeout=timeout)
         await failing(client.connect(WEB_NAME, 80), ClientError, asyncio.TimeoutError)
-        await stage.settle()
-        stage.expect(client, **facts)
+        await scene.settle()
+        scene.expect(client, **facts)
 
     return play
 
@@ -79,25 +79,25 @@ add(
 
 
 @scenario("a client that sends one octet and waits; the proxy's handshake time-out ends it")
-async def slow_loris(stage: Stage) -> None:
-    await stage.proxy(handshake_timeout=5.0)
+async def slow_loris(scene: Scene) -> None:
+    await scene.proxy(handshake_timeout=5.0)
     reader, writer = await asyncio.open_connection(PROXY, PORT, local_addr=(CLIENT, 0))
     writer.write(b"\x05")
     await reader.read()
     writer.close()
-    stage.expect_between(writer.get_extra_info("sockname"), (PROXY, PORT))
-    stage.forget_all()
+    scene.expect_between(writer.get_extra_info("sockname"), (PROXY, PORT))
+    scene.forget_all()
 
 
 @scenario("the proxy resets the connection as soon as the relay is open")
-async def reset_in_relay(stage: Stage) -> None:
-    server = await stage.echo()
-    await stage.proxy(faults=Faults(reset="relay"))
-    client = stage.client()
+async def reset_in_relay(scene: Scene) -> None:
+    server = await scene.echo()
+    await scene.proxy(faults=Faults(reset="relay"))
+    client = scene.client()
     tunnel = await client.connect(*ECHO)
     assert await tunnel.read() == b""
     await tunnel.close()
-    stage.expect(
+    scene.expect(
         client,
         destination=server.text,
         reply=reply(0),
@@ -110,16 +110,16 @@ async def reset_in_relay(stage: Stage) -> None:
 
 
 @scenario("the client resets the connection in the middle of the tunnel")
-async def reset_by_client(stage: Stage) -> None:
-    server = await stage.echo()
-    await stage.proxy()
-    client = stage.client()
+async def reset_by_client(scene: Scene) -> None:
+    server = await scene.echo()
+    await scene.proxy()
+    client = scene.client()
     tunnel = await client.connect(*ECHO)
     tunnel.write(b"\x00\x01\x02\x03" * 25)
     await tunnel.read_exactly(100)
     tunnel.wire.abort(reset=True)
-    await stage.settle()
-    stage.expect(
+    await scene.settle()
+    scene.expect(
         client,
         destination=server.text,
         reply=reply(0),
@@ -132,12 +132,12 @@ async def reset_by_client(stage: Stage) -> None:
 
 
 @scenario("twenty octets after a failure reply")
-async def data_after_failure(stage: Stage) -> None:
+async def data_after_failure(scene: Scene) -> None:
     junk = b"<html>refused</html>"
-    await stage.proxy(faults=Faults(reply=2, junk_after_failure=junk))
-    client = stage.client()
+    await scene.proxy(faults=Faults(reply=2, junk_after_failure=junk))
+    client = scene.client()
     await failing(client.connect(WEB_NAME, 80), ClientError)
-    stage.expect(
+    scene.expect(
         client,
         destination=target(WEB_NAME, 80),
         reply=reply(2),
@@ -151,8 +151,8 @@ async def data_after_failure(stage: Stage) -> None:
 
 
 @scenario("a failure reply, and twelve seconds until the proxy closes")
-async def late_close(stage: Stage) -> None:
-    await stage.proxy(faults=Faults(reply=1, late_close=12.0))
+async def late_close(scene: Scene) -> None:
+    await scene.proxy(faults=Faults(reply=1, late_close=12.0))
     # The library's client would close at once; this one waits for the proxy.
     reader, writer = await asyncio.open_connection(PROXY, PORT, local_addr=(CLIENT, 0))
     writer.write(Greeting(b"\x00").encode())
@@ -160,7 +160,7 @@ async def late_close(stage: Stage) -> None:
     writer.write(Request(Command.CONNECT, Address.domain(WEB_NAME, 80)).encode())
     await reader.read()
     writer.close()
-    stage.expect_between(
+    scene.expect_between(
         writer.get_extra_info("sockname"),
         (PROXY, PORT),
         destination=target(WEB_NAME, 80),
@@ -175,68 +175,68 @@ async def late_close(stage: Stage) -> None:
 
 
 @scenario("the proxy's reply begins with VER 04")
-async def reply_version(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy(faults=Faults(version={"reply": 4}))
-    await fetch(stage, stage.client(), web, anomalies=["bad-version"])
+async def reply_version(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy(faults=Faults(version={"reply": 4}))
+    await fetch(scene, scene.client(), web, anomalies=["bad-version"])
 
 
 @scenario("the method choice begins with VER 01")
-async def method_version(stage: Stage) -> None:
-    await stage.web()
-    await stage.proxy(faults=Faults(version={"method-selection": 1}))
-    client = stage.client()
+async def method_version(scene: Scene) -> None:
+    await scene.web()
+    await scene.proxy(faults=Faults(version={"method-selection": 1}))
+    client = scene.client()
     tunnel = await client.connect(WEB_NAME, 80)
     await tunnel.close()
     # Whether octets that begin with 05 01 00 and are answered with 01 00 are SOCKS is for the analyser to judge: it
     # is on a SOCKS port. Nothing more is claimed than that nothing breaks.
-    stage.expect(client)
-    stage.forget_all()
+    scene.expect(client)
+    scene.forget_all()
 
 
 @scenario("the request begins with VER 04; the proxy refuses to go on")
-async def request_version(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client(behaviour=Behaviour(versions={"request": 4}))
+async def request_version(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client(faults=ClientFaults(versions={"request": 4}))
     await failing(client.connect(WEB_NAME, 80), ClientError)
-    stage.expect(client, **{**ASKED, "closed_by": "proxy"}, anomalies=["bad-version"])
-    stage.forget("outcome", "phase", "command", "destination", "name_resolution", "frames")
+    scene.expect(client, **{**ASKED, "closed_by": "proxy"}, anomalies=["bad-version"])
+    scene.forget("outcome", "phase", "command", "destination", "name_resolution", "frames")
 
 
 @scenario("octets of the destination's come before the reply")
-async def data_before_reply(stage: Stage) -> None:
-    await stage.web()
-    await stage.proxy(faults=Faults(before={"reply": b"HELLO"}))
-    client = stage.client()
+async def data_before_reply(scene: Scene) -> None:
+    await scene.web()
+    await scene.proxy(faults=Faults(before={"reply": b"HELLO"}))
+    client = scene.client()
     await failing(client.connect(WEB_NAME, 80), ClientError)
-    stage.expect(client, closed_by="client")
-    stage.forget("outcome", "phase", "anomalies", "frames", "close", "closed_by")
+    scene.expect(client, closed_by="client")
+    scene.forget("outcome", "phase", "anomalies", "frames", "close", "closed_by")
 
 
 @scenario("a reply whose name is said to be 200 octets long and has 20: the tunnel's octets are swallowed")
-async def reply_lying_length(stage: Stage) -> None:
-    await stage.web()
-    await stage.proxy(faults=Faults(bound=Address.domain("gateway.example.test", 1), length={"reply": 200}))
-    client = stage.client(timeout=3.0)
+async def reply_lying_length(scene: Scene) -> None:
+    await scene.web()
+    await scene.proxy(faults=Faults(bound=Address.domain("gateway.example.test", 1), length={"reply": 200}))
+    client = scene.client(timeout=3.0)
     await failing(client.connect(WEB_NAME, 80), ClientError, asyncio.TimeoutError)
-    await stage.settle()
-    stage.expect(client, destination=target(WEB_NAME, 80), reply=None, closed_by="client")
-    stage.forget("outcome", "phase", "reply", "anomalies")
+    await scene.settle()
+    scene.expect(client, destination=target(WEB_NAME, 80), reply=None, closed_by="client")
+    scene.forget("outcome", "phase", "reply", "anomalies")
 
 
 @scenario("a greeting that promises nine methods and brings one; the client waits, the proxy's time-out ends it")
-async def greeting_lying_length(stage: Stage) -> None:
-    await stage.proxy(handshake_timeout=5.0)
-    client = stage.client(behaviour=Behaviour(lengths={"greeting": 9}, stop_after="greeting"))
+async def greeting_lying_length(scene: Scene) -> None:
+    await scene.proxy(handshake_timeout=5.0)
+    client = scene.client(faults=ClientFaults(lengths={"greeting": 9}, stop_after="greeting"))
     await failing(client.connect(WEB_NAME, 80), ClientError)
-    stage.expect(client, **{**NOT_ASKED, "method": None}, closed_by="proxy", frames=[])
-    stage.forget("methods", "phase", "outcome")
+    scene.expect(client, **{**NOT_ASKED, "method": None}, closed_by="proxy", frames=[])
+    scene.forget("methods", "phase", "outcome")
 
 
 @scenario("the proxy speaks first: a method choice before any greeting")
-async def server_first(stage: Stage) -> None:
+async def server_first(scene: Scene) -> None:
     ends = ((CLIENT, 40001), (PROXY, PORT))
-    flow = stage.tap.tcp(*ends)
+    flow = scene.trace.tcp(*ends)
     conversation = (
         (1, MethodSelection(0).encode()),
         (0, Greeting(b"\x00").encode()),
@@ -246,9 +246,9 @@ async def server_first(stage: Stage) -> None:
         (1, HTTP_RESPONSE),
     )
     for side, octets in conversation:
-        await stage.settle(0.001)
+        await scene.settle(0.001)
         flow.data(side, octets)
     flow.fin(1)
     flow.fin(0)
-    stage.expect_between(*ends, closed_by="proxy", anomalies=["server-spoke-first"])
-    stage.forget("methods", "method", "phase", "outcome", "command")
+    scene.expect_between(*ends, closed_by="proxy", anomalies=["server-spoke-first"])
+    scene.forget("methods", "method", "phase", "outcome", "command")

@@ -6,8 +6,7 @@ from typing import Any
 
 from socks5sniff.client import Client, Tunnel
 from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
-from socks5sniff.proxy.packets import HostPort
-from socks5sniff.proxy.payloads import (
+from socks5sniff.lab.payloads import (
     HTTP_RESPONSE,
     SSH_CLIENT,
     SSH_SERVER,
@@ -16,9 +15,10 @@ from socks5sniff.proxy.payloads import (
     counted,
     http_request,
 )
-from socks5sniff.proxy.scenarios.acts import WEB_NAME
-from socks5sniff.proxy.scenarios.registry import Play, add, scenario
-from socks5sniff.proxy.stage import CLIENT, DEFAULTS, OUTBOUND, PORT, PROXY, SECOND, THIRD, Stage, reply, target
+from socks5sniff.lab.scenarios.exchanges import WEB_NAME
+from socks5sniff.lab.scenarios.registry import Play, add, scenario
+from socks5sniff.lab.scene import CLIENT, DEFAULTS, OUTBOUND, PORT, PROXY, SECOND, THIRD, Scene, reply, target
+from socks5sniff.proxy.packets import HostPort
 
 OF_THE_CONNECTION = ("packets", "first_frame", "last_frame", "start", "end", "timing")
 """What a conversation inside a tunnel has of its own or shares with its connection: not for the truth to say."""
@@ -36,12 +36,12 @@ async def through(tunnel: Tunnel, destination: HostPort) -> tuple[int, int]:
 
 
 @scenario("a chain of three proxies, seen on both sides of the first: SOCKS in SOCKS in SOCKS")
-async def chain_of_three(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy()
-    await stage.proxy(*SECOND, tapped=False, outbound=(SECOND[0],))
-    await stage.proxy(*THIRD, tapped=False, outbound=(THIRD[0],))
-    client = stage.client()
+async def chain_of_three(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy()
+    await scene.proxy(*SECOND, traced=False, outbound=(SECOND[0],))
+    await scene.proxy(*THIRD, traced=False, outbound=(THIRD[0],))
+    client = scene.client()
     tunnel = await client.connect(*SECOND)
     outer = await through(tunnel, THIRD)
     inner = await through(tunnel, (WEB_NAME, 80))
@@ -52,7 +52,7 @@ async def chain_of_three(stage: Stage) -> None:
     page = (len(request), len(HTTP_RESPONSE))
     # The capture holds the client's connection to the first proxy and that proxy's own to the second: the same
     # octets after the first handshake, so what the inner handshakes asked for is there once per connection.
-    stage.expect(
+    scene.expect(
         client,
         destination=target(*SECOND),
         reply=reply(0),
@@ -64,8 +64,8 @@ async def chain_of_three(stage: Stage) -> None:
     inside = (client.wire.local, client.wire.remote)
     onward = ((OUTBOUND[0], tunnel.bound.port), SECOND)
     for ends in (inside, onward):
-        first = len(stage.truth)
-        stage.expect_between(
+        first = len(scene.truth)
+        scene.expect_between(
             *ends,
             destination=target(*THIRD),
             reply=reply(0),
@@ -74,8 +74,8 @@ async def chain_of_three(stage: Stage) -> None:
             closed_by="proxy",
             parent=None if ends == onward else first,
         )
-        stage.forget(*OF_THE_CONNECTION)
-        stage.expect_between(
+        scene.forget(*OF_THE_CONNECTION)
+        scene.expect_between(
             *ends,
             destination=target(WEB_NAME, 80),
             reply=reply(0),
@@ -85,7 +85,7 @@ async def chain_of_three(stage: Stage) -> None:
             closed_by="proxy",
             parent=first + 1,
         )
-        stage.forget(*OF_THE_CONNECTION)
+        scene.forget(*OF_THE_CONNECTION)
 
 
 def traffic(*parts: tuple[int, int]) -> dict[str, int]:
@@ -96,12 +96,12 @@ def traffic(*parts: tuple[int, int]) -> dict[str, int]:
 def told(conversation: tuple[tuple[int, bytes], ...], port: int) -> Play:
     """TCP octets between two hosts, without a proxy, and no SOCKS conversation expected in them."""
 
-    async def play(stage: Stage) -> None:
-        flow = stage.tap.tcp((CLIENT, 40001), ("198.51.100.9", port))
+    async def play(scene: Scene) -> None:
+        flow = scene.trace.tcp((CLIENT, 40001), ("198.51.100.9", port))
         for side, octets in conversation:
-            await stage.settle(0.002)
+            await scene.settle(0.002)
             flow.data(side, octets)
-        await stage.settle(0.002)
+        await scene.settle(0.002)
         flow.fin(0)
         flow.fin(1)
 
@@ -141,16 +141,16 @@ for _name, _about, _octets, _port in (
 def foreign(first: tuple[tuple[int, bytes], ...]) -> Play:
     """Another protocol on port 1080."""
 
-    async def play(stage: Stage) -> None:
+    async def play(scene: Scene) -> None:
         ends = ((CLIENT, 40001), (PROXY, PORT))
-        flow = stage.tap.tcp(*ends)
+        flow = scene.trace.tcp(*ends)
         for side, octets in first:
-            await stage.settle(0.002)
+            await scene.settle(0.002)
             flow.data(side, octets)
         flow.fin(1)
         flow.fin(0)
-        stage.expect_between(*ends, anomalies=["not-socks-on-socks-port"])
-        stage.forget(*(key for key in DEFAULTS if key != "anomalies"))
+        scene.expect_between(*ends, anomalies=["not-socks-on-socks-port"])
+        scene.forget(*(key for key in DEFAULTS if key != "anomalies"))
 
     return play
 
@@ -164,10 +164,10 @@ for _name, _about, _told in (
 
 
 @scenario("a proxy that opens the TCP connection itself and is then spoken to (reverse proxy, port 4444)")
-async def reversed_roles(stage: Stage) -> None:
+async def reversed_roles(scene: Scene) -> None:
     # The proxy runs behind a firewall and calls back to its controller, which speaks as the SOCKS client.
     proxy, controller = ("192.0.2.44", 50123), ("198.51.100.44", 4444)
-    flow = stage.tap.tcp(proxy, controller)
+    flow = scene.trace.tcp(proxy, controller)
     request = http_request(WEB_NAME)
     conversation: tuple[tuple[int, bytes], ...] = (
         (1, Greeting(b"\x00").encode()),
@@ -178,11 +178,11 @@ async def reversed_roles(stage: Stage) -> None:
         (0, HTTP_RESPONSE),
     )
     for side, octets in conversation:
-        await stage.settle(0.002)
+        await scene.settle(0.002)
         flow.data(side, octets)
     flow.fin(0)
     flow.fin(1)
-    stage.expect_between(
+    scene.expect_between(
         controller,
         proxy,
         reversed=True,
@@ -196,11 +196,11 @@ async def reversed_roles(stage: Stage) -> None:
 
 
 @scenario("a proxy on an unusual port (443)")
-async def port_unusual(stage: Stage) -> None:
-    web = await stage.web()
-    await stage.proxy(port=443)
-    client: Client = stage.client(port=443)
-    from socks5sniff.proxy.scenarios.acts import fetch
+async def port_unusual(scene: Scene) -> None:
+    web = await scene.web()
+    await scene.proxy(port=443)
+    client: Client = scene.client(port=443)
+    from socks5sniff.lab.scenarios.exchanges import fetch
 
     facts: dict[str, Any] = {}
-    await fetch(stage, client, web, **facts)
+    await fetch(scene, client, web, **facts)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from socks5sniff.client import Client, Tunnel
-from socks5sniff.proxy.payloads import HTTP_RESPONSE, SSH_CLIENT, TLS_ALERT, client_hello, counted, http_request
-from socks5sniff.proxy.stage import Stage, Target, target
+from socks5sniff.lab.payloads import HTTP_RESPONSE, SSH_CLIENT, TLS_ALERT, client_hello, counted, http_request
+from socks5sniff.lab.scene import Scene, Target, target
 
 WEB_NAME = "www.example.test"
 TLS_NAME = "secure.example.test"
@@ -84,7 +84,7 @@ async def echo(tunnel: Tunnel, length: int = 300) -> dict[str, Any]:
     }
 
 
-async def fetch(stage: Stage, client: Client, web: Target, **facts: Any) -> dict[str, Any]:
+async def fetch(scene: Scene, client: Client, web: Target, **facts: Any) -> dict[str, Any]:
     """CONNECT to the web server by name, fetch the page, and expect just that."""
     tunnel = await client.connect(WEB_NAME, web.address[1])
     seen = await http(tunnel)
@@ -95,4 +95,4 @@ async def fetch(stage: Stage, client: Client, web: Target, **facts: Any) -> dict
         **seen,
         **facts,
     }
-    return stage.expect(client, **expected)
+    return scene.expect(client, **expected)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from socks5sniff.proxy.scenarios import (
+from socks5sniff.lab.scenarios import (
     commands,
     framing,
+    impairments,
     methods,
     misbehaviour,
-    mischief,
     others,
     replies,
     socks4,
     udp,
 )
-from socks5sniff.proxy.scenarios.registry import SCENARIOS, Scenario
+from socks5sniff.lab.scenarios.registry import SCENARIOS, Scenario
 
 __all__ = [
     "SCENARIOS",
     "Scenario",
     "commands",
     "framing",
+    "impairments",
     "methods",
     "misbehaviour",
-    "mischief",
     "others",
     "replies",
     "socks4",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from socks5sniff.client import Behaviour, RefusedError
+from socks5sniff.client import ClientFaults, RefusedError
 from socks5sniff.codec import Address
+from socks5sniff.lab.scenarios.exchanges import WEB_NAME, failing
+from socks5sniff.lab.scenarios.registry import Play, add, scenario
+from socks5sniff.lab.scene import CLOSED, WEB, Scene, reply, target
 from socks5sniff.proxy.faults import Faults
-from socks5sniff.proxy.scenarios.acts import WEB_NAME, failing
-from socks5sniff.proxy.scenarios.registry import Play, add, scenario
-from socks5sniff.proxy.stage import CLOSED, WEB, Stage, reply, target
 
 REJECTED: dict[str, Any] = {
     "tunnel": None,
@@ -23,11 +23,11 @@ REJECTED: dict[str, Any] = {
 
 
 def by_fault(code: int, anomalies: list[str]) -> Play:
-    async def play(stage: Stage) -> None:
-        await stage.proxy(faults=Faults(reply=code))
-        client = stage.client()
+    async def play(scene: Scene) -> None:
+        await scene.proxy(faults=Faults(reply=code))
+        client = scene.client()
         await failing(client.connect(WEB_NAME, 80), RefusedError)
-        stage.expect(client, **REJECTED, destination=target(WEB_NAME, 80), reply=reply(code), anomalies=anomalies)
+        scene.expect(client, **REJECTED, destination=target(WEB_NAME, 80), reply=reply(code), anomalies=anomalies)
 
     return play
 
@@ -45,13 +45,13 @@ for _name, _code, _about in (
 
 
 def by_error(host: str, code: int, error: int) -> Play:
-    async def play(stage: Stage) -> None:
-        stage.loop.failing[host] = error
-        await stage.proxy()
-        client = stage.client()
+    async def play(scene: Scene) -> None:
+        scene.loop.failing[host] = error
+        await scene.proxy()
+        client = scene.client()
         refused = await failing(client.connect(host, 80), RefusedError)
         assert refused.code == code
-        stage.expect(client, **REJECTED, destination=target(host, 80), reply=reply(code))
+        scene.expect(client, **REJECTED, destination=target(host, 80), reply=reply(code))
 
     return play
 
@@ -64,27 +64,27 @@ for _name, _code, _error, _about in (
 
 
 @scenario("connection refused (5), from ECONNREFUSED")
-async def reply_connection_refused(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client()
+async def reply_connection_refused(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
     await failing(client.connect(*CLOSED), RefusedError)
-    stage.expect(client, **REJECTED, destination=target(*CLOSED), reply=reply(5))
+    scene.expect(client, **REJECTED, destination=target(*CLOSED), reply=reply(5))
 
 
 @scenario("host unreachable (4): a name that does not exist")
-async def reply_unknown_name(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client()
+async def reply_unknown_name(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
     await failing(client.connect("nowhere.example.test", 80), RefusedError)
-    stage.expect(client, **REJECTED, destination=target("nowhere.example.test", 80), reply=reply(4))
+    scene.expect(client, **REJECTED, destination=target("nowhere.example.test", 80), reply=reply(4))
 
 
 @scenario("command not supported (7): command 0x99")
-async def command_unknown(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client()
+async def command_unknown(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
     await failing(client.request(0x99, *WEB), RefusedError)
-    stage.expect(
+    scene.expect(
         client,
         **REJECTED,
         command="unknown-0x99",
@@ -92,27 +92,27 @@ async def command_unknown(stage: Stage) -> None:
         reply=reply(7),
         anomalies=["unknown-command"],
     )
-    stage.forget("name_resolution")
+    scene.forget("name_resolution")
 
 
 @scenario("address type not supported (8): ATYP 0x07")
-async def address_type_unknown(stage: Stage) -> None:
-    await stage.proxy()
-    client = stage.client()
+async def address_type_unknown(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
     await failing(client.connect(Address(7, b"\x01\x02\x03\x04", 80)), RefusedError)
-    stage.expect(client, **{**REJECTED, "bound": None, "outcome": None, "destination": None}, reply=None)
-    stage.forget("reply", "bound", "frames", "outcome", "phase", "command", "anomalies")
+    scene.expect(client, **{**REJECTED, "bound": None, "outcome": None, "destination": None}, reply=None)
+    scene.forget("reply", "bound", "frames", "outcome", "phase", "command", "anomalies")
 
 
 def shaped(faults: Faults, **facts: Any) -> Play:
     """A success reply of an unusual form."""
 
-    async def play(stage: Stage) -> None:
-        from socks5sniff.proxy.scenarios.acts import fetch
+    async def play(scene: Scene) -> None:
+        from socks5sniff.lab.scenarios.exchanges import fetch
 
-        web = await stage.web()
-        await stage.proxy(faults=faults)
-        await fetch(stage, stage.client(), web, **facts)
+        web = await scene.web()
+        await scene.proxy(faults=faults)
+        await fetch(scene, scene.client(), web, **facts)
 
     return play
 
@@ -143,10 +143,10 @@ add(
 
 
 @scenario("a request whose RSV is 0x01, answered as usual")
-async def request_reserved(stage: Stage) -> None:
-    from socks5sniff.proxy.scenarios.acts import fetch
+async def request_reserved(scene: Scene) -> None:
+    from socks5sniff.lab.scenarios.exchanges import fetch
 
-    web = await stage.web()
-    await stage.proxy()
-    client = stage.client(behaviour=Behaviour(reserved=1))
-    await fetch(stage, client, web, anomalies=["reserved-nonzero"])
+    web = await scene.web()
+    await scene.proxy()
+    client = scene.client(faults=ClientFaults(reserved=1))
+    await fetch(scene, client, web, anomalies=["reserved-nonzero"])

@@ -1,4 +1,4 @@
-"""The tap: packets that a sniffer would have seen, which other programs read without complaint."""
+"""The trace: packets that a sniffer would have seen, which other programs read without complaint."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import dpkt
 import pytest
 
 from socks5sniff.errors import OutputError
-from socks5sniff.proxy.capturing import CaptureFile
+from socks5sniff.lab.recorder import pcapng
+from socks5sniff.lab.scene import ECHO, Scene
+from socks5sniff.proxy.capture_file import CaptureFile
 from socks5sniff.proxy.packets import ACK, FIN, SYN, Packet, RawFrame, Renderer, TcpSegment, UdpDatagram
-from socks5sniff.proxy.recorder import pcapng
-from socks5sniff.proxy.stage import ECHO, Stage
-from socks5sniff.proxy.tap import Tap
+from socks5sniff.proxy.trace import Trace
 
-from .lab import HOST, mirror, on_stage, run, running, serving
+from .harness import HOST, mirror, on_scene, run, running, serving
 
 CLIENT, SERVER = ("192.0.2.10", 40000), ("192.0.2.1", 1080)
 CLIENT6, SERVER6 = ("2001:db8::10", 40000), ("2001:db8::1", 1080)
@@ -28,7 +28,7 @@ def told(
     *events: tuple[str, int, bytes], ends: tuple[tuple[str, int], tuple[str, int]] = (CLIENT, SERVER)
 ) -> list[Packet]:
     packets: list[Packet] = []
-    flow = Tap(packets.append, lambda: 1_000_000_000).tcp(*ends)
+    flow = Trace(packets.append, lambda: 1_000_000_000).tcp(*ends)
     for what, side, octets in events:
         if what == "data":
             flow.data(side, octets)
@@ -86,9 +86,9 @@ class TestSegments:
 
     def test_sequence_numbers_wrap_around(self) -> None:
         packets: list[Packet] = []
-        tap = Tap(packets.append, lambda: 0)
-        tap.initial = [(0xFFFFFFFF, 0xFFFFFFF0)]
-        flow = tap.tcp(CLIENT, SERVER)
+        trace = Trace(packets.append, lambda: 0)
+        trace.initial = [(0xFFFFFFFF, 0xFFFFFFF0)]
+        flow = trace.tcp(CLIENT, SERVER)
         flow.data(0, b"0123456789")
         flow.data(1, bytes(40))
         assert segments(packets)[3].sequence == 0
@@ -140,7 +140,7 @@ class TestFrames:
             ("fin", 1, b""),
             ends=(CLIENT6, SERVER6),
         )
-        path = tmp_path / "tap.pcapng"
+        path = tmp_path / "trace.pcapng"
         path.write_bytes(pcapng(packets))
         checks = [option for layer in ("tcp", "ip", "udp") for option in ("-o", f"{layer}.check_checksum:TRUE")]
         command = ["tshark", "-r", str(path), *checks, "--disable-protocol", "socks", "-q", "-z", "expert,warn"]
@@ -150,33 +150,33 @@ class TestFrames:
 
 class TestProxy:
     def test_both_legs_are_captured(self) -> None:
-        async def play(stage: Stage) -> list[Packet]:
-            await stage.echo()
-            await stage.proxy()
-            tunnel = await stage.client().connect(*ECHO)
+        async def play(scene: Scene) -> list[Packet]:
+            await scene.echo()
+            await scene.proxy()
+            tunnel = await scene.client().connect(*ECHO)
             tunnel.write(b"through")
             await tunnel.read_exactly(7)
             await tunnel.close()
-            await stage.settle()
-            return stage.packets
+            await scene.settle()
+            return scene.packets
 
-        packets = on_stage(play)
+        packets = on_scene(play)
         client, upstream = ([each for each in segments(packets) if each.flow == flow] for flow in (0, 1))
         assert streams(list(client))[0].endswith(b"through")
         assert streams(list(upstream)) == (b"through", b"through")
         assert upstream[0].destination == ECHO
 
     def test_datagrams_are_captured_on_both_sides(self) -> None:
-        async def play(stage: Stage) -> list[bytes]:
-            await stage.udp_server(ECHO)
-            await stage.proxy()
-            async with await stage.client().associate() as association:
+        async def play(scene: Scene) -> list[bytes]:
+            await scene.udp_server(ECHO)
+            await scene.proxy()
+            async with await scene.client().associate() as association:
                 association.send(b"ping", *ECHO)
                 await association.receive()
-            return [each.payload for each in stage.packets if isinstance(each, UdpDatagram)]
+            return [each.payload for each in scene.packets if isinstance(each, UdpDatagram)]
 
         header = b"\0\0\0\x01" + socket.inet_aton(ECHO[0]) + b"\x00\x07"
-        assert on_stage(play) == [header + b"ping", b"ping", b"ping", header + b"ping"]
+        assert on_scene(play) == [header + b"ping", b"ping", b"ping", header + b"ping"]
 
     def test_a_real_transfer_is_in_the_file_octet_for_octet(self, tmp_path: Path) -> None:
         path = tmp_path / "real.pcapng"
@@ -184,7 +184,7 @@ class TestProxy:
 
         async def main() -> None:
             with CaptureFile(str(path)) as file:
-                async with serving(mirror) as port, running(tap=Tap(file)) as proxy:
+                async with serving(mirror) as port, running(trace=Trace(file)) as proxy:
                     tunnel = await proxy.client().connect(HOST, port)
                     tunnel.write(octets)
                     tunnel.write_eof()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from socks5sniff.client import Behaviour
-from socks5sniff.proxy.mischief import (
+from socks5sniff.client import ClientFaults
+from socks5sniff.lab.impairments import (
     Change,
     cut,
     drop,
@@ -17,31 +17,31 @@ from socks5sniff.proxy.mischief import (
     repeat_syn,
     reverse,
 )
-from socks5sniff.proxy.scenarios.acts import echo, fetch
-from socks5sniff.proxy.scenarios.registry import Play, add, scenario
-from socks5sniff.proxy.stage import CLIENT, ECHO, Stage, reply, target
+from socks5sniff.lab.scenarios.exchanges import echo, fetch
+from socks5sniff.lab.scenarios.registry import Play, add, scenario
+from socks5sniff.lab.scene import CLIENT, ECHO, Scene, reply, target
 
 CLIENT_SIDE, PROXY_SIDE = 0, 1
 FLOW = 0
 """The client's connection is the first of every scenario."""
 
 
-def mischievous(
+def impaired(
     change: Change,
-    behaviour: Behaviour | None = None,
+    faults: ClientFaults | None = None,
     without: tuple[str, ...] = (),
     uncertain: bool = False,
     **facts: Any,
 ) -> Play:
     """The usual conversation, its packets changed."""
 
-    async def play(stage: Stage) -> None:
-        web = await stage.web()
-        await stage.proxy()
-        await fetch(stage, stage.client(behaviour=behaviour), web, **facts)
-        stage.forget(*without)
-        stage.mischief(change)
-        stage.uncertain = uncertain
+    async def play(scene: Scene) -> None:
+        web = await scene.web()
+        await scene.proxy()
+        await fetch(scene, scene.client(faults=faults), web, **facts)
+        scene.forget(*without)
+        scene.impair(change)
+        scene.uncertain = uncertain
 
     return play
 
@@ -49,29 +49,29 @@ def mischievous(
 add(
     "tcp-reordered",
     "the client's request in seven segments that arrive in reverse order",
-    mischievous(reverse(FLOW, CLIENT_SIDE, 1, 8), Behaviour(segment=3), anomalies=["split-frame"]),
+    impaired(reverse(FLOW, CLIENT_SIDE, 1, 8), ClientFaults(segment=3), anomalies=["split-frame"]),
 )
 add(
     "tcp-reordered-tunnel",
     "the server's page in segments of 40 octets, three of them in reverse order",
-    mischievous(lambda packets: reverse(FLOW, PROXY_SIDE, 3, 3)(cut(FLOW, PROXY_SIDE, 2, 40)(packets))),
+    impaired(lambda packets: reverse(FLOW, PROXY_SIDE, 3, 3)(cut(FLOW, PROXY_SIDE, 2, 40)(packets))),
 )
 add(
     "tcp-duplicated",
     "greeting, request and reply each come twice",
-    mischievous(
+    impaired(
         lambda packets: repeat(FLOW, CLIENT_SIDE, 0)(repeat(FLOW, CLIENT_SIDE, 1)(repeat(FLOW, PROXY_SIDE, 1)(packets)))
     ),
 )
 add(
     "tcp-retransmitted",
     "the request comes again after the reply, and the page after the end",
-    mischievous(lambda packets: repeat(FLOW, CLIENT_SIDE, 1, later=8)(repeat(FLOW, PROXY_SIDE, 2, later=3)(packets))),
+    impaired(lambda packets: repeat(FLOW, CLIENT_SIDE, 1, later=8)(repeat(FLOW, PROXY_SIDE, 2, later=3)(packets))),
 )
 add(
     "tcp-conflict",
     "the request comes again with another name in it",
-    mischievous(
+    impaired(
         repeat(FLOW, CLIENT_SIDE, 1, lambda octets: octets.replace(b"www.", b"bad."), later=1),
         anomalies=["conflicting-retransmission"],
     ),
@@ -79,18 +79,18 @@ add(
 add(
     "tcp-overlap",
     "the request's second half brings some octets of the first once more",
-    mischievous(overlap(FLOW, CLIENT_SIDE, 2, 4), Behaviour(segment=12), anomalies=["split-frame"]),
+    impaired(overlap(FLOW, CLIENT_SIDE, 2, 4), ClientFaults(segment=12), anomalies=["split-frame"]),
 )
 add(
     "tcp-keepalive",
     "a keep-alive in the middle of the handshake",
-    mischievous(keepalive(FLOW, CLIENT_SIDE, 1)),
+    impaired(keepalive(FLOW, CLIENT_SIDE, 1)),
 )
-add("tcp-syn-twice", "the SYN comes twice", mischievous(repeat_syn(FLOW)))
+add("tcp-syn-twice", "the SYN comes twice", impaired(repeat_syn(FLOW)))
 add(
     "tcp-lost-request",
     "the request is missing from the capture",
-    mischievous(
+    impaired(
         drop(FLOW, CLIENT_SIDE, 1),
         without=("frames", "phase", "outcome", "command", "name_resolution", "reply", "bound", "tunnel", "bytes"),
         destination=None,
@@ -100,17 +100,17 @@ add(
 add(
     "tcp-lost-tunnel",
     "a segment of the server's page is missing from the capture; it counts, since it was acknowledged",
-    mischievous(lambda packets: drop(FLOW, PROXY_SIDE, 3)(cut(FLOW, PROXY_SIDE, 2, 40)(packets))),
+    impaired(lambda packets: drop(FLOW, PROXY_SIDE, 3)(cut(FLOW, PROXY_SIDE, 2, 40)(packets))),
 )
 add(
     "tcp-midstream",
     "the capture begins after the TCP handshake",
-    mischievous(drop_start(FLOW, 3), anomalies=["midstream"]),
+    impaired(drop_start(FLOW, 3), anomalies=["midstream"]),
 )
 add(
     "tcp-midstream-late",
     "the capture begins after the greeting",
-    mischievous(
+    impaired(
         drop_start(FLOW, 5),
         uncertain=True,
     ),
@@ -118,29 +118,29 @@ add(
 add(
     "ip-fragments",
     "the request's packet comes in IPv4 fragments of 24 octets",
-    mischievous(fragment(FLOW, CLIENT_SIDE, 1, 24), without=("packets",)),
+    impaired(fragment(FLOW, CLIENT_SIDE, 1, 24), without=("packets",)),
 )
 
 
 @scenario("sequence numbers that wrap around within the handshake, both ways")
-async def tcp_wraparound(stage: Stage) -> None:
-    stage.tap.initial = [(0xFFFFFFF8, 0xFFFFFFFD)]
-    web = await stage.web()
-    await stage.proxy()
-    await fetch(stage, stage.client(), web)
+async def tcp_wraparound(scene: Scene) -> None:
+    scene.trace.initial = [(0xFFFFFFF8, 0xFFFFFFFD)]
+    web = await scene.web()
+    await scene.proxy()
+    await fetch(scene, scene.client(), web)
 
 
 @scenario("the same client port for two conversations, one after the other")
-async def tcp_port_reuse(stage: Stage) -> None:
-    server = await stage.echo()
-    await stage.proxy()
+async def tcp_port_reuse(scene: Scene) -> None:
+    server = await scene.echo()
+    await scene.proxy()
     for occurrence in range(2):
-        client = stage.client(local=(CLIENT, 41000))
+        client = scene.client(local=(CLIENT, 41000))
         seen = await echo(await client.connect(*ECHO), 100 + occurrence)
-        await stage.settle(1.0)
+        await scene.settle(1.0)
         wire = client.wire
         assert wire is not None
-        stage.expect_between(
+        scene.expect_between(
             wire.local,
             wire.remote,
             occurrence,
