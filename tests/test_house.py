@@ -24,6 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "codec": set(),
     "session": {"codec"},
     "capture": {"errors"},
+    "live": {"errors", "capture"},
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
@@ -31,12 +32,12 @@ ROOMS: dict[str, set[str]] = {
     "client": {"errors", "codec"},
     "proxy": {"errors", "record", "codec", "capture", "client"},
     "dissector": {"errors", "record", "codec", "analysis"},
-    "cli": {"errors", "record", "codec", "capture", "analysis", "sinks", "client", "proxy", "dissector"},
+    "cli": {"errors", "record", "codec", "capture", "live", "analysis", "sinks", "client", "proxy", "dissector"},
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"capture", "packets", "streams", "analysis"},
+    "numpy": {"capture", "live", "packets", "streams", "analysis"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
