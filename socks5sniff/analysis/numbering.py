@@ -14,9 +14,6 @@ from typing import NamedTuple
 
 from socks5sniff.record import Conversation
 
-MAX_HELD = 8192
-"""Finished records held back for their number; beyond that, later ones are numbered as if no earlier one could come."""
-
 _DEPTHS = 4
 """Bits of a place for how deep inside tunnels a conversation is."""
 
@@ -39,6 +36,7 @@ class Numbering:
     """Numbers places of conversations, and holds their finished records until they have a number."""
 
     def __init__(self) -> None:
+        self._places: set[int] = set()
         self._unnumbered: list[int] = []
         self._numbers: dict[int, int] = {}
         self._finished: list[Finished] = []
@@ -50,13 +48,20 @@ class Numbering:
         return bool(self._unnumbered)
 
     @property
-    def full(self) -> bool:
-        """Whether as many records are held back as may be."""
-        return len(self._finished) >= MAX_HELD
+    def held(self) -> int:
+        """Finished records that are held back."""
+        return len(self._finished)
+
+    @property
+    def last_frame(self) -> int:
+        """The latest first frame of a finished record."""
+        return max((finished.place for finished in self._finished), default=0) >> _DEPTHS
 
     def add(self, places: Iterable[int]) -> None:
-        """There are SOCKS conversations."""
-        self._unnumbered.extend(places)
+        """There are SOCKS conversations; to say so again changes nothing."""
+        new = [place for place in places if place not in self._places]
+        self._places.update(new)
+        self._unnumbered.extend(new)
 
     def number(self, place: int) -> int:
         """The number of a place, 0 as long as it has none."""
@@ -82,6 +87,7 @@ class Numbering:
             place, record, outer = finished
             number = self._numbers.pop(place, 0)
             if number:
+                self._places.discard(place)
                 if record.id != number:
                     record.id = number
                 if outer is not None:

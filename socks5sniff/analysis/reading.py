@@ -36,7 +36,7 @@ class Reading(Iterator[Conversation]):
         udp_frames: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        patience = PIPE_PATIENCE if "-" in names else 30 * PIPE_PATIENCE
+        patience = PIPE_PATIENCE if "-" in names else None
         self._analyser = Analyser(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience)
         self._batches = open_captures(names, progress=progress)
         self._records = self._run()

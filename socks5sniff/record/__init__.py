@@ -1,4 +1,4 @@
-"""The conversation record: `conversation` is the contract, `regular` a way to keep records that are alike."""
+"""The conversation record: what the analyser produces and every sink prints."""
 
 from __future__ import annotations
 

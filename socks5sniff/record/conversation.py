@@ -142,14 +142,8 @@ class AnomalyEntry(NamedTuple):
     message: str
 
 
-class _Source:
-    """Room for what a conversation is written out from when somebody looks at it (`.regular`)."""
-
-    __slots__ = ("_source",)
-
-
 @dataclass(slots=True)
-class Conversation(_Source):
+class Conversation:
     """One SOCKS conversation. Field meanings are in the README's table of record keys."""
 
     id: int

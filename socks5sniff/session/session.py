@@ -11,8 +11,6 @@ Its frames and anomalies are the outer one's, and where it ends the outer one en
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..codec import MAX_GSSAPI, GssapiMessageType, Mismatch, NeedMore, decode_gssapi, unwrap_readable
 from .detection import UNDECIDED_OCTETS, Weight, weigh
 from .facts import Facts, SessionAnomaly, SessionFrame, Verdict
@@ -96,8 +94,8 @@ class Session(Facts):
         trusted: the port is a SOCKS port (the user named it, or it is 1080, 9050 or 9150). Then a greeting alone makes
             a conversation, and another protocol is named in an anomaly.
         loopback: both ends are loopback addresses: a password in clear is no anomaly then.
-        address_of: gives the address of a side in text; asked only for UDP ASSOCIATE, to tell whether the client named
-            its own address or the target. Without it only a domain name counts as a target.
+        addresses: those of the two sides in text; looked at only for UDP ASSOCIATE, to tell whether the client named
+            its own address or the target. Without them only a domain name counts as a target.
         midstream: the connection's start is not in the capture, so the greeting need not be. Then the dialogue is
             joined at the proxy's choice or at a whole request, and no foreign protocol is named: it may be a tunnel's.
 
@@ -146,7 +144,7 @@ class Session(Facts):
     """
 
     __slots__ = (
-        "_address_of",
+        "_addresses",
         "_doubtful",
         "_fed",
         "_first_frame",
@@ -181,13 +179,13 @@ class Session(Facts):
         self,
         trusted: bool = False,
         loopback: bool = False,
-        address_of: Callable[[int], str] | None = None,
+        addresses: tuple[str, str] | None = None,
         midstream: bool = False,
     ) -> None:
         super().__init__()
         self.trusted = trusted
         self._loopback = loopback
-        self._address_of = address_of
+        self._addresses = addresses
         self.verdict = _UNDECIDED
         self.foreign: str | None = None
         self.client_side: int | None = None
@@ -460,9 +458,9 @@ class Session(Facts):
                 self.verdict = _SOCKS
 
     def _own_address(self) -> str | None:
-        if self._address_of is None or self.client_side is None:
+        if self._addresses is None or self.client_side is None:
             return None
-        return self._address_of(self.client_side)
+        return self._addresses[self.client_side]
 
     # Octets that have to wait
 
@@ -669,7 +667,7 @@ class Session(Facts):
     def _enclose(self) -> Session:
         """The session of what tokens enclose: it begins with the request."""
         assert self.client_side is not None, "a side has opened"
-        inner = Session(self.trusted, self._loopback, self._address_of)
+        inner = Session(self.trusted, self._loopback, self._addresses)
         inner.verdict = _SOCKS
         inner.client_side = inner._on_turn = self.client_side
         inner._state = _REQUEST

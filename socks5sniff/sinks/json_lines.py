@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from socks5sniff.record import Conversation
 
-from .regular_line import line
+from .record_line import record_line
 from .sink import Options, Totals, Writer
 
 
@@ -16,7 +16,7 @@ class JsonLinesSink:
         self._prompt = options.prompt
 
     def conversation(self, conversation: Conversation) -> None:
-        self._out.write(line(conversation) + "\n")
+        self._out.write(record_line(conversation) + "\n")
         if self._prompt:
             self._out.flush()
 
@@ -33,7 +33,7 @@ class JsonSink:
         self._before = "[\n"
 
     def conversation(self, conversation: Conversation) -> None:
-        self._out.write(self._before + line(conversation))
+        self._out.write(self._before + record_line(conversation))
         self._before = ",\n"
         if self._prompt:
             self._out.flush()

@@ -1,0 +1,60 @@
+"""When connections are over: a closed one waits for its last packets, by the time of the capture."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.streams.flows import NO_TIME, FlowBatch, FlowTable
+from socks5sniff.streams.slots import SlotTable
+from socks5sniff.streams.spaces import LINGER
+
+
+class _Noted(SlotTable):
+    COLUMNS = {"noted": (np.bool_, False)}
+
+    noted: NDArray[np.bool_]
+
+
+class Endings:
+    """Closed flows in the order in which they closed."""
+
+    def __init__(self, flows: FlowTable) -> None:
+        self._flows = flows
+        self._noted = _Noted()
+        self._closing: deque[tuple[int, int, int]] = deque()
+
+    def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
+        """These slots are new flows'."""
+        self._noted.grow(capacity)
+        self._noted.reset(slots)
+
+    def note(self, batch: FlowBatch, wanted: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """Flows of the batch, of those that are `wanted` (bool[g], by run), that have closed: slot and time (ns)."""
+        flows, noted = self._flows, self._noted.noted
+        slots = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
+        slots = slots[~noted[slots]]
+        noted[slots] = True
+        # Runs lie in the order of a hash; what follows from them must not.
+        slots = slots[np.lexsort((flows.stream[slots], flows.close_clock[slots]))]
+        clocks = flows.close_clock[slots].tolist()
+        self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
+        return list(zip(slots.tolist(), flows.close_time[slots].tolist(), strict=True))
+
+    def due(self, now: int, least: int = 1) -> NDArray[np.intp]:
+        """Slots of the flows that are over, once there are at least so many."""
+        closing = self._closing
+        if len(closing) < least or closing[least - 1][0] + LINGER >= now:
+            return np.empty(0, np.intp)
+        over = []
+        while closing and closing[0][0] + LINGER < now:
+            over.append(closing.popleft()[1:])
+        slots, streams = np.array(over, np.intp).T
+        due: NDArray[np.intp] = slots[self._flows.stream[slots] == streams]
+        return due
+
+    def clear(self) -> None:
+        """The capture has ended, and so has everything."""
+        self._closing.clear()
