@@ -19,7 +19,7 @@ from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Segments
 from socks5sniff.packets.reader import PacketReader
-from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 from socks5sniff.session import Verdict
 from socks5sniff.streams.flows import NO_TIME, FlowTable
 from socks5sniff.streams.octets import Octets
@@ -27,6 +27,7 @@ from socks5sniff.streams.spaces import FORGET
 
 from .dialogue import Dialogue
 from .endings import Endings
+from .forms import Forms
 from .handshakes import Handshakes
 from .names import Names
 from .numbering import Numbering, place_of
@@ -38,7 +39,7 @@ MAX_FLOWS = 1 << 18
 """Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
 MAX_ADDRESSES = 1 << 17
 """IPv6 addresses, 300 octets each; above it those without a flow are forgotten, and flows where that is not enough."""
-AT_ONCE = 1024
+AT_ONCE = 4096
 """Flows that are over are decided together, so many where nobody waits for the records."""
 MAX_HELD = 1 << 16
 """Records held back for their ids; above it a flow that said little so far holds none back for longer than patience."""
@@ -77,7 +78,7 @@ class Analyser:
         self._octets = Octets()
         self._watch = Watch(self._flows, ports)
         book: AddressBook = self.reader.addresses
-        self._handshakes = Handshakes(self._flows, self._octets, self._watch, book)
+        self._handshakes = Handshakes(self._flows, self._octets, self._watch, book, Forms(show_passwords))
         self._endings = Endings(self._flows)
         self._associations = Associations(book, udp_frames)
         self._associated: dict[int, Association] = {}
@@ -86,19 +87,18 @@ class Analyser:
         self._records = Records(
             self._flows, self._octets, self._watch, self._handshakes, book, self._names, self._numbering, show_passwords
         )
-        self._now = NO_TIME
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
-    def take(self, batch: FrameBatch) -> list[Conversation]:
+    def take(self, batch: FrameBatch) -> list[Batch]:
         """Analyse a batch; return the records that it completed."""
         self.packets += len(batch)
         self._records.interfaces = batch.interfaces
         if not len(batch):
             return []
-        self._now = max(self._now, int(batch.time.max()))
+        self._handshakes.now = max(self._handshakes.now, int(batch.time.max()))
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self._take_segments(segments)
@@ -109,10 +109,13 @@ class Analyser:
         self._make_room()
         return self._release()
 
-    def finish(self) -> list[Conversation]:
+    def finish(self) -> list[Batch]:
         """The capture has ended: records of all that is still open."""
         self._endings.clear()
-        self._finish(np.flatnonzero(self._watch.kind[: self._flows.used] != IGNORED))
+        slots = np.flatnonzero(self._watch.kind[: self._flows.used] != IGNORED)
+        # First those that have ended, as if more packets came.
+        ends = self._flows.close_clock[slots]
+        self._finish(slots[np.lexsort((self._flows.stream[slots], np.where(ends == NO_TIME, _NEVER, ends)))])
         return self._numbering.release(None)
 
     def _take_segments(self, segments: Segments) -> None:
@@ -135,7 +138,7 @@ class Analyser:
     def _open_associations(self) -> None:
         """Associations must be known while their datagrams pass."""
         opened = []
-        for slot, dialogue in self._handshakes.judge(self._handshakes.associating(), ended=False):
+        for slot, dialogue in self._handshakes.judge(self._handshakes.associating()):
             self._decide(slot, dialogue)
             self._handshakes.asked(slot, dialogue.session)
             association = self._associate(slot, dialogue)
@@ -177,12 +180,17 @@ class Analyser:
         if verdict is Verdict.FOREIGN and not self._reportable(slot, dialogue):
             kind[slot] = IGNORED
             return False
-        if kind[slot] == UNDECIDED:
-            kind[slot] = SOCKS
-            self._numbering.add((place_of(int(self._flows.first_frame[slot])),))
+        self._keep(np.array([slot], np.intp))
         for depth, nested in enumerate(dialogue.nested(), 1):
             self._numbering.add((place_of(nested.frame, depth),))
         return True
+
+    def _keep(self, slots: NDArray[np.intp]) -> None:
+        """These flows are SOCKS."""
+        kind = self._watch.kind
+        fresh = slots[kind[slots] == UNDECIDED]
+        kind[fresh] = SOCKS
+        self._numbering.add(map(place_of, self._flows.first_frame[fresh].tolist()))
 
     def _reportable(self, slot: int, dialogue: Dialogue) -> bool:
         """Another protocol on a proxy port is worth a record: any on a port the user named, a known one elsewhere."""
@@ -197,29 +205,30 @@ class Analyser:
         """Decide flows that are over, and make their records."""
         if not len(slots):
             return
-        done = []
+        decided = self._handshakes.decide(slots)
+        self._keep(decided.slots)
         opened = []
-        for slot, dialogue in self._handshakes.judge(slots, ended=True):
-            if self._decide(slot, dialogue):
-                done.append((slot, dialogue))
-                association = self._associate(slot, dialogue)
-                if association is not None:
-                    opened.append(association)
+        for slot, dialogue in [*decided.dialogues.items()]:
+            if not self._decide(slot, dialogue):
+                del decided.dialogues[slot]
+                continue
+            association = self._associate(slot, dialogue)
+            if association is not None:
+                opened.append(association)
         self._associations.open(opened)
-        if done:
-            self._numbering.finish(self._records.make(done, self._associated, self._now))
+        self._numbering.finish(self._records.make(slots, decided, self._associated))
         self._watch.kind[slots] = IGNORED
         for slot in slots.tolist():
             association = self._associated.pop(slot, None)
             if association is not None:
                 self._associations.forget(association)
 
-    def _release(self) -> list[Conversation]:
+    def _release(self) -> list[Batch]:
         """The finished records whose number is certain."""
         numbering = self._numbering
-        if not numbering.waiting or (self._patience is None and numbering.held < AT_ONCE):
+        if not numbering.held or (self._patience is None and numbering.held < AT_ONCE):
             return numbering.release(0)
-        for slot, dialogue in self._handshakes.judge(self._handshakes.unjudged(numbering.last_frame), ended=False):
+        for slot, dialogue in self._handshakes.judge(self._handshakes.unjudged(numbering.last_frame)):
             self._decide(slot, dialogue)
         return numbering.release(self._floor())
 
@@ -232,7 +241,7 @@ class Analyser:
             patience = 30_000_000_000
             if self._numbering.held < MAX_HELD:
                 return place_of(int(flows.first_frame[slots].min())) if len(slots) else _NEVER
-        slots = slots[flows.first_time[slots] > self._now - patience]
+        slots = slots[flows.first_time[slots] > self._handshakes.now - patience]
         return place_of(int(flows.first_frame[slots].min())) if len(slots) else _NEVER
 
     # -- bounds --------------------------------------------------------------------------------------------------

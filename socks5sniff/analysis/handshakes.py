@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
-from socks5sniff.session import Session, Verdict
-from socks5sniff.streams.flows import UNKNOWN, FlowTable
-from socks5sniff.streams.heads import HEAD, HeadRows, Heads
+from socks5sniff.session import Session
+from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
+from socks5sniff.streams.heads import HeadRows, Heads
 from socks5sniff.streams.octets import Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
 
 from .dialogue import Dialogue, Flow
+from .forms import Forms, Recognised, Situations
 from .relay import Setting
 from .watch import IGNORED, UNDECIDED, Watch
 
 HANDSHAKE = 1100
 """Octets within which a request lies: see `session.detection.UNDECIDED_OCTETS`."""
+
+FEW = 24
+"""So few flows are judged faster one by one."""
 
 _NOT_ASKED, _ASKS, _ASKED_OTHERWISE = range(3)
 
@@ -35,10 +40,30 @@ class _Marks(SlotTable):
     associates: NDArray[np.uint8]
 
 
-class Handshakes:
-    """The flows that may be SOCKS, and what they have said."""
+class Decided(NamedTuple):
+    """What flows were.
 
-    def __init__(self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook) -> None:
+    Attributes:
+        slots: intp[m], the flows in `recognised`.
+        dialogues: all others that said anything, by slot.
+    """
+
+    slots: NDArray[np.intp]
+    recognised: Recognised | None
+    dialogues: dict[int, Dialogue]
+
+
+class Handshakes:
+    """The flows that may be SOCKS, and what they have said.
+
+    Attributes:
+        forms: what was learned of them.
+        now: the latest time in the capture, ns.
+    """
+
+    def __init__(self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook, forms: Forms) -> None:
+        self.forms = forms
+        self.now = NO_TIME
         self._flows = flows
         self._octets = octets
         self._watch = watch
@@ -64,23 +89,83 @@ class Handshakes:
             self._marks.fresh[rows.slot] = True
             self._note_requests(rows)
 
-    def judge(self, slots: NDArray[np.intp], ended: bool) -> Iterator[tuple[int, Dialogue]]:
-        """What these flows are.
+    def judge(self, slots: NDArray[np.intp]) -> Iterator[tuple[int, Dialogue]]:
+        """What these flows are, as far as they have come; slot and dialogue."""
+        self._marks.fresh[slots] = False
+        rows = self._heads.look(self._chosen(slots))
+        if rows.size:
+            situations, rows = self._situations(rows)
+            yield from self._each(rows, situations, range(len(situations.slot)), ended=False)
 
-        Args:
-            ended: no more packets of them will come; their rows are kept no longer.
-        """
+    def decide(self, slots: NDArray[np.intp]) -> Decided:
+        """What these flows were: no more packets of them will come, and nothing of them is kept."""
+        rows = self._heads.take(self._chosen(slots), self._watch.kind != IGNORED)
+        if not rows.size:
+            return Decided(np.empty(0, np.intp), None, {})
+        situations, rows = self._situations(rows)
+        count = len(situations.slot)
+        if count < FEW:
+            return Decided(
+                np.empty(0, np.intp), None, dict(self._each(rows, situations, range(count), ended=True))
+            )
+        recognised = self.forms.recognise(rows, situations)
+        rest = np.ones(count, np.bool_)
+        rest[recognised.place] = False
+        dialogues = dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended=True))
+        return Decided(situations.slot[recognised.place], recognised, dialogues)
+
+    def _chosen(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         chosen = np.zeros(self._flows.capacity, np.bool_)
         chosen[slots] = True
-        rows = self._heads.take(chosen, self._watch.kind != IGNORED) if ended else self._heads.look(chosen)
-        self._marks.fresh[slots] = False
-        if not rows.size:
-            return
-        starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), rows.slot[1:] != rows.slot[:-1])))
+        return chosen
+
+    def _each(
+        self, rows: HeadRows, situations: Situations, places: Sequence[int], ended: bool
+    ) -> Iterator[tuple[int, Dialogue]]:
+        """Judge flows one by one."""
+        starts = _starts(rows)
         bounds = np.append(starts, rows.size).tolist()
-        for begin, end in zip(bounds, bounds[1:]):  # noqa: B905 - the second is one shorter
-            slot = int(rows.slot[begin])
-            yield slot, self._dialogue(slot, rows.take(np.arange(begin, end)), ended)
+        for place in places:
+            slot = int(situations.slot[place])
+            yield slot, self._dialogue(rows.take(np.arange(bounds[place], bounds[place + 1])), situations, place, ended)
+
+    def _situations(self, rows: HeadRows) -> tuple[Situations, HeadRows]:
+        """What else is known of the flows of these rows, and the rows with positions from each side's first octet."""
+        flows, octets, watch = self._flows, self._octets, self._watch
+        starts = _starts(rows)
+        slots = rows.slot[starts]
+        group = np.repeat(np.arange(len(slots)), np.diff(np.append(starts, rows.size)))
+        turn = watch.turns(slots)
+        shifts = self.shifts(slots)
+        limit = watch.limit[slots]
+        ends = np.stack((flows.fin0[slots], flows.fin1[slots])) >= 0
+        # The FIN is acknowledged like an octet.
+        heard = np.where(ends, np.minimum(octets.heard[:, slots], octets.reach[:, slots]), octets.heard[:, slots])
+        heard = np.minimum(heard + shifts, limit)
+        other = rows.way ^ 1
+        rows = rows._replace(
+            offset=rows.offset + shifts[rows.way, group],
+            heard=np.where(rows.heard < 0, -1, np.minimum(rows.heard + shifts[other, group], heard[other, group])),
+        )
+        low, high = flows.low[slots], flows.high[slots]
+        turned = turn != 0
+        reach = octets.reach[:, slots] + shifts
+        open_ = flows.close_clock[slots] == NO_TIME
+        closer = flows.closers(slots)
+        return (
+            Situations(
+                slot=slots,
+                turn=turn,
+                expected=watch.expects(slots),
+                loopback=self._are_loopback(low) & self._are_loopback(high),
+                opener_known=flows.opener[slots] != UNKNOWN,
+                heard=np.where(turned, heard[::-1], heard),
+                closed_by_proxy=(closer != UNKNOWN) & (closer != turn),
+                received=np.where(turned, reach[0], reach[1]),
+                waited_until=np.where(open_, max(self.now, 0), flows.last_time[slots]),
+            ),
+            rows,
+        )
 
     def unjudged(self, before: int) -> NDArray[np.intp]:
         """Undecided flows that began before a frame and have said something since they were judged."""
@@ -118,43 +203,36 @@ class Handshakes:
             begins[place] = b"\5\3\0" in rows.octets(int(near[place]))[:HANDSHAKE]
         self._marks.associates[rows.slot[near[begins | tiny]]] = _ASKS
 
-    def _dialogue(self, slot: int, rows: HeadRows, ended: bool) -> Dialogue:
-        flows = self._flows
-        turn = int(self._watch.turns(np.array([slot]))[0])
+    def _dialogue(self, rows: HeadRows, situations: Situations, place: int, ended: bool) -> Dialogue:
+        flows, slot, turn = self._flows, int(situations.slot[place]), int(situations.turn[place])
         ends = int(flows.low[slot]), int(flows.high[slot])
         opener, responder = ends[turn], ends[1 - turn]
-        known = int(flows.opener[slot]) != UNKNOWN
         setting = Setting(
-            bool(self._watch.expects(np.array([slot]))[0]),
-            self._is_loopback(opener) and self._is_loopback(responder),
+            bool(situations.expected[place]),
+            bool(situations.loopback[place]),
             (self._book.endpoint_address(opener), self._book.endpoint_address(responder)),
-            midstream=not known,
+            midstream=not situations.opener_known[place],
         )
-        shifts = [self.shift(slot, way) for way in (0, 1)]
-        offsets = rows.offset + np.where(rows.way, shifts[1], shifts[0])
-        heard = np.where(rows.heard < 0, -1, np.maximum(rows.heard + np.where(rows.way, shifts[0], shifts[1]), 0))
-        limit = int(self._watch.limit[slot])
-        heard_of = [min(self._heard(slot, way) + shifts[way], limit) for way in (turn, 1 - turn)]
-        flow = Flow(
-            turn, (heard_of[0], heard_of[1]), ended, int(flows.last_frame[slot]), int(flows.last_time[slot])
+        heard = int(situations.heard[0, place]), int(situations.heard[1, place])
+        return Dialogue(
+            rows, Flow(turn, heard, ended, int(flows.last_frame[slot]), int(flows.last_time[slot])), setting
         )
-        return Dialogue(rows._replace(offset=offsets, heard=heard), flow, setting)
 
-    def shift(self, slot: int, way: int) -> int:
-        """What to add to positions, since the first octet turned out to be another than the first one seen."""
-        origin = int(self._octets.origin[way, slot])
-        base = int((self._flows.base1 if way else self._flows.base0)[slot])
-        if origin < 0 or base < 0 or int(self._flows.opener[slot]) == UNKNOWN:
-            return 0
-        return (origin - base + (1 << 31)) % (1 << 32) - (1 << 31)
+    def shifts(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """int64[2, n]: what to add to positions, since a direction's first octet turned out to be another one."""
+        flows = self._flows
+        origin = self._octets.origin[:, slots]
+        base = np.stack((flows.base0[slots], flows.base1[slots]))
+        known = (origin >= 0) & (base >= 0) & (flows.opener[slots] != UNKNOWN)
+        return np.where(known, (origin - base).astype(np.uint32).view(np.int32), 0)
 
-    def _heard(self, slot: int, way: int) -> int:
-        """The furthest octet of a direction that was acknowledged; the FIN is acknowledged like one."""
-        heard, reach = int(self._octets.heard[way, slot]), int(self._octets.reach[way, slot])
-        fin = int((self._flows.fin1 if way else self._flows.fin0)[slot])
-        return min(heard, reach) if fin >= 0 else heard
+    def _are_loopback(self, ends: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        loopback: NDArray[np.bool_] = ends >> np.uint64(40) == 127
+        for row in np.flatnonzero(ends >= np.uint64(IPV6)).tolist():
+            loopback[row] = self._book.packed(int(ends[row])) == bytes(15) + b"\1"
+        return loopback
 
-    def _is_loopback(self, endpoint: int) -> bool:
-        if endpoint & IPV6:
-            return self._book.packed(endpoint) == bytes(15) + b"\1"
-        return endpoint >> 40 == 127
+
+def _starts(rows: HeadRows) -> NDArray[np.intp]:
+    """Where each flow's rows begin."""
+    return np.flatnonzero(np.concatenate((np.ones(1, np.bool_), rows.slot[1:] != rows.slot[:-1])))

@@ -78,6 +78,11 @@ class Names:
             while len(learned) > MAX_LEARNED:
                 learned.popitem(last=False)
 
+    def knows(self, client: str, host: str, asked: int) -> bool:
+        """Whether a client had learned of an address before it asked for it in this frame."""
+        found = self._learned.get((client, host))
+        return found is not None and found[1] < asked
+
     def judge(self, record: Conversation, asked: int | None) -> None:
         """Say so in a record whose client knew the address it asks for from DNS.
 

@@ -521,6 +521,14 @@ class FlowTable(SlotTable):
 
     # -- what the users of the table ask for ---------------------------------------------------------------------
 
+    def closers(self, slots: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """The direction that closed first, UNKNOWN for none: a FIN that acknowledges the other one is the later one."""
+        fin0, fin1, closer = self.fin0[slots], self.fin1[slots], self.closer[slots]
+        both = (fin0 >= 0) & (fin1 >= 0)
+        later0 = both & ((self.fin_heard0[slots] - fin1).astype(np.uint32).view(np.int32) >= 0)
+        later1 = both & ((self.fin_heard1[slots] - fin0).astype(np.uint32).view(np.int32) >= 0)
+        return np.where(later1 & ~later0, 0, np.where(later0 & ~later1, 1, closer)).astype(np.uint8)
+
     def release(self, slots: NDArray[np.intp]) -> None:
         """Forget flows. Their slots are used again."""
         if not len(slots):
