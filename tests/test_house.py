@@ -50,6 +50,8 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "lz4": {"capture"},
     "psutil": set(ROOMS),
     "gssapi": {"client", "proxy"},
+    "cryptography": {"analysis"},
+    "lark": {"where"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 
