@@ -162,7 +162,8 @@ def test_octets_of_the_tunnel_are_lost() -> None:
     (found,) = analyse([packet for packet in packets if packet.octets != CONNECT[8][1]])
     assert (found.outcome, found.tunnel, found.anomalies) == ("succeeded", None, [])
     (found,) = analyse([packet for packet in packets if packet.octets != CONNECT[9][1]])
-    assert facts(found) == facts(whole)
+    without_answer = Tunnel("http", server_name="example.com", detail="GET /a HTTP/1.1")
+    assert facts(found) == {**facts(whole), "tunnel": without_answer._asdict()}
 
 
 def test_tokens_cut_off_by_the_capture() -> None:
@@ -199,7 +200,7 @@ def test_older_tokens() -> None:
         *OPENED,
         *((role, user_data(wrapped_before(plain))) for role, plain in [(0, REQUEST), (1, REPLY), (0, HTTP)]),
     ]
-    assert one(talk).tunnel == Tunnel("http", server_name="example.com", detail="GET /a HTTP/1.1: 200 OK")
+    assert one(talk).tunnel == Tunnel("http", server_name="example.com", detail="GET /a HTTP/1.1")
 
 
 def test_on_an_unknown_port() -> None:

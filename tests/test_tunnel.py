@@ -26,12 +26,14 @@ def test_first_octets_give_a_name(name: str) -> None:
     assert identify(sample.client, sample.server, sample.port, True) == sample.tunnel
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+LAST = {"a PROXY header alone", "a binary PROXY header of a health check", "anything", "random octets"}
+"""Samples that what follows would tell more about."""
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - LAST))
 def test_octets_behind_the_first_change_nothing(name: str) -> None:
     """What follows a whole sample (up to the window's end, and beyond) is no part of what it is named after."""
     client, server, expected, port = SAMPLES[name]
-    if name in ("a PROXY header alone", "a binary PROXY header of a health check", "anything", "random octets"):
-        pytest.skip("what follows is what tells")
     more = b"\r\n" + b"\x81" * 5000
     found = identify(client + more if client else b"", server + more if server else b"", port, True)
     assert found == expected
