@@ -182,21 +182,21 @@ class TestJa4:
         server_name="x",
         alpn=["h2", "http/1.1"],
         first_protocol=b"h2",
-        ciphers=[
+        ciphers=(
             *(0x1301, 0x1302, 0x1303, 0xC02B, 0xC02F, 0xC02C, 0xC030),
             *(0xCCA9, 0xCCA8, 0xC013, 0xC014, 0x009C, 0x009D, 0x002F, 0x0035),
-        ],
-        extensions=[
+        ),
+        extensions=(
             *(0x002D, 0x0033, 0x0010, 0xFE0D, 0x0017, 0x44CD, 0x0000, 0x000B),
             *(0x000A, 0x002B, 0xFF01, 0x0023, 0x0012, 0x0005, 0x000D, 0x001B),
-        ],
-        signatures=[0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601],
+        ),
+        signatures=(0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601),
     )
 
     def test_published(self) -> None:
         assert fingerprint(self.CHROME, "t") == "t13d1516h2_8daaf6152771_d8a2da3f94cd"
         older = [kind for kind in self.CHROME.extensions if kind not in (0xFE0D, 0x44CD)] + [0x4469, 0x0015]
-        assert fingerprint(self.CHROME._replace(extensions=older), "t") == "t13d1516h2_8daaf6152771_e5627efa2ab1"
+        assert fingerprint(self.CHROME._replace(extensions=tuple(older)), "t") == "t13d1516h2_8daaf6152771_e5627efa2ab1"
 
     @pytest.mark.parametrize(
         ("version", "name"),
@@ -213,11 +213,11 @@ class TestJa4:
         assert fingerprint(self.CHROME._replace(first_protocol=protocol), "t")[8:10] == ends
 
     def test_nothing_offered(self) -> None:
-        empty = ClientHello(0x0303, None, None, b"", [], [], [])
+        empty = ClientHello(0x0303, None, None, b"", (), (), ())
         assert fingerprint(empty, "t") == "t12i000000_000000000000_000000000000"
 
     def test_more_than_99(self) -> None:
-        many = self.CHROME._replace(ciphers=list(range(200)), extensions=list(range(1, 150)))
+        many = self.CHROME._replace(ciphers=tuple(range(200)), extensions=tuple(range(1, 150)))
         assert fingerprint(many, "t")[4:8] == "9999"
 
     def test_values_sent_to_be_ignored_do_not_count(self) -> None:
@@ -237,7 +237,7 @@ def test_fields_of_a_hello_that_lie() -> None:
     """Lengths beyond what is there, anywhere, end the reading and nothing else."""
     whole = hello([server_name(b"a.test"), (16, b"\0\3\2h2"), supported(0x0304), (13, b"\0\2\4\3")])[5:]
     found = read_hello(whole)
-    assert (found.server_name, found.alpn, found.version, found.signatures) == ("a.test", ["h2"], 0x0304, [0x0403])
+    assert (found.server_name, found.alpn, found.version, found.signatures) == ("a.test", ["h2"], 0x0304, (0x0403,))
     for at in range(4, len(whole)):
         for value in (0, 255):
             read_hello(whole[:at] + bytes([value]) + whole[at + 1 :])
