@@ -28,10 +28,26 @@ ROOMS: dict[str, set[str]] = {
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
     "sinks": {"errors", "record", "codec"},
+    "where": {"record", "codec"},
+    "stats": {"record"},
+    "explain": {"record", "codec"},
     "client": {"errors", "codec"},
     "proxy": {"errors", "record", "codec", "capture", "client"},
     "dissector": {"errors", "record", "codec", "analysis"},
-    "cli": {"errors", "record", "codec", "capture", "analysis", "sinks", "client", "proxy", "dissector"},
+    "cli": {
+        "errors",
+        "record",
+        "codec",
+        "capture",
+        "analysis",
+        "sinks",
+        "where",
+        "stats",
+        "explain",
+        "client",
+        "proxy",
+        "dissector",
+    },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
