@@ -30,16 +30,28 @@ ROOMS: dict[str, set[str]] = {
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
     "sinks": {"errors", "record", "codec"},
     "where": {"record", "codec"},
-    "stats": {"record"},
+    "stats": {"record", "codec"},
     "explain": {"record", "codec"},
     "client": {"errors", "codec"},
     "proxy": {"errors", "codec", "capture", "client"},
     "lab": {"errors", "record", "codec", "capture", "client", "proxy"},
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
-        "errors", "record", "codec", "capture", "live", "analysis", "sinks", "where", "stats", "explain",
-        "client", "proxy", "lab", "dissector",
-    },  # fmt: skip
+        "errors",
+        "record",
+        "codec",
+        "capture",
+        "live",
+        "analysis",
+        "sinks",
+        "where",
+        "stats",
+        "explain",
+        "client",
+        "proxy",
+        "lab",
+        "dissector",
+    },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 

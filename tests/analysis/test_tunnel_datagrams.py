@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5sniff.analysis.tunnel import DATAGRAM_LIMIT, HEAD_LIMIT, ciphers, identify_datagrams
+from socks5sniff.analysis.tunnel import DATAGRAM_LIMIT, HEAD_LIMIT, ciphers, identify, identify_datagrams
 from socks5sniff.analysis.tunnel.tls import fingerprint, read_hello
 from socks5sniff.record import Tunnel
 
