@@ -15,6 +15,8 @@ _GROWTH = (1 + ERROR) / (1 - ERROR)
 _LOG_GROWTH = log(_GROWTH)
 _SMALLEST = 1e-9
 """Seconds that count as none; times have whole nanoseconds."""
+_LARGEST = 1e10
+"""Seconds above which values are not told apart: what a capture's 64 bits of nanoseconds hold."""
 
 
 class Distribution:
@@ -93,7 +95,7 @@ class Distribution:
 
 
 def _bin(value: float) -> int | None:
-    return ceil(log(value) / _LOG_GROWTH) if value > _SMALLEST else None
+    return ceil(log(min(value, _LARGEST)) / _LOG_GROWTH) if value > _SMALLEST else None
 
 
 def _middle(index: int | None) -> float:

@@ -77,3 +77,9 @@ def test_sketching_late_is_sketching_early(values: list[float]) -> None:
     late.sketch()
     late.sketch()
     assert late.quantiles(FRACTIONS) == of(values, sketched=True).quantiles(FRACTIONS)
+
+
+def test_times_that_no_capture_holds() -> None:
+    found = of([1e300, 2e300], sketched=True)
+    assert found.quantiles([0.5]) == pytest.approx([1e10], rel=ERROR * 1.0001)
+    assert found.largest == 2e300

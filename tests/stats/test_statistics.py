@@ -242,6 +242,7 @@ def test_open_conversations_are_those_that_counting_finds(found: list[tuple[int,
     assert all(entry["open"] <= bound["open"] for entry, bound in bounds)
 
 
+times = st.none() | st.floats(0, 100)
 conversations = st.builds(
     made,
     client=st.builds(Endpoint, st.sampled_from(["192.0.2.10", "192.0.2.11", "2001:db8::1"]), st.just(1)),
@@ -252,7 +253,7 @@ conversations = st.builds(
     start_ns=st.integers(START, START + 2000 * SECOND),
     end_ns=st.integers(START + 2000 * SECOND, START + 3000 * SECOND),
     bytes=st.none() | st.builds(Traffic, st.integers(0, 10**9), st.integers(0, 10**9)),
-    timing=st.builds(Timing, request=st.none() | st.floats(0, 100), negotiation=st.none() | st.floats(0, 1)),
+    timing=st.builds(lambda request, first: Timing(request=request, first_byte=first), times, times),
 )
 
 
