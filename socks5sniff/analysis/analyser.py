@@ -43,6 +43,9 @@ AT_ONCE = 4096
 """Flows that are over are decided together, so many where nobody waits for the records."""
 MAX_HELD = 1 << 16
 """Records held back for their ids; above it a flow that said little so far holds none back for longer than patience."""
+PROMPT, SLOW = 0, 10_000_000_000
+"""Nanoseconds after which a flow that holds back the ids of others is judged: at once where somebody waits, else only
+when it is not about to end by itself."""
 _NEVER = 1 << 62
 
 
@@ -228,7 +231,8 @@ class Analyser:
         numbering = self._numbering
         if not numbering.held or (self._patience is None and numbering.held < AT_ONCE):
             return numbering.release(0)
-        for slot, dialogue in self._handshakes.judge(self._handshakes.unjudged(numbering.last_frame)):
+        before = self._handshakes.now - (PROMPT if self._patience is not None else SLOW)
+        for slot, dialogue in self._handshakes.judge(self._handshakes.unjudged(numbering.last_frame, before)):
             self._decide(slot, dialogue)
         return numbering.release(self._floor())
 

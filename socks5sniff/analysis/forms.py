@@ -107,7 +107,7 @@ class Forms:
         self._show_passwords = show_passwords
         # By key: the form's index, or the form that one dialogue gave so far, or None where two gave different ones.
         self._known: dict[bytes, int | Form | None] = {}
-        self._tunnel_of: dict[tuple[bytes, bytes, int], int] = {}
+        self._tunnel_of: dict[tuple[bytes, bytes, int] | tuple[bytes, bytes, int, bool], int] = {}
 
     def recognise(self, rows: HeadRows, situations: Situations) -> Recognised:
         """Find the dialogues that have a form; all others are to be judged by themselves."""
@@ -161,31 +161,46 @@ class Forms:
         """What tunnels carry; leaves out dialogues whose tunnel may carry another conversation."""
         client = _tunnel_rows(exchanges, 0, frames.client_ends[2])
         proxy = _tunnel_rows(exchanges, 1, frames.proxy_ends[2])
-        first_byte = np.where(proxy.first >= 0, exchanges.rows.time[np.maximum(proxy.first, 0)], NO_TIME)
-        client_first = (client.first >= 0) & ((proxy.first < 0) | (client.first < proxy.first))
+        first_byte = np.where(proxy.said >= 0, exchanges.rows.time[np.maximum(proxy.said, 0)], NO_TIME)
+        client_first = (client.said >= 0) & ((proxy.said < 0) | (client.said < proxy.said))
         tunnel = np.zeros(len(chosen), np.intp)
         kept = np.ones(len(chosen), np.bool_)
-        opens = frames.opens[chosen].tolist()
-        ports = frames.destination_port[chosen].tolist()
-        firsts = client_first[chosen].tolist()
-        for number, (place, opened, port, asks) in enumerate(zip(chosen.tolist(), opens, ports, firsts, strict=True)):
-            if not opened:
-                continue
-            asked = client.head(exchanges, place)
+        opened = np.flatnonzero(frames.opens[chosen])
+        places = chosen[opened]
+        for number, place, port, asks, asked, answered in zip(
+            opened.tolist(),
+            places.tolist(),
+            frames.destination_port[places].tolist(),
+            client_first[places].tolist(),
+            client.firsts(exchanges, places),
+            proxy.firsts(exchanges, places),
+            strict=True,
+        ):
             if asks and asked.startswith(_STARTS_INSIDE):
                 kept[number] = False
                 continue
-            key = asked, proxy.head(exchanges, place), port
+            key = asked, answered, port
             found = self._tunnel_of.get(key)
-            tunnel[number] = self._name(key) if found is None else found
+            if found is None:
+                found = self._name(key, complete=False)
+            if found < 0:
+                # More than the first segments: the whole window.
+                window = client.head(exchanges, place), proxy.head(exchanges, place), port
+                found = self._tunnel_of.get((*window, True))
+                if found is None:
+                    found = self._name(window, complete=True)
+            tunnel[number] = found
         return chosen[kept], tunnel[kept], first_byte
 
-    def _name(self, key: tuple[bytes, bytes, int]) -> int:
+    def _name(self, window: tuple[bytes, bytes, int], complete: bool) -> int:
+        """The index of what is known of a tunnel from so much of it, -1 where more would tell."""
         if len(self._tunnel_of) >= MAX_TUNNELS:
             self._tunnel_of.clear()
-        client, server, port = key
-        self._tunnel_of[key] = index = len(self.tunnels)
-        self.tunnels.append(identify(client, server, port, complete=True))
+        found = identify(*window, complete)
+        index = len(self.tunnels) if found is not None or complete else -1
+        if index >= 0:
+            self.tunnels.append(found)
+        self._tunnel_of[(*window, True) if complete else window] = index
         return index
 
 
@@ -295,24 +310,39 @@ def _groups(keys: NDArray[np.uint8], places: NDArray[np.intp]) -> list[tuple[byt
 
 
 class _TunnelRows(NamedTuple):
-    """Segments with octets of a tunnel, one side's: `at` by dialogue and position; `bounds` where a dialogue's lie."""
+    """Segments with octets of a tunnel, one side's.
+
+    Attributes:
+        at: rows, by dialogue and position; bounds: where a dialogue's lie in it.
+        start: by dialogue, the position of the tunnel's first octet.
+        said: by dialogue, its row that was said first, -1 for none.
+    """
 
     at: NDArray[np.intp]
-    bounds: list[int]
-    start: list[int]
-    first: NDArray[np.intp]
+    bounds: NDArray[np.intp]
+    start: NDArray[np.int64]
+    said: NDArray[np.intp]
+
+    def firsts(self, exchanges: Exchanges, places: NDArray[np.intp]) -> list[bytes]:
+        """The octets of each dialogue's first segment."""
+        rows = exchanges.rows
+        there = self.bounds[places] < self.bounds[places + 1]
+        at = self.at[self.bounds[places[there]]]
+        inside = np.maximum(self.start[places[there]] - rows.offset[at], 0)
+        found = [b""] * len(places)
+        for place, octets, skip in zip(
+            np.flatnonzero(there).tolist(), rows.each(at), inside.tolist(), strict=True
+        ):
+            found[place] = octets[skip:] if skip else octets
+        return found
 
     def head(self, exchanges: Exchanges, place: int) -> bytes:
         """The tunnel's first octets."""
-        begin, end = self.bounds[place], self.bounds[place + 1]
-        if begin == end:
-            return b""
-        rows, start = exchanges.rows, self.start[place]
+        rows, start = exchanges.rows, int(self.start[place])
         found = b""
-        for row in self.at[begin:end].tolist():
+        for row in self.at[self.bounds[place] : self.bounds[place + 1]].tolist():
             octets = rows.octets(row)
-            offset = int(rows.offset[row])
-            found += octets[start - offset :] if offset < start else octets
+            found += octets[max(start - int(rows.offset[row]), 0) :]
             if len(found) >= HEAD_LIMIT:
                 return found[:HEAD_LIMIT]
         return found
@@ -321,11 +351,10 @@ class _TunnelRows(NamedTuple):
 def _tunnel_rows(exchanges: Exchanges, side: int, starts: NDArray[np.int64]) -> _TunnelRows:
     rows, group = exchanges.rows, exchanges.group
     at = np.flatnonzero((exchanges.side == side) & (rows.offset + rows.length > starts[group]))
-    first = np.full(exchanges.size, -1, np.intp)
-    first[group[at[::-1]]] = at[::-1]
+    said = np.full(exchanges.size, -1, np.intp)
+    said[group[at[::-1]]] = at[::-1]
     ordered = at[np.argsort((group[at] << 20) | np.clip(rows.offset[at], 0, (1 << 20) - 1), kind="stable")]
-    bounds = np.searchsorted(group[ordered], np.arange(exchanges.size + 1)).tolist()
-    return _TunnelRows(ordered, bounds, starts.tolist(), first)
+    return _TunnelRows(ordered, np.searchsorted(group[ordered], np.arange(exchanges.size + 1)), starts, said)
 
 
 # -- learning ----------------------------------------------------------------------------------------------------

@@ -167,11 +167,12 @@ class Handshakes:
             rows,
         )
 
-    def unjudged(self, before: int) -> NDArray[np.intp]:
-        """Undecided flows that began before a frame and have said something since they were judged."""
+    def unjudged(self, frame: int, time: int) -> NDArray[np.intp]:
+        """Undecided flows that began before a frame and a time (ns) and have said something since they were judged."""
         used = self._flows.used
         marked = self._marks.fresh[:used] & (self._watch.kind[:used] == UNDECIDED)
-        return np.flatnonzero(marked & (self._flows.first_frame[:used] < before))
+        marked &= self._flows.first_time[:used] <= time
+        return np.flatnonzero(marked & (self._flows.first_frame[:used] < frame))
 
     def holding(self) -> NDArray[np.intp]:
         """Undecided flows."""
@@ -191,14 +192,15 @@ class Handshakes:
     def _note_requests(self, rows: HeadRows) -> None:
         """Mark flows where UDP ASSOCIATE may be asked for: associations must be known while their datagrams pass."""
         near = np.flatnonzero((rows.offset < HANDSHAKE) & (self._marks.associates[rows.slot] == _NOT_ASKED))
+        near = near[self._watch.may_ask(rows.slot[near], rows.way[near])]
         short, length = rows.short[near], rows.length[near]
         begins = (short[:, 0] == 5) & (short[:, 1] == 3) & (short[:, 2] == 0) & np.isin(short[:, 3], (1, 3, 4))
         # Where frames do not begin with segments the request may lie anywhere.
-        greeting = (short[:, 0] == 5) & (length > 2 + short[:, 1].astype(np.int64))
-        name = 2 + short[:, 1].astype(np.int64)
-        login = 1 + name + short[np.arange(len(near)), np.minimum(name, short.shape[1] - 1)]
-        merged = (greeting & (short[:, 1] > 0)) | ((short[:, 0] == 1) & (length > login))
-        tiny = (length < 10) & ~((short[:, 0] == 5) & (length == 2 + short[:, 1].astype(np.int64)))
+        greeting = 2 + short[:, 1].astype(np.int64)
+        login = 1 + greeting + short[np.arange(len(near)), np.minimum(greeting, short.shape[1] - 1)]
+        ends = np.where(short[:, 0] == 5, greeting, np.where(short[:, 0] == 1, login, 0))
+        merged = (length > ends) & (ends > 2)
+        tiny = (length < 10) & (length != ends)
         for place in np.flatnonzero(merged & ~begins & ~tiny).tolist():
             begins[place] = b"\5\3\0" in rows.octets(int(near[place]))[:HANDSHAKE]
         self._marks.associates[rows.slot[near[begins | tiny]]] = _ASKS

@@ -69,6 +69,11 @@ class Watch(SlotTable):
         flows = self._flows
         return np.where(flows.opener[slots] == UNKNOWN, flows.first_way[slots], flows.opener[slots])
 
+    def may_ask(self, slots: NDArray[np.intp], ways: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Whether a direction may be the SOCKS client's."""
+        begins = self.begins[ways, slots]
+        return (ways == self.turns(slots)) | (begins == _OPENS) & (self.begins[ways ^ 1, slots] != _OPENS)
+
     def look(self, payloads: Payloads) -> HeadRows:
         """Rule flows out by a batch's rows, and give those rows that a decision about the others needs."""
         near = np.flatnonzero(

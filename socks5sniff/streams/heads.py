@@ -63,6 +63,16 @@ class HeadRows(NamedTuple):
             return bytes(whole)
         return self.short[row, : self.captured[row]].tobytes()
 
+    def each(self, rows: NDArray[np.intp]) -> list[bytes]:
+        """The octets of some rows."""
+        memory = self.short[rows].tobytes()
+        kept = np.minimum(self.captured[rows], SHORT)
+        begins = np.arange(len(rows)) * SHORT
+        found = [memory[begin:end] for begin, end in zip(begins.tolist(), (begins + kept).tolist(), strict=True)]
+        for place in np.flatnonzero(self.captured[rows] > SHORT).tolist():
+            found[place] = self.long[rows[place]]
+        return found
+
     @staticmethod
     def of(payloads: Payloads, limits: NDArray[np.int64]) -> HeadRows:
         """Copy rows out of a batch, up to the position `limits` (by row)."""
