@@ -8,7 +8,6 @@ from typing import NamedTuple
 from socks5sniff.codec import Address, command_name, decode_text, method_name, reply_name, socks4_reply_name
 from socks5sniff.record import (
     MASKED_PASSWORD,
-    AnomalyEntry,
     Conversation,
     Endpoint,
     FrameEntry,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from socks5sniff.streams.spaces import LINGER
 
 
 class _Noted(SlotTable):
-    COLUMNS = {"noted": (np.bool_, False)}
+    COLUMNS: ClassVar = {"noted": (np.bool_, False)}
 
     noted: NDArray[np.bool_]
 
@@ -38,19 +39,23 @@ class Endings:
         slots = slots[~noted[slots]]
         noted[slots] = True
         # Runs lie in the order of a hash; what follows from them must not.
-        slots = slots[np.lexsort((flows.stream[slots], flows.close_clock[slots]))]
+        slots = slots[np.argsort(flows.close_frame[slots])]
         clocks = flows.close_clock[slots].tolist()
         self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
         return list(zip(slots.tolist(), flows.close_time[slots].tolist(), strict=True))
 
-    def due(self, now: int, least: int = 1) -> NDArray[np.intp]:
-        """Slots of the flows that are over, once there are at least so many."""
+    def due(self, now: int, size: int | None) -> NDArray[np.intp]:
+        """Slots of flows that are over: so many, or none while there are fewer; all with None.
+
+        With a size, which flows are together follows from the capture alone, not from where its batches end.
+        """
         closing = self._closing
-        if len(closing) < least or closing[least - 1][0] + LINGER >= now:
+        over: list[tuple[int, int]] = []
+        if size is None or (len(closing) >= size and closing[size - 1][0] + LINGER < now):
+            while closing and closing[0][0] + LINGER < now and len(over) != size:
+                over.append(closing.popleft()[1:])
+        if not over:
             return np.empty(0, np.intp)
-        over = []
-        while closing and closing[0][0] + LINGER < now:
-            over.append(closing.popleft()[1:])
         slots, streams = np.array(over, np.intp).T
         due: NDArray[np.intp] = slots[self._flows.stream[slots] == streams]
         return due

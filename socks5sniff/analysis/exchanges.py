@@ -30,7 +30,7 @@ class Exchanges(NamedTuple):
 
     Attributes:
         rows: the segments, by dialogue, in the order in which they were said; copies are left out.
-        start, count: intp[n]: where a dialogue's rows begin, and how many they are.
+        start, counts: intp[n]: where a dialogue's rows begin, and how many they are.
         group: intp[r]: a row's dialogue; place: intp[r]: its number among the dialogue's rows.
         side: uint8[r].
         orderly: bool[r]: this row and all before it in its dialogue continue what was said.
@@ -41,7 +41,7 @@ class Exchanges(NamedTuple):
 
     rows: HeadRows
     start: NDArray[np.intp]
-    count: NDArray[np.intp]
+    counts: NDArray[np.intp]
     group: NDArray[np.intp]
     place: NDArray[np.intp]
     side: NDArray[np.uint8]

@@ -109,8 +109,12 @@ class Forms:
         self._known: dict[bytes, int | Form | None] = {}
         self._tunnel_of: dict[tuple[bytes, bytes, int] | tuple[bytes, bytes, int, bool], int] = {}
 
-    def recognise(self, rows: HeadRows, situations: Situations) -> Recognised:
-        """Find the dialogues that have a form; all others are to be judged by themselves."""
+    def recognise(self, rows: HeadRows, situations: Situations, ended: bool) -> Recognised:
+        """Find the dialogues that have a form; all others are to be judged by themselves.
+
+        Args:
+            ended: no more packets will come; else only those have one whose tunnel is open.
+        """
         exchanges = arrange(rows, situations.turn, situations.heard)
         frames = parse(exchanges)
         done, codes, plain_ones = _segments(exchanges, frames)
@@ -118,6 +122,8 @@ class Forms:
         plain_ones &= _usual(exchanges, frames, situations, times, done)
         if self._show_passwords:
             plain_ones &= ~frames.login
+        if not ended:
+            plain_ones &= frames.opens
         keys = _keys(exchanges, frames, situations, codes)
         form = np.full(exchanges.size, -1, np.intp)
         places = np.flatnonzero(plain_ones)
@@ -224,11 +230,11 @@ def _segments(
     rows, group, place, side = exchanges.rows, exchanges.group, exchanges.place, exchanges.side
     end = rows.offset + rows.length
     ends = [np.where(side, frames.proxy_ends[number][group], frames.client_ends[number][group]) for number in range(3)]
-    last = exchanges.start + exchanges.count - 1
+    last = exchanges.start + exchanges.counts - 1
     completes = np.flatnonzero((end >= ends[2]) & (rows.offset < ends[2]))
     done = np.zeros(exchanges.size, np.intp)
     np.maximum.at(done, group[completes], place[completes])
-    done = np.where(frames.opens, done, exchanges.count - 1)
+    done = np.where(frames.opens, done, exchanges.counts - 1)
     told = (done < PLACES) & exchanges.orderly[np.minimum(exchanges.start + done, last)]
     told &= frames.opens | exchanges.whole
     codes = np.zeros((exchanges.size, PLACES), np.uint8)
@@ -264,7 +270,8 @@ def _usual(
     silent = situations.closed_by_proxy & (situations.received <= frames.proxy_ends[2])
     usual &= ~(frames.opens & silent)
     refused = ~frames.opens & (situations.waited_until - times.max(1) > 10_000_000_000)
-    return usual & ~refused
+    found: NDArray[np.bool_] = usual & ~refused
+    return found
 
 
 def _overlapping(exchanges: Exchanges) -> NDArray[np.intp]:
@@ -363,7 +370,7 @@ def _tunnel_rows(exchanges: Exchanges, side: int, starts: NDArray[np.int64]) -> 
 def _learn(place: int, exchanges: Exchanges, frames: Frames, situations: Situations) -> Form | None:
     """The form of one dialogue; None where it is not told by what a key holds."""
     begin = int(exchanges.start[place])
-    count = int(exchanges.count[place])
+    count = int(exchanges.counts[place])
     rows = exchanges.rows.take(np.arange(begin, begin + count))
     marks = np.arange(count)
     times = _MARK_TIME + _MARK_STEP * (1 << np.minimum(marks, PLACES))

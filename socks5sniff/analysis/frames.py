@@ -74,8 +74,8 @@ class _Octets:
         self._rows = np.arange(len(matrix))
 
     def __call__(self, at: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        found = self._matrix[self._rows, np.minimum(at, self._matrix.shape[1] - 1)]
-        return found.astype(np.int64)
+        found: NDArray[np.int64] = self._matrix[self._rows, np.minimum(at, self._matrix.shape[1] - 1)].astype(np.int64)
+        return found
 
     def number(self, at: int | NDArray[np.int64], octets: int) -> NDArray[np.int64]:
         """A big-endian number."""
@@ -212,4 +212,5 @@ def _fixed(
     return fixed
 
 
-assert CLIENT_OCTETS > 2 + 12 + 3 + 2 * NAME and PROXY_OCTETS > 4 + 22, "what is read here fits"
+assert CLIENT_OCTETS > 2 + 12 + 3 + 2 * NAME, "what is read here of the client fits"
+assert PROXY_OCTETS > 4 + 22, "what is read here of the proxy fits"

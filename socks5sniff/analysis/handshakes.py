@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class _Marks(SlotTable):
     """Columns by slot: `fresh` (rows have come since the flow was last judged); `associates` (whether UDP ASSOCIATE
     may have been asked for)."""
 
-    COLUMNS = {"fresh": (np.bool_, False), "associates": (np.uint8, _NOT_ASKED)}
+    COLUMNS: ClassVar = {"fresh": (np.bool_, False), "associates": (np.uint8, _NOT_ASKED)}
 
     fresh: NDArray[np.bool_]
     associates: NDArray[np.uint8]
@@ -89,30 +89,26 @@ class Handshakes:
             self._marks.fresh[rows.slot] = True
             self._note_requests(rows)
 
-    def judge(self, slots: NDArray[np.intp]) -> Iterator[tuple[int, Dialogue]]:
-        """What these flows are, as far as they have come; slot and dialogue."""
+    def look(self, slots: NDArray[np.intp]) -> Decided:
+        """What these flows are, as far as they have come."""
         self._marks.fresh[slots] = False
-        rows = self._heads.look(self._chosen(slots))
-        if rows.size:
-            situations, rows = self._situations(rows)
-            yield from self._each(rows, situations, range(len(situations.slot)), ended=False)
+        return self._judged(self._heads.look(self._chosen(slots)), ended=False)
 
     def decide(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows were: no more packets of them will come, and nothing of them is kept."""
-        rows = self._heads.take(self._chosen(slots), self._watch.kind != IGNORED)
+        return self._judged(self._heads.take(self._chosen(slots), self._watch.kind != IGNORED), ended=True)
+
+    def _judged(self, rows: HeadRows, ended: bool) -> Decided:
         if not rows.size:
             return Decided(np.empty(0, np.intp), None, {})
         situations, rows = self._situations(rows)
-        count = len(situations.slot)
-        if count < FEW:
-            return Decided(
-                np.empty(0, np.intp), None, dict(self._each(rows, situations, range(count), ended=True))
-            )
-        recognised = self.forms.recognise(rows, situations)
-        rest = np.ones(count, np.bool_)
-        rest[recognised.place] = False
-        dialogues = dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended=True))
-        return Decided(situations.slot[recognised.place], recognised, dialogues)
+        rest = np.ones(len(situations.slot), np.bool_)
+        recognised = None
+        if len(rest) >= FEW:
+            recognised = self.forms.recognise(rows, situations, ended)
+            rest[recognised.place] = False
+        slots = situations.slot[~rest]
+        return Decided(slots, recognised, dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended)))
 
     def _chosen(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         chosen = np.zeros(self._flows.capacity, np.bool_)
@@ -173,6 +169,11 @@ class Handshakes:
         marked = self._marks.fresh[:used] & (self._watch.kind[:used] == UNDECIDED)
         marked &= self._flows.first_time[:used] <= time
         return np.flatnonzero(marked & (self._flows.first_frame[:used] < frame))
+
+    def fresh(self) -> NDArray[np.intp]:
+        """Flows that have said something since they were judged."""
+        used = self._flows.used
+        return np.flatnonzero(self._marks.fresh[:used] & (self._watch.kind[:used] != IGNORED))
 
     def holding(self) -> NDArray[np.intp]:
         """Undecided flows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,28 +67,27 @@ class Records:
     def make(self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association]) -> Finished:
         """The records of these flows, those of conversations in their tunnels behind them."""
         columns, place = self._columns(decided), {slot: row for row, slot in enumerate(decided.slots.tolist())}
-        rows: list[tuple[int, Conversation | None, int]] = []
-        outer: dict[int, Conversation] = {}
+        rows: list[tuple[int, Conversation | None, Conversation | None, int]] = []
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
         made = self.written([*said.items()], associations)
         first = self._flows.first_frame
         for slot, frame in zip(slots.tolist(), first[slots].tolist(), strict=True):
             row = place.get(slot)
             if row is not None:
-                rows.append((place_of(frame), None, row))
-            for at, record, around in made.get(slot, ()):
-                if around is not None:
-                    outer[len(rows)] = around
-                rows.append((at, record, 0))
+                rows.append((place_of(frame), None, None, row))
+            rows += [(at, record, around, 0) for at, record, around in made.get(slot, ())]
+        if any(around is not None for _, _, around, _ in rows):
+            rows.sort(key=itemgetter(0))
         batch = Batch(
             np.zeros(len(rows), np.int64),
-            [record for _, record, _ in rows],
+            [record for _, record, _, _ in rows],
             columns,
-            np.array([row for _, _, row in rows], np.intp),
+            np.array([row for _, _, _, row in rows], np.intp),
         )
+        outer = {number: around for number, (_, _, around, _) in enumerate(rows) if around is not None}
         if columns is not None and len(self._names):
             self._judge_names(batch, columns, decided)
-        return Finished(batch, [at for at, _, _ in rows], outer)
+        return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
         self, dialogues: Sequence[tuple[int, Dialogue]], associations: dict[int, Association]
@@ -180,8 +180,8 @@ class Records:
 
     def _addresses(self, ends: NDArray[np.uint64]) -> Text:
         found = text.ipv4((ends >> np.uint64(16)).astype(np.int64) & 0xFFFFFFFF)
-        others = ends >= np.uint64(IPV6)
-        return text.replaced(found, others, [self._book.endpoint_address(end).encode() for end in ends[others].tolist()])
+        others, book = ends >= np.uint64(IPV6), self._book
+        return text.replaced(found, others, [book.endpoint_address(end).encode() for end in ends[others].tolist()])
 
     def _community_ids(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> Text:
         found = np.concatenate(

@@ -320,6 +320,10 @@ class Associations:
         for row in self._header_like(datagrams, rest)[-MAX_REMEMBERED:].tolist():
             self._recent.append(self._datagram(datagrams, row))
 
+    def related(self, datagrams: Datagrams) -> NDArray[np.bool_]:
+        """Which datagrams go to a relay of an open association, or come from it."""
+        return np.isin(datagrams.destination, self._relays) | np.isin(datagrams.source, self._relays)
+
     def carries(self, source: int, destination: int, time: int) -> bool:
         """Whether a datagram goes from or to the relay of an association that lives at that time."""
         there = self._owner(destination, source, time)

@@ -14,12 +14,13 @@ On a port where SOCKS is expected nothing is ruled out: there other protocols ar
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.session import PREAMBLE_LIMIT
-from socks5sniff.streams.flows import UNKNOWN, FlowBatch, FlowTable
+from socks5sniff.streams.flows import UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows
 from socks5sniff.streams.octets import Payloads
 from socks5sniff.streams.slots import SlotTable
@@ -41,8 +42,8 @@ class Watch(SlotTable):
     """Columns by slot: `kind`; `begins` (by direction, how its first octets look); `greets` (by direction: a greeting
     may lie within its first octets); `limit` (octets that are kept of each direction)."""
 
-    COLUMNS = {"kind": (np.uint8, UNDECIDED), "limit": (np.int64, HEAD)}
-    PAIRS = {"begins": (np.uint8, _UNHEARD), "greets": (np.bool_, False)}
+    COLUMNS: ClassVar = {"kind": (np.uint8, UNDECIDED), "limit": (np.int64, HEAD)}
+    PAIRS: ClassVar = {"begins": (np.uint8, _UNHEARD), "greets": (np.bool_, False)}
 
     kind: NDArray[np.uint8]
     limit: NDArray[np.int64]
@@ -71,8 +72,9 @@ class Watch(SlotTable):
 
     def may_ask(self, slots: NDArray[np.intp], ways: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Whether a direction may be the SOCKS client's."""
-        begins = self.begins[ways, slots]
-        return (ways == self.turns(slots)) | (begins == _OPENS) & (self.begins[ways ^ 1, slots] != _OPENS)
+        alone = (self.begins[ways, slots] == _OPENS) & (self.begins[ways ^ 1, slots] != _OPENS)
+        asks: NDArray[np.bool_] = alone | (ways == self.turns(slots))
+        return asks
 
     def look(self, payloads: Payloads) -> HeadRows:
         """Rule flows out by a batch's rows, and give those rows that a decision about the others needs."""

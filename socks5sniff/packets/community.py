@@ -67,7 +67,8 @@ def _sha1(words: list[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
 
 
 def _left(value: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
-    return (value << np.uint32(bits)) | (value >> np.uint32(32 - bits))
+    turned: NDArray[np.uint32] = (value << np.uint32(bits)) | (value >> np.uint32(32 - bits))
+    return turned
 
 
 def _in_base64(digest: NDArray[np.uint8]) -> NDArray[np.uint8]:

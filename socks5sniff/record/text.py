@@ -24,7 +24,8 @@ def _words(texts: Sequence[bytes]) -> NDArray[np.uint32]:
 
 
 def _word(text: bytes) -> np.uint32:
-    return np.frombuffer(text.ljust(4, b"\0"), np.uint32)[0]
+    word: np.uint32 = np.frombuffer(text.ljust(4, b"\0"), np.uint32)[0]
+    return word
 
 
 # Groups of three digits: with leading zeros, and (from 1000 on) without.

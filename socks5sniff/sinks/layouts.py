@@ -166,6 +166,11 @@ class _Values:
         found: NDArray[np.int64] = getattr(self._columns, str(name))[self._rows]
         return found
 
+    def _at(self, place: str | int) -> NDArray[np.int64]:
+        """The time of a dialogue's segment."""
+        found: NDArray[np.int64] = self._columns.times[self._rows, int(place)]
+        return found
+
     def id(self, field: Field) -> Text:
         return text.integers(self._number)
 
@@ -185,19 +190,18 @@ class _Values:
         return self._seconds(self._column("tcp_handshake"))
 
     def frame(self, field: Field) -> Text:
-        return text.integers(self._columns.frames[self._rows, field.first])
+        return text.integers(self._columns.frames[self._rows, int(field.first)])
 
     def frame_time(self, field: Field) -> Text:
-        return text.times(self._columns.times[self._rows, field.first])
+        return text.times(self._at(field.first))
 
     def step(self, field: Field) -> Text:
-        times = self._columns.times
-        return text.seconds(times[self._rows, field.second] - times[self._rows, field.first])
+        return text.seconds(self._at(field.second) - self._at(field.first))
 
     def first_byte(self, field: Field) -> Text:
         came = self._column("first_byte")
         missing = came == NO_TIME
-        return self._seconds(np.where(missing, NO_TIME, came - self._columns.times[self._rows, field.first]))
+        return self._seconds(np.where(missing, NO_TIME, came - self._at(field.first)))
 
     def _seconds(self, values: NDArray[np.int64]) -> Text:
         missing = values == NO_TIME

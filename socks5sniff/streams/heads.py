@@ -54,7 +54,7 @@ class HeadRows(NamedTuple):
 
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> HeadRows:
         """Some of the rows."""
-        return HeadRows(*(column[chosen] for column in self))
+        return HeadRows._make(column[chosen] for column in self)
 
     def octets(self, row: int) -> bytes:
         """The octets of a row."""
@@ -99,16 +99,15 @@ class HeadRows(NamedTuple):
         """Rows of several parts, in the order of the parts."""
         if len(parts) == 1:
             return parts[0]
-        return HeadRows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return HeadRows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
     @staticmethod
     def none() -> HeadRows:
         """No rows."""
         counts = np.empty(0, np.int64)
         short = np.empty((0, SHORT), np.uint8)
-        return HeadRows(
-            np.empty(0, np.intp), np.empty(0, np.uint8), *([counts] * 6), short, np.empty(0, np.object_)
-        )
+        slots, ways, octets = np.empty(0, np.intp), np.empty(0, np.uint8), np.empty(0, np.object_)
+        return HeadRows(slots, ways, counts, counts, counts, counts, counts, counts, short, octets)
 
 
 def windows(memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
