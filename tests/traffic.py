@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -153,5 +154,5 @@ def analyse(
     """The records of packets (or of frames with their times), by id."""
     analyser = Analyser(ports=frozenset(ports), show_passwords=show_passwords, udp_frames=udp_frames)
     frames = [(p.time, p.frame()) if isinstance(p, Packet) else p for p in packets]
-    records = [record for batch in batches(frames, sizes, captured) for record in analyser.take(batch)]
-    return sorted(records + analyser.finish(), key=lambda record: record.id)
+    found = [part for batch in batches(frames, sizes, captured) for part in analyser.take(batch)]
+    return sorted(chain.from_iterable(found + analyser.finish()), key=lambda record: record.id)

@@ -38,6 +38,8 @@ from .watch import IGNORED, SOCKS, UNDECIDED, Watch
 
 MAX_FLOWS = 1 << 18
 """Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
+MAX_HEADS = 96 << 20
+"""Octets of memory for what flows have said first: of 200,000 usual dialogues at once, the half."""
 MAX_ADDRESSES = 1 << 17
 """IPv6 addresses, 300 octets each; above it those without a flow are forgotten, and flows where that is not enough."""
 AT_ONCE = 4096
@@ -280,6 +282,8 @@ class Analyser:
     def _make_room(self) -> None:
         """Keep the tables of flows and of IPv6 addresses bounded."""
         flows, book = self.flows, self.reader.addresses
+        if self.handshakes.octets > MAX_HEADS:
+            self._relieve()
         if len(flows) >= self._purge_at:
             self._forget_flows(MAX_FLOWS)
             self._purge_at = max(MAX_FLOWS // 4, min(len(flows) * 2, MAX_FLOWS + 1))
@@ -289,6 +293,15 @@ class Analyser:
                 self._forget_flows(len(flows) // 2)
                 self._forget_addresses()
             self._addresses_at = max(MAX_ADDRESSES, len(book) * 2)
+
+    def _relieve(self) -> None:
+        """Too much is kept of what flows said first: keep what open tunnels' dialogues say, and end what is idle."""
+        self._keep(self.handshakes.settle())
+        while self.handshakes.octets > MAX_HEADS * 3 // 4:
+            slots = self.handshakes.speaking()
+            oldest = slots[np.argsort(self.flows.last_time[slots], kind="stable")[: max(len(slots) // 4, 1)]]
+            self.evicted += int((self.flows.close_time[oldest] == NO_TIME).sum())
+            self._finish(oldest)
 
     def _forget_flows(self, most: int) -> None:
         """Closed flows leave after a while, and the longest idle ones where there are more than `most`."""

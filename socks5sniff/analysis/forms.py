@@ -11,7 +11,8 @@ What is rare, odd, in conflict or has holes has no form and is judged by itself.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from socks5sniff.codec import Address, Command, command_name, decode_text, method_name, reply_name, socks4_reply_name
 from socks5sniff.record import MASKED_PASSWORD, ReplyCode, Tunnel
 from socks5sniff.record.form import Form, FormAnomaly, FormFrame, Step, Varying
-from socks5sniff.record.text import plain
+from socks5sniff.record.text import Text, plain
 from socks5sniff.session import Session, SessionFrame, Verdict
 from socks5sniff.streams.heads import SHORT, HeadRows
 
@@ -73,22 +74,55 @@ class Situations(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """Dialogues that have a form.
+    """Dialogues that have a form, as columns.
 
     Attributes:
-        place: intp[m]: which of the dialogues that were asked about.
-        form, tunnel: intp[m]: indexes into `Forms.forms` and `Forms.tunnels`.
-        frames: all dialogues' frames; times, numbers: int64[n, PLACES].
-        first_byte: int64[n]: when the first octet came through the tunnel to the client, NO_TIME before.
+        slot: the flow.
+        form, tunnel: indexes into `Forms.forms` and `Forms.tunnels`.
+        numbers, times: int64[m, PLACES], frame numbers and times of the first segments.
+        first_byte: when the first octet came through the tunnel to the client, NO_TIME before.
+        login_at, request_at, tunnel_at: where those begin in the client's octets; reply_end: where the tunnel begins in
+            the proxy's.
+        destination, bound, username: text columns; destination_port, bound_port: numbers.
     """
 
-    place: NDArray[np.intp]
+    slot: NDArray[np.intp]
     form: NDArray[np.intp]
     tunnel: NDArray[np.intp]
-    frames: Frames
     numbers: NDArray[np.int64]
     times: NDArray[np.int64]
     first_byte: NDArray[np.int64]
+    login_at: NDArray[np.int64]
+    request_at: NDArray[np.int64]
+    tunnel_at: NDArray[np.int64]
+    reply_end: NDArray[np.int64]
+    destination: Text
+    destination_port: NDArray[np.int64]
+    bound: Text
+    bound_port: NDArray[np.int64]
+    username: Text
+
+    @property
+    def size(self) -> int:
+        """Number of dialogues."""
+        return len(self.slot)
+
+    def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Recognised:
+        """Some of them."""
+        return Recognised._make(column[chosen] for column in self)
+
+    @staticmethod
+    def join(parts: Sequence[Recognised]) -> Recognised:
+        """All of several."""
+        return parts[0] if len(parts) == 1 else Recognised._make(map(_joined, zip(*parts, strict=True)))
+
+
+def _joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Columns one behind another; text columns may differ in width."""
+    if columns[0].dtype == np.uint32:
+        width = max(column.shape[1] for column in columns)
+        columns = [np.pad(column, ((0, 0), (0, width - column.shape[1]))) for column in columns]
+    return np.concatenate(columns)
 
 
 NO_TIME = np.iinfo(np.int64).min
@@ -131,7 +165,24 @@ class Forms:
             form[members] = self._form(key, members, exchanges, frames, situations)
         chosen = np.flatnonzero(form >= 0)
         chosen, tunnel, first_byte = self._tunnels(exchanges, frames, chosen)
-        return Recognised(chosen, form[chosen], tunnel, frames, numbers, times, first_byte)
+        client_ends = frames.client_ends[:, chosen]
+        return Recognised(
+            slot=situations.slot[chosen],
+            form=form[chosen],
+            tunnel=tunnel,
+            numbers=numbers[chosen],
+            times=times[chosen],
+            first_byte=first_byte[chosen],
+            login_at=client_ends[0],
+            request_at=np.where(frames.socks4[chosen], 0, client_ends[1]),
+            tunnel_at=client_ends[2],
+            reply_end=frames.proxy_ends[2, chosen],
+            destination=frames.destination[chosen],
+            destination_port=frames.destination_port[chosen],
+            bound=frames.bound[chosen],
+            bound_port=frames.bound_port[chosen],
+            username=frames.username[chosen],
+        )
 
     # -- forms ---------------------------------------------------------------------------------------------------
 

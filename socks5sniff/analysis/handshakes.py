@@ -44,13 +44,51 @@ class Decided(NamedTuple):
     """What flows were.
 
     Attributes:
-        slots: intp[m], the flows in `recognised`.
+        recognised: those that have a form.
         dialogues: all others that said anything, by slot.
     """
 
-    slots: NDArray[np.intp]
     recognised: Recognised | None
     dialogues: dict[int, Dialogue]
+
+    @property
+    def slots(self) -> NDArray[np.intp]:
+        """The flows in `recognised`."""
+        return np.empty(0, np.intp) if self.recognised is None else self.recognised.slot
+
+
+class Settled(SlotTable):
+    """Open tunnels of which only what their dialogue said is kept. Column by slot: `part`, which of the parts."""
+
+    COLUMNS: ClassVar = {"part": (np.intp, -1)}
+
+    part: NDArray[np.intp]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: dict[int, Recognised] = {}
+        self._next = 0
+
+    def add(self, found: Recognised) -> None:
+        """Keep these."""
+        self._parts[self._next] = found
+        self.part[found.slot] = self._next
+        self._next += 1
+
+    def take(self, slots: NDArray[np.intp]) -> Recognised | None:
+        """Those of these flows, and keep them no longer."""
+        mine = slots[self.part[slots] >= 0] if self._parts else slots[:0]
+        if not len(mine):
+            return None
+        taken = []
+        for number in np.unique(self.part[mine]).tolist():
+            part = self._parts.pop(number)
+            chosen = np.isin(part.slot, mine[self.part[mine] == number])
+            taken.append(part.take(np.flatnonzero(chosen)))
+            if not chosen.all():
+                self._parts[number] = part.take(np.flatnonzero(~chosen))
+        self.part[mine] = -1
+        return Recognised.join(taken)
 
 
 class Handshakes:
@@ -69,15 +107,17 @@ class Handshakes:
         self._watch = watch
         self._book = book
         self._heads = Heads()
+        self._settled = Settled()
         self._marks = _Marks()
 
-    def __len__(self) -> int:
-        """Rows kept."""
-        return len(self._heads)
+    @property
+    def octets(self) -> int:
+        """Octets that what is kept takes, in memory."""
+        return self._heads.octets
 
     def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
         """These slots are new flows'."""
-        for table in (self._octets, self._watch, self._marks):
+        for table in (self._octets, self._watch, self._marks, self._settled):
             table.grow(capacity)
             table.reset(slots)
 
@@ -96,19 +136,41 @@ class Handshakes:
 
     def decide(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows were: no more packets of them will come, and nothing of them is kept."""
-        return self._judged(self._heads.take(self._chosen(slots), self._watch.kind != IGNORED), ended=True)
+        decided = self._judged(self._heads.take(self._chosen(slots), self._watch.kind != IGNORED), ended=True)
+        earlier = self._settled.take(slots)
+        if earlier is not None:
+            fresh = decided.recognised
+            decided = decided._replace(recognised=Recognised.join([earlier] if fresh is None else [fresh, earlier]))
+        return decided
+
+    def settle(self) -> NDArray[np.intp]:
+        """Give up keeping what open tunnels have said first, and keep what it says: the least recent half of them.
+
+        Returns the flows that this was done with.
+        """
+        slots = self._heads.slots()
+        slots = slots[self._watch.kind[slots] != IGNORED]
+        slots = slots[np.argsort(self._flows.last_time[slots], kind="stable")[: max(len(slots) // 2, FEW)]]
+        decided = self._judged(self._heads.look(self._chosen(slots)), ended=False)
+        found = decided.recognised
+        if found is None:
+            return np.empty(0, np.intp)
+        found = found.take(np.flatnonzero(found.first_byte != NO_TIME))
+        self._heads.take(self._chosen(found.slot), self._watch.kind != IGNORED)
+        self._watch.limit[found.slot] = 0
+        self._settled.add(found)
+        return found.slot
 
     def _judged(self, rows: HeadRows, ended: bool) -> Decided:
         if not rows.size:
-            return Decided(np.empty(0, np.intp), None, {})
+            return Decided(None, {})
         situations, rows = self._situations(rows)
         rest = np.ones(len(situations.slot), np.bool_)
         recognised = None
         if len(rest) >= FEW:
             recognised = self.forms.recognise(rows, situations, ended)
-            rest[recognised.place] = False
-        slots = situations.slot[~rest]
-        return Decided(slots, recognised, dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended)))
+            rest[np.searchsorted(situations.slot, recognised.slot)] = False
+        return Decided(recognised, dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended)))
 
     def _chosen(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         chosen = np.zeros(self._flows.capacity, np.bool_)
@@ -169,6 +231,10 @@ class Handshakes:
         marked = self._marks.fresh[:used] & (self._watch.kind[:used] == UNDECIDED)
         marked &= self._flows.first_time[:used] <= time
         return np.flatnonzero(marked & (self._flows.first_frame[:used] < frame))
+
+    def speaking(self) -> NDArray[np.intp]:
+        """Flows of which something is kept."""
+        return self._heads.slots()
 
     def fresh(self) -> NDArray[np.intp]:
         """Flows that have said something since they were judged."""

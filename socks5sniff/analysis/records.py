@@ -22,6 +22,7 @@ from socks5sniff.streams.octets import Octets
 
 from .build import FlowFacts, build, build_nested, carried
 from .dialogue import Dialogue
+from .forms import Recognised
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
@@ -66,7 +67,9 @@ class Records:
 
     def make(self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association]) -> Finished:
         """The records of these flows, those of conversations in their tunnels behind them."""
-        columns, place = self._columns(decided), {slot: row for row, slot in enumerate(decided.slots.tolist())}
+        recognised = decided.recognised
+        columns = None if recognised is None or not recognised.size else self._columns(recognised)
+        place = {} if recognised is None else {slot: row for row, slot in enumerate(recognised.slot.tolist())}
         rows: list[tuple[int, Conversation | None, Conversation | None, int]] = []
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
         made = self.written([*said.items()], associations)
@@ -86,7 +89,7 @@ class Records:
         )
         outer = {number: around for number, (_, _, around, _) in enumerate(rows) if around is not None}
         if columns is not None and len(self._names):
-            self._judge_names(batch, columns, decided)
+            self._judge_names(batch, columns)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
@@ -110,7 +113,7 @@ class Records:
                 found[slot].append((place, record, outer))
         return found
 
-    def _judge_names(self, batch: Batch, columns: Columns, decided: Decided) -> None:
+    def _judge_names(self, batch: Batch, columns: Columns) -> None:
         """Write out those records whose client has resolved the name itself."""
         for row, place in enumerate(batch.place.tolist()):
             form = columns.forms[columns.form[place]]
@@ -121,12 +124,9 @@ class Records:
             if self._names.knows(client, host, asked):
                 self._names.judge(batch.row(row), asked)
 
-    def _columns(self, decided: Decided) -> Columns | None:
+    def _columns(self, found: Recognised) -> Columns:
         """The rows of forms."""
-        found, slots = decided.recognised, decided.slots
-        if found is None or not len(slots):
-            return None
-        flows, octets = self._flows, self._octets
+        flows, octets, slots = self._flows, self._octets, found.slot
         turned = self._watch.turns(slots) != 0
         low, high = flows.low[slots], flows.high[slots]
         passed = octets.reach[:, slots] + self._handshakes.shifts(slots)
@@ -135,14 +135,9 @@ class Records:
         flags = (flows.flags0[slots] | flows.flags1[slots]) & _CLOSING
         syn, answer = flows.syn_time[slots], flows.syn_ack_time[slots]
         shaken = (syn != NO_TIME) & (answer != NO_TIME) & (answer >= syn)
-        frames, place = found.frames, found.place
-        client_ends, proxy_ends = frames.client_ends[:, place], frames.proxy_ends[:, place]
-        times = found.times[place]
         forms = self._handshakes.forms
         replied = np.array([form.replied or 0 for form in forms.forms], np.intp)[found.form]
-        first_byte = found.first_byte[place]
-        early = first_byte < times[np.arange(len(place)), replied]
-        asked_from = np.where(frames.socks4[place], 0, client_ends[1])
+        early = found.first_byte < found.times[np.arange(found.size), replied]
         return Columns(
             forms=forms.forms,
             captures=[interface.capture for interface in self.interfaces],
@@ -155,16 +150,16 @@ class Records:
             proxy_port=(proxies & np.uint64(0xFFFF)).astype(np.int64),
             start=flows.first_time[slots],
             end=flows.last_time[slots],
-            username=frames.username[place],
-            destination=frames.destination[place],
-            destination_port=frames.destination_port[place],
-            bound=frames.bound[place],
-            bound_port=frames.bound_port[place],
+            username=found.username,
+            destination=found.destination,
+            destination_port=found.destination_port,
+            bound=found.bound,
+            bound_port=found.bound_port,
             tunnel=found.tunnel,
-            sent=np.maximum(np.where(turned, passed[1], passed[0]) - client_ends[2], 0),
-            received=np.maximum(np.where(turned, passed[0], passed[1]) - proxy_ends[2], 0),
+            sent=np.maximum(np.where(turned, passed[1], passed[0]) - found.tunnel_at, 0),
+            received=np.maximum(np.where(turned, passed[0], passed[1]) - found.reply_end, 0),
             tcp_handshake=np.where(shaken, answer - np.where(shaken, syn, 0), NO_TIME),
-            first_byte=np.where(early, NO_TIME, first_byte),
+            first_byte=np.where(early, NO_TIME, found.first_byte),
             close=np.where(flags & TcpFlag.RST, 2, np.where(flags & TcpFlag.FIN, 1, 0)),
             closed_by=np.where(closer == UNKNOWN, 2, closer ^ turned),
             packets=flows.packets[slots],
@@ -172,10 +167,10 @@ class Records:
             community_id=self._community_ids(low, high),
             first_frame=flows.first_frame[slots],
             last_frame=flows.last_frame[slots],
-            frames=found.numbers[place],
-            times=times,
-            request_length=client_ends[2] - asked_from,
-            login_length=client_ends[1] - client_ends[0],
+            frames=found.numbers,
+            times=found.times,
+            request_length=found.tunnel_at - found.request_at,
+            login_length=found.request_at - found.login_at,
         )
 
     def _addresses(self, ends: NDArray[np.uint64]) -> Text:

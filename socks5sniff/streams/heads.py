@@ -20,6 +20,9 @@ which a ClientHello with post-quantum keys is 1,800 long."""
 SHORT = 96
 """Octets of a row kept in columns; most frames are shorter. Of longer rows all are kept beside them as well."""
 
+_ROW = SHORT + 80
+"""Octets of memory that a row takes in columns."""
+
 _MASKS = (np.arange(SHORT) < np.arange(SHORT + 1)[:, None]).astype(np.uint8)
 
 
@@ -51,6 +54,11 @@ class HeadRows(NamedTuple):
     def size(self) -> int:
         """Number of rows."""
         return len(self.slot)
+
+    @property
+    def beyond(self) -> int:
+        """Octets of the rows that are longer than SHORT."""
+        return int(self.captured[self.captured > SHORT].sum())
 
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> HeadRows:
         """Some of the rows."""
@@ -137,17 +145,20 @@ class Heads:
 
     def __init__(self) -> None:
         self._parts: list[HeadRows] = []
-        self._rows = 0
 
-    def __len__(self) -> int:
-        """Number of rows kept."""
-        return self._rows
+    @property
+    def octets(self) -> int:
+        """About how much memory it takes."""
+        return sum(part.size * _ROW + part.beyond for part in self._parts)
+
+    def slots(self) -> NDArray[np.intp]:
+        """The flows that have rows, each once."""
+        return np.unique(np.concatenate([part.slot for part in self._parts])) if self._parts else np.empty(0, np.intp)
 
     def add(self, rows: HeadRows) -> None:
         """Keep rows that came after all the others."""
         if rows.size:
             self._parts.append(rows)
-            self._rows += rows.size
 
     def look(self, chosen: NDArray[np.bool_]) -> HeadRows:
         """The rows of the flows that are `chosen` (bool by slot), by slot, in the order of the capture."""
@@ -165,7 +176,6 @@ class Heads:
         mine = chosen[rows.slot]
         rest = rows.take(np.flatnonzero(~mine & kept[rows.slot]))
         self._parts = [rest] if rest.size else []
-        self._rows = rest.size
         return _by_flow(rows, mine)
 
 
