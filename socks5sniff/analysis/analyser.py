@@ -212,6 +212,8 @@ class Analyser:
 
     def _keep(self, slots: NDArray[np.intp]) -> None:
         """These flows are SOCKS."""
+        if not len(slots):
+            return
         kind = self.watch.kind
         fresh = slots[kind[slots] == UNDECIDED]
         kind[fresh] = SOCKS

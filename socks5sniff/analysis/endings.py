@@ -29,6 +29,8 @@ class Endings:
 
     def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
         """These slots are new flows'."""
+        if not len(slots):
+            return
         self._noted.grow(capacity)
         self._noted.reset(slots)
 
@@ -37,6 +39,8 @@ class Endings:
         flows, noted = self._flows, self._noted.noted
         slots = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
         slots = slots[~noted[slots]]
+        if not len(slots):
+            return []
         noted[slots] = True
         # Runs lie in the order of a hash; what follows from them must not.
         slots = slots[np.argsort(flows.close_frame[slots])]

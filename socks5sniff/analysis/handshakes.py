@@ -117,6 +117,8 @@ class Handshakes:
 
     def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
         """These slots are new flows'."""
+        if not len(slots):
+            return
         for table in (self._octets, self._watch, self._marks, self._settled):
             table.grow(capacity)
             table.reset(slots)
@@ -131,6 +133,8 @@ class Handshakes:
 
     def look(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows are, as far as they have come."""
+        if not len(slots):
+            return Decided(None, {})
         self._marks.fresh[slots] = False
         return self._judged(self._heads.look(self._chosen(slots)), ended=False)
 
