@@ -12,7 +12,21 @@ from socks5sniff.analysis import Analyser, analyser, handshakes
 from socks5sniff.record import Conversation
 from socks5sniff.session.session import HANDSHAKE_OCTETS
 from socks5sniff.streams.heads import HEAD
-from tests.traffic import ACK, CLIENT, GREETING, PLAIN, SECOND, SERVER, START, SYN, Packet, batches, connection
+from tests.traffic import (
+    ACK,
+    ANSWER,
+    CLIENT,
+    GREETING,
+    HTTP,
+    PLAIN,
+    SECOND,
+    SERVER,
+    START,
+    SYN,
+    Packet,
+    batches,
+    connection,
+)
 
 
 class Watched(Analyser):
