@@ -114,6 +114,7 @@ class Commands:
         finally:
             association.close()
             dialogue.entry.sent, dialogue.entry.received = association.sent, association.received
+            dialogue.entry.dropped = association.dropped
         await dialogue.client.finish(dialogue.linger)
 
     async def resolve(self, destination: Address) -> None:

@@ -34,6 +34,8 @@ class LogEntry:
     """Octets from the destination to the client."""
     duration: float = 0.0
     """Seconds."""
+    dropped: int = 0
+    """Datagrams that were to be relayed and found no room; in the line only where there are any."""
 
     def __str__(self) -> str:
         return " ".join(
@@ -48,5 +50,6 @@ class LogEntry:
                 f'"{escape_text(self.outcome)}"',
                 f"{self.sent}/{self.received}",
                 f"{self.duration:.3f}s",
+                *([f"dropped {self.dropped}"] if self.dropped else []),
             )
         )

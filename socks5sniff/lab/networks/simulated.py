@@ -193,6 +193,10 @@ class SimulatedDatagrams(asyncio.DatagramTransport):
     def close(self) -> None:
         self._loop.datagrams.pop(self._here, None)
 
+    def get_protocol(self) -> asyncio.DatagramProtocol:
+        """Whom datagrams are given to."""
+        return self._protocol
+
     def abort(self) -> None:
         self.close()
 
