@@ -24,6 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "codec": set(),
     "session": {"codec"},
     "capture": {"errors"},
+    "live": {"errors", "capture"},
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
@@ -32,12 +33,14 @@ ROOMS: dict[str, set[str]] = {
     "proxy": {"errors", "codec", "capture", "client"},
     "lab": {"errors", "record", "codec", "capture", "client", "proxy"},
     "dissector": {"errors", "record", "codec", "analysis"},
-    "cli": {"errors", "record", "codec", "capture", "analysis", "sinks", "client", "proxy", "lab", "dissector"},
+    "cli": {
+        "errors", "record", "codec", "capture", "live", "analysis", "sinks", "client", "proxy", "lab", "dissector",
+    },  # fmt: skip
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"capture", "packets", "streams", "analysis"},
+    "numpy": {"capture", "live", "packets", "streams", "analysis"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""

@@ -16,12 +16,12 @@ import socks5sniff
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
 from socks5sniff.capture import open_captures
 from socks5sniff.capture.batch import FrameBatch, Interface
-from socks5sniff.capture.live.engine import Counts
-from socks5sniff.capture.live.processes import Endpoints, Process
-from socks5sniff.capture.live.saving import Rotation, Saving
 from socks5sniff.cli.live_run import Limits, Watch
 from socks5sniff.cli.live_views import LinesView
 from socks5sniff.errors import InputError
+from socks5sniff.live.engine import Counts
+from socks5sniff.live.processes import Endpoints, Process
+from socks5sniff.live.saving import Rotation, Saving
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from socks5sniff.capture.live.engine import Counts
 from socks5sniff.cli.live_summary import PROXIES, Tally, counts_line
 from socks5sniff.cli.live_table import TableView
 from socks5sniff.cli.live_views import LinesView, SinkView, comment, end_line, verdict_line
+from socks5sniff.live.engine import Counts
 from socks5sniff.record import (
     AnomalyEntry,
     Conversation,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5sniff.capture.live.blocks import Blocks
-from socks5sniff.capture.live.engine import LINK_ETHERNET, LINK_RAW, LINK_SLL2
+from socks5sniff.live.blocks import Blocks
+from socks5sniff.live.engine import LINK_ETHERNET, LINK_RAW, LINK_SLL2
 
 SIZE = 1 << 20
 MAC = bytes(range(12))

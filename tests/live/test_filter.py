@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from socks5sniff.capture.live import bpf
-from socks5sniff.capture.live.bpf import compile_filter, cooked
-from socks5sniff.capture.live.filter_fault import wrong
 from socks5sniff.errors import InputError, MissingError
+from socks5sniff.live import bpf
+from socks5sniff.live.bpf import compile_filter, cooked
+from socks5sniff.live.filter_fault import wrong
 
 ETHERNET, RAW, SLL2 = 1, 101, 276
 

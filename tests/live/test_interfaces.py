@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from socks5sniff.capture.batch import FrameBatch, Interface
-from socks5sniff.capture.live.engine import LINK_LOOP, LINK_NULL
-from socks5sniff.capture.live.interfaces import WINDOWS_LOOPBACK, facts, system_name
 from socks5sniff.cli import main
+from socks5sniff.live.engine import LINK_LOOP, LINK_NULL
+from socks5sniff.live.interfaces import WINDOWS_LOOPBACK, facts, system_name
 from socks5sniff.packets import PacketReader
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from socks5sniff.capture.live.processes import Endpoints
-from socks5sniff.capture.live.processes import budget as budget_module
-from socks5sniff.capture.live.processes.asking import QUEUE, Processes, helper_command
-from socks5sniff.capture.live.processes.budget import Budget
+from socks5sniff.live.processes import Endpoints
+from socks5sniff.live.processes import budget as budget_module
+from socks5sniff.live.processes.asking import QUEUE, Processes, helper_command
+from socks5sniff.live.processes.budget import Budget
 
 ABSENT: Endpoints = ("127.0.0.1", 1, "127.0.0.1", 2)
 CLIENT = (
@@ -42,13 +42,13 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
     """Both ways, asked for connections that were there before."""
     if request.param == "scanning":
         pytest.importorskip("psutil", reason="psutil not installed")
-        from socks5sniff.capture.live.processes.scanning import Scan
+        from socks5sniff.live.processes.scanning import Scan
 
         yield Scan().answer
     elif not LINUX:
         pytest.skip("Linux only")
     else:
-        from socks5sniff.capture.live.processes.watching import Watching
+        from socks5sniff.live.processes.watching import Watching
 
         with closing(Watching([], 0)) as watching:
             yield watching.answer
@@ -114,7 +114,7 @@ def test_both_ways_give_the_same_names(connection: Endpoints) -> None:
     psutil = pytest.importorskip("psutil", reason="psutil not installed")
     if not LINUX:
         pytest.skip("Linux only")
-    from socks5sniff.capture.live.processes.owners import process_name
+    from socks5sniff.live.processes.owners import process_name
 
     sleeper = ["-c", "import time; time.sleep(30)"]
     long = Path(sys.executable).resolve()
@@ -133,7 +133,7 @@ def test_where_not_all_may_be_asked_for_ones_own_are_found(
     connection: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     psutil = pytest.importorskip("psutil", reason="psutil not installed")
-    from socks5sniff.capture.live.processes.scanning import Scan
+    from socks5sniff.live.processes.scanning import Scan
 
     def refuse(kind: str) -> None:
         raise psutil.AccessDenied
@@ -146,8 +146,8 @@ def test_where_not_all_may_be_asked_for_ones_own_are_found(
 
 @linux_only
 def test_who_was_found_lately_is_looked_at_first_and_never_believed_unseen(connection: Endpoints) -> None:
-    from socks5sniff.capture.live.processes.owners import Owners
-    from socks5sniff.capture.live.processes.watching import key_of
+    from socks5sniff.live.processes.owners import Owners
+    from socks5sniff.live.processes.watching import key_of
 
     with closing(Owners()) as owners:
         assert owners.find(key_of(connection)) == os.getpid()
@@ -185,7 +185,7 @@ def test_a_client_that_is_gone_when_it_is_asked_for_was_seen_when_it_came(proces
 
 @as_root
 def test_ports_that_are_used_again_are_somebody_elses() -> None:
-    from socks5sniff.capture.live.processes.watching import Watching, key_of
+    from socks5sniff.live.processes.watching import Watching, key_of
 
     with closing(Watching(["lo"], 0)) as watching, socket.create_server(("127.0.0.1", 0)) as server:
         gone: Endpoints = ("127.0.0.1", 4, *server.getsockname())
@@ -196,8 +196,8 @@ def test_ports_that_are_used_again_are_somebody_elses() -> None:
 
 @as_root
 def test_syns_are_seen_once_and_nothing_else_is() -> None:
-    from socks5sniff.capture.live.processes.syns import Syns
-    from socks5sniff.capture.live.processes.watching import key_of
+    from socks5sniff.live.processes.syns import Syns
+    from socks5sniff.live.processes.watching import key_of
 
     with (
         closing(Syns(["lo"])) as syns,
@@ -217,7 +217,7 @@ def test_syns_are_seen_once_and_nothing_else_is() -> None:
 
 @as_root
 def test_an_interface_that_goes_away_is_not_watched_any_more() -> None:
-    from socks5sniff.capture.live.processes.syns import Syns
+    from socks5sniff.live.processes.syns import Syns
 
     with pytest.raises(OSError, match=r".+"):
         Syns(["nosuchif0"])
@@ -232,7 +232,7 @@ def test_an_interface_that_goes_away_is_not_watched_any_more() -> None:
 def test_an_interface_that_goes_down_does_not_keep_the_helper_busy() -> None:
     watch = (
         "import os, threading, time; "
-        "from socks5sniff.capture.live.processes.watching import Watching; "
+        "from socks5sniff.live.processes.watching import Watching; "
         "os.system('ip link set lo up && ip link add v7 type veth peer name v8 && ip link set v7 up'); "
         "ends = os.pipe(); watching = Watching(['lo', 'v7'], ends[0]); "
         "threading.Timer(0.2, os.system, ['ip link del v7']).start(); "

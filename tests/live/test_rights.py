@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from socks5sniff.capture.live.dumpcap import command, problem
-from socks5sniff.capture.live.engine import Settings
-from socks5sniff.capture.live.pcap import failure, missing, unusable
-from socks5sniff.capture.live.rights import User, lesser_user, refusal
 from socks5sniff.errors import InputError, MissingError, RightsError
+from socks5sniff.live.dumpcap import command, problem
+from socks5sniff.live.engine import Settings
+from socks5sniff.live.pcap import failure, missing, unusable
+from socks5sniff.live.rights import User, lesser_user, refusal
 
 PERMISSION, NO_DEVICE, NOT_UP = -8, -5, -9
 

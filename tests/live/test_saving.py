@@ -16,9 +16,9 @@ import pytest
 
 from socks5sniff.capture import open_captures
 from socks5sniff.capture.batch import FrameBatch, Interface
-from socks5sniff.capture.live.engine import Counts
-from socks5sniff.capture.live.saving import HOLD, Rotation, Saving
 from socks5sniff.errors import OutputError
+from socks5sniff.live.engine import Counts
+from socks5sniff.live.saving import HOLD, Rotation, Saving
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -183,7 +183,7 @@ def test_a_disk_that_is_too_slow_costs_frames_of_the_file_and_no_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.pcapng"
-    monkeypatch.setattr("socks5sniff.capture.live.saving.BEHIND_OCTETS", 1000)
+    monkeypatch.setattr("socks5sniff.live.saving.BEHIND_OCTETS", 1000)
     slow = threading.Event()
 
     class SlowFile(FileIO):
@@ -191,7 +191,7 @@ def test_a_disk_that_is_too_slow_costs_frames_of_the_file_and_no_time(
             assert slow.wait(10)
             return super().write(octets)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("socks5sniff.capture.live.saving.FileIO", SlowFile)
+    monkeypatch.setattr("socks5sniff.live.saving.FileIO", SlowFile)
     saving = Recorder(path).saving
     began = time.monotonic()
     for number in range(1, 6):

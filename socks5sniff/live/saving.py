@@ -19,9 +19,9 @@ from time import localtime, strftime
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import OutputError
-from ..batch import FrameBatch, Interface
-from ..writer import Blocks, PcapngWriter
+from ..capture.batch import FrameBatch, Interface
+from ..capture.writer import Blocks, PcapngWriter
+from ..errors import OutputError
 from .behind import BehindFile
 from .engine import Counts
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import FrameBatch
+from ..capture.batch import FrameBatch
 from .engine import LINK_ETHERNET, LINK_SLL2
 
 STATUS_AT = 8

@@ -21,8 +21,8 @@ import time
 
 import numpy as np
 
-from ...errors import InputError
-from ..batch import FrameBatch, Interface
+from ..capture.batch import FrameBatch, Interface
+from ..errors import InputError
 from .blocks import STATUS_AT, USER, Blocks
 from .bpf import attach, compile_filter, cooked
 from .engine import LINK_ETHERNET, LINK_RAW, LINK_SLL2, SNAPLEN, Counts, Settings

@@ -18,11 +18,11 @@ from contextlib import suppress
 
 import numpy as np
 
-from ...errors import InputError, MissingError, RightsError
-from ..batch import FrameBatch, Interface
-from ..chain import SLACK
-from ..decode import DamageError
-from ..pcapng import PcapngDecoder
+from ..capture.batch import FrameBatch, Interface
+from ..capture.chain import SLACK
+from ..capture.decode import DamageError
+from ..capture.pcapng import PcapngDecoder
+from ..errors import InputError, MissingError, RightsError
 from .bpf import refused
 from .engine import Counts, Settings
 from .rights import refusal

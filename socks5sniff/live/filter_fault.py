@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ...errors import InputError
+from ..errors import InputError
 
 _WORD = re.compile(r"[\w.:\\/-]+|[&|=<>!]+|\S")
 _QUOTED = re.compile(r"'([^']+)'")

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 
-from ...errors import InputError, MissingError
+from ..errors import InputError, MissingError
 from .filter_fault import wrong
 
 Program = list[tuple[int, int, int, int]]

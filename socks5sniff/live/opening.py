@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from ...errors import MissingError, RightsError
+from ..errors import MissingError, RightsError
 from .engine import Engine, Settings
 from .rights import refusal
 

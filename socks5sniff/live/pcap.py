@@ -11,7 +11,7 @@ import sys
 from ctypes import POINTER, byref, c_ubyte, create_string_buffer, string_at
 from typing import Any, NamedTuple
 
-from ...errors import InputError, MissingError, RightsError, Socks5sniffError
+from ..errors import InputError, MissingError, RightsError, Socks5sniffError
 from .engine import Counts, Settings
 from .filter_fault import wrong
 from .interfaces import WINDOWS_LOOPBACK

@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from ...errors import InputError
-from ..batch import FrameBatch, Interface
+from ..capture.batch import FrameBatch, Interface
+from ..errors import InputError
 from .engine import Counts, Settings
 from .pcap import TIMEOUT, Frame, Handle
 

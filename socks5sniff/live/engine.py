@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from ..batch import FrameBatch, Interface
+from ..capture.batch import FrameBatch, Interface
 
 SNAPLEN = 262_144
 """Octets of a frame that are kept unless less is asked for: libpcap's largest, so that no frame of any interface is
