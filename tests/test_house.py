@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
         "errors", "record", "codec", "capture", "live", "analysis", "sinks", "client", "proxy", "lab", "dissector",
-    },  # fmt: skip
+    },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from socks5sniff.errors import OutputError
 from socks5sniff.proxy.packets import LINK_TYPE, Packet, Renderer
 
-INTERFACE = "tap"
+INTERFACE = "proxy"
 """Name of the interface in the captures, which says how they were made."""
 
 

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from socks5sniff.client import Client, Tunnel
 from socks5sniff.lab.payloads import HTTP_RESPONSE, SSH_CLIENT, TLS_ALERT, client_hello, counted, http_request
-from socks5sniff.lab.scene import Scene, Target, target
+from socks5sniff.lab.scene import Scene, Target
+from socks5sniff.lab.truth import target
 
 WEB_NAME = "www.example.test"
 TLS_NAME = "secure.example.test"

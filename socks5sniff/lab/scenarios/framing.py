@@ -8,7 +8,8 @@ from socks5sniff.lab.payloads import HTTP_RESPONSE, http_request
 from socks5sniff.lab.scenarios.exchanges import WEB_NAME, fetch
 from socks5sniff.lab.scenarios.methods import PASSWORD, USERS
 from socks5sniff.lab.scenarios.registry import scenario
-from socks5sniff.lab.scene import Scene, reply, target
+from socks5sniff.lab.scene import Scene
+from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.faults import Faults
 
 SPLIT = {"anomalies": ["split-frame"]}
@@ -21,6 +22,7 @@ async def split_octets(scene: Scene) -> None:
     client = scene.client(username="alice", password="correct horse", faults=ClientFaults(segment=1))
     facts = {**PASSWORD, "anomalies": ["cleartext-credentials", "split-frame"]}
     await fetch(scene, client, web, **facts, username="alice")
+    scene.forget("timing.authentication")  # from the first or the last of the request's octets
 
 
 @scenario("the client's frames in segments of three octets")
@@ -50,7 +52,6 @@ async def pipelined(scene: Scene) -> None:
         "anomalies": ["cleartext-credentials", "pipelined-frames"],
     }
     await fetch(scene, client, web, **facts, username="alice")
-    scene.forget("frames")
 
 
 @scenario("greeting and request in one segment, the answers one by one")
@@ -59,7 +60,6 @@ async def pipelined_client(scene: Scene) -> None:
     await scene.proxy()
     client = scene.client(faults=ClientFaults(pipeline=True))
     await fetch(scene, client, web, anomalies=["pipelined-frames"])
-    scene.forget("frames")
 
 
 async def ahead(scene: Scene, faults: ClientFaults, anomalies: list[str]) -> None:
@@ -79,7 +79,6 @@ async def ahead(scene: Scene, faults: ClientFaults, anomalies: list[str]) -> Non
         closed_by="proxy",
         anomalies=anomalies,
     )
-    scene.forget("frames")
 
 
 @scenario("tunnel data right behind the request, before the reply (optimistic data)")

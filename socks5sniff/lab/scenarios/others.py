@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from socks5sniff.client import Client, Tunnel
+from socks5sniff.client import Client, Tunnel, Witnessed
 from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
 from socks5sniff.lab.payloads import (
     HTTP_RESPONSE,
@@ -17,22 +18,41 @@ from socks5sniff.lab.payloads import (
 )
 from socks5sniff.lab.scenarios.exchanges import WEB_NAME
 from socks5sniff.lab.scenarios.registry import Play, add, scenario
-from socks5sniff.lab.scene import CLIENT, DEFAULTS, OUTBOUND, PORT, PROXY, SECOND, THIRD, Scene, reply, target
+from socks5sniff.lab.scene import OUTBOUND, PORT, PROXY, SECOND, THIRD, Scene
+from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.packets import HostPort
 
-OF_THE_CONNECTION = ("packets", "first_frame", "last_frame", "start", "end", "timing")
-"""What a conversation inside a tunnel has of its own or shares with its connection: not for the truth to say."""
 
-
-async def through(tunnel: Tunnel, destination: HostPort) -> tuple[int, int]:
-    """A SOCKS handshake without authentication inside a tunnel; how many octets it took each way."""
-    greeting = Greeting(b"\x00").encode()
-    tunnel.write(greeting)
-    choice = await tunnel.read_exactly(len(MethodSelection(0).encode()))
+def frames_to(destination: HostPort) -> list[Witnessed]:
+    """The frames of the usual handshake."""
     request = Request(Command.CONNECT, Address.from_text(*destination)).encode()
-    tunnel.write(request)
-    answer = await tunnel.read_exactly(len(Reply(0, Address.ipv4("0.0.0.0", 0)).encode()))
-    return len(greeting) + len(request), len(choice) + len(answer)
+    return [
+        Witnessed("client", "greeting", len(Greeting(b"\x00").encode())),
+        Witnessed("proxy", "method-selection", len(MethodSelection(0).encode())),
+        Witnessed("client", "request", len(request)),
+        Witnessed("proxy", "reply", len(Reply(0, Address.ipv4("0.0.0.0", 0)).encode())),
+    ]
+
+
+def octets_of(frames: Iterable[Witnessed]) -> tuple[int, int]:
+    """Octets that frames take, from the client and from the proxy."""
+    sizes = {"client": 0, "proxy": 0}
+    for frame in frames:
+        sizes[frame.sender] += frame.length
+    return sizes["client"], sizes["proxy"]
+
+
+HANDSHAKE = frames_to((WEB_NAME, 80))
+
+
+async def through(tunnel: Tunnel, destination: HostPort) -> list[Witnessed]:
+    """A SOCKS handshake without authentication inside a tunnel; its frames."""
+    frames = frames_to(destination)
+    tunnel.write(Greeting(b"\x00").encode())
+    await tunnel.read_exactly(frames[1].length)
+    tunnel.write(Request(Command.CONNECT, Address.from_text(*destination)).encode())
+    await tunnel.read_exactly(frames[3].length)
+    return frames
 
 
 @scenario("a chain of three proxies, seen on both sides of the first: SOCKS in SOCKS in SOCKS")
@@ -52,31 +72,36 @@ async def chain_of_three(scene: Scene) -> None:
     page = (len(request), len(HTTP_RESPONSE))
     # The capture holds the client's connection to the first proxy and that proxy's own to the second: the same
     # octets after the first handshake, so what the inner handshakes asked for is there once per connection.
+    assert client.wire is not None
     scene.expect(
         client,
         destination=target(*SECOND),
         reply=reply(0),
+        bound=target(OUTBOUND[0], tunnel.bound.port),
         tunnel={"protocol": "socks5"},
-        bytes=traffic(outer, inner, page),
+        bytes=traffic(octets_of(outer), octets_of(inner), page),
         closed_by="proxy",
     )
-    assert client.wire is not None
     inside = (client.wire.local, client.wire.remote)
     onward = ((OUTBOUND[0], tunnel.bound.port), SECOND)
-    for ends in (inside, onward):
-        first = len(scene.truth)
+    for ends, before in ((inside, octets_of(client.wire.witnessed)), (onward, (0, 0))):
+        first = len(scene.truth.conversations)
         scene.expect_between(
             *ends,
+            frames=outer,
+            after=before,
             destination=target(*THIRD),
             reply=reply(0),
+            bound=target(SECOND[0], scene.place.first_port),
             tunnel={"protocol": "socks5"},
-            bytes=traffic(inner, page),
+            bytes=traffic(octets_of(inner), page),
             closed_by="proxy",
             parent=None if ends == onward else first,
         )
-        scene.forget(*OF_THE_CONNECTION)
         scene.expect_between(
             *ends,
+            frames=inner,
+            after=octets_of([*outer, *(client.wire.witnessed if ends == inside else [])]),
             destination=target(WEB_NAME, 80),
             reply=reply(0),
             bound=target(*web.peers[0]),
@@ -85,7 +110,6 @@ async def chain_of_three(scene: Scene) -> None:
             closed_by="proxy",
             parent=first + 1,
         )
-        scene.forget(*OF_THE_CONNECTION)
 
 
 def traffic(*parts: tuple[int, int]) -> dict[str, int]:
@@ -97,7 +121,7 @@ def told(conversation: tuple[tuple[int, bytes], ...], port: int) -> Play:
     """TCP octets between two hosts, without a proxy, and no SOCKS conversation expected in them."""
 
     async def play(scene: Scene) -> None:
-        flow = scene.trace.tcp((CLIENT, 40001), ("198.51.100.9", port))
+        flow = scene.trace.tcp((scene.place.client, 40001), ("198.51.100.9", port))
         for side, octets in conversation:
             await scene.settle(0.002)
             flow.data(side, octets)
@@ -142,15 +166,16 @@ def foreign(first: tuple[tuple[int, bytes], ...]) -> Play:
     """Another protocol on port 1080."""
 
     async def play(scene: Scene) -> None:
-        ends = ((CLIENT, 40001), (PROXY, PORT))
+        ends = ((scene.place.client, 40001), (PROXY, PORT))
         flow = scene.trace.tcp(*ends)
         for side, octets in first:
             await scene.settle(0.002)
             flow.data(side, octets)
         flow.fin(1)
         flow.fin(0)
-        scene.expect_between(*ends, anomalies=["not-socks-on-socks-port"])
-        scene.forget(*(key for key in DEFAULTS if key != "anomalies"))
+        nothing: dict[str, Any] = dict.fromkeys(("protocol", "phase", "methods", "method", "command"))
+        anomalies = ["not-socks-on-socks-port"]
+        scene.expect_between(*ends, frames=[], outcome="malformed", closed_by="proxy", anomalies=anomalies, **nothing)
 
     return play
 
@@ -192,6 +217,7 @@ async def reversed_roles(scene: Scene) -> None:
         tunnel={"protocol": "http", "server_name": WEB_NAME},
         bytes=traffic((len(request), len(HTTP_RESPONSE))),
         closed_by="proxy",
+        frames=HANDSHAKE,
     )
 
 

@@ -8,7 +8,8 @@ from socks5sniff.client import ClientFaults, RefusedError
 from socks5sniff.lab.payloads import counted
 from socks5sniff.lab.scenarios.exchanges import WEB_NAME, failing, http
 from socks5sniff.lab.scenarios.registry import add, scenario
-from socks5sniff.lab.scene import CLOSED, PEER, WEB, Scene, reply, target
+from socks5sniff.lab.scene import CLOSED, PEER, WEB, Scene
+from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.faults import Faults
 
 GRANTED = reply(90, 4)
@@ -39,7 +40,6 @@ async def socks4_split(scene: Scene) -> None:
         bound=target(*web.peers[0]),
         anomalies=["split-frame"],
     )
-    scene.forget("username")
 
 
 @scenario("SOCKS4A CONNECT: the proxy resolves the name")
@@ -131,5 +131,5 @@ async def socks4a_resolve(scene: Scene) -> None:
         tunnel=None,
         bytes=None,
         phase="request",
+        closed_by="proxy",
     )
-    scene.forget("username", "name_resolution")
