@@ -50,6 +50,7 @@ class Association:
         self._client_port = announced.port if own else 0
         self._fragments = Fragments(fragment_timeout)
         self._inner: DatagramSocket | None = None
+        self._answers: DatagramSocket | None = None
         self._outside = Outside(network, self._from_outside)
         self._lookups: set[asyncio.Task[None]] = set()
         self.sent = 0
@@ -59,7 +60,9 @@ class Association:
     async def open(self) -> Address:
         """Open the client's side; its address is what BND tells. Raises OSError."""
         host = self._client.transport.get_extra_info("sockname")[0]
-        self._inner = await self._network.datagrams(host, self._from_client)
+        self._inner = self._answers = await self._network.datagrams(host, self._from_client)
+        if self._faults.udp_other_port:
+            self._answers = await self._network.datagrams(host, lambda data, source: None)
         return Address.from_text(*self._inner.address)
 
     def close(self) -> None:
@@ -67,8 +70,9 @@ class Association:
         for task in self._lookups:
             task.cancel()
         self._outside.close()
-        if self._inner is not None:
-            self._inner.close()
+        for each in (self._inner, self._answers):
+            if each is not None:
+                each.close()
 
     def _from_client(self, datagram: bytes, source: HostPort) -> None:
         # RFC 1928 s7: datagrams of any other source are dropped.
@@ -100,19 +104,23 @@ class Association:
             self.dropped += 1
 
     def _from_outside(self, data: bytes, source: HostPort) -> None:
-        assert self._inner is not None
+        assert self._answers is not None
         self._client.active = self._network.loop.time()
         client = (self._client_host, self._client_port)
-        sender = Address.from_text(*source)
         # All fragments are tried: the client gives up a datagram with a hole by itself.
         taken = [
-            self._inner.send(UdpHeader(sender, fragment, self._faults.udp_reserved).encode() + part, client)
-            for fragment, part in self._cut(data)
+            self._answers.send(self._header(source, fragment) + part, client) for fragment, part in self._cut(data)
         ]
         if all(taken):
             self.received += len(data)
         else:
             self.dropped += 1
+
+    def _header(self, source: HostPort, fragment: int) -> bytes:
+        if self._faults.udp_no_header:
+            return b""
+        named = (self._client_host, self._client_port) if self._faults.udp_names_client else source
+        return UdpHeader(Address.from_text(*named), fragment, self._faults.udp_reserved).encode()
 
     def _cut(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """The data as (FRAG, part): standalone, or in fragments where the fault asks for it (127 at most)."""

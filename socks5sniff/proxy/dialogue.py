@@ -100,6 +100,9 @@ class Dialogue:
             self.client.close()
             raise OverError(f"silent instead of {frame}")
         octets = faults.apply(frame, octets)
+        if frame in faults.cut:
+            self.client.send(octets[: faults.cut[frame]])
+            await self.finish(f"closed in the middle of {frame}")
         if faults.hold and frame != "reply":
             if not self._held:
                 self._loop.call_later(faults.hold, self._release)
@@ -161,6 +164,8 @@ class Dialogue:
             # A relay's port cannot be guessed by who makes up the address, so port 0 leaves it as it is.
             port = bound.port if self.entry.command == "udp-associate" else 0
             bound = self.faults.bound._replace(port=self.faults.bound.port or port)
+        if self.faults.bound_port is not None:
+            bound = bound._replace(port=self.faults.bound_port)
         if self.entry.protocol == "socks5":
             return Reply(code, bound).encode()
         if bound.type != 1:

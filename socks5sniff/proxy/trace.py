@@ -107,12 +107,12 @@ class TcpTrace:
         self._put(side, FIN | ACK)
         self._put(1 - side, ACK)
 
-    def reset(self, side: int) -> None:
-        """`side` reset the connection."""
+    def reset(self, side: int, text: bytes = b"") -> None:
+        """`side` reset the connection, with a text for people if it gives one (RFC 9293 s3.5.3)."""
         if self._ended == [True, True]:
             return
         self._ended = [True, True]
-        self._put(side, RST | ACK)
+        self._put(side, RST | ACK, text)
 
     def _put(self, side: int, flags: int, payload: bytes = b"") -> None:
         source, destination = self._ends[side], self._ends[1 - side]

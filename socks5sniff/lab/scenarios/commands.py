@@ -9,7 +9,7 @@ from socks5sniff.client import RefusedError
 from socks5sniff.codec import Address
 from socks5sniff.lab.payloads import counted
 from socks5sniff.lab.scenarios.exchanges import TLS_NAME, WEB_NAME, echo, failing, fetch, http, ssh, tls
-from socks5sniff.lab.scenarios.registry import scenario
+from socks5sniff.lab.scenarios.registry import Play, add, scenario
 from socks5sniff.lab.scene import ECHO, PEER, PROXY6, SSH, TLS, WEB, WEB6, Scene
 from socks5sniff.lab.truth import reply, target
 
@@ -292,3 +292,21 @@ async def local_dns(scene: Scene) -> None:
         name_resolution="local",
         anomalies=["local-dns"],
     )
+
+
+def odd(name: str) -> Play:
+    async def play(scene: Scene) -> None:
+        await scene.proxy()
+        await refused(scene, Address.domain(name, 80), 4, ["odd-destination"])
+
+    return play
+
+
+for _name, _about, _host in (
+    ("domain-url", "the destination's name is a URL", "http://www.example.test/"),
+    ("domain-with-port", "the destination's name has a port in it", "www.example.test:8080"),
+    ("domain-short-address", "the destination's name is an address in short notation", "127.1"),
+    ("domain-octal-address", "the destination's name is an address in octal numbers", "0300.0250.1.1"),
+    ("domain-decimal-address", "the destination's name is an address as one number", "3325256711"),
+):
+    add(_name, _about, odd(_host))

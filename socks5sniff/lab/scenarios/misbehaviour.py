@@ -6,13 +6,25 @@ import asyncio
 from typing import Any
 
 from socks5sniff.client import ClientError, ClientFaults, Witnessed
-from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
-from socks5sniff.lab.payloads import HTTP_RESPONSE, http_request
-from socks5sniff.lab.scenarios.exchanges import WEB_NAME, failing, fetch
+from socks5sniff.codec import Address, AuthRequest, Greeting
+from socks5sniff.lab.scenarios.exchanges import (
+    CHOICE,
+    FETCHED,
+    GREETING,
+    PAGE,
+    WEB_NAME,
+    failing,
+    fetch,
+    handshake,
+    handshake_frames,
+    request_to,
+    tell,
+)
 from socks5sniff.lab.scenarios.registry import Play, add, scenario
 from socks5sniff.lab.scene import ECHO, OUTBOUND, PORT, PROXY, Scene
 from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.faults import Faults
+from socks5sniff.record import MASKED_PASSWORD
 
 UNANSWERED: dict[str, Any] = {
     "outcome": "incomplete",
@@ -21,7 +33,6 @@ UNANSWERED: dict[str, Any] = {
     "tunnel": None,
     "bytes": None,
 }
-CHOSEN = [Witnessed("client", "greeting", 3), Witnessed("proxy", "method-selection", 2)]
 NOT_ASKED: dict[str, Any] = {**UNANSWERED, "phase": "greeting", "command": None, "destination": None}
 ASKED: dict[str, Any] = {**UNANSWERED, "phase": "request", "destination": target(WEB_NAME, 80)}
 
@@ -159,16 +170,15 @@ async def late_close(scene: Scene) -> None:
     await scene.proxy(faults=Faults(reply=1, late_close=12.0))
     # The library's client would close at once; this one waits for the proxy.
     reader, writer = await asyncio.open_connection(PROXY, PORT, local_addr=(scene.place.client, 0))
-    writer.write(Greeting(b"\x00").encode())
+    writer.write(GREETING)
     await reader.readexactly(2)
-    request = Request(Command.CONNECT, Address.domain(WEB_NAME, 80)).encode()
-    writer.write(request)
+    writer.write(request_to((WEB_NAME, 80)))
     await reader.read()
     writer.close()
     scene.expect_between(
         writer.get_extra_info("sockname"),
         (PROXY, PORT),
-        frames=[*CHOSEN, Witnessed("client", "request", len(request)), Witnessed("proxy", "reply", 10)],
+        frames=handshake_frames((WEB_NAME, 80)),
         destination=target(WEB_NAME, 80),
         reply=reply(1),
         bound=target("0.0.0.0", 0),
@@ -248,29 +258,125 @@ async def greeting_lying_length(scene: Scene) -> None:
 @scenario("the proxy speaks first: a method choice before any greeting")
 async def server_first(scene: Scene) -> None:
     ends = ((scene.place.client, 40001), (PROXY, PORT))
-    flow = scene.trace.tcp(*ends)
-    request = Request(Command.CONNECT, Address.domain(WEB_NAME, 80)).encode()
-    conversation = (
-        (1, MethodSelection(0).encode()),
-        (0, Greeting(b"\x00").encode()),
-        (0, request),
-        (1, Reply(0, Address.ipv4(OUTBOUND[0], 40001)).encode()),
-        (0, http_request(WEB_NAME)),
-        (1, HTTP_RESPONSE),
-    )
-    for side, octets in conversation:
-        await scene.settle(0.001)
-        flow.data(side, octets)
-    flow.fin(1)
-    flow.fin(0)
+    bound = (OUTBOUND[0], 40001)
+    greeting, choice, *rest = handshake((WEB_NAME, 80), bound)
+    await tell(scene, ends, [choice, greeting, *rest, *PAGE], "10")
     scene.expect_between(
         *ends,
         destination=target(WEB_NAME, 80),
         reply=reply(0),
-        bound=target(OUTBOUND[0], 40001),
-        tunnel={"protocol": "http", "server_name": WEB_NAME},
-        bytes={"sent": len(http_request(WEB_NAME)), "received": len(HTTP_RESPONSE)},
+        bound=target(*bound),
+        **FETCHED,
         closed_by="proxy",
         anomalies=["server-spoke-first"],
-        frames=[*CHOSEN, Witnessed("client", "request", len(request)), Witnessed("proxy", "reply", 10)],
+        frames=handshake_frames((WEB_NAME, 80)),
     )
+
+
+@scenario("the proxy closes after four octets of its reply")
+async def half_reply(scene: Scene) -> None:
+    await scene.web()
+    await scene.proxy(faults=Faults(cut={"reply": 4}))
+    client = scene.client()
+    await failing(client.connect(WEB_NAME, 80), ClientError)
+    await scene.settle()
+    scene.expect(client, **ASKED, closed_by="proxy", anomalies=["half-frame"])
+
+
+@scenario("the client closes after half of its request")
+async def half_request(scene: Scene) -> None:
+    await scene.proxy()
+    reader, writer = await asyncio.open_connection(PROXY, PORT, local_addr=(scene.place.client, 0))
+    writer.write(GREETING)
+    await reader.readexactly(len(CHOICE))
+    writer.write(request_to((WEB_NAME, 80))[:9])
+    await scene.settle(0.01)
+    writer.close()
+    await scene.settle()
+    ends = (writer.get_extra_info("sockname"), (PROXY, PORT))
+    frames = handshake_frames((WEB_NAME, 80))[:2]
+    scene.expect_between(*ends, frames=frames, closed_by="client", anomalies=["half-frame"], **NOT_ASKED)
+    scene.forget("phase")  # half of a request was seen
+
+
+@scenario("the client closes after half of its greeting")
+async def half_greeting(scene: Scene) -> None:
+    await scene.proxy()
+    _, writer = await asyncio.open_connection(PROXY, PORT, local_addr=(scene.place.client, 0))
+    writer.write(Greeting(b"\x00\x01\x02").encode()[:3])
+    await scene.settle(0.01)
+    writer.close()
+    await scene.settle()
+    facts = {**NOT_ASKED, "methods": None, "method": None, "closed_by": "client", "anomalies": ["half-frame"]}
+    scene.expect_between(writer.get_extra_info("sockname"), (PROXY, PORT), frames=[], **facts)
+
+
+@scenario("success, and the proxy closes without an octet from the destination: it answers before it has connected")
+async def closed_without_data(scene: Scene) -> None:
+    server = await scene.echo()
+    await scene.proxy(faults=Faults(close="relay"))
+    client = scene.client()
+    tunnel = await client.connect(*ECHO)
+    tunnel.write(b"anyone there?")
+    assert await tunnel.read() == b""
+    await tunnel.close()
+    scene.expect(
+        client,
+        destination=server.text,
+        reply=reply(0),
+        bound=target(*server.peers[0]),
+        tunnel={"protocol": "unknown"},
+        bytes={"sent": 13, "received": 0},
+        closed_by="proxy",
+        anomalies=["closed-without-data"],
+    )
+
+
+@scenario("no authentication chosen, and user name and password sent all the same")
+async def auth_unasked(scene: Scene) -> None:
+    ends = ((scene.place.client, 40001), (PROXY, PORT))
+    greeting, login = Greeting(b"\x00\x02"), AuthRequest(b"alice", b"correct horse")
+    await tell(scene, ends, [(0, greeting.encode()), (1, CHOICE), (0, login.encode())], "10")
+    facts = {**NOT_ASKED, "methods": ["no-authentication", "username-password"], "username": "alice"}
+    scene.expect_between(
+        *ends,
+        **facts,
+        password=MASKED_PASSWORD,
+        closed_by="proxy",
+        anomalies=["auth-unasked", "cleartext-credentials"],
+        frames=[
+            Witnessed("client", "greeting", len(greeting.encode())),
+            Witnessed("proxy", "method-selection", len(CHOICE)),
+            Witnessed("client", "auth-request", len(login.encode())),
+        ],
+    )
+    scene.forget("phase", "outcome")  # of an authentication that nobody asked for
+
+
+RESET_TEXT = b"closed by the administrator: policy 7"
+
+
+@scenario("the proxy resets the tunnel, with a text for people in the RST")
+async def reset_text(scene: Scene) -> None:
+    ends, bound = ((scene.place.client, 40001), (PROXY, PORT)), (OUTBOUND[0], 40001)
+    flow = await tell(scene, ends, [*handshake((WEB_NAME, 80), bound), *PAGE], "")
+    flow.reset(1, RESET_TEXT)
+    scene.expect_between(
+        *ends,
+        destination=target(WEB_NAME, 80),
+        reply=reply(0),
+        bound=target(*bound),
+        **FETCHED,
+        close="reset",
+        closed_by="proxy",
+        frames=handshake_frames((WEB_NAME, 80)),
+    )
+
+
+@scenario("the proxy resets instead of replying, with a text for people in the RST")
+async def reset_text_before_reply(scene: Scene) -> None:
+    ends = ((scene.place.client, 40001), (PROXY, PORT))
+    flow = await tell(scene, ends, handshake((WEB_NAME, 80), (OUTBOUND[0], 40001))[:3], "")
+    flow.reset(1, RESET_TEXT)
+    frames = handshake_frames((WEB_NAME, 80))[:3]
+    scene.expect_between(*ends, **ASKED, close="reset", closed_by="proxy", frames=frames)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from socks5sniff.client import Client, Tunnel, Witnessed
-from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
 from socks5sniff.lab.payloads import (
     HTTP_RESPONSE,
     SSH_CLIENT,
@@ -16,41 +14,31 @@ from socks5sniff.lab.payloads import (
     counted,
     http_request,
 )
-from socks5sniff.lab.scenarios.exchanges import WEB_NAME
+from socks5sniff.lab.scenarios.exchanges import (
+    FETCHED,
+    GREETING,
+    PAGE,
+    WEB_NAME,
+    Said,
+    fetch,
+    handshake,
+    handshake_frames,
+    octets_of,
+    request_to,
+    tell,
+)
 from socks5sniff.lab.scenarios.registry import Play, add, scenario
 from socks5sniff.lab.scene import OUTBOUND, PORT, PROXY, SECOND, THIRD, Scene
 from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.packets import HostPort
 
 
-def frames_to(destination: HostPort) -> list[Witnessed]:
-    """The frames of the usual handshake."""
-    request = Request(Command.CONNECT, Address.from_text(*destination)).encode()
-    return [
-        Witnessed("client", "greeting", len(Greeting(b"\x00").encode())),
-        Witnessed("proxy", "method-selection", len(MethodSelection(0).encode())),
-        Witnessed("client", "request", len(request)),
-        Witnessed("proxy", "reply", len(Reply(0, Address.ipv4("0.0.0.0", 0)).encode())),
-    ]
-
-
-def octets_of(frames: Iterable[Witnessed]) -> tuple[int, int]:
-    """Octets that frames take, from the client and from the proxy."""
-    sizes = {"client": 0, "proxy": 0}
-    for frame in frames:
-        sizes[frame.sender] += frame.length
-    return sizes["client"], sizes["proxy"]
-
-
-HANDSHAKE = frames_to((WEB_NAME, 80))
-
-
 async def through(tunnel: Tunnel, destination: HostPort) -> list[Witnessed]:
     """A SOCKS handshake without authentication inside a tunnel; its frames."""
-    frames = frames_to(destination)
-    tunnel.write(Greeting(b"\x00").encode())
+    frames = handshake_frames(destination)
+    tunnel.write(GREETING)
     await tunnel.read_exactly(frames[1].length)
-    tunnel.write(Request(Command.CONNECT, Address.from_text(*destination)).encode())
+    tunnel.write(request_to(destination))
     await tunnel.read_exactly(frames[3].length)
     return frames
 
@@ -117,17 +105,11 @@ def traffic(*parts: tuple[int, int]) -> dict[str, int]:
     return {"sent": sum(part[0] for part in parts), "received": sum(part[1] for part in parts)}
 
 
-def told(conversation: tuple[tuple[int, bytes], ...], port: int) -> Play:
+def told(conversation: tuple[Said, ...], port: int) -> Play:
     """TCP octets between two hosts, without a proxy, and no SOCKS conversation expected in them."""
 
     async def play(scene: Scene) -> None:
-        flow = scene.trace.tcp((scene.place.client, 40001), ("198.51.100.9", port))
-        for side, octets in conversation:
-            await scene.settle(0.002)
-            flow.data(side, octets)
-        await scene.settle(0.002)
-        flow.fin(0)
-        flow.fin(1)
+        await tell(scene, ((scene.place.client, 40001), ("198.51.100.9", port)), conversation)
 
     return play
 
@@ -162,17 +144,12 @@ for _name, _about, _octets, _port in (
     add(_name, _about, told(_octets, _port))
 
 
-def foreign(first: tuple[tuple[int, bytes], ...]) -> Play:
+def foreign(first: tuple[Said, ...]) -> Play:
     """Another protocol on port 1080."""
 
     async def play(scene: Scene) -> None:
         ends = ((scene.place.client, 40001), (PROXY, PORT))
-        flow = scene.trace.tcp(*ends)
-        for side, octets in first:
-            await scene.settle(0.002)
-            flow.data(side, octets)
-        flow.fin(1)
-        flow.fin(0)
+        await tell(scene, ends, first, "10")
         nothing: dict[str, Any] = dict.fromkeys(("protocol", "phase", "methods", "method", "command"))
         anomalies = ["not-socks-on-socks-port"]
         scene.expect_between(*ends, frames=[], outcome="malformed", closed_by="proxy", anomalies=anomalies, **nothing)
@@ -192,32 +169,19 @@ for _name, _about, _told in (
 async def reversed_roles(scene: Scene) -> None:
     # The proxy runs behind a firewall and calls back to its controller, which speaks as the SOCKS client.
     proxy, controller = ("192.0.2.44", 50123), ("198.51.100.44", 4444)
-    flow = scene.trace.tcp(proxy, controller)
-    request = http_request(WEB_NAME)
-    conversation: tuple[tuple[int, bytes], ...] = (
-        (1, Greeting(b"\x00").encode()),
-        (0, MethodSelection(0).encode()),
-        (1, Request(Command.CONNECT, Address.domain(WEB_NAME, 80)).encode()),
-        (0, Reply(0, Address.ipv4("192.0.2.44", 50200)).encode()),
-        (1, request),
-        (0, HTTP_RESPONSE),
-    )
-    for side, octets in conversation:
-        await scene.settle(0.002)
-        flow.data(side, octets)
-    flow.fin(0)
-    flow.fin(1)
+    bound = ("192.0.2.44", 50200)
+    said = [(1 - side, octets) for side, octets in (*handshake((WEB_NAME, 80), bound), *PAGE)]
+    await tell(scene, (proxy, controller), said)
     scene.expect_between(
         controller,
         proxy,
         reversed=True,
         destination=target(WEB_NAME, 80),
         reply=reply(0),
-        bound=target("192.0.2.44", 50200),
-        tunnel={"protocol": "http", "server_name": WEB_NAME},
-        bytes=traffic((len(request), len(HTTP_RESPONSE))),
+        bound=target(*bound),
+        **FETCHED,
         closed_by="proxy",
-        frames=HANDSHAKE,
+        frames=handshake_frames((WEB_NAME, 80)),
     )
 
 
@@ -226,7 +190,5 @@ async def port_unusual(scene: Scene) -> None:
     web = await scene.web()
     await scene.proxy(port=443)
     client: Client = scene.client(port=443)
-    from socks5sniff.lab.scenarios.exchanges import fetch
-
     facts: dict[str, Any] = {}
     await fetch(scene, client, web, **facts)

@@ -38,6 +38,8 @@ SUBJECTS = (
     "udp",
     "impairments",
     "others",
+    "headers",
+    "udp_in_tcp",
 )
 """The modules of scenarios: each has a hundred numbers, so a new one is put behind the others."""
 

@@ -9,7 +9,7 @@ from socks5sniff.codec import Address, UdpHeader
 from socks5sniff.lab.payloads import counted, dns_answer, dns_query, http_request
 from socks5sniff.lab.scenarios.exchanges import WEB_NAME
 from socks5sniff.lab.scenarios.registry import scenario
-from socks5sniff.lab.scene import DNS, ECHO, ECHO6, PROXY6, STRANGER, Scene
+from socks5sniff.lab.scene import DNS, ECHO, ECHO6, PROXY, PROXY6, STRANGER, Scene
 from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.faults import Faults
 from socks5sniff.proxy.packets import HostPort
@@ -269,3 +269,123 @@ async def udp_no_header(scene: Scene) -> None:
     await scene.settle(0.01)
     await over(scene, client, association, None, anomalies=["udp-no-header"])
     scene.forget("udp")  # whether what has no header is a relayed datagram is a matter of taste
+
+
+RELAY_NAME = "relay.example.test"
+RESOLVER = ("192.0.2.53", 53)
+
+
+async def asked(
+    scene: Scene,
+    faults: Faults,
+    anomalies: list[str],
+    relay: str | None = None,
+    forget: tuple[str, ...] = (),
+    **facts: Any,
+) -> None:
+    """A query through a proxy with these faults; `relay`: where the client sends, whatever BND says."""
+    await scene.dns()
+    await scene.proxy(faults=faults)
+    client = scene.client()
+    association = await client.associate()
+    if relay is not None:
+        association.relay = (relay, association.bound.port)
+    association.send(QUERY, *DNS)
+    await scene.settle(0.01)
+    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+    await over(scene, client, association, udp, anomalies=anomalies, **facts)
+    scene.forget(*forget)
+
+
+@scenario("BND is a name; the client resolves it, in clear")
+async def udp_bound_name(scene: Scene) -> None:
+    own, query = (scene.place.client, 51515), dns_query(RELAY_NAME)
+    scene.trace.udp(own, RESOLVER, query)
+    await scene.settle(0.002)
+    scene.trace.udp(RESOLVER, own, dns_answer(query, PROXY))
+    await scene.settle(0.002)
+    port = scene.place.first_port  # the proxy's first: the relay's
+    bound = {"type": "domain", "host": RELAY_NAME, "port": port}
+    await asked(scene, Faults(bound=Address.domain(RELAY_NAME, 0)), [], PROXY, bound=bound)
+
+
+@scenario("BND is a name that nothing in the capture resolves")
+async def udp_bound_unknown_name(scene: Scene) -> None:
+    bound = {"type": "domain", "host": RELAY_NAME, "port": scene.place.first_port}
+    await asked(scene, Faults(bound=Address.domain(RELAY_NAME, 0)), [], PROXY, bound=bound)
+
+
+@scenario("BND is the proxy's loopback address; the client knows better")
+async def udp_bound_loopback(scene: Scene) -> None:
+    await asked(scene, Faults(bound=Address.ipv4("127.0.0.1", 0)), ["unreachable-bound"], PROXY)
+
+
+@scenario("BND is a private address of the proxy's own network; the client knows better")
+async def udp_bound_private(scene: Scene) -> None:
+    await asked(scene, Faults(bound=Address.ipv4("10.1.2.3", 0)), ["unreachable-bound"], PROXY)
+
+
+@scenario("BND's port is 0: there is nowhere to send to")
+async def udp_bound_no_port(scene: Scene) -> None:
+    await scene.proxy(faults=Faults(bound_port=0))
+    client = scene.client()
+    association = await client.associate()
+    await over(scene, client, association, relayed((0, 0), (0, 0), 0), anomalies=["unreachable-bound"])
+
+
+@scenario("the answer reaches the client from another port of the proxy")
+async def udp_other_port(scene: Scene) -> None:
+    # Whether such an answer is the association's is a matter of taste; that the client has none is not.
+    await asked(scene, Faults(udp_other_port=True), ["udp-one-way"], forget=("udp",))
+
+
+@scenario("the answer reaches the client without a SOCKS header")
+async def udp_answer_no_header(scene: Scene) -> None:
+    await asked(scene, Faults(udp_no_header=True), ["udp-no-header"], forget=("udp",))
+
+
+@scenario("the answer's header names the client instead of the server")
+async def udp_names_client(scene: Scene) -> None:
+    await asked(scene, Faults(udp_names_client=True), ["udp-names-client"], forget=("udp.destinations",))
+
+
+@scenario("a query to a server that does not answer")
+async def udp_one_way(scene: Scene) -> None:
+    await scene.proxy()
+    client = scene.client()
+    association = await client.associate()
+    association.send(QUERY, *DNS)
+    await scene.settle(0.01)
+    udp = relayed((1, len(QUERY)), (0, 0), 0, destination(DNS, 1, 0))
+    await over(scene, client, association, udp, anomalies=["udp-one-way"])
+
+
+@scenario("the client goes on sending when the association has ended")
+async def udp_after_close(scene: Scene) -> None:
+    await scene.dns()
+    await scene.proxy()
+    client = scene.client()
+    association = await client.associate()
+    own = association.local
+    association.send(QUERY, *DNS)
+    await association.receive()
+    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+    await over(scene, client, association, udp, anomalies=["udp-after-close"])
+    scene.forget("udp")  # whether what came too late counts is a matter of taste
+    scene.trace.udp(own, association.relay, UdpHeader(Address.from_text(*DNS)).encode() + QUERY)
+    await scene.settle(0.01)
+
+
+@scenario("two fragments of a datagram, and never the last one")
+async def udp_fragments_unfinished(scene: Scene) -> None:
+    await scene.udp_server(ECHO)
+    await scene.proxy()
+    client = scene.client()
+    association = await client.associate()
+    association.send(b"whole", *ECHO)
+    assert (await association.receive()).data == b"whole"
+    for fragment in (1, 2):
+        association.send(counted(50), *ECHO, fragment=fragment)
+    await scene.settle(6.0)
+    udp = relayed((3, 105), (1, 5), 2, destination(ECHO, 3, 1))
+    await over(scene, client, association, udp, anomalies=["udp-fragmented", "udp-fragments-incomplete"])
