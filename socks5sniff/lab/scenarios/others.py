@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from socks5sniff.client import Client, Tunnel, Witnessed
+from socks5sniff.codec import Decoded, decode_reply
 from socks5sniff.lab.payloads import (
     HTTP_RESPONSE,
     SSH_CLIENT,
@@ -33,26 +34,27 @@ from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.packets import HostPort
 
 
-async def through(tunnel: Tunnel, destination: HostPort) -> list[Witnessed]:
-    """A SOCKS handshake without authentication inside a tunnel; its frames."""
+async def through(tunnel: Tunnel, destination: HostPort) -> tuple[list[Witnessed], dict[str, Any]]:
+    """A SOCKS handshake without authentication inside a tunnel; its frames, and BND as the truth writes it."""
     frames = handshake_frames(destination)
     tunnel.write(GREETING)
     await tunnel.read_exactly(frames[1].length)
     tunnel.write(request_to(destination))
-    await tunnel.read_exactly(frames[3].length)
-    return frames
+    answer = decode_reply(await tunnel.read_exactly(frames[3].length))
+    assert isinstance(answer, Decoded)
+    return frames, target(answer.frame.bound.text, answer.frame.bound.port)
 
 
 @scenario("a chain of three proxies, seen on both sides of the first: SOCKS in SOCKS in SOCKS")
 async def chain_of_three(scene: Scene) -> None:
-    web = await scene.web()
+    await scene.web()
     await scene.proxy()
     await scene.proxy(*SECOND, traced=False, outbound=(SECOND[0],))
     await scene.proxy(*THIRD, traced=False, outbound=(THIRD[0],))
     client = scene.client()
     tunnel = await client.connect(*SECOND)
-    outer = await through(tunnel, THIRD)
-    inner = await through(tunnel, (WEB_NAME, 80))
+    outer, outer_bound = await through(tunnel, THIRD)
+    inner, inner_bound = await through(tunnel, (WEB_NAME, 80))
     request = http_request(WEB_NAME)
     tunnel.write(request)
     assert await tunnel.read_all() == HTTP_RESPONSE
@@ -80,7 +82,7 @@ async def chain_of_three(scene: Scene) -> None:
             after=before,
             destination=target(*THIRD),
             reply=reply(0),
-            bound=target(SECOND[0], scene.place.first_port),
+            bound=outer_bound,
             tunnel={"protocol": "socks5"},
             bytes=traffic(octets_of(inner), page),
             closed_by="proxy",
@@ -92,7 +94,7 @@ async def chain_of_three(scene: Scene) -> None:
             after=octets_of([*outer, *(client.wire.witnessed if ends == inside else [])]),
             destination=target(WEB_NAME, 80),
             reply=reply(0),
-            bound=target(*web.peers[0]),
+            bound=inner_bound,
             tunnel={"protocol": "http", "server_name": WEB_NAME},
             bytes=traffic(page),
             closed_by="proxy",

@@ -281,7 +281,6 @@ async def asked(
     anomalies: list[str],
     relay: str | None = None,
     forget: tuple[str, ...] = (),
-    **facts: Any,
 ) -> None:
     """A query through a proxy with these faults; `relay`: where the client sends, whatever BND says."""
     await scene.dns()
@@ -293,7 +292,7 @@ async def asked(
     association.send(QUERY, *DNS)
     await scene.settle(0.01)
     udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
-    await over(scene, client, association, udp, anomalies=anomalies, **facts)
+    await over(scene, client, association, udp, anomalies=anomalies)
     scene.forget(*forget)
 
 
@@ -304,15 +303,12 @@ async def udp_bound_name(scene: Scene) -> None:
     await scene.settle(0.002)
     scene.trace.udp(RESOLVER, own, dns_answer(query, PROXY))
     await scene.settle(0.002)
-    port = scene.place.first_port  # the proxy's first: the relay's
-    bound = {"type": "domain", "host": RELAY_NAME, "port": port}
-    await asked(scene, Faults(bound=Address.domain(RELAY_NAME, 0)), [], PROXY, bound=bound)
+    await asked(scene, Faults(bound=Address.domain(RELAY_NAME, 0)), [], PROXY)
 
 
 @scenario("BND is a name that nothing in the capture resolves")
 async def udp_bound_unknown_name(scene: Scene) -> None:
-    bound = {"type": "domain", "host": RELAY_NAME, "port": scene.place.first_port}
-    await asked(scene, Faults(bound=Address.domain(RELAY_NAME, 0)), [], PROXY, bound=bound)
+    await asked(scene, Faults(bound=Address.domain(RELAY_NAME, 0)), [], PROXY)
 
 
 @scenario("BND is the proxy's loopback address; the client knows better")
