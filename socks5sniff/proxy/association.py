@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 
 from socks5sniff.client.fragments import LAST_FRAGMENT, Fragments
 from socks5sniff.codec import Address, AddressType, Decoded, UdpHeader, decode_udp_header
-from socks5sniff.proxy.channel import Channel
-from socks5sniff.proxy.faults import Faults
+from socks5sniff.proxy.dialogue import Dialogue
 from socks5sniff.proxy.network import DatagramSocket, HostPort, Network
 
 MOST_LOOKUPS = 16
@@ -30,20 +29,14 @@ MOST_SOCKETS = 16
 
 
 class Association:
-    """One UDP association.
+    """One UDP association; what it relays and drops it counts in the dialogue's entry."""
 
-    Attributes:
-        sent, received: octets of data relayed from the client, and to it.
-        dropped: datagrams that were to be relayed and found no room: in a socket's buffer, or among the look-ups.
-    """
-
-    def __init__(
-        self, network: Network, client: Channel, announced: Address, faults: Faults, fragment_timeout: float
-    ) -> None:
+    def __init__(self, network: Network, dialogue: Dialogue, announced: Address, fragment_timeout: float) -> None:
         self._network = network
-        self._faults = faults
-        self._client = client
-        self._client_host: str = client.transport.get_extra_info("peername")[0]
+        self._faults = dialogue.faults
+        self._entry = dialogue.entry
+        self._client = dialogue.client
+        self._client_host: str = self._client.transport.get_extra_info("peername")[0]
         # A client that knows its port says so together with its own address (or none); many name the remote target
         # instead, which says nothing. Then the first datagram from the client's address tells the port.
         own = announced.is_unspecified or announced.text == self._client_host
@@ -53,9 +46,6 @@ class Association:
         self._answers: DatagramSocket | None = None
         self._outside = Outside(network, self._from_outside)
         self._lookups: set[asyncio.Task[None]] = set()
-        self.sent = 0
-        self.received = 0
-        self.dropped = 0
 
     async def open(self) -> Address:
         """Open the client's side; its address is what BND tells. Raises OSError."""
@@ -87,7 +77,7 @@ class Association:
         if data is None:
             return
         if len(self._lookups) >= MOST_LOOKUPS:
-            self.dropped += 1
+            self._entry.dropped += 1
             return
         task = self._network.loop.create_task(self._forward(result.frame.destination, data))
         self._lookups.add(task)
@@ -99,9 +89,9 @@ class Association:
         except (OSError, UnicodeError):
             return  # a destination that cannot be reached looks like a lost datagram: RFC 1928 s7, "silently drop"
         if sent:
-            self.sent += len(data)
+            self._entry.sent += len(data)
         else:
-            self.dropped += 1
+            self._entry.dropped += 1
 
     def _from_outside(self, data: bytes, source: HostPort) -> None:
         assert self._answers is not None
@@ -112,9 +102,9 @@ class Association:
             self._answers.send(self._header(source, fragment) + part, client) for fragment, part in self._cut(data)
         ]
         if all(taken):
-            self.received += len(data)
+            self._entry.received += len(data)
         else:
-            self.dropped += 1
+            self._entry.dropped += 1
 
     def _header(self, source: HostPort, fragment: int) -> bytes:
         if self._faults.udp_no_header:

@@ -101,9 +101,7 @@ class Commands:
     async def associate(self, destination: Address) -> None:
         """RFC 1928 s4 and s7, UDP ASSOCIATE: lives as long as the TCP connection."""
         dialogue = self._dialogue
-        association = Association(
-            self._network, dialogue.client, destination, dialogue.faults, self._settings.fragment_timeout
-        )
+        association = Association(self._network, dialogue, destination, self._settings.fragment_timeout)
         try:
             try:
                 bound = await association.open()
@@ -113,8 +111,6 @@ class Commands:
             await dialogue.client.ended()
         finally:
             association.close()
-            dialogue.entry.sent, dialogue.entry.received = association.sent, association.received
-            dialogue.entry.dropped = association.dropped
         await dialogue.client.finish(dialogue.linger)
 
     async def resolve(self, destination: Address) -> None:

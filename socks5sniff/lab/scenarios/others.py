@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from socks5sniff.client import Client, Tunnel, Witnessed
 from socks5sniff.codec import Decoded, decode_reply
@@ -24,25 +25,66 @@ from socks5sniff.lab.scenarios.exchanges import (
     fetch,
     handshake,
     handshake_frames,
+    http,
     octets_of,
     request_to,
     tell,
 )
 from socks5sniff.lab.scenarios.registry import Play, add, scenario
-from socks5sniff.lab.scene import OUTBOUND, PORT, PROXY, SECOND, THIRD, Scene
+from socks5sniff.lab.scene import PORT, PROXY, SECOND, THIRD, Scene
 from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.packets import HostPort
 
 
-async def through(tunnel: Tunnel, destination: HostPort) -> tuple[list[Witnessed], dict[str, Any]]:
-    """A SOCKS handshake without authentication inside a tunnel; its frames, and BND as the truth writes it."""
+class Leg(NamedTuple):
+    """One handshake of a chain."""
+
+    destination: HostPort
+    frames: list[Witnessed]
+    bound: dict[str, Any]
+
+
+async def through(tunnel: Tunnel, destination: HostPort) -> Leg:
+    """A SOCKS handshake without authentication inside a tunnel."""
     frames = handshake_frames(destination)
     tunnel.write(GREETING)
     await tunnel.read_exactly(frames[1].length)
     tunnel.write(request_to(destination))
     answer = decode_reply(await tunnel.read_exactly(frames[3].length))
     assert isinstance(answer, Decoded)
-    return frames, target(answer.frame.bound.text, answer.frame.bound.port)
+    return Leg(destination, frames, target(answer.frame.bound.text, answer.frame.bound.port))
+
+
+def through_tunnel(legs: Sequence[Leg]) -> dict[str, Any]:
+    """What is right of a tunnel that the handshakes of these legs go through, and the page behind them."""
+    if not legs:
+        return FETCHED
+    sizes = [octets_of(leg.frames) for leg in legs]
+    sent, received = (sum(size[way] for size in sizes) for way in (0, 1))
+    page = FETCHED["bytes"]
+    return {
+        "tunnel": {"protocol": "socks5"},
+        "bytes": {"sent": sent + page["sent"], "received": received + page["received"]},
+    }
+
+
+def expect_legs(
+    scene: Scene, ends: tuple[HostPort, HostPort], before: list[Witnessed], legs: Sequence[Leg], parent: int | None
+) -> None:
+    """The conversations of a chain's legs in one TCP connection, whose first handshakes (`before`) are others'."""
+    for at, leg in enumerate(legs):
+        scene.expect_between(
+            *ends,
+            frames=leg.frames,
+            after=octets_of([*before, *(frame for earlier in legs[:at] for frame in earlier.frames)]),
+            destination=target(*leg.destination),
+            reply=reply(0),
+            bound=leg.bound,
+            **through_tunnel(legs[at + 1 :]),
+            closed_by="proxy",
+            parent=parent,
+        )
+        parent = len(scene.truth.conversations)
 
 
 @scenario("a chain of three proxies, seen on both sides of the first: SOCKS in SOCKS in SOCKS")
@@ -53,13 +95,8 @@ async def chain_of_three(scene: Scene) -> None:
     await scene.proxy(*THIRD, traced=False, outbound=(THIRD[0],))
     client = scene.client()
     tunnel = await client.connect(*SECOND)
-    outer, outer_bound = await through(tunnel, THIRD)
-    inner, inner_bound = await through(tunnel, (WEB_NAME, 80))
-    request = http_request(WEB_NAME)
-    tunnel.write(request)
-    assert await tunnel.read_all() == HTTP_RESPONSE
-    await tunnel.close()
-    page = (len(request), len(HTTP_RESPONSE))
+    legs = [await through(tunnel, THIRD), await through(tunnel, (WEB_NAME, 80))]
+    await http(tunnel)
     # The capture holds the client's connection to the first proxy and that proxy's own to the second: the same
     # octets after the first handshake, so what the inner handshakes asked for is there once per connection.
     assert client.wire is not None
@@ -67,44 +104,12 @@ async def chain_of_three(scene: Scene) -> None:
         client,
         destination=target(*SECOND),
         reply=reply(0),
-        bound=target(OUTBOUND[0], tunnel.bound.port),
-        tunnel={"protocol": "socks5"},
-        bytes=traffic(octets_of(outer), octets_of(inner), page),
+        bound=target(tunnel.bound.text, tunnel.bound.port),
+        **through_tunnel(legs),
         closed_by="proxy",
     )
-    inside = (client.wire.local, client.wire.remote)
-    onward = ((OUTBOUND[0], tunnel.bound.port), SECOND)
-    for ends, before in ((inside, octets_of(client.wire.witnessed)), (onward, (0, 0))):
-        first = len(scene.truth.conversations)
-        scene.expect_between(
-            *ends,
-            frames=outer,
-            after=before,
-            destination=target(*THIRD),
-            reply=reply(0),
-            bound=outer_bound,
-            tunnel={"protocol": "socks5"},
-            bytes=traffic(octets_of(inner), page),
-            closed_by="proxy",
-            parent=None if ends == onward else first,
-        )
-        scene.expect_between(
-            *ends,
-            frames=inner,
-            after=octets_of([*outer, *(client.wire.witnessed if ends == inside else [])]),
-            destination=target(WEB_NAME, 80),
-            reply=reply(0),
-            bound=inner_bound,
-            tunnel={"protocol": "http", "server_name": WEB_NAME},
-            bytes=traffic(page),
-            closed_by="proxy",
-            parent=first + 1,
-        )
-
-
-def traffic(*parts: tuple[int, int]) -> dict[str, int]:
-    """Octets through a tunnel."""
-    return {"sent": sum(part[0] for part in parts), "received": sum(part[1] for part in parts)}
+    expect_legs(scene, (client.wire.local, client.wire.remote), client.wire.witnessed, legs, parent=1)
+    expect_legs(scene, ((tunnel.bound.text, tunnel.bound.port), SECOND), [], legs, parent=None)
 
 
 def told(conversation: tuple[Said, ...], port: int) -> Play:
