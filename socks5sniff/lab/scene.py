@@ -229,13 +229,11 @@ class Scene:
         occurrence: int = 0,
         frames: list[Witnessed] | None = None,
         after: tuple[int, int] = (0, 0),
+        source: HostPort | None = None,
         **facts: Any,
     ) -> dict[str, Any]:
-        """The same with the endpoints given; `occurrence` counts connections between the same two from 0.
-
-        `after` is how many octets of the stream, from the client and from the proxy, come before its first frame.
-        """
-        return self.truth.expect(client, proxy, occurrence, frames, after, facts)
+        """The same with the endpoints given; for the other arguments see `Expectation`."""
+        return self.truth.expect(client, proxy, occurrence, frames, after, source, facts)
 
     def forget(self, *keys: str) -> None:
         """Do not judge these keys of the last expectation; `timing.request` is a key of an object."""

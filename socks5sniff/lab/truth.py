@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from ipaddress import ip_address
@@ -87,6 +87,7 @@ class Expectation:
         occurrence: which of the connections between the same two, from 0.
         frames: the SOCKS frames, None where they are not judged.
         after: octets of the stream, from the client and from the proxy, before the first frame.
+        source: where the proxy's own connection came from, as the destination saw it; None where BND says it.
         unjudged: keys to leave out.
     """
 
@@ -96,6 +97,7 @@ class Expectation:
     occurrence: int
     frames: list[Witnessed] | None
     after: tuple[int, int]
+    source: HostPort | None
     unjudged: set[str] = field(default_factory=set)
 
     def fill_in(self, connection: Connection, upstream: Connection | None) -> None:
@@ -117,7 +119,7 @@ class Expectation:
         facts.setdefault("duration", (last.time - first.time) / 1e9)
         if upstream is not None:
             ends = {"source": endpoint(upstream.opener), "destination": endpoint(upstream.listener)}
-            facts.setdefault("upstream", {**ends, "matched_by": "bound-address", "outcome": "established"})
+            facts.setdefault("upstream", {**ends, "matched_by": self._proof(upstream), "outcome": "established"})
         facts.setdefault("upstream", None)
         if self.frames is None or len(points) < len(self.frames):
             return
@@ -129,6 +131,22 @@ class Expectation:
             ],
         )
         facts.setdefault("timing", self._timing(connection, side, points, None if inside else connection, upstream))
+
+    def upstream_in(self, connections: Iterable[Connection]) -> Connection | None:
+        """The proxy's own connection, if it succeeded and is in the capture."""
+        facts = self.facts
+        if (facts["command"], facts["outcome"]) != ("connect", "succeeded"):
+            return None
+        bound = facts.get("bound")
+        source = self.source or (bound and (bound["host"], bound["port"]))
+        return next((each for each in connections if each.opener == source), None)
+
+    def _proof(self, upstream: Connection) -> str:
+        """What shows that `upstream` is this conversation's."""
+        bound, destination = self.facts["bound"], self.facts["destination"]
+        if (bound["host"], bound["port"]) == upstream.opener:
+            return "bound-address"
+        return "octets" if destination["type"] == "domain" else "destination-and-time"
 
     def _ordered(self) -> list[Witnessed]:
         return sorted(self.frames or [], key=lambda frame: ORDER.index(frame.type))
@@ -239,6 +257,7 @@ class Truth:
         occurrence: int,
         frames: list[Witnessed] | None,
         after: tuple[int, int],
+        source: HostPort | None,
         facts: dict[str, Any],
     ) -> dict[str, Any]:
         """One more conversation; its facts, which may still be changed."""
@@ -250,7 +269,7 @@ class Truth:
         expected.setdefault("name_resolution", "remote" if named else "address" if asked else None)
         if expected["tunnel"] is not None:
             expected["tunnel"] = {"server_name": None, "alpn": None, **expected["tunnel"]}
-        self._expected.append(Expectation(expected, client, proxy, occurrence, frames, after))
+        self._expected.append(Expectation(expected, client, proxy, occurrence, frames, after, source))
         return expected
 
     def begin_at(self, first: int) -> None:
@@ -279,11 +298,7 @@ class Truth:
             ends = {expected.client, expected.proxy}
             between = [each for each in connections if {each.opener, each.listener} == ends]
             if between:
-                bound = expected.facts.get("bound")
-                source = (bound["host"], bound["port"]) if bound else None
-                asked = expected.facts["command"] == "connect" and expected.facts["outcome"] == "succeeded"
-                upstream = next((each for each in connections if asked and each.opener == source), None)
-                expected.fill_in(between[expected.occurrence], upstream)
+                expected.fill_in(between[expected.occurrence], expected.upstream_in(connections))
         self._number()
         for expected in self._expected:
             for key in expected.unjudged:

@@ -97,6 +97,7 @@ UNJUDGED = {
     "split-octets": {"timing.authentication"},
     "tcp-lost-request": {
         "frames", "timing", "phase", "outcome", "command", "name_resolution", "reply", "bound", "tunnel", "bytes",
+        "upstream",
     },
     "udp-after-close": {"udp"},
     "udp-answer-no-header": {"udp"},

@@ -96,6 +96,7 @@ async def fetch(scene: Scene, client: Client, web: Target, **facts: Any) -> dict
         "destination": target(WEB_NAME, web.address[1]),
         "reply": {"code": 0, "name": "succeeded"},
         "bound": target(*web.peers[-1]),
+        "source": web.peers[-1],
         **seen,
         **facts,
     }

@@ -93,7 +93,10 @@ add(
     "the request is missing from the capture",
     impaired(
         drop(FLOW, CLIENT_SIDE, 1),
-        without=("frames", "phase", "outcome", "command", "name_resolution", "reply", "bound", "tunnel", "bytes"),
+        without=(
+            *("frames", "phase", "outcome", "command", "name_resolution", "reply", "bound"),
+            *("tunnel", "bytes", "upstream"),
+        ),
         destination=None,
         anomalies=["handshake-gap"],
     ),
