@@ -143,7 +143,7 @@ def as_read(path: Path) -> list[dict[str, Any]]:
 
 
 LATER = {"proxy-header-v1-port-7777", "proxy-header-v2-port-7777"}
-"""A greeting behind octets in a segment of their own is found or not, as the frames come. Taken out when it is found."""
+"""Whether a greeting behind octets in a segment of their own is found depends on how the frames come, up to now."""
 
 
 @pytest.mark.parametrize("path", sorted(CAPTURES.glob("*.pcapng")), ids=lambda path: path.stem)
