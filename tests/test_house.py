@@ -76,9 +76,6 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 
 BACKWARD = {
-    ("proxy.conversation", "proxy.server"),
-    ("proxy.commands", "proxy.conversation"),
-    ("proxy.udp", "proxy.server"),
     ("live.interfaces", "live.pcap"),
 }
 """Imports that close a circle and are still to be opened: by the ends of the modules' names."""
