@@ -13,7 +13,7 @@ from socks5sniff.packets.columns import IPV6
 from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HeadRows, Heads
-from socks5sniff.streams.octets import Octets, Payloads
+from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
 
 from .dialogue import Dialogue, Flow
@@ -205,9 +205,14 @@ class Handshakes:
         heard = np.where(ends, np.minimum(octets.heard[:, slots], octets.reach[:, slots]), octets.heard[:, slots])
         heard = np.minimum(heard + shifts, limit)
         other = rows.way ^ 1
+        bases = np.stack((flows.base0[slots], flows.base1[slots]))[other, group]
+        placed = rows.heard + shifts[other, group]
+        numbers = (UNPLACED - rows.heard - bases).astype(np.uint32).view(np.int32).astype(np.int64)
+        placed = np.where((rows.heard <= UNPLACED) & (bases >= 0), np.maximum(numbers, 0), placed)
+        nothing = (rows.heard == -1) | ((rows.heard <= UNPLACED) & (bases < 0))
         rows = rows._replace(
             offset=rows.offset + shifts[rows.way, group],
-            heard=np.where(rows.heard < 0, -1, np.minimum(rows.heard + shifts[other, group], heard[other, group])),
+            heard=np.where(nothing, -1, np.minimum(placed, heard[other, group])),
         )
         low, high = flows.low[slots], flows.high[slots]
         turned = turn != 0
