@@ -30,6 +30,8 @@ class ExitCode(IntEnum):
     """This user may not capture there."""
     DIFFERENCE = 8
     """`verify` found a difference."""
+    MATCHED = 9
+    """A conversation matches the expression of `--fail-if`."""
     INTERRUPTED = 130
     """Interrupted by Ctrl-C while reading a file."""
     BROKEN_PIPE = 141
