@@ -12,6 +12,7 @@ from socks5sniff.record import (
     Conversation,
     Endpoint,
     FrameEntry,
+    ProxyHeader,
     ReplyCode,
     Target,
     Timing,
@@ -153,7 +154,7 @@ def _record(
     destination = None if session.destination is None else target(session.destination)
     foreign = session.verdict is Verdict.FOREIGN
     ends = Endpoint(flow.opener, flow.opener_port), Endpoint(flow.responder, flow.responder_port)
-    return Conversation(
+    record = Conversation(
         number,
         None,
         flow.capture,
@@ -195,6 +196,15 @@ def _record(
         ],
         [anomaly(entry.code, entry.frame, entry.message) for entry in session.anomalies],
     )
+    if session.proxy_header is not None:
+        header = session.proxy_header.frame
+        ends = _stated(header.source), _stated(header.destination)
+        record.proxy_header = ProxyHeader(header.version, *ends, session.proxy_header.length)
+    return record
+
+
+def _stated(address: Address | None) -> Endpoint | None:
+    return None if address is None else Endpoint(address.text, address.port)
 
 
 def _timing(session: Session, flow: FlowFacts) -> Timing:

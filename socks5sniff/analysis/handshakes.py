@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
 from socks5sniff.session import Session, Verdict
@@ -17,7 +18,7 @@ from socks5sniff.streams.slots import SlotTable
 
 from .dialogue import Dialogue, Flow
 from .relay import Setting
-from .watch import IGNORED, UNDECIDED, Watch
+from .watch import IGNORED, TOKENS, UNDECIDED, Watch
 
 HANDSHAKE = 1100
 """Octets within which a request lies: see `session.detection.UNDECIDED_OCTETS`."""
@@ -105,7 +106,9 @@ class Handshakes:
 
     def _note_requests(self, rows: HeadRows) -> None:
         """Mark flows where UDP ASSOCIATE may be asked for: associations must be known while their datagrams pass."""
-        near = np.flatnonzero((rows.offset < HANDSHAKE) & (self._marks.associates[rows.slot] == _NOT_ASKED))
+        room = self._watch.limit[rows.slot]
+        behind = np.where(room == TOKENS, 0, room - HEAD)  # a PROXY protocol header
+        near = np.flatnonzero((rows.offset < HANDSHAKE + behind) & (self._marks.associates[rows.slot] == _NOT_ASKED))
         short, length = rows.short[near], rows.length[near]
         begins = (short[:, 0] == 5) & (short[:, 1] == 3) & (short[:, 2] == 0) & np.isin(short[:, 3], (1, 3, 4))
         # Where frames do not begin with segments the request may lie anywhere.
@@ -113,9 +116,10 @@ class Handshakes:
         name = 2 + short[:, 1].astype(np.int64)
         login = 1 + name + short[np.arange(len(near)), np.minimum(name, short.shape[1] - 1)]
         merged = (greeting & (short[:, 1] > 0)) | ((short[:, 0] == 1) & (length > login))
+        merged |= (short[:, 0] == PROXY_WORD[0]) | (short[:, 0] == PROXY_SIGNATURE[0])
         tiny = (length < 10) & ~((short[:, 0] == 5) & (length == 2 + short[:, 1].astype(np.int64)))
         for place in np.flatnonzero(merged & ~begins & ~tiny).tolist():
-            begins[place] = b"\5\3\0" in rows.octets(int(near[place]))[:HANDSHAKE]
+            begins[place] = b"\5\3\0" in rows.octets(int(near[place]))
         self._marks.associates[rows.slot[near[begins | tiny]]] = _ASKS
 
     def _dialogue(self, slot: int, rows: HeadRows, ended: bool) -> Dialogue:
@@ -135,9 +139,7 @@ class Handshakes:
         heard = np.where(rows.heard < 0, -1, np.maximum(rows.heard + np.where(rows.way, shifts[0], shifts[1]), 0))
         limit = int(self._watch.limit[slot])
         heard_of = [min(self._heard(slot, way) + shifts[way], limit) for way in (turn, 1 - turn)]
-        flow = Flow(
-            turn, (heard_of[0], heard_of[1]), ended, int(flows.last_frame[slot]), int(flows.last_time[slot])
-        )
+        flow = Flow(turn, (heard_of[0], heard_of[1]), ended, int(flows.last_frame[slot]), int(flows.last_time[slot]))
         return Dialogue(rows._replace(offset=offsets, heard=heard), flow, setting)
 
     def shift(self, slot: int, way: int) -> int:

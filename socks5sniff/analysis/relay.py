@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
-from socks5sniff.session import Session, Verdict, could_open
+from socks5sniff.session import Session, Verdict, could_begin
 
 from .tunnel import HEAD_LIMIT, identify
 
@@ -88,7 +88,7 @@ class Relay:
         if side != self.client_side:
             if self.first_byte is None:
                 self.first_byte = time
-        elif not heads[side] and self.first_byte is None and self.tunnel is None and could_open(octets[0]):
+        elif not heads[side] and self.first_byte is None and self.tunnel is None and could_begin(octets):
             self._nest(frame, time)
         if self.tunnel is None and len(heads[side]) < HEAD_LIMIT:
             heads[side] = (heads[side] + octets)[:HEAD_LIMIT]
@@ -167,9 +167,7 @@ class EnclosedRelay(Relay):
 
     __slots__ = ("_session",)
 
-    def __init__(
-        self, session: Session, client_side: int, port: int | None, setting: Setting, depth: int
-    ) -> None:
+    def __init__(self, session: Session, client_side: int, port: int | None, setting: Setting, depth: int) -> None:
         super().__init__(client_side, port, setting, depth)
         self._session = session
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .facts import SessionAnomaly, SessionFrame, Verdict
 from .held import Run
-from .opening import PREAMBLE_LIMIT, could_open, find_greeting
+from .opening import PREAMBLE_LIMIT, could_begin, could_open, find_greeting
 from .session import Session
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "SessionAnomaly",
     "SessionFrame",
     "Verdict",
+    "could_begin",
     "could_open",
     "find_greeting",
 ]

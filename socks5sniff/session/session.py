@@ -11,7 +11,20 @@ Its frames and anomalies are the outer one's, and where it ends the outer one en
 
 from __future__ import annotations
 
-from ..codec import MAX_GSSAPI, GssapiMessageType, Mismatch, NeedMore, decode_gssapi, unwrap_readable
+from ..codec import (
+    MAX_GSSAPI,
+    MAX_PROXY_HEADER,
+    MAX_PROXY_LINE,
+    Decoded,
+    GssapiMessageType,
+    Mismatch,
+    NeedMore,
+    ProxyHeader,
+    decode_gssapi,
+    decode_proxy_header,
+    starts_proxy_header,
+    unwrap_readable,
+)
 from .detection import UNDECIDED_OCTETS, Weight, weigh
 from .facts import Facts, SessionAnomaly, SessionFrame, Verdict
 from .held import Held, Run
@@ -141,6 +154,7 @@ class Session(Facts):
         leave_tunnel(): no more of an `enclosed` tunnel is wanted.
         buffered: octets kept in buffers now.
         preamble: (octets, octets) of each side that preceded the greeting and are not SOCKS.
+        proxy_header: the PROXY protocol header that side 0 began with, with its length; None where there was none.
     """
 
     __slots__ = (
@@ -171,6 +185,7 @@ class Session(Facts):
         "foreign",
         "malformed",
         "preamble",
+        "proxy_header",
         "trusted",
         "verdict",
     )
@@ -191,6 +206,7 @@ class Session(Facts):
         self.client_side: int | None = None
         self.malformed = False
         self.preamble = (0, 0)
+        self.proxy_header: Decoded[ProxyHeader] | None = None
         self.anomalies: list[SessionAnomaly] = []
         self._state: State = _OPENING
         # The state in which reading stopped, when it did.
@@ -256,7 +272,10 @@ class Session(Facts):
             if length > 0:
                 self.leave_tunnel()  # where the next token begins is not known any more
             return
-        if self._state is _OPENING and self._held is None and not self._joining:
+        if self._state is _OPENING and side == 0 and self._bridge_proxy_header(length, frame, time):
+            return
+        if self._state is _OPENING and not self._joining and (self._held is None or not any(map(len, self._held))):
+            self._held = None
             self._joining = []
             self._gap = True
             self._note("handshake-gap", frame, f"{length} octets of the handshake are not in the capture")
@@ -472,15 +491,23 @@ class Session(Facts):
         held = self._hold(side, offset)
         self._on_turn = _NO_TURN
         limit = UNDECIDED_OCTETS if self.verdict is _UNDECIDED else HELD_OCTETS
-        held.add(octets, frame, time, limit + MAX_GSSAPI if self._state in _GSSAPI else limit)
+        if self._state in _GSSAPI:
+            limit += MAX_GSSAPI
+        elif self._state is _OPENING and self._header_may_follow(held, octets):
+            limit += MAX_PROXY_HEADER
+        held.add(octets, frame, time, limit)
         if self._state is not _OPENING or self._open(side):
             self._advance()
 
     def _open(self, side: int) -> bool:
         """While nobody has opened: whether somebody has now."""
         assert self._held is not None, "octets have just been held"
+        if not self._read_proxy_header(self._held[0]):
+            return False
         if side == 1:
-            self._mark = self._fed[0]
+            self._mark = len(self._held[0])
+        if not len(self._held[side]):
+            return False
         found = find_client((bytes(self._held[0].octets), bytes(self._held[1].octets)), side, self._mark)
         if isinstance(found, Foreign) or (found is None and self._held[side].cut):
             self._be_foreign(found and found.name)
@@ -489,12 +516,61 @@ class Session(Facts):
             return True
         return False
 
+    def _header_may_follow(self, held: Held, octets: bytes) -> bool:
+        """Whether these are octets of a PROXY protocol header, which may be longer than any handshake."""
+        return self.proxy_header is None and not held.start and starts_proxy_header(bytes(held.octets[:12]) + octets)
+
+    def _read_proxy_header(self, held: Held) -> bool:
+        """Take a PROXY protocol header off side 0's octets; False as long as it is not whole."""
+        if self.proxy_header is not None or held.start or not len(held) or len(held) < held.need:
+            return not len(held) or len(held) >= held.need
+        found = decode_proxy_header(bytes(held.octets))
+        if isinstance(found, NeedMore):
+            held.need = found.octets
+            return held.cut
+        held.need = 1
+        if isinstance(found, Decoded):
+            header = ProxyHeader(found.frame.version, None, None) if held.lost > 0 else found.frame
+            self._keep_proxy_header(header, found.length, held.completion(found.length)[0])
+            held.drop(found.length)
+        return True
+
+    def _keep_proxy_header(self, header: ProxyHeader, length: int, frame: int) -> None:
+        self.proxy_header = Decoded(header, length)
+        stated = "no client" if header.source is None else f"{header.source} as the client"
+        message = f"a PROXY protocol header of {length} octets came first and names {stated}"
+        self._note("proxy-protocol", frame, message)
+
+    def _bridge_proxy_header(self, length: int, frame: int, time: int) -> bool:
+        """Whether so many octets that are missing are a PROXY protocol header's.
+
+        A binary one says where it ends; a line is taken to end with the segment that was captured in part.
+        """
+        if self._held is None or self.proxy_header is not None:
+            return False
+        held = self._held[0]
+        have = len(held)
+        if not have or held.start or not starts_proxy_header(bytes(held.octets[:12])):
+            return False
+        if held.octets[0] == 0x50 and have + length <= MAX_PROXY_LINE:
+            held.drop(have)
+            held.start += length
+            self._keep_proxy_header(ProxyHeader(1, None, None), have + length, frame)
+        elif held.octets[0] != 0x50 and have >= 16 and have + length <= held.need:
+            held.add(bytes(length), frame, time, MAX_PROXY_HEADER)
+            held.lost = len(held)
+            self._read_proxy_header(held)
+        else:
+            return False
+        self._note("handshake-gap", frame, f"{length} octets of the PROXY protocol header are not in the capture")
+        return True
+
     def _begin(self, opening: Opening) -> None:
-        """Somebody opens, after octets that are not SOCKS."""
+        """Somebody opens, after octets that are not SOCKS or behind a PROXY protocol header."""
         assert self._held is not None, "the opening is held"
         self.client_side, self.preamble = opening
-        self._doubtful = True
-        if self.client_side == 0:
+        self._doubtful = self.proxy_header is None or self.preamble != (0, 0)
+        if self.client_side == 0 and self._doubtful:
             first = self._held[1].source(0)[0]
             self._note("server-spoke-first", first, f"{self.preamble[1]} octets of the proxy precede the greeting")
             if self._held[1].octets == b"\5\0":
@@ -742,7 +818,7 @@ class Session(Facts):
         self._on_turn = _NO_TURN
         self._held = self._tunnel = self._halted = self.client_side = self._inner = None
         self._fits = self.malformed = False
-        self.anomalies = []
+        self.anomalies = [entry for entry in self.anomalies if entry.code == "proxy-protocol"]
         if self.trusted and not self._gap and not self._midstream:
             self.foreign = name or "unknown"
             self._note("not-socks-on-socks-port", self._first_frame, f"{name or 'unknown protocol'} on a SOCKS port")

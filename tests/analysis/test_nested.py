@@ -31,7 +31,8 @@ from tests.traffic import (
     cut,
 )
 
-from .test_analysis import BIND, DIALOGUES, PASSWORD, PLAIN, REFUSED, SOCKS4A, facts
+from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED, SOCKS4A
+from .test_analysis import PLAIN, facts
 
 Said = list[tuple[int, bytes]]
 OPENING: Said = PLAIN[:4]
