@@ -19,7 +19,7 @@ from socks5sniff.record import (
     Traffic,
     Tunnel,
 )
-from socks5sniff.session import Session, SessionFrame, Verdict
+from socks5sniff.session import HalfFrame, Session, SessionFrame, Verdict
 
 from .anomalies import anomaly, by_frame
 from .dialogue import Dialogue
@@ -122,6 +122,8 @@ def build_nested(
     through = None if relay is None else _through(nested.session, passed)
     record = _record(nested.session, flow, number, show_passwords, None if relay is None else relay.tunnel, through)
     record.parent = parent
+    if nested.session.half_frame is not None:
+        _add_half_frame(record, nested.session.half_frame)
     return record
 
 
@@ -231,6 +233,16 @@ def _between(first: SessionFrame | None, second: SessionFrame | None) -> float |
     return None if first is None or second is None else _seconds(first.time, second.time)
 
 
+def _add_half_frame(record: Conversation, half: HalfFrame) -> None:
+    """Who closed in the middle of which frame."""
+    if record.closed_by is None:
+        return
+    whose = "its" if half.sender == record.closed_by else f"the {half.sender}'s"
+    octets = "1 octet" if half.octets == 1 else f"{half.octets} octets"
+    message = f"the {record.closed_by} closed after {octets} of {whose} {half.type}"
+    record.anomalies.append(anomaly("half-frame", half.frame, message))
+
+
 def _add_flow_anomalies(record: Conversation, dialogue: Dialogue, flow: FlowFacts, now: int) -> None:
     """What only the TCP connection tells."""
     anomalies = record.anomalies
@@ -238,6 +250,9 @@ def _add_flow_anomalies(record: Conversation, dialogue: Dialogue, flow: FlowFact
         anomalies.append(anomaly("midstream", flow.first_frame, "the connection's start is not in the capture"))
     for frame in dialogue.conflicts:
         anomalies.append(anomaly("conflicting-retransmission", frame, "a retransmission differs from the first copy"))
+    half = dialogue.session.half_frame
+    if half is not None and half.end >= (flow.passed1 if half.side else flow.passed0):
+        _add_half_frame(record, half)
     if record.outcome in _FAILURES and record.frames:
         failed = record.frames[-1]
         ended = flow.end if flow.closer is not None else now

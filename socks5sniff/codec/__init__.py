@@ -1,7 +1,8 @@
 """Encoding and decoding of every SOCKS frame: values in, octets out, and back. No sockets, no clock, no state.
 
 Code points and their names are in `codes`, frames and how they are written in `frames`, addresses in `address`,
-reading in `decode`, the PROXY protocol header that may come first in `proxy_header`, the plaintext of unsealed GSSAPI tokens in `gssapi`, making wire text readable in `text`.
+reading in `decode`, the PROXY protocol header that may come first in `proxy_header`, the plaintext of unsealed GSSAPI
+tokens in `gssapi`, making wire text readable in `text`.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ from .frames import (
     Socks4Reply,
     Socks4Request,
     UdpHeader,
+    is_socks4a_marker,
 )
 from .gssapi import unwrap_readable
 from .proxy_header import (
@@ -163,6 +165,7 @@ __all__ = [
     "gssapi_message_name",
     "ipv4_text",
     "ipv6_text",
+    "is_socks4a_marker",
     "method_name",
     "protection_level_name",
     "reply_name",
