@@ -31,7 +31,8 @@ from .handshakes import Handshakes
 from .names import Names
 from .numbering import Numbering, place_of
 from .records import Records
-from .udp import Association, Associations, relays_of
+from .association import Association
+from .udp import Associations
 from .watch import IGNORED, SOCKS, UNDECIDED, Watch
 
 MAX_FLOWS = 1 << 18
@@ -105,7 +106,8 @@ class Analyser:
         self._open_associations()
         self._associations.take(datagrams)
         self._names.learn(datagrams, self._associations.carries)
-        self._finish(self._endings.due(self._flows.clock, AT_ONCE if self._patience is None else 1))
+        due = self._endings.due(self._flows.clock, AT_ONCE if self._patience is None else 1)
+        self._finish(self._endings.put_off(due, [*self._associated]))
         self._make_room()
         return self._release()
 
@@ -125,10 +127,10 @@ class Analyser:
         if not counted.any():
             return
         self._handshakes.add(self._octets.count(flows, batch, counted))
-        for slot, time in self._endings.note(batch, self._watch.kind[batch.slots] != IGNORED):
+        for slot, _ in self._endings.note(batch, self._watch.kind[batch.slots] != IGNORED):
             association = self._associated.get(slot)
             if association is not None:
-                association.closed = time
+                association.closed = self._ended(slot)
 
     # -- what flows turn out to be -------------------------------------------------------------------------------
 
@@ -146,27 +148,20 @@ class Analyser:
     def _associate(self, slot: int, dialogue: Dialogue) -> Association | None:
         """The association that a dialogue has opened, when it is a new one."""
         session = dialogue.session
-        if slot in self._associated or not dialogue.associates:
+        if slot in self._associated or not dialogue.associates or session.client_side is None:
             return None
-        request, bound, side = session.request, session.bound, session.client_side
-        if request is None or bound is None or side is None:
-            return None
-        flows, book = self._flows, self.reader.addresses
+        flows, side = self._flows, session.client_side
         ends = int(flows.low[slot]), int(flows.high[slot])
         turn = int(self._watch.turns(np.array([slot]))[0])
-        client, proxy = ends[side ^ turn], ends[side ^ turn ^ 1]
-        declared = session.destination
-        own = declared is not None and (declared.is_unspecified or declared.host == book.packed(client))
-        closed = int(flows.close_time[slot])
-        association = self._associated[slot] = Association(
-            relays=relays_of(bound, proxy, book),
-            client=client & ~0xFFFF,
-            port=declared.port if own and declared is not None else 0,
-            opened=request.time,
-            enclosed=session.enclosed,
-            closed=None if closed == NO_TIME else closed,
-        )
+        closed = None if int(flows.close_time[slot]) == NO_TIME else self._ended(slot)
+        association = Association.of(session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses)
+        if association is not None:
+            self._associated[slot] = association
         return association
+
+    def _ended(self, slot: int) -> int:
+        """When a closed flow had ended, by the clock of whichever side is ahead."""
+        return max(int(self._flows.close_time[slot]), int(self._flows.last_time[slot]))
 
     def _decide(self, slot: int, dialogue: Dialogue) -> bool:
         """Keep what a dialogue has turned out to be; True where it is worth a record."""

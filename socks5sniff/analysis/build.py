@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from socks5sniff.codec import Address, command_name, decode_text, method_name, reply_name, socks4_reply_name
+from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import (
     MASKED_PASSWORD,
     AnomalyEntry,
@@ -24,7 +25,7 @@ from socks5sniff.session import HalfFrame, Session, SessionFrame, Verdict
 from .anomalies import anomaly, by_frame
 from .dialogue import Dialogue
 from .relay import Nested
-from .udp import Association
+from .association import Association
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
@@ -71,6 +72,7 @@ def build(
     dialogue: Dialogue,
     association: Association | None,
     flow: FlowFacts,
+    book: AddressBook,
     *,
     number: int = 0,
     show_passwords: bool = False,
@@ -81,6 +83,7 @@ def build(
     Args:
         association: what came of UDP ASSOCIATE.
         flow: what the flow table knows of it.
+        book: the addresses behind endpoints.
         number: the record's id.
         show_passwords: give the password, not a mask.
         now: time the capture has reached, ns.
@@ -93,9 +96,9 @@ def build(
     if dialogue.clocks_disagree:
         record.timing = Timing()
     if association is not None:
-        record.udp = association.traffic()
+        record.udp = association.amounts.traffic()
         record.frames += sorted(association.frames)
-        record.anomalies += association.anomalies
+        record.anomalies += association.findings(book)
     _add_flow_anomalies(record, dialogue, flow, now)
     return record
 
@@ -200,8 +203,8 @@ def _record(
     )
     if session.proxy_header is not None:
         header = session.proxy_header.frame
-        ends = _stated(header.source), _stated(header.destination)
-        record.proxy_header = ProxyHeader(header.version, *ends, session.proxy_header.length)
+        source, stated_to = _stated(header.source), _stated(header.destination)
+        record.proxy_header = ProxyHeader(header.version, source, stated_to, session.proxy_header.length)
     return record
 
 

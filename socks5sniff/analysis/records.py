@@ -21,7 +21,7 @@ from .dialogue import Dialogue
 from .handshakes import Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
-from .udp import Association
+from .association import Association
 from .watch import Watch
 
 _TCP = 6
@@ -67,7 +67,7 @@ class Records:
         for (slot, dialogue), facts in zip(dialogues, self._facts(slots), strict=True):
             place = place_of(facts.first_frame)
             record = build(
-                dialogue, associations.get(slot), facts, number=number(place), show_passwords=show, now=now
+                dialogue, associations.get(slot), facts, self._book, number=number(place), show_passwords=show, now=now
             )
             self._names.judge(record, _asked(dialogue.session))
             yield Finished(place, record)
