@@ -25,13 +25,13 @@ from socks5sniff.streams.flows import NO_TIME, FlowTable
 from socks5sniff.streams.octets import Octets
 from socks5sniff.streams.spaces import FORGET
 
+from .association import Association
 from .dialogue import Dialogue
 from .endings import Endings
 from .handshakes import Handshakes
 from .names import Names
 from .numbering import Numbering, place_of
 from .records import Records
-from .association import Association
 from .udp import Associations
 from .watch import IGNORED, SOCKS, UNDECIDED, Watch
 

@@ -27,7 +27,9 @@ FRAGMENT_LIFE = 5_000_000_000
 
 _MAPPED = bytes(10) + b"\xff\xff"
 """What an IPv4 address in the form of an IPv6 address begins with (RFC 4291 s2.5.5.2)."""
-_PRIVATE = ("10.", "192.168.", "169.254.", *(f"172.{octet}." for octet in range(16, 32)), "fc", "fd", "fe8", "fe9", "fea")
+_PRIVATE = (
+    "10.", "192.168.", "169.254.", *(f"172.{octet}." for octet in range(16, 32)), "fc", "fd", "fe8", "fe9", "fea", "feb",
+)  # fmt: skip
 """What private and link-local addresses begin with (RFC 1918, 3927, 4193, 4291)."""
 
 
@@ -193,7 +195,7 @@ class Bound:
         if self.address is None or not self.address.port:
             return ()
         own = (proxy & ~0xFFFF) | self.address.port
-        return (own,) if self.named in (None, own) else (self.named, own)  # type: ignore[return-value]
+        return (own,) if self.named in (None, own) else (self.named, own)
 
     def may_be_elsewhere(self, proxy: int) -> bool:
         """Whether only the client's datagrams tell where the relay is."""

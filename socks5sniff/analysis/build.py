@@ -9,7 +9,6 @@ from socks5sniff.codec import Address, command_name, decode_text, method_name, r
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import (
     MASKED_PASSWORD,
-    AnomalyEntry,
     Conversation,
     Endpoint,
     FrameEntry,
@@ -23,9 +22,9 @@ from socks5sniff.record import (
 from socks5sniff.session import HalfFrame, Session, SessionFrame, Verdict
 
 from .anomalies import anomaly, by_frame
+from .association import Association
 from .dialogue import Dialogue
 from .relay import Nested
-from .association import Association
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""

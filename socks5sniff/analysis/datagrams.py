@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from socks5sniff.codec import domain_deviations
@@ -35,7 +34,6 @@ class UdpRows(NamedTuple):
     Attributes:
         frame, time, source, destination, length, ident: see `Datagrams`.
         captured: octets that are there.
-        print: uint64[n], of the payload: copies have the same.
         short: uint8[n, SHORT], the first octets, zeros behind them.
         long: object[n], the first MAX_HEADER octets where the header is longer than that, else None.
     """
@@ -47,7 +45,6 @@ class UdpRows(NamedTuple):
     length: NDArray[np.int64]
     captured: NDArray[np.int64]
     ident: NDArray[np.int32]
-    print: NDArray[np.uint64]
     short: NDArray[np.uint8]
     long: NDArray[np.object_]
 
@@ -58,7 +55,7 @@ class UdpRows(NamedTuple):
 
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> UdpRows:
         """Some of the rows."""
-        return UdpRows(*(column[chosen] for column in self))
+        return UdpRows._make(column[chosen] for column in self)
 
     def octets(self, row: int) -> bytes:
         """The first octets of a row, as far as a header can reach."""
@@ -80,33 +77,22 @@ class UdpRows(NamedTuple):
         for row in np.flatnonzero(beyond).tolist():
             begin = int(start[row])
             long[row] = memory[begin : begin + min(int(captured[row]), MAX_HEADER)].tobytes()
-        columns = (
-            datagrams.frame, datagrams.time, datagrams.source, datagrams.destination, datagrams.length,
-            datagrams.captured, datagrams.ident,
-        )  # fmt: skip
-        return UdpRows(*(column[rows] for column in columns), _prints(memory, start, captured, short), short, long)
+        return UdpRows(
+            datagrams.frame[rows],
+            datagrams.time[rows],
+            datagrams.source[rows],
+            datagrams.destination[rows],
+            datagrams.length[rows],
+            captured,
+            datagrams.ident[rows],
+            short,
+            long,
+        )
 
     @staticmethod
     def join(parts: list[UdpRows]) -> UdpRows:
         """Rows of several parts, in the order of the parts."""
-        return parts[0] if len(parts) == 1 else UdpRows(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _prints(
-    memory: NDArray[np.uint8], start: NDArray[np.int64], captured: NDArray[np.int64], short: NDArray[np.uint8]
-) -> NDArray[np.uint64]:
-    """Out of the first octets, eight from the middle and the last eight."""
-    words = np.ascontiguousarray(short[:, :32]).view(np.uint64).reshape(len(short), 4)
-    found: NDArray[np.uint64] = captured.astype(np.uint64)
-    for word in range(4):
-        found = (found ^ words[:, word]) * _PRIMES[word % 3]
-    long = np.flatnonzero(captured > 32)
-    if len(long):
-        eights = sliding_window_view(memory, 8)
-        for at in (start[long] + captured[long] // 2 - 4, start[long] + captured[long] - 8):
-            octets = np.ascontiguousarray(eights[at]).view(np.uint64).reshape(len(long))
-            found[long] = (found[long] ^ octets) * _PRIMES[0]
-    return found
+        return parts[0] if len(parts) == 1 else UdpRows._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
 class UdpHeaders(NamedTuple):
@@ -178,9 +164,8 @@ def headers_of(rows: UdpRows, places: Places, book: AddressBook) -> UdpHeaders:
     return UdpHeaders(whole, reserved, short[:, 2], size, key, odd)
 
 
-def header_like(datagrams: Datagrams) -> NDArray[np.intp]:
-    """Rows of a batch that can begin with a SOCKS UDP header: RSV 0000 and a known ATYP."""
-    rows = np.arange(len(datagrams))
+def header_like(datagrams: Datagrams, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of these rows that can begin with a SOCKS UDP header: RSV 0000 and a known ATYP."""
     for position, wanted in ((0, (0,)), (1, (0,)), (3, (1, 3, 4))):
         rows = rows[np.isin(payload_octet(datagrams, rows, position), wanted)]
     return rows
@@ -189,7 +174,7 @@ def header_like(datagrams: Datagrams) -> NDArray[np.intp]:
 class Copies:
     """Which datagrams are the same as another: equal identification, payload and direction, within a short time.
 
-    IPv6 numbers no packets, so there nothing is a copy.
+    The payload's beginning and its length stand for all of it. IPv6 numbers no packets, so there nothing is a copy.
     """
 
     def __init__(self) -> None:
@@ -198,8 +183,9 @@ class Copies:
 
     def fresh(self, rows: UdpRows) -> NDArray[np.bool_]:
         """Whether each row is the first of its kind."""
-        key = rows.print ^ rows.ident.astype(np.uint64) * _PRIMES[1]
-        key = (key ^ rows.source) * _PRIMES[2]
+        key = (rows.ident.astype(np.uint64) ^ rows.source) * _PRIMES[2]
+        for word in np.ascontiguousarray(rows.short).view(np.uint64).reshape(rows.size, SHORT // 8).T:
+            key = (key ^ word) * _PRIMES[1]
         key = (key ^ rows.destination) * _PRIMES[0] ^ rows.length.astype(np.uint64)
         numbered = np.flatnonzero(rows.ident >= 0)
         keys = np.concatenate((self._keys, key[numbered]))

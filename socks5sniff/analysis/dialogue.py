@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
-from socks5sniff.session import Session, Verdict
+from socks5sniff.session import Verdict
 from socks5sniff.streams.heads import HeadRows
 
 from .relay import Nested, Relay, Setting, open_relay
-
 
 CLOCK_JITTER = 500_000
 """Nanoseconds by which time stamps of one clock may contradict the order of what was said."""

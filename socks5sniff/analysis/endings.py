@@ -11,7 +11,6 @@ from socks5sniff.streams.flows import NO_TIME, FlowBatch, FlowTable
 from socks5sniff.streams.slots import SlotTable
 from socks5sniff.streams.spaces import LINGER
 
-
 OUTLIVE = 10_000_000_000
 """Nanoseconds of capture time after the end of a connection for which datagrams of its association are waited for."""
 

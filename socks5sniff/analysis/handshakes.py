@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
-from socks5sniff.session import Session, Verdict
+from socks5sniff.session import Session
 from socks5sniff.streams.flows import UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows, Heads
 from socks5sniff.streams.octets import Octets, Payloads

@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from socks5sniff.capture.batch import Interface
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import TcpFlag
-from socks5sniff.record import Conversation
 from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
 
+from .association import Association
 from .build import FlowFacts, build, build_nested, carried
 from .dialogue import Dialogue
 from .handshakes import Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
-from .association import Association
 from .watch import Watch
 
 _TCP = 6

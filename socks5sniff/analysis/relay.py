@@ -54,8 +54,8 @@ class Relay:
     __slots__ = (
         "_depth",
         "_heads",
-        "_setting",
         "_port",
+        "_setting",
         "client_side",
         "first_byte",
         "nested",

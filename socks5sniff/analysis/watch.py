@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD
 from socks5sniff.packets.columns import payload_octet, payload_octets
 from socks5sniff.session import PREAMBLE_LIMIT
-from socks5sniff.streams.flows import UNKNOWN, FlowBatch, FlowTable
+from socks5sniff.streams.flows import UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows
 from socks5sniff.streams.octets import Payloads
 from socks5sniff.streams.slots import SlotTable
