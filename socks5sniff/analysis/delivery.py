@@ -77,12 +77,12 @@ class Delivery:
         none = ~headers.whole | ((headers.reserved != 0) & (headers.fragment != 0))
         named = ~self.outward & headers.whole & (headers.key & _ADDRESS == self.party & _ADDRESS)
         odd = mine[headers.odd[mine] | named[mine] | (rows.time[mine] > ends[owner[mine]])]
+        counted = mine[~none[mine]]
+        self._count(counted)
         for row, number, is_none, names in zip(
             odd.tolist(), owner[odd].tolist(), none[odd].tolist(), named[odd].tolist(), strict=True
         ):
             self._look(row, self._owners[number], is_none, names)
-        counted = mine[~none[mine]]
-        self._count(counted)
         if self._keep_frames:
             for row in counted.tolist():
                 self._owners[owner[row]].frames.append(self._entry(row))
