@@ -24,7 +24,7 @@ from socks5sniff.session import HalfFrame, Session, SessionFrame, Verdict
 from .anomalies import anomaly, by_frame
 from .association import Association
 from .dialogue import Dialogue
-from .relay import Nested
+from .relay import DatagramRelay, Nested, Relay
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
@@ -94,6 +94,7 @@ def build(
     record = _record(dialogue.session, flow, number, show_passwords, dialogue.tunnel, through)
     if dialogue.clocks_disagree:
         record.timing = Timing()
+    _add_datagrams(record, relay, through)
     if association is not None:
         record.udp = association.amounts.traffic()
         record.frames += sorted(association.frames)
@@ -124,6 +125,7 @@ def build_nested(
     through = None if relay is None else _through(nested.session, passed)
     record = _record(nested.session, flow, number, show_passwords, None if relay is None else relay.tunnel, through)
     record.parent = parent
+    _add_datagrams(record, relay, through)
     if nested.session.half_frame is not None:
         _add_half_frame(record, nested.session.half_frame)
     return record
@@ -233,6 +235,17 @@ def _seconds(start: int | None, end: int | None) -> float | None:
 
 def _between(first: SessionFrame | None, second: SessionFrame | None) -> float | None:
     return None if first is None or second is None else _seconds(first.time, second.time)
+
+
+def _add_datagrams(record: Conversation, relay: Relay | None, through: _Sides) -> None:
+    """What a tunnel carried of datagrams."""
+    if isinstance(relay, DatagramRelay):
+        unread = relay.datagrams.unread(through)
+        record.udp = relay.datagrams.amounts.traffic()
+        record.anomalies += relay.datagrams.anomalies(not unread)
+        if unread and record.tunnel is not None:
+            detail = f"{record.tunnel.detail}; counted in the first octets only"
+            record.tunnel = record.tunnel._replace(detail=detail)
 
 
 def _add_half_frame(record: Conversation, half: HalfFrame) -> None:

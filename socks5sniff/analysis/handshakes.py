@@ -18,10 +18,7 @@ from socks5sniff.streams.slots import SlotTable
 
 from .dialogue import Dialogue, Flow
 from .relay import Setting
-from .watch import IGNORED, TOKENS, UNDECIDED, Watch
-
-HANDSHAKE = 1100
-"""Octets within which a request lies: see `session.detection.UNDECIDED_OCTETS`."""
+from .watch import DATAGRAMS, IGNORED, REQUEST, TOKENS, UNDECIDED, Watch
 
 _NOT_ASKED, _ASKS, _ASKED_OTHERWISE = range(3)
 
@@ -107,8 +104,8 @@ class Handshakes:
     def _note_requests(self, rows: HeadRows) -> None:
         """Mark flows where UDP ASSOCIATE may be asked for: associations must be known while their datagrams pass."""
         room = self._watch.limit[rows.slot]
-        behind = np.where(room == TOKENS, 0, room - HEAD)  # a PROXY protocol header
-        near = np.flatnonzero((rows.offset < HANDSHAKE + behind) & (self._marks.associates[rows.slot] == _NOT_ASKED))
+        behind = np.where(np.isin(room, (TOKENS, DATAGRAMS)), 0, room - HEAD)  # a PROXY protocol header
+        near = np.flatnonzero((rows.offset < REQUEST + behind) & (self._marks.associates[rows.slot] == _NOT_ASKED))
         short, length = rows.short[near], rows.length[near]
         begins = (short[:, 0] == 5) & (short[:, 1] == 3) & (short[:, 2] == 0) & np.isin(short[:, 3], (1, 3, 4))
         # Where frames do not begin with segments the request may lie anywhere.

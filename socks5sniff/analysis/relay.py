@@ -14,6 +14,7 @@ from socks5sniff.record import Tunnel
 from socks5sniff.session import Session, Verdict, could_begin
 
 from .tunnel import HEAD_LIMIT, identify
+from .udp_in_tcp import StreamDatagrams, kind_of
 
 DEPTH = 8
 """Conversations inside each other, the outermost included."""
@@ -199,6 +200,27 @@ class EnclosedRelay(Relay):
         return b""
 
 
+class DatagramRelay(Relay):
+    """A tunnel that carries datagrams, each with its own destination."""
+
+    __slots__ = ("datagrams",)
+
+    def __init__(self, kind: str, client_side: int, setting: Setting, depth: int) -> None:
+        super().__init__(client_side, None, setting, depth)
+        self.datagrams = StreamDatagrams(kind, client_side)
+        self.tunnel = Tunnel("udp-in-tcp", detail=kind)
+
+    def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
+        """The next octets of a side."""
+        if side != self.client_side and self.first_byte is None:
+            self.first_byte = time
+        self.datagrams.feed(side, octets, frame)
+
+    def gap(self, side: int, length: int, frame: int, time: int) -> None:
+        """So many octets of a side are missing."""
+        self.datagrams.gap(side, length)
+
+
 def open_relay(session: Session, setting: Setting, depth: int = 1) -> Relay:
     """The tunnel whose opening a session has seen, with what came of it so far; see `Relay` for the arguments."""
     target = session.destination
@@ -208,7 +230,11 @@ def open_relay(session: Session, setting: Setting, depth: int = 1) -> Relay:
         enclosed = EnclosedRelay(session, session.client_side, port, setting, depth)
         enclosed.read()
         return enclosed
-    relay = Relay(session.client_side, port, setting, depth)
+    kind = kind_of(session)
+    if kind is None:
+        relay = Relay(session.client_side, port, setting, depth)
+    else:
+        relay = DatagramRelay(kind, session.client_side, setting, depth)
     for run in session.take_tunnel():
         relay.feed(*run)
     return relay

@@ -18,7 +18,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD
+from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD, Command
 from socks5sniff.packets.columns import payload_octet, payload_octets
 from socks5sniff.session import PREAMBLE_LIMIT
 from socks5sniff.streams.flows import UNKNOWN, FlowTable
@@ -26,14 +26,22 @@ from socks5sniff.streams.heads import HEAD, HeadRows
 from socks5sniff.streams.octets import Payloads
 from socks5sniff.streams.slots import SlotTable
 
+from .udp_in_tcp import NAMES
+
 UNDECIDED, SOCKS, IGNORED = range(3)
 
 SOCKS_PORTS = frozenset({1080, 9050, 9150})
 """Ports on which a greeting alone makes a conversation: SOCKS's own and Tor's."""
 
+REQUEST = 1100
+"""Octets within which a request lies: see `session.detection.UNDECIDED_OCTETS`."""
+DATAGRAMS = 1 << 16
+"""Octets of each direction that are kept where datagrams go inside TCP."""
+
 TOKENS = 1 << 18
 """Octets of each direction that are kept where GSSAPI was chosen: its tokens are up to 64 kB long."""
 
+_NAME_SIZES = tuple(map(len, NAMES))
 _UNHEARD, _OPENS, _ANSWERS, _NEITHER = range(4)
 _LONG = 512
 """A direction that began as neither side of SOCKS does, in little pieces, is ruled out here at the latest."""
@@ -99,6 +107,22 @@ class Watch(SlotTable):
             if octets.startswith(PROXY_SIGNATURE):
                 self.limit[slot[place]] = HEAD + 16 + (octets[14] << 8 | octets[15])
 
+        self._make_room_for_datagrams(payloads)
+
+    def _make_room_for_datagrams(self, payloads: Payloads) -> None:
+        """Of a tunnel that is asked for to carry datagrams more is kept, since they are counted one by one."""
+        segments = payloads.segments
+        at = np.flatnonzero((payloads.offset > 0) & (payloads.offset < REQUEST) & (segments.length[payloads.row] >= 10))
+        at = at[payload_octet(segments, payloads.row[at], 0) == 5]
+        command = payload_octet(segments, payloads.row[at], 1)
+        wanted = np.isin(command, (Command.FWD_UDP, Command.UDP_OVER_TCP))
+        named = (command == Command.CONNECT) & np.isin(payload_octet(segments, payloads.row[at], 4), _NAME_SIZES)
+        for place in np.flatnonzero(named).tolist():
+            octets = payload_octets(segments, int(payloads.row[at[place]]), 5 + max(_NAME_SIZES))
+            wanted[place] = octets[5:].split(b"arpa")[0].lower() + b"arpa" in NAMES
+        slots = payloads.slot[at[wanted]]
+        self.limit[slots] = np.maximum(self.limit[slots], DATAGRAMS)
+
     def _hear(self, rows: HeadRows) -> None:
         """How directions begin."""
         # Backwards, so that of several rows of a direction the first is written last and stands.
@@ -131,7 +155,7 @@ class Watch(SlotTable):
 
 def _begin_like(rows: HeadRows, first: NDArray[np.intp], wanted: bytes) -> NDArray[np.bool_]:
     """Whether these rows begin with the octets that are wanted, as far as they go."""
-    found = rows.short[first, 0] == wanted[0]
+    found: NDArray[np.bool_] = rows.short[first, 0] == wanted[0]
     for at in range(1, len(wanted)):
         if not found.any():
             break
