@@ -103,6 +103,7 @@ class Analyser:
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self._take_segments(segments)
+            self._names.learn_from_streams(segments)
         self._open_associations()
         self._associations.take(datagrams)
         self._names.learn(datagrams, self._associations.carries)

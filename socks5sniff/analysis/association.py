@@ -28,8 +28,12 @@ FRAGMENT_LIFE = 5_000_000_000
 _MAPPED = bytes(10) + b"\xff\xff"
 """What an IPv4 address in the form of an IPv6 address begins with (RFC 4291 s2.5.5.2)."""
 _PRIVATE = (
-    "10.", "192.168.", "169.254.", *(f"172.{octet}." for octet in range(16, 32)), "fc", "fd", "fe8", "fe9", "fea", "feb",
-)  # fmt: skip
+    "10.",
+    "192.168.",
+    "169.254.",
+    *(f"172.{octet}." for octet in range(16, 32)),
+    *("fc", "fd", "fe8", "fe9", "fea", "feb"),
+)
 """What private and link-local addresses begin with (RFC 1918, 3927, 4193, 4291)."""
 
 

@@ -95,6 +95,7 @@ def build(
     if dialogue.clocks_disagree:
         record.timing = Timing()
     _add_datagrams(record, relay, through)
+    _add_silence(record, relay, flow)
     if association is not None:
         record.udp = association.amounts.traffic()
         record.frames += sorted(association.frames)
@@ -126,6 +127,7 @@ def build_nested(
     record = _record(nested.session, flow, number, show_passwords, None if relay is None else relay.tunnel, through)
     record.parent = parent
     _add_datagrams(record, relay, through)
+    _add_silence(record, relay, flow)
     if nested.session.half_frame is not None:
         _add_half_frame(record, nested.session.half_frame)
     return record
@@ -246,6 +248,16 @@ def _add_datagrams(record: Conversation, relay: Relay | None, through: _Sides) -
         if unread and record.tunnel is not None:
             detail = f"{record.tunnel.detail}; counted in the first octets only"
             record.tunnel = record.tunnel._replace(detail=detail)
+
+
+def _add_silence(record: Conversation, relay: Relay | None, flow: FlowFacts) -> None:
+    """What a proxy does that answers before it has connected."""
+    if relay is None or relay.first_byte is not None or record.closed_by != "proxy" or record.close == "open":
+        return
+    if record.bytes is None or not record.bytes.received:
+        how = "reset" if record.close == "reset" else "closed"
+        message = f"the proxy {how} the connection after its success without an octet from the destination"
+        record.anomalies.append(anomaly("closed-without-data", flow.last_frame, message))
 
 
 def _add_half_frame(record: Conversation, half: HalfFrame) -> None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from socks5sniff.capture.batch import Interface
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import TcpFlag
-from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
 
@@ -63,12 +62,18 @@ class Records:
         """The records of flows (slot and dialogue) as they stand, with those of conversations in their tunnels."""
         number, show = self._numbering.number, self._show_passwords
         slots = np.array([slot for slot, _ in dialogues], np.intp)
-        for (slot, dialogue), facts in zip(dialogues, self._facts(slots), strict=True):
+        found = [*zip(dialogues, self._facts(slots), strict=True)]
+        for (_, dialogue), facts in found:
+            session = dialogue.session
+            if session.request is not None:
+                proxy = facts.opener if session.client_side == 1 else facts.responder
+                self._names.request(proxy, session.destination, session.request.frame)
+        for (slot, dialogue), facts in found:
             place = place_of(facts.first_frame)
             record = build(
                 dialogue, associations.get(slot), facts, self._book, number=number(place), show_passwords=show, now=now
             )
-            self._names.judge(record, _asked(dialogue.session))
+            self._names.judge(record, dialogue.session.request)
             yield Finished(place, record)
             conversations = dialogue.nested()
             if conversations:
@@ -79,7 +84,7 @@ class Records:
                     record = build_nested(
                         nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show
                     )
-                    self._names.judge(record, _asked(nested.session))
+                    self._names.judge(record, nested.session.request)
                     yield Finished(place, record, outer)
 
     def _facts(self, slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
@@ -130,7 +135,3 @@ class Records:
         closer: NDArray[np.uint8] = flows.closer[slots]
         return np.where(later1 & ~later0, 0, np.where(later0 & ~later1, 1, closer)).astype(np.uint8)
 
-
-def _asked(session: Session) -> int | None:
-    """The frame number of its request."""
-    return None if session.request is None else session.request.frame

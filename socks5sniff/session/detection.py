@@ -33,7 +33,7 @@ UNDECIDED_OCTETS = 1100
 """Octets held of a side while undecided: preamble (64), greeting (257), user name and password (513) and request (262),
 all ahead of the choice, come to 1,096."""
 
-_HARMLESS = frozenset(("zero-port", "empty-credential", "domain-is-ip-literal", "domain-not-ascii"))
+_HARMLESS = frozenset(("zero-port", "empty-credential", "domain-is-ip-literal", "domain-not-ascii", "odd-destination"))
 """Deviations that say nothing about whether this is SOCKS."""
 
 

@@ -106,6 +106,7 @@ async def reset_in_relay(scene: Scene) -> None:
         bytes={"sent": 0, "received": 0},
         close="reset",
         closed_by="proxy",
+        anomalies=["closed-without-data"],
     )
 
 
