@@ -337,9 +337,16 @@ def destination_deviations(host: bytes) -> tuple[Deviation, ...]:
     return () if odd is None else (Deviation("odd-destination", f"the domain name is {odd}"),)
 
 
+def _base(number: bytes) -> int:
+    return 16 if number[:2].lower() == b"0x" else 8 if number[:1] == b"0" else 10
+
+
 def _counts_as_ipv4(host: bytes) -> bool:
     """Whether resolvers take numbers for an IPv4 address: octets, then all that is left in the last of them."""
-    *octets, last = (int(part, 16 if part[:2].lower() == b"0x" else 10) for part in host.split(b"."))
+    try:
+        *octets, last = (int(part, _base(part)) for part in host.split(b"."))
+    except ValueError:  # 09 is no octal number
+        return False
     return max(octets, default=0) < 256 and last < 1 << 8 * (4 - len(octets))
 
 

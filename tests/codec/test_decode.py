@@ -244,7 +244,7 @@ DEVIATIONS: list[tuple[Decode, str, list[str]]] = [
     (decode_request, "05 01 00 03 09" + b"192.0.2.1".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 09" + b"192.0.2.9".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 03" + b"::1".hex() + "0050", ["domain-is-ip-literal"]),
-    (decode_request, "05 01 00 03 05" + b"[::1]".hex() + "0050", ["domain-is-ip-literal"]),
+    (decode_request, "05 01 00 03 05" + b"[::1]".hex() + "0050", ["domain-is-ip-literal", "odd-destination"]),
     (decode_request, "05 01 00 03 0c" + b"fe80::1%eth0".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 08" + b"fe80::ab".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 05" + b"host9".hex() + "0050", []),
@@ -311,6 +311,7 @@ class TestDeviations:
             "domain-is-ip-literal",
             "domain-has-nul",
             "zero-port",
+            "odd-destination",
         }
 
     def test_the_message_names_the_values(self) -> None:
