@@ -38,7 +38,7 @@ from tests.traffic import (
     datagram,
 )
 
-from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED, SOCKS4A
+from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED
 
 SEGMENTATION = {"split-frame", "pipelined-frames", "early-data"}
 """Anomalies that say how frames lay in segments."""

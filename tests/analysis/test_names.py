@@ -100,7 +100,9 @@ def read(*parts: list[Packet] | Frame) -> Conversation:
 
 
 def leaks(record: Conversation) -> list[tuple[int, str]]:
-    return [(anomaly.frame, anomaly.message.partition(" (frame")[0]) for anomaly in record.anomalies if anomaly.code == "local-dns"]
+    """Frames, and messages without the answer's frame and age."""
+    found = [anomaly for anomaly in record.anomalies if anomaly.code == "local-dns"]
+    return [(anomaly.frame, anomaly.message.partition(" (frame")[0]) for anomaly in found]
 
 
 class TestWhatCounts:

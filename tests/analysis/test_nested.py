@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from socks5sniff.record.regular import RegularConversation
 
 from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.analysis.relay import DEPTH
 from socks5sniff.record import Conversation
-from socks5sniff.record.regular import RegularConversation
 from tests.traffic import (
     ANSWER,
     CHOICE,

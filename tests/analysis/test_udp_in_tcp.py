@@ -124,8 +124,8 @@ def test_sing_box_connected() -> None:
 
 
 def test_upper_case_announces_too() -> None:
-    WAYS_NAME = request(1, ("SP.V2.udp-over-tcp.ARPA", 443))
-    said = [(CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, WAYS_NAME), (SERVER, REPLY)]
+    asked = request(1, ("SP.V2.udp-over-tcp.ARPA", 443))
+    said = [(CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, asked), (SERVER, REPLY)]
     (record,) = analyse(connection([*said, (CLIENT, b"\0" + target(DNS) + sing(DNS, b"query"))]))
     assert udp(record) == (1, 0, 5, 0)
 

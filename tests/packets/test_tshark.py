@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.capture.samples import START, Frame, enhanced, interface, pcap, section
+
 from .layouts import LAYOUTS, TEREDO, in_udp
 from .samples import batch_of, ipv6, read, tcp, udp
 from .test_layouts import packet
