@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ OUTLIVE = 10_000_000_000
 
 
 class _Noted(SlotTable):
-    COLUMNS = {"noted": (np.bool_, False)}
+    COLUMNS: ClassVar = {"noted": (np.bool_, False)}
 
     noted: NDArray[np.bool_]
 
@@ -32,6 +33,8 @@ class Endings:
 
     def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
         """These slots are new flows'."""
+        if not len(slots):
+            return
         self._noted.grow(capacity)
         self._noted.reset(slots)
 
@@ -40,33 +43,39 @@ class Endings:
         flows, noted = self._flows, self._noted.noted
         slots = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
         slots = slots[~noted[slots]]
+        if not len(slots):
+            return []
         noted[slots] = True
         # Runs lie in the order of a hash; what follows from them must not.
-        slots = slots[np.lexsort((flows.stream[slots], flows.close_clock[slots]))]
+        slots = slots[np.argsort(flows.close_frame[slots])]
         clocks = flows.close_clock[slots].tolist()
         self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
         return list(zip(slots.tolist(), flows.close_time[slots].tolist(), strict=True))
 
-    def due(self, now: int, least: int = 1) -> NDArray[np.intp]:
-        """Slots of the flows that are over, once there are at least so many."""
+    def due(self, now: int, size: int | None) -> NDArray[np.intp]:
+        """Slots of flows that are over: so many, or none while there are fewer; all with None.
+
+        With a size, which flows are together follows from the capture alone, not from where its batches end.
+        """
         closing = self._closing
-        if len(closing) < least or closing[least - 1][0] + LINGER >= now:
+        over: list[tuple[int, int]] = []
+        if size is None or (len(closing) >= size and closing[size - 1][0] + LINGER < now):
+            while closing and closing[0][0] + LINGER < now and len(over) != size:
+                over.append(closing.popleft()[1:])
+        if not over:
             return np.empty(0, np.intp)
-        over = []
-        while closing and closing[0][0] + LINGER < now:
-            over.append(closing.popleft()[1:])
         slots, streams = np.array(over, np.intp).T
         due: NDArray[np.intp] = slots[self._flows.stream[slots] == streams]
         return due
 
-    def put_off(self, due: NDArray[np.intp], longer: list[int]) -> NDArray[np.intp]:
+    def put_off(self, due: NDArray[np.intp], longer: list[int], now: int) -> NDArray[np.intp]:
         """Of the flows that are `due`, wait for datagrams of those whose slots are to live `longer`; give the others,
         and those that have been waited for."""
         flows, waiting = self._flows, self._waiting
         for slot in due[np.isin(due, longer)].tolist() if longer else ():
             waiting.append((int(flows.close_clock[slot]), slot, int(flows.stream[slot])))
         over = []
-        while waiting and waiting[0][0] + OUTLIVE < flows.clock:
+        while waiting and waiting[0][0] + OUTLIVE < now:
             _, slot, stream = waiting.popleft()
             if flows.stream[slot] == stream:
                 over.append(slot)

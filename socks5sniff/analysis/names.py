@@ -17,7 +17,6 @@ from socks5sniff.codec import Address, AddressType, decode_text, ipv4_text, ipv6
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import Datagrams, Segments, payload_octet, payload_octets
 from socks5sniff.record import Conversation
-from socks5sniff.session import SessionFrame
 
 from .anomalies import anomaly, by_frame
 from .dns_streams import MAX_MESSAGE, PORT, DnsStreams
@@ -118,29 +117,34 @@ class Names:
         if len(self._requested) > MAX_LEARNED:
             self._requested.popitem(last=False)
 
-    def judge(self, record: Conversation, asked: SessionFrame | None) -> None:
+    def knows(self, client: str, host: str, asked: int) -> bool:
+        """Whether a client had learned of an address before it asked for it in this frame."""
+        found = self._learned.get((client, host))
+        return found is not None and found.before(asked) is not None
+
+    def judge(self, record: Conversation, asked: int, time: int) -> None:
         """Say so in a record whose client knew the address it asks for from DNS.
 
         Args:
-            asked: the request.
+            asked, time: frame number and time (ns) of the request.
         """
         destination = record.destination if self._learned else None
         if destination is None or destination.type == "domain":
             return
         found = self._learned.get((record.client.address, destination.host))
-        if found is None or asked is None or not _names_a_place(record.command, destination.host):
+        if found is None or not _names_a_place(record.command, destination.host):
             return
-        answer = found.before(asked.frame)
+        answer = found.before(asked)
         if answer is None or self._is_the_proxy_s(record, found.name, answer[0]):
             return
         record.name_resolution = "local"
-        frame, time = answer
-        age = max(asked.time - time, 0) / 1e9
+        frame, answered = answer
+        age = max(time - answered, 0) / 1e9
         message = (
             f"a DNS answer gave {destination.host} for {decode_text(found.name)} "
             f"(frame {frame}, {age:.3f} s before the request)"
         )
-        record.anomalies.append(anomaly("local-dns", asked.frame, message))
+        record.anomalies.append(anomaly("local-dns", asked, message))
         record.anomalies.sort(key=by_frame)
 
     def _is_the_proxy_s(self, record: Conversation, name: bytes, frame: int) -> bool:

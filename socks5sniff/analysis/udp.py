@@ -193,6 +193,10 @@ class Associations:
             self._find_elsewhere(datagrams, like[self._in("clients", datagrams.destination[like])])
         self._remember(UdpRows.of(datagrams, like[-MAX_REMEMBERED:]))
 
+    def related(self, datagrams: Datagrams) -> NDArray[np.bool_]:
+        """Which of a batch's datagrams go to a relay or come from one."""
+        return self._related(datagrams.source, datagrams.destination)
+
     def carries(self, source: int, destination: int, time: int) -> bool:
         """Whether a datagram goes from or to the relay of an association that lives at that time."""
         for relay, party in ((destination, source), (source, destination)):

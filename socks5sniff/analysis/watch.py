@@ -14,6 +14,7 @@ On a port where SOCKS is expected nothing is ruled out: there other protocols ar
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,8 @@ class Watch(SlotTable):
     """Columns by slot: `kind`; `begins` (by direction, how its first octets look); `greets` (by direction: a greeting
     may lie within its first octets); `limit` (octets that are kept of each direction)."""
 
-    COLUMNS = {"kind": (np.uint8, UNDECIDED), "limit": (np.int64, HEAD)}
-    PAIRS = {"begins": (np.uint8, _UNHEARD), "greets": (np.bool_, False)}
+    COLUMNS: ClassVar = {"kind": (np.uint8, UNDECIDED), "limit": (np.int64, HEAD)}
+    PAIRS: ClassVar = {"begins": (np.uint8, _UNHEARD), "greets": (np.bool_, False)}
 
     kind: NDArray[np.uint8]
     limit: NDArray[np.int64]
@@ -78,6 +79,12 @@ class Watch(SlotTable):
         """The direction of side 0: of the SYN, else of the first packet."""
         flows = self._flows
         return np.where(flows.opener[slots] == UNKNOWN, flows.first_way[slots], flows.opener[slots])
+
+    def may_ask(self, slots: NDArray[np.intp], ways: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Whether a direction may be the SOCKS client's."""
+        alone = (self.begins[ways, slots] == _OPENS) & (self.begins[ways ^ 1, slots] != _OPENS)
+        asks: NDArray[np.bool_] = alone | (ways == self.turns(slots))
+        return asks
 
     def look(self, payloads: Payloads) -> HeadRows:
         """Rule flows out by a batch's rows, and give those rows that a decision about the others needs."""

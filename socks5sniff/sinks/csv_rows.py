@@ -11,9 +11,19 @@ from dataclasses import fields
 from typing import Any
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Conversation, Endpoint, ReplyCode, Target, ProxyHeader, Timing, Traffic, Tunnel, UdpTraffic
+from socks5sniff.record import (
+    Conversation,
+    Endpoint,
+    ProxyHeader,
+    ReplyCode,
+    Target,
+    Timing,
+    Traffic,
+    Tunnel,
+    UdpTraffic,
+)
 
-from .sink import Options, Totals, Writer
+from .sink import Options, Rows, Totals, Writer
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "client": Endpoint._fields,
@@ -42,7 +52,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms, which spreadsheets take too. (A tab or return is escaped before this.)"""
 
 
-class CsvSink:
+class CsvSink(Rows):
     """A header row, then the rows."""
 
     def __init__(self, out: Writer, options: Options) -> None:

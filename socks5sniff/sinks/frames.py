@@ -8,12 +8,12 @@ from __future__ import annotations
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation, iso_time
 
-from .sink import Options, Totals, Writer
+from .sink import Options, Rows, Totals, Writer
 
 _HEADER = f"{'FRAME':>8}  {'TIME':<30}  {'#':>6}  SENDER  {'TYPE':<16}  SUMMARY\n"
 
 
-class FrameSink:
+class FrameSink(Rows):
     """Lines in columns of fixed width; only SUMMARY has spaces in it."""
 
     def __init__(self, out: Writer, options: Options) -> None:

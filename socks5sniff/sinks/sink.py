@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 
 
 class Writer(Protocol):
@@ -44,11 +45,25 @@ class Options:
 class Sink(Protocol):
     """A format. Nothing is written before the first call, so that a failed start leaves the output untouched."""
 
+    def records(self, batch: Batch, /) -> None:
+        """Write some conversations, or keep them until there is enough to lay out."""
+
     def conversation(self, conversation: Conversation, /) -> None:
-        """Write one conversation, or keep it until there is enough to lay out."""
+        """Write one conversation."""
 
     def close(self, totals: Totals, /) -> None:
         """Write what is still held, and the format's ending. The output itself stays open."""
+
+
+class Rows:
+    """A sink that takes conversations one by one."""
+
+    def records(self, batch: Batch) -> None:
+        for conversation in batch:
+            self.conversation(conversation)
+
+    def conversation(self, conversation: Conversation) -> None:
+        raise NotImplementedError
 
 
 FORMATS: dict[str, str] = {

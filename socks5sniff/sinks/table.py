@@ -15,7 +15,7 @@ from unicodedata import combining, east_asian_width
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
 
-from .sink import Options, Totals, Writer
+from .sink import Options, Rows, Totals, Writer
 from .words import explain, octets
 
 CHUNK = 500
@@ -93,7 +93,7 @@ COLUMNS = (
 _RESULT = next(index for index, column in enumerate(COLUMNS) if column.title == "result")
 
 
-class TableSink:
+class TableSink(Rows):
     """Rows in chunks, then the summary."""
 
     def __init__(self, out: Writer, options: Options) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from socks5sniff.packets.columns import Segments, TcpFlag
 
 from .slots import SlotTable
-from .spaces import FORGET, LINGER, Route, Space
+from .spaces import LINGER, Route, Space
 
 NO_TIME = np.iinfo(np.int64).min
 UNKNOWN = 2
@@ -47,6 +47,7 @@ _COLUMNS: dict[str, tuple[type, int | bool]] = {
     "closer": (np.uint8, UNKNOWN),
     "close_time": (np.int64, NO_TIME),
     "close_clock": (np.int64, NO_TIME),
+    "close_frame": (np.int64, 0),
     "syn_time": (np.int64, NO_TIME),
     "syn_ack_time": (np.int64, NO_TIME),
     "base0": (np.int64, -1),
@@ -104,13 +105,13 @@ class FlowTable(SlotTable):
     direction); `first_time`, `last_time` (ns, smallest and largest); `first_frame`, `last_frame`; `packets`; `flags0`,
     `flags1` (all TCP flags seen per direction); `opener` (direction that sent the SYN); `closer` (direction of the
     first FIN or RST in the file) and `close_time` (ns, when both directions had closed) and
-    `close_clock` (the latest time in the capture by then); `syn_time`, `syn_ack_time`;
+    `close_clock`, `close_frame` (the latest time in the capture by then, and the frame); `syn_time`, `syn_ack_time`;
     `base0`, `base1` (sequence number of the first octet per direction, -1 unknown); `next0`, `next1` (sequence number
     behind the last packet per direction, -1 before any); `fin0`, `fin1` (sequence number
     behind each direction's FIN, -1 for none) and `fin_heard0`, `fin_heard1` (what that FIN acknowledged).
     """
 
-    COLUMNS = _COLUMNS
+    COLUMNS: ClassVar = _COLUMNS
 
     low: NDArray[np.uint64]
     high: NDArray[np.uint64]
@@ -127,6 +128,7 @@ class FlowTable(SlotTable):
     closer: NDArray[np.uint8]
     close_time: NDArray[np.int64]
     close_clock: NDArray[np.int64]
+    close_frame: NDArray[np.int64]
     syn_time: NDArray[np.int64]
     syn_ack_time: NDArray[np.int64]
     base0: NDArray[np.int64]
@@ -506,6 +508,7 @@ class FlowTable(SlotTable):
         ended = np.flatnonzero((closed >= 0) & (closed != _FAR) & (self.close_time[slot] == NO_TIME))
         self.close_time[slot[ended]] = batch.segments.time[batch.order[closed[ended]]]
         self.close_clock[slot[ended]] = self._clocks[batch.order[closed[ended]]]
+        self.close_frame[slot[ended]] = batch.segments.frame[batch.order[closed[ended]]]
         self._note_fins(batch, at, batch.slots[np.searchsorted(batch.starts, at, side="right") - 1])
 
     def _note_fins(self, batch: FlowBatch, at: NDArray[np.intp], slot: NDArray[np.intp]) -> None:
@@ -520,6 +523,18 @@ class FlowTable(SlotTable):
             heard[slot[mine]] = segments.acknowledgment[rows]
 
     # -- what the users of the table ask for ---------------------------------------------------------------------
+
+    def slot_of(self, stream: int) -> int:
+        """The slot of a live flow, given its index."""
+        return int(np.flatnonzero(self.stream[: self._next_slot] == stream)[0])
+
+    def closers(self, slots: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """The direction that closed first, UNKNOWN for none: a FIN that acknowledges the other one is the later one."""
+        fin0, fin1, closer = self.fin0[slots], self.fin1[slots], self.closer[slots]
+        both = (fin0 >= 0) & (fin1 >= 0)
+        later0 = both & ((self.fin_heard0[slots] - fin1).astype(np.uint32).view(np.int32) >= 0)
+        later1 = both & ((self.fin_heard1[slots] - fin0).astype(np.uint32).view(np.int32) >= 0)
+        return np.where(later1 & ~later0, 0, np.where(later0 & ~later1, 1, closer)).astype(np.uint8)
 
     def release(self, slots: NDArray[np.intp]) -> None:
         """Forget flows. Their slots are used again."""

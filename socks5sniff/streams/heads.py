@@ -20,6 +20,9 @@ which a ClientHello with post-quantum keys is 1,800 long."""
 SHORT = 96
 """Octets of a row kept in columns; most frames are shorter. Of longer rows all are kept beside them as well."""
 
+_ROW = SHORT + 80
+"""Octets of memory that a row takes in columns."""
+
 _MASKS = (np.arange(SHORT) < np.arange(SHORT + 1)[:, None]).astype(np.uint8)
 
 
@@ -52,9 +55,14 @@ class HeadRows(NamedTuple):
         """Number of rows."""
         return len(self.slot)
 
+    @property
+    def beyond(self) -> int:
+        """Octets of the rows that are longer than SHORT."""
+        return int(self.captured[self.captured > SHORT].sum())
+
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> HeadRows:
         """Some of the rows."""
-        return HeadRows(*(column[chosen] for column in self))
+        return HeadRows._make(column[chosen] for column in self)
 
     def octets(self, row: int) -> bytes:
         """The octets of a row."""
@@ -62,6 +70,16 @@ class HeadRows(NamedTuple):
         if whole is not None:
             return bytes(whole)
         return self.short[row, : self.captured[row]].tobytes()
+
+    def each(self, rows: NDArray[np.intp]) -> list[bytes]:
+        """The octets of some rows."""
+        memory = self.short[rows].tobytes()
+        kept = np.minimum(self.captured[rows], SHORT)
+        begins = np.arange(len(rows)) * SHORT
+        found = [memory[begin:end] for begin, end in zip(begins.tolist(), (begins + kept).tolist(), strict=True)]
+        for place in np.flatnonzero(self.captured[rows] > SHORT).tolist():
+            found[place] = self.long[rows[place]]
+        return found
 
     @staticmethod
     def of(payloads: Payloads, limits: NDArray[np.int64]) -> HeadRows:
@@ -89,16 +107,15 @@ class HeadRows(NamedTuple):
         """Rows of several parts, in the order of the parts."""
         if len(parts) == 1:
             return parts[0]
-        return HeadRows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return HeadRows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
     @staticmethod
     def none() -> HeadRows:
         """No rows."""
         counts = np.empty(0, np.int64)
         short = np.empty((0, SHORT), np.uint8)
-        return HeadRows(
-            np.empty(0, np.intp), np.empty(0, np.uint8), *([counts] * 6), short, np.empty(0, np.object_)
-        )
+        slots, ways, octets = np.empty(0, np.intp), np.empty(0, np.uint8), np.empty(0, np.object_)
+        return HeadRows(slots, ways, counts, counts, counts, counts, counts, counts, short, octets)
 
 
 def windows(memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -128,17 +145,20 @@ class Heads:
 
     def __init__(self) -> None:
         self._parts: list[HeadRows] = []
-        self._rows = 0
 
-    def __len__(self) -> int:
-        """Number of rows kept."""
-        return self._rows
+    @property
+    def octets(self) -> int:
+        """About how much memory it takes."""
+        return sum(part.size * _ROW + part.beyond for part in self._parts)
+
+    def slots(self) -> NDArray[np.intp]:
+        """The flows that have rows, each once."""
+        return np.unique(np.concatenate([part.slot for part in self._parts])) if self._parts else np.empty(0, np.intp)
 
     def add(self, rows: HeadRows) -> None:
         """Keep rows that came after all the others."""
         if rows.size:
             self._parts.append(rows)
-            self._rows += rows.size
 
     def look(self, chosen: NDArray[np.bool_]) -> HeadRows:
         """The rows of the flows that are `chosen` (bool by slot), by slot, in the order of the capture."""
@@ -156,7 +176,6 @@ class Heads:
         mine = chosen[rows.slot]
         rest = rows.take(np.flatnonzero(~mine & kept[rows.slot]))
         self._parts = [rest] if rest.size else []
-        self._rows = rest.size
         return _by_flow(rows, mine)
 
 

@@ -6,7 +6,7 @@ known to be something else than SOCKS are counted, from their first packet on.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Payloads(NamedTuple):
 
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Payloads:
         """Some of the rows."""
-        return Payloads(self.segments, *(column[chosen] for column in self[1:]))  # type: ignore[arg-type]
+        return Payloads._make((self.segments, *(column[chosen] for column in self[1:])))
 
 
 class Octets(SlotTable):
@@ -51,7 +51,7 @@ class Octets(SlotTable):
     octet, `reach`: its position; `heard`: the furthest position that was acknowledged.
     """
 
-    PAIRS = {
+    PAIRS: ClassVar = {
         "origin": (np.int64, -1),
         "edge": (np.uint32, 0),
         "reach": (np.int64, 0),

@@ -194,11 +194,6 @@ def test_ids_follow_the_first_packets_of_each():
     assert [r.as_dict() for r in analyse(packets, [1] * 200)] == [r.as_dict() for r in records]
 
 
-def test_a_tunnel_without_socks_still_takes_the_short_way():
-    (record,) = analyse(connection(PLAIN))
-    assert type(record) is RegularConversation
-
-
 def test_live_news_tell_each_conversation_of_a_chain_once_as_it_gets_on():
     analyser = LiveAnalyser()
     packets = chain(OPENING, OPENING, PLAIN)
