@@ -26,6 +26,7 @@ from socks5sniff.streams.flows import NO_TIME, FlowTable
 from socks5sniff.streams.octets import Octets
 from socks5sniff.streams.spaces import FORGET
 
+from .association import Association
 from .dialogue import Dialogue
 from .endings import Endings
 from .forms import Forms
@@ -33,7 +34,7 @@ from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Numbering, place_of
 from .records import Records
-from .udp import Association, Associations, relays_of
+from .udp import Associations
 from .watch import IGNORED, SOCKS, UNDECIDED, Watch
 
 MAX_FLOWS = 1 << 18
@@ -111,6 +112,7 @@ class Analyser:
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self._take_segments(segments)
+            self._names.learn_from_streams(segments)
         self._open_associations()
         self.associations.take(datagrams)
         for consumer in self._consumers:
@@ -145,10 +147,10 @@ class Analyser:
         if not counted.any():
             return
         self.handshakes.add(self._octets.count(flows, batch, counted))
-        for slot, time in self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
+        for slot, _ in self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
             association = self.associated.get(slot)
             if association is not None:
-                association.closed = time
+                association.closed = self._ended(slot)
 
     # -- what flows turn out to be -------------------------------------------------------------------------------
 
@@ -174,27 +176,20 @@ class Analyser:
     def _associate(self, slot: int, dialogue: Dialogue) -> Association | None:
         """The association that a dialogue has opened, when it is a new one."""
         session = dialogue.session
-        if slot in self.associated or not dialogue.associates:
+        if slot in self.associated or not dialogue.associates or session.client_side is None:
             return None
-        request, bound, side = session.request, session.bound, session.client_side
-        if request is None or bound is None or side is None:
-            return None
-        flows, book = self.flows, self.reader.addresses
+        flows, side = self.flows, session.client_side
         ends = int(flows.low[slot]), int(flows.high[slot])
         turn = int(self.watch.turns(np.array([slot]))[0])
-        client, proxy = ends[side ^ turn], ends[side ^ turn ^ 1]
-        declared = session.destination
-        own = declared is not None and (declared.is_unspecified or declared.host == book.packed(client))
-        closed = int(flows.close_time[slot])
-        association = self.associated[slot] = Association(
-            relays=relays_of(bound, proxy, book),
-            client=client & ~0xFFFF,
-            port=declared.port if own and declared is not None else 0,
-            opened=request.time,
-            enclosed=session.enclosed,
-            closed=None if closed == NO_TIME else closed,
-        )
+        closed = None if int(flows.close_time[slot]) == NO_TIME else self._ended(slot)
+        association = Association.of(session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses)
+        if association is not None:
+            self.associated[slot] = association
         return association
+
+    def _ended(self, slot: int) -> int:
+        """When a closed flow had ended, by the clock of whichever side is ahead."""
+        return max(int(self.flows.close_time[slot]), int(self.flows.last_time[slot]))
 
     def _decide(self, slot: int, dialogue: Dialogue) -> bool:
         """Keep what a dialogue has turned out to be; True where it is worth a record."""
@@ -231,9 +226,10 @@ class Analyser:
     def _finish_due(self, now: int) -> None:
         while True:
             slots = self._endings.due(now, AT_ONCE if self._patience is None else None)
-            if not len(slots):
+            over = self._endings.put_off(slots, [*self.associated], now)
+            if not len(slots) and not len(over):
                 return
-            self._finish(slots)
+            self._finish(over)
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """Decide flows that are over, and make their records, in the order of the flows' beginning."""

@@ -6,23 +6,25 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from socks5sniff.codec import Address, command_name, decode_text, method_name, reply_name, socks4_reply_name
+from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import (
     MASKED_PASSWORD,
     Conversation,
     Endpoint,
     FrameEntry,
+    ProxyHeader,
     ReplyCode,
     Target,
     Timing,
     Traffic,
     Tunnel,
 )
-from socks5sniff.session import Session, SessionFrame, Verdict
+from socks5sniff.session import HalfFrame, Session, SessionFrame, Verdict
 
 from .anomalies import anomaly, by_frame
+from .association import Association
 from .dialogue import Dialogue
-from .relay import Nested
-from .udp import Association
+from .relay import DatagramRelay, Nested, Relay
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
@@ -69,6 +71,7 @@ def build(
     dialogue: Dialogue,
     association: Association | None,
     flow: FlowFacts,
+    book: AddressBook,
     *,
     number: int = 0,
     show_passwords: bool = False,
@@ -79,6 +82,7 @@ def build(
     Args:
         association: what came of UDP ASSOCIATE.
         flow: what the flow table knows of it.
+        book: the addresses behind endpoints.
         number: the record's id.
         show_passwords: give the password, not a mask.
         now: time the capture has reached, ns.
@@ -90,10 +94,12 @@ def build(
     record = _record(dialogue.session, flow, number, show_passwords, dialogue.tunnel, through)
     if dialogue.clocks_disagree:
         record.timing = Timing()
+    _add_datagrams(record, relay, through)
+    _add_silence(record, relay, flow)
     if association is not None:
-        record.udp = association.traffic()
+        record.udp = association.amounts.traffic()
         record.frames += sorted(association.frames)
-        record.anomalies += association.anomalies
+        record.anomalies += association.findings(book)
     _add_flow_anomalies(record, dialogue, flow, now)
     return record
 
@@ -120,6 +126,10 @@ def build_nested(
     through = None if relay is None else _through(nested.session, passed)
     record = _record(nested.session, flow, number, show_passwords, None if relay is None else relay.tunnel, through)
     record.parent = parent
+    _add_datagrams(record, relay, through)
+    _add_silence(record, relay, flow)
+    if nested.session.half_frame is not None:
+        _add_half_frame(record, nested.session.half_frame)
     return record
 
 
@@ -152,7 +162,7 @@ def _record(
     destination = None if session.destination is None else target(session.destination)
     foreign = session.verdict is Verdict.FOREIGN
     ends = Endpoint(flow.opener, flow.opener_port), Endpoint(flow.responder, flow.responder_port)
-    return Conversation(
+    record = Conversation(
         number,
         None,
         flow.capture,
@@ -194,6 +204,15 @@ def _record(
         ],
         [anomaly(entry.code, entry.frame, entry.message) for entry in session.anomalies],
     )
+    if session.proxy_header is not None:
+        header = session.proxy_header.frame
+        source, stated_to = _stated(header.source), _stated(header.destination)
+        record.proxy_header = ProxyHeader(header.version, source, stated_to, session.proxy_header.length)
+    return record
+
+
+def _stated(address: Address | None) -> Endpoint | None:
+    return None if address is None else Endpoint(address.text, address.port)
 
 
 def _timing(session: Session, flow: FlowFacts) -> Timing:
@@ -220,6 +239,37 @@ def _between(first: SessionFrame | None, second: SessionFrame | None) -> float |
     return None if first is None or second is None else _seconds(first.time, second.time)
 
 
+def _add_datagrams(record: Conversation, relay: Relay | None, through: _Sides) -> None:
+    """What a tunnel carried of datagrams."""
+    if isinstance(relay, DatagramRelay):
+        unread = relay.datagrams.unread(through)
+        record.udp = relay.datagrams.amounts.traffic()
+        record.anomalies += relay.datagrams.anomalies(not unread)
+        if unread and record.tunnel is not None:
+            detail = f"{record.tunnel.detail}; counted in the first octets only"
+            record.tunnel = record.tunnel._replace(detail=detail)
+
+
+def _add_silence(record: Conversation, relay: Relay | None, flow: FlowFacts) -> None:
+    """What a proxy does that answers before it has connected."""
+    if relay is None or relay.first_byte is not None or record.closed_by != "proxy" or record.close == "open":
+        return
+    if record.bytes is None or not record.bytes.received:
+        how = "reset" if record.close == "reset" else "closed"
+        message = f"the proxy {how} the connection after its success without an octet from the destination"
+        record.anomalies.append(anomaly("closed-without-data", flow.last_frame, message))
+
+
+def _add_half_frame(record: Conversation, half: HalfFrame) -> None:
+    """Who closed in the middle of which frame."""
+    if record.closed_by is None:
+        return
+    whose = "its" if half.sender == record.closed_by else f"the {half.sender}'s"
+    octets = "1 octet" if half.octets == 1 else f"{half.octets} octets"
+    message = f"the {record.closed_by} closed after {octets} of {whose} {half.type}"
+    record.anomalies.append(anomaly("half-frame", half.frame, message))
+
+
 def _add_flow_anomalies(record: Conversation, dialogue: Dialogue, flow: FlowFacts, now: int) -> None:
     """What only the TCP connection tells."""
     anomalies = record.anomalies
@@ -227,6 +277,9 @@ def _add_flow_anomalies(record: Conversation, dialogue: Dialogue, flow: FlowFact
         anomalies.append(anomaly("midstream", flow.first_frame, "the connection's start is not in the capture"))
     for frame in dialogue.conflicts:
         anomalies.append(anomaly("conflicting-retransmission", frame, "a retransmission differs from the first copy"))
+    half = dialogue.session.half_frame
+    if half is not None and half.end >= (flow.passed1 if half.side else flow.passed0):
+        _add_half_frame(record, half)
     if record.outcome in _FAILURES and record.frames:
         failed = record.frames[-1]
         ended = flow.end if flow.closer is not None else now

@@ -12,6 +12,9 @@ from socks5sniff.streams.flows import NO_TIME, FlowBatch, FlowTable
 from socks5sniff.streams.slots import SlotTable
 from socks5sniff.streams.spaces import LINGER
 
+OUTLIVE = 10_000_000_000
+"""Nanoseconds of capture time after the end of a connection for which datagrams of its association are waited for."""
+
 
 class _Noted(SlotTable):
     COLUMNS: ClassVar = {"noted": (np.bool_, False)}
@@ -26,6 +29,7 @@ class Endings:
         self._flows = flows
         self._noted = _Noted()
         self._closing: deque[tuple[int, int, int]] = deque()
+        self._waiting: deque[tuple[int, int, int]] = deque()
 
     def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
         """These slots are new flows'."""
@@ -64,6 +68,21 @@ class Endings:
         due: NDArray[np.intp] = slots[self._flows.stream[slots] == streams]
         return due
 
+    def put_off(self, due: NDArray[np.intp], longer: list[int], now: int) -> NDArray[np.intp]:
+        """Of the flows that are `due`, wait for datagrams of those whose slots are to live `longer`; give the others,
+        and those that have been waited for."""
+        flows, waiting = self._flows, self._waiting
+        for slot in due[np.isin(due, longer)].tolist() if longer else ():
+            waiting.append((int(flows.close_clock[slot]), slot, int(flows.stream[slot])))
+        over = []
+        while waiting and waiting[0][0] + OUTLIVE < now:
+            _, slot, stream = waiting.popleft()
+            if flows.stream[slot] == stream:
+                over.append(slot)
+        found: NDArray[np.intp] = np.concatenate((due[~np.isin(due, longer)], np.array(over, np.intp)))
+        return found
+
     def clear(self) -> None:
         """The capture has ended, and so has everything."""
         self._closing.clear()
+        self._waiting.clear()

@@ -121,6 +121,7 @@ def parse(exchanges: Exchanges) -> Frames:
     odd |= named & ((host_classes & (_ODD | _LETTER)) != _LETTER)
     odd |= (np.bitwise_or.reduce(_CLASSES[users], axis=1) & _ODD) != 0
     odd |= named & (client.number(host_at, 3) == int.from_bytes(b"sp.", "big"))
+    odd |= named & ((client.number(host_at, 2) | 0x20) == int.from_bytes(b"0x", "big"))
     odd |= (answered == 3) & ~socks4 & (said[1] >= ends)
     command = np.where(socks4, client(1), client(begins + 1))
     granted = np.where(socks4, proxy(1) == 90, proxy(replies + 1) == 0)

@@ -8,21 +8,19 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
 from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
-from socks5sniff.streams.heads import HeadRows, Heads
+from socks5sniff.streams.heads import HEAD, HeadRows, Heads
 from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
 
 from .dialogue import Dialogue, Flow
 from .forms import Forms, Recognised, Situations
 from .relay import Setting
-from .watch import IGNORED, UNDECIDED, Watch
-
-HANDSHAKE = 1100
-"""Octets within which a request lies: see `session.detection.UNDECIDED_OCTETS`."""
+from .watch import DATAGRAMS, IGNORED, REQUEST, TOKENS, UNDECIDED, Watch
 
 FEW = 24
 """So few flows are judged faster one by one."""
@@ -272,7 +270,9 @@ class Handshakes:
 
     def _note_requests(self, rows: HeadRows) -> None:
         """Mark flows where UDP ASSOCIATE may be asked for: associations must be known while their datagrams pass."""
-        near = np.flatnonzero((rows.offset < HANDSHAKE) & (self._marks.associates[rows.slot] == _NOT_ASKED))
+        room = self._watch.limit[rows.slot]
+        behind = np.where(np.isin(room, (TOKENS, DATAGRAMS)), 0, room - HEAD)  # a PROXY protocol header
+        near = np.flatnonzero((rows.offset < REQUEST + behind) & (self._marks.associates[rows.slot] == _NOT_ASKED))
         near = near[self._watch.may_ask(rows.slot[near], rows.way[near])]
         short, length = rows.short[near], rows.length[near]
         begins = (short[:, 0] == 5) & (short[:, 1] == 3) & (short[:, 2] == 0) & np.isin(short[:, 3], (1, 3, 4))
@@ -281,9 +281,10 @@ class Handshakes:
         login = 1 + greeting + short[np.arange(len(near)), np.minimum(greeting, short.shape[1] - 1)]
         ends = np.where(short[:, 0] == 5, greeting, np.where(short[:, 0] == 1, login, 0))
         merged = (length > ends) & (ends > 2)
+        merged |= (short[:, 0] == PROXY_WORD[0]) | (short[:, 0] == PROXY_SIGNATURE[0])
         tiny = (length < 10) & (length != ends)
         for place in np.flatnonzero(merged & ~begins & ~tiny).tolist():
-            begins[place] = b"\5\3\0" in rows.octets(int(near[place]))[:HANDSHAKE]
+            begins[place] = b"\5\3\0" in rows.octets(int(near[place]))
         self._marks.associates[rows.slot[near[begins | tiny]]] = _ASKS
 
     def _dialogue(self, rows: HeadRows, situations: Situations, place: int, ended: bool) -> Dialogue:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.capture.batch import Interface
+from socks5sniff.codec import Address
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, TcpFlag
 from socks5sniff.packets.community import community_ids
@@ -20,13 +21,13 @@ from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
 
+from .association import Association
 from .build import FlowFacts, build, build_nested, carried
 from .dialogue import Dialogue
 from .forms import Recognised
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
-from .udp import Association
 from .watch import Watch
 
 _TCP = 6
@@ -88,8 +89,10 @@ class Records:
             np.array([row for _, _, _, row in rows], np.intp),
         )
         outer = {number: around for number, (_, _, around, _) in enumerate(rows) if around is not None}
-        if columns is not None and len(self._names):
-            self._judge_names(batch, columns)
+        if columns is not None:
+            self._note_requests(columns)
+            if len(self._names):
+                self._judge_names(batch, columns)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
@@ -99,19 +102,40 @@ class Records:
         number, show = self._numbering.number, self._show_passwords
         found: dict[int, list[tuple[int, Conversation, Conversation | None]]] = {}
         slots = np.array([slot for slot, _ in dialogues], np.intp)
-        for (slot, dialogue), facts in zip(dialogues, self._facts(slots), strict=True):
+        told = [*zip(dialogues, self._facts(slots), strict=True)]
+        for (_, dialogue), facts in told:
+            session = dialogue.session
+            if session.request is not None:
+                proxy = facts.opener if session.client_side == 1 else facts.responder
+                self._names.request(proxy, session.destination, session.request.frame)
+        for (slot, dialogue), facts in told:
             place = place_of(facts.first_frame)
             now = self._handshakes.now
-            record = build(dialogue, associations.get(slot), facts, number=number(place), show_passwords=show, now=now)
-            self._names.judge(record, _asked(dialogue.session))
+            record = build(
+                dialogue, associations.get(slot), facts, self._book, number=number(place), show_passwords=show, now=now
+            )
+            self._judge(record, dialogue.session)
             found[slot] = [(place, record, None)]
             conversations = dialogue.nested()
             for depth, (nested, passed) in enumerate(zip(conversations, carried(dialogue, facts), strict=False), 1):
                 place, outer = place_of(nested.frame, depth), record
                 record = build_nested(nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show)
-                self._names.judge(record, _asked(nested.session))
+                self._judge(record, nested.session)
                 found[slot].append((place, record, outer))
         return found
+
+    def _judge(self, record: Conversation, session: Session) -> None:
+        if session.request is not None:
+            self._names.judge(record, session.request.frame, session.request.time)
+
+    def _note_requests(self, columns: Columns) -> None:
+        """Tell of names that proxies on their clients' machines were asked for."""
+        for place in np.flatnonzero((columns.client_address == columns.proxy_address).all(1)).tolist():
+            form = columns.forms[columns.form[place]]
+            if form.destination == "domain" and form.request is not None:
+                name, port = plain(columns.destination[place]), int(columns.destination_port[place])
+                asked = int(columns.frames[place, form.request[0]])
+                self._names.request(plain(columns.proxy_address[place]), Address.domain(name, port), asked)
 
     def _judge_names(self, batch: Batch, columns: Columns) -> None:
         """Write out those records whose client has resolved the name itself."""
@@ -122,7 +146,7 @@ class Records:
             asked = int(columns.frames[place, form.request[0]])
             client, host = plain(columns.client_address[place]), plain(columns.destination[place])
             if self._names.knows(client, host, asked):
-                self._names.judge(batch.row(row), asked)
+                self._names.judge(batch.row(row), asked, int(columns.times[place, form.request[0]]))
 
     def _columns(self, found: Recognised) -> Columns:
         """The rows of forms."""
@@ -225,8 +249,3 @@ class Records:
             strict=False,
         )
         return map(FlowFacts._make, rows)
-
-
-def _asked(session: Session) -> int | None:
-    """The frame number of its request."""
-    return None if session.request is None else session.request.frame

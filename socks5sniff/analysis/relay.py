@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
-from socks5sniff.session import Session, Verdict, could_open
+from socks5sniff.session import Session, Verdict, could_begin
 
 from .tunnel import HEAD_LIMIT, identify
+from .udp_in_tcp import StreamDatagrams, kind_of
 
 DEPTH = 8
 """Conversations inside each other, the outermost included."""
@@ -88,7 +89,7 @@ class Relay:
         if side != self.client_side:
             if self.first_byte is None:
                 self.first_byte = time
-        elif not heads[side] and self.first_byte is None and self.tunnel is None and could_open(octets[0]):
+        elif not heads[side] and self.first_byte is None and self.tunnel is None and could_begin(octets):
             self._nest(frame, time)
         if self.tunnel is None and len(heads[side]) < HEAD_LIMIT:
             heads[side] = (heads[side] + octets)[:HEAD_LIMIT]
@@ -168,9 +169,7 @@ class EnclosedRelay(Relay):
 
     __slots__ = ("_session",)
 
-    def __init__(
-        self, session: Session, client_side: int, port: int | None, setting: Setting, depth: int
-    ) -> None:
+    def __init__(self, session: Session, client_side: int, port: int | None, setting: Setting, depth: int) -> None:
         super().__init__(client_side, port, setting, depth)
         self._session = session
 
@@ -198,6 +197,27 @@ class EnclosedRelay(Relay):
         self.read()
 
 
+class DatagramRelay(Relay):
+    """A tunnel that carries datagrams, each with its own destination."""
+
+    __slots__ = ("datagrams",)
+
+    def __init__(self, kind: str, client_side: int, setting: Setting, depth: int) -> None:
+        super().__init__(client_side, None, setting, depth)
+        self.datagrams = StreamDatagrams(kind, client_side)
+        self.tunnel = Tunnel("udp-in-tcp", detail=kind)
+
+    def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
+        """The next octets of a side."""
+        if side != self.client_side and self.first_byte is None:
+            self.first_byte = time
+        self.datagrams.feed(side, octets, frame)
+
+    def gap(self, side: int, length: int, frame: int, time: int) -> None:
+        """So many octets of a side are missing."""
+        self.datagrams.gap(side, length)
+
+
 def open_relay(session: Session, setting: Setting, depth: int = 1) -> Relay:
     """The tunnel whose opening a session has seen, with what came of it so far; see `Relay` for the arguments."""
     target = session.destination
@@ -207,7 +227,11 @@ def open_relay(session: Session, setting: Setting, depth: int = 1) -> Relay:
         enclosed = EnclosedRelay(session, session.client_side, port, setting, depth)
         enclosed.read()
         return enclosed
-    relay = Relay(session.client_side, port, setting, depth)
+    kind = kind_of(session)
+    if kind is None:
+        relay = Relay(session.client_side, port, setting, depth)
+    else:
+        relay = DatagramRelay(kind, session.client_side, setting, depth)
     for run in session.take_tunnel():
         relay.feed(*run)
     return relay

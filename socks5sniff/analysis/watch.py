@@ -19,20 +19,30 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD, Command
+from socks5sniff.packets.columns import payload_octet, payload_octets
 from socks5sniff.session import PREAMBLE_LIMIT
 from socks5sniff.streams.flows import UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows
 from socks5sniff.streams.octets import Payloads
 from socks5sniff.streams.slots import SlotTable
 
+from .udp_in_tcp import NAMES
+
 UNDECIDED, SOCKS, IGNORED = range(3)
 
 SOCKS_PORTS = frozenset({1080, 9050, 9150})
 """Ports on which a greeting alone makes a conversation: SOCKS's own and Tor's."""
 
+REQUEST = 1100
+"""Octets within which a request lies: see `session.detection.UNDECIDED_OCTETS`."""
+DATAGRAMS = 1 << 16
+"""Octets of each direction that are kept where datagrams go inside TCP."""
+
 TOKENS = 1 << 18
 """Octets of each direction that are kept where GSSAPI was chosen: its tokens are up to 64 kB long."""
 
+_NAME_SIZES = tuple(map(len, NAMES))
 _UNHEARD, _OPENS, _ANSWERS, _NEITHER = range(4)
 _LONG = 512
 """A direction that began as neither side of SOCKS does, in little pieces, is ruled out here at the latest."""
@@ -78,6 +88,7 @@ class Watch(SlotTable):
 
     def look(self, payloads: Payloads) -> HeadRows:
         """Rule flows out by a batch's rows, and give those rows that a decision about the others needs."""
+        self._make_room(payloads)
         near = np.flatnonzero(
             (payloads.offset < self.limit[payloads.slot])
             & (payloads.offset + payloads.segments.length[payloads.row] > 0)
@@ -90,14 +101,41 @@ class Watch(SlotTable):
         self._rule_out(rows)
         return rows.take(np.flatnonzero(self.kind[rows.slot] != IGNORED))
 
+    def _make_room(self, payloads: Payloads) -> None:
+        """How much is kept of flows that begin with something long: a PROXY protocol header, or GSSAPI, chosen."""
+        at = np.flatnonzero((payloads.offset == 0) & (self.begins[payloads.way, payloads.slot] == _UNHEARD))
+        segments, row, slot = payloads.segments, payloads.row[at], payloads.slot[at]
+        octet = payload_octet(segments, row, 0)
+        chosen = (octet == 5) & (segments.length[row] == 2) & (payload_octet(segments, row, 1) == 1)
+        self.limit[slot[chosen]] = TOKENS
+        header = np.flatnonzero(octet == PROXY_SIGNATURE[0])
+        for place in header[payload_octet(segments, row[header], 15) >= 0].tolist():
+            octets = payload_octets(segments, int(row[place]), 16)
+            if octets.startswith(PROXY_SIGNATURE):
+                self.limit[slot[place]] = HEAD + 16 + (octets[14] << 8 | octets[15])
+
+        self._make_room_for_datagrams(payloads)
+
+    def _make_room_for_datagrams(self, payloads: Payloads) -> None:
+        """Of a tunnel that is asked for to carry datagrams more is kept, since they are counted one by one."""
+        segments = payloads.segments
+        at = np.flatnonzero((payloads.offset > 0) & (payloads.offset < REQUEST) & (segments.length[payloads.row] >= 10))
+        at = at[payload_octet(segments, payloads.row[at], 0) == 5]
+        command = payload_octet(segments, payloads.row[at], 1)
+        wanted = np.isin(command, (Command.FWD_UDP, Command.UDP_OVER_TCP))
+        named = (command == Command.CONNECT) & np.isin(payload_octet(segments, payloads.row[at], 4), _NAME_SIZES)
+        for place in np.flatnonzero(named).tolist():
+            octets = payload_octets(segments, int(payloads.row[at[place]]), 5 + max(_NAME_SIZES))
+            wanted[place] = octets[5:].split(b"arpa")[0].lower() + b"arpa" in NAMES
+        slots = payloads.slot[at[wanted]]
+        self.limit[slots] = np.maximum(self.limit[slots], DATAGRAMS)
+
     def _hear(self, rows: HeadRows) -> None:
         """How directions begin."""
         # Backwards, so that of several rows of a direction the first is written last and stands.
         first = np.flatnonzero((rows.offset == 0) & (self.begins[rows.way, rows.slot] == _UNHEARD))[::-1]
         if len(first):
             self.begins[rows.way[first], rows.slot[first]] = _beginnings(rows, first)
-            chosen = first[(rows.short[first, 0] == 5) & (rows.short[first, 1] == 1) & (rows.length[first] == 2)]
-            self.limit[rows.slot[chosen]] = TOKENS
         early = np.flatnonzero((rows.offset <= PREAMBLE_LIMIT) & ~self.greets[rows.way, rows.slot])
         early = early[self.begins[rows.way[early], rows.slot[early]] == _NEITHER]
         if len(early):
@@ -122,12 +160,22 @@ class Watch(SlotTable):
         self.kind[slot[out]] = IGNORED
 
 
+def _begin_like(rows: HeadRows, first: NDArray[np.intp], wanted: bytes) -> NDArray[np.bool_]:
+    """Whether these rows begin with the octets that are wanted, as far as they go."""
+    found: NDArray[np.bool_] = rows.short[first, 0] == wanted[0]
+    for at in range(1, len(wanted)):
+        if not found.any():
+            break
+        found &= (rows.short[first, at] == wanted[at]) | (rows.captured[first] <= at)
+    return found
+
+
 def _beginnings(rows: HeadRows, first: NDArray[np.intp]) -> NDArray[np.uint8]:
     """How these rows look as a direction's first ones."""
     octet, second = rows.short[first, 0], rows.short[first, 1]
     alone = rows.captured[first] < 2
     command = (second == 1) | (second == 2) | (second == 0xF0) | (second == 0xF1) | alone
-    header = ((octet == ord("P")) & (second == ord("R"))) | ((octet == 0x0D) & (second == 0x0A))
+    header = _begin_like(rows, first, PROXY_WORD) | _begin_like(rows, first, PROXY_SIGNATURE)
     opens = (octet == 5) | ((octet == 4) & command) | header | (rows.captured[first] < 1)
     answers = (octet == 0) | (octet == 4)
     return np.where(opens, _OPENS, np.where(answers, _ANSWERS, _NEITHER)).astype(np.uint8)

@@ -14,6 +14,7 @@ class FragmentKey(NamedTuple):
     """What the fragments of one packet have in common."""
 
     capture: int
+    network: int
     source: bytes
     destination: bytes
     protocol: int

@@ -11,7 +11,17 @@ from dataclasses import fields
 from typing import Any
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Conversation, Endpoint, ReplyCode, Target, Timing, Traffic, Tunnel, UdpTraffic
+from socks5sniff.record import (
+    Conversation,
+    Endpoint,
+    ProxyHeader,
+    ReplyCode,
+    Target,
+    Timing,
+    Traffic,
+    Tunnel,
+    UdpTraffic,
+)
 
 from .sink import Options, Rows, Totals, Writer
 
@@ -28,6 +38,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "udp": UdpTraffic._fields,
     "timing": Timing._fields,
     "upstream": ("source", "destination", "matched_by"),
+    "proxy_header": ProxyHeader._fields,
     "process": ("pid", "name"),
 }
 """Keys of the record that are objects, and the keys in them."""

@@ -39,29 +39,7 @@ from tests.traffic import (
     datagram,
 )
 
-PASSWORD = [
-    (CLIENT, b"\5\2\0\2"),
-    (SERVER, b"\5\2"),
-    (CLIENT, b"\1\5alice\6secret"),
-    (SERVER, b"\1\0"),
-    *PLAIN[2:],
-]
-SOCKS4A = [
-    (CLIENT, b"\4\1\0\x50\0\0\0\1bob\0example.org\0"),
-    (SERVER, b"\0\x5a\0\0\0\0\0\0"),
-    (CLIENT, HTTP),
-    (SERVER, ANSWER),
-]
-REFUSED = [(CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, REQUEST), (SERVER, b"\5\5\0\1\0\0\0\0\0\0")]
-BIND = [
-    (CLIENT, GREETING),
-    (SERVER, CHOICE),
-    (CLIENT, b"\5\2\0\1\x0a\0\0\7\0\x15"),
-    (SERVER, b"\5\0\0\1\x0a\0\0\x09\x20\x01"),
-    (SERVER, b"\5\0\0\1\x0a\0\0\7\0\x14"),
-    (SERVER, b"220 ftp data\r\n"),
-]
-DIALOGUES = {"plain": PLAIN, "password": PASSWORD, "socks4a": SOCKS4A, "refused": REFUSED, "bind": BIND}
+from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED
 
 SEGMENTATION = {"split-frame", "pipelined-frames", "early-data"}
 """Anomalies that say how frames lay in segments."""
@@ -98,7 +76,7 @@ def test_a_plain_conversation():
     assert record.bytes == (len(HTTP), len(ANSWER))
     assert record.tunnel is not None
     assert (record.tunnel.protocol, record.tunnel.server_name) == ("http", "example.com")
-    assert record.timing == (0.001, 0.001, None, 0.001, 0.002)
+    assert record.timing == (0.001, 0.001, None, 0.001, 0.002, None)
     assert (record.close, record.closed_by) == ("fin", "client")
     assert (record.packets, record.first_frame, record.last_frame, record.tcp_stream) == (12, 1, 12, 0)
     assert record.duration == 0.011

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from socks5sniff.record.regular import RegularConversation
 
 from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.analysis.relay import DEPTH
@@ -30,7 +31,8 @@ from tests.traffic import (
     cut,
 )
 
-from .test_analysis import BIND, DIALOGUES, PASSWORD, PLAIN, REFUSED, SOCKS4A, facts
+from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED, SOCKS4A
+from .test_analysis import PLAIN, facts
 
 Said = list[tuple[int, bytes]]
 OPENING: Said = PLAIN[:4]

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from socks5sniff.packets import PacketReader
 from socks5sniff.packets.kinds import LINK_TYPES
 
+from .layouts import LAYOUTS
 from .samples import RAW, batch_of, ethernet, ipv4, ipv6, read, tcp, udp
-from .test_layouts import LAYOUTS, packet
+from .test_layouts import packet
 
 LINKS = st.one_of(st.sampled_from(sorted(LINK_TYPES)), st.integers(0, 400))
-TUNNEL_PORTS = {2152, 4789, 4790, 6081}
+TUNNEL_PORTS = {1701, 2152, 3544, 4341, 4789, 4790, 5247, 6081, 6635, 37008}
 WELL_FORMED = [
     (link, build(version, packet(version, protocol, payload)))
     for link, build in LAYOUTS.values()
