@@ -277,7 +277,7 @@ class TestPipe:
         pipe.close()
         rows, error = read("-")
         assert rows == []
-        assert type(error) is InputError
+        assert isinstance(error, InputError)
 
     def test_a_named_pipe(self, path: Path) -> None:
         if not hasattr(os, "mkfifo"):

@@ -12,7 +12,7 @@ from socks5sniff.capture.batch import Process
 from socks5sniff.packets import PacketReader
 from socks5sniff.packets.marks import VLAN, VNI, Networks
 
-from .packets_layouts import LAYOUTS, around, behind, in_gre, in_udp, pktap, tagged, vxlan
+from .packets_layouts import LAYOUTS, around, behind, in_gre, in_udp, pktap, tagged
 from .packets_samples import batch_of, ethernet, ipv4, ipv6, tcp, udp
 from .test_packets_layouts import packet
 
@@ -58,7 +58,6 @@ def test_an_overlay_is_the_same_network_whatever_carries_it() -> None:
 
 
 def test_tags_within_an_overlay_are_told_apart() -> None:
-    frame = vxlan(4, b"")[:-14] + vlan(30)
     frame = in_udp(4789, bytes.fromhex("0800000000002a00"))(4, vlan(30))
     assert networks_of(frame) == ["vni 42, vlan 30"]
 
