@@ -52,6 +52,10 @@ class EmptyInputError(InputError):
     """There is nothing in an input."""
 
 
+class NotACaptureError(InputError):
+    """An input is something else than a capture."""
+
+
 class DamagedInputError(Socks5sniffError):
     """An input is truncated or damaged at `offset`; frames before it have been delivered.
 

@@ -48,6 +48,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "rich": {"sinks", "cli"},
     "zstandard": {"capture"},
     "lz4": {"capture"},
+    "fsspec": {"capture"},
     "psutil": set(ROOMS),
     "gssapi": {"client", "proxy"},
 }

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DamagedInputError, EmptyInputError, InputError, Socks5sniffError
+from ..errors import DamagedInputError, EmptyInputError, InputError, NotACaptureError, Socks5sniffError
 from .batch import FrameBatch, Interface, Process
 from .decode import BATCH, parts
+from .inputs import Candidate
 from .join import in_one_memory, rows_of
 from .reader import REGION, CaptureReader
 from .source import STANDARD_INPUT, Source
@@ -53,7 +54,7 @@ def open_captures(
 
     Args:
         names: paths or URLs of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4); `-` is
-            standard input.
+            standard input. A `Candidate` that is empty or no capture is left out.
         progress: called after each batch.
         note: called for an input among several that is empty, or that ends within a record because it is still
             being written. Without it these are errors like others.
@@ -62,7 +63,7 @@ def open_captures(
         Batches; the octets of one are valid until the next is asked for.
 
     Raises:
-        InputError: an input cannot be opened or is not a capture.
+        InputError: an input cannot be opened or is not a capture, or all are candidates and none is one.
         DamagedInputError: an input is damaged or truncated; its `frame` counts that input's own frames.
         MissingError: an input is compressed or a URL, and the package that it needs is not installed.
             All are raised by the iterator, after all frames of all inputs that can be read.
@@ -126,16 +127,21 @@ class _Input:
     """One of the captures, and the batch of it that is being merged.
 
     Attributes:
+        name: as the user gave it.
         place: its place among the names.
+        candidate: nobody said that it is a capture.
+        left_out: it is none.
         clock: for each frame of the batch, the latest time so far in this capture.
         row: how many frames of the batch are taken.
     """
 
     def __init__(self, name: str, place: int, among: int, tally: _Tally) -> None:
+        self.name = name
         self.place = place
+        self.candidate = isinstance(name, Candidate)
+        self.left_out = False
         self.clock = np.empty(0, np.int64)
         self.row = 0
-        self._name = name
         self._among = among
         self._tally = tally
         self._source: Source | None = None
@@ -208,7 +214,7 @@ class _Input:
         self._batch = None
 
     def _open(self, again: bool = False) -> Source:
-        self._source = Source(self._name)
+        self._source = Source(self.name)
         self._tally.opened(self.place, self._source, again)
         return self._source
 
@@ -265,14 +271,17 @@ def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | N
         try:
             return step(*arguments)
         except Socks5sniffError as fault:
-            if note is not None and _harmless(fault, one):
-                note(str(fault))
-            else:
+            one.left_out = one.candidate and isinstance(fault, (EmptyInputError, NotACaptureError))
+            if not one.left_out and (note is None or not _harmless(fault, one)):
                 faults.append(fault)
+            elif note is not None:
+                note(str(fault))
             one.close()
             return False
 
     waiting = [one for one in inputs if able(one, one.peek, interfaces, processes)]
+    if not waiting and not faults and inputs and all(one.left_out for one in inputs):
+        raise NotACaptureError(f"none of {len(inputs)} files is a capture; the first is {inputs[0].name}")
     waiting.sort(key=lambda one: int(one.clock[0]), reverse=True)
     active = _Merge()
     while active or waiting:
@@ -293,7 +302,7 @@ def _harmless(fault: Socks5sniffError, one: _Input) -> bool:
     """Whether the input is only empty, or not written to its end yet."""
     if isinstance(fault, DamagedInputError):
         return fault.truncated and one.growing()
-    return isinstance(fault, EmptyInputError)
+    return isinstance(fault, EmptyInputError)  # which some programs make before there is anything to write
 
 
 def _merge(takes: list[_Take]) -> Iterator[FrameBatch]:

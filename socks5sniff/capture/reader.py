@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import DamagedInputError, InputError
+from ..errors import DamagedInputError, NotACaptureError
 from .batch import FrameBatch, Interface, Process
 from .chain import SLACK
 from .decode import BATCH, DamageError, Decoder
@@ -113,7 +113,7 @@ class CaptureReader:
         if head.startswith(SECTION):
             return PcapngDecoder(source.name, self._interfaces, self._processes)
         packed = f"{source.compression} of something that " if source.compression else ""
-        raise InputError(f"{source.name}: not a pcap or pcapng capture: {packed}{foreign(head)}")
+        raise NotACaptureError(f"{source.name}: not a pcap or pcapng capture: {packed}{foreign(head)}")
 
 
 def _cut(size: int, have: int) -> str:

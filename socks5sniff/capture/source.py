@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from ..errors import EmptyInputError, InputError
 from .compression import Decompressed, compression
 from .decode import DamageError
+from .remote import Remote, is_url, shown
 
 STANDARD_INPUT = "-"
 
@@ -38,7 +39,7 @@ class Source:
     """The octets of one input, decompressed.
 
     Attributes:
-        name: as the user gave it.
+        name: as the user gave it; a URL without what may be secret in it.
         compression: name of the compression, None for plain octets.
         total: octets of the (compressed) file, None for a pipe.
         consumed: (compressed) octets read so far.
@@ -48,13 +49,13 @@ class Source:
         """Opens the input and looks at its first octets, waiting for them if it is a pipe.
 
         Args:
-            name: a path, or `-` for standard input.
+            name: a path, a URL, or `-` for standard input.
 
         Raises:
             InputError: it is missing, not permitted, a directory or empty.
             MissingError: it is compressed and the package to decompress it is not installed.
         """
-        self.name = name
+        self.name = shown(name)
         self.consumed = 0
         self._raw = _open(name)
         self._parked = False
@@ -62,7 +63,9 @@ class Source:
             status = _status(self._raw)
             mode = None if status is None else status.st_mode
             self._status = status
-            self.total = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
+            self.total = getattr(self._raw, "size", None)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                self.total = status.st_size
             self._pipe = mode is not None and not stat.S_ISREG(mode)
             self._fault: DamageError | None = None
             self._waits = True
@@ -91,7 +94,7 @@ class Source:
 
     def park(self) -> None:
         """Closes a file until it is read on, so that there may be more of them than the system lets be open."""
-        if self.reopenable and not self._parked:
+        if self.reopenable and not self._parked and self._status is not None:
             self._parked = True
             self._raw.close()
 
@@ -217,6 +220,8 @@ def _written(name: str) -> bool:
 def _open(name: str) -> _Readable:
     if name == STANDARD_INPUT:
         return _standard_input()
+    if is_url(name):
+        return Remote(name).open()
     try:
         return io.FileIO(name)
     except FileNotFoundError:
