@@ -9,16 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .batch import FrameBatch, Interface, Process
+from .batch import INTERFACE_LIMIT, FrameBatch, Interface, Process
 from .chain import RECORD_LIMIT, Layout, chain
 from .decode import DamageError, headers, parts
 from .pcap import link_type
 
 SECTION = b"\x0a\x0d\x0d\x0a"
 """Type of the block that begins a section, the same in both byte orders."""
-
-INTERFACE_LIMIT = 65_536
-"""Interfaces of a section and of one reading: a frame's interface is a 16-bit number."""
 
 PROCESS_LIMIT = 65_536
 """Processes of a section and of one reading; frames of later ones belong to nobody."""

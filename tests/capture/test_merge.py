@@ -230,6 +230,18 @@ class TestFaults:
         assert str(error) == f"{tmp_path}/a: no such file; {tmp_path}/b: no such file"
 
 
+def test_more_files_than_interfaces_can_be_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks5sniff.capture.pcap.INTERFACE_LIMIT", 2)
+    files = [[frame] for frame in frames(3)]
+    paths = [tmp_path / f"{place}.pcap" for place in range(3)]
+    for path, content in zip(paths, files, strict=True):
+        path.write_bytes(pcap(content))
+    rows, error = read(*paths)
+    assert len(rows) == 2
+    assert isinstance(error, DamagedInputError)
+    assert "more than 2 interfaces" in str(error)
+
+
 class TestNotes:
     """What is no fault is said, and ends only its own input."""
 

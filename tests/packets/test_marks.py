@@ -234,6 +234,15 @@ def test_an_exported_pdu_without_headers_is_named() -> None:
     assert reader.not_understood == {"exported PDU of ?": 2, "exported PDU of http": 1}
 
 
+def test_names_without_end_are_counted_together() -> None:
+    names = [f"made-up-{number}".encode() for number in range(1500)]
+    frames = [struct.pack(">HH", 12, len(name)) + name + bytes(4) + b"data" for name in names]
+    reader = PacketReader()
+    reader.read(batch_of(frames, 252))
+    assert len(reader.not_understood) == 1025
+    assert reader.not_understood["other kinds"] == 1500 - 1024
+
+
 def test_an_exported_segment_has_the_addresses_of_its_tags() -> None:
     tags = [(12, b"tcp\0"), (20, bytes((192, 0, 2, 1))), (21, bytes((198, 51, 100, 2))), (0, b"")]
     frame = b"".join(struct.pack(">HH", tag, len(value)) + value for tag, value in tags) + tcp(b"hello")
