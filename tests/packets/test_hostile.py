@@ -133,6 +133,14 @@ def test_lengths_that_lie(name: str) -> None:
     assert (reader.skipped.malformed, reader.skipped.total) == (1, 1)
 
 
+def test_tags_that_lead_beyond_the_memory() -> None:
+    """The frame is the last one: behind it there is nothing that could be read by mistake."""
+    frame = ethernet(0x0800, ipv4(17, udp(bytes.fromhex("01000001 0aff") + bytes(40), 50000, 37008)))
+    _, datagrams, reader = read(batch_of([frame]))
+    assert [len(found.payload) for found in datagrams] == [46]
+    assert reader.skipped.total == 0
+
+
 def test_headers_nested_without_end() -> None:
     labels = ethernet(0x8847, b"\0\0\0\0" * 200)
     nested = ipv4(6, tcp())
