@@ -68,6 +68,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "rich": {"sinks", "cli"},
     "zstandard": {"capture"},
     "lz4": {"capture"},
+    "fsspec": {"capture"},
     "psutil": set(ROOMS),
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis"},

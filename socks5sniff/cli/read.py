@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +15,9 @@ from .options import filter_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .progress import ProgressBar
 from .report import report
+
+if TYPE_CHECKING:
+    from socks5sniff.analysis.reading import Reading
 
 _NAMED = 3
 """Interfaces of unknown link types that are named."""
@@ -38,11 +40,15 @@ def read(
 ) -> int:
     """Report every SOCKS conversation in capture files, at any port.
 
-    FILE is a pcap or pcapng file, compressed or not, or - for standard input. Several files are read as one
-    capture, in time order. Filters of one kind are alternatives, different kinds must all match.
+    FILE is a pcap or pcapng file, compressed or not, or - for standard input; a directory, a pattern, @FILE for a
+    list of names, or a URL (s3, gs, az, http, ssh). Several files are read as one capture, in time order. Filters of
+    one kind are alternatives, different kinds must all match.
     """
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    from socks5sniff.capture.inputs import expand
+
+    files = tuple(expand(files))
     name = sink_name(format_, frames)
     keep = conversation_filter({option: filters[option] for option in OPTIONS})
     bar = ProgressBar()
@@ -64,15 +70,17 @@ def read(
         finally:
             bar.stop()
     if status == ExitCode.OK and reading.unknown_links:
-        raise _unreadable(reading.unknown_links)
+        raise _unreadable(reading)
     return status
 
 
-def _unreadable(links: Sequence[tuple[str, int, int]]) -> InputError:
-    """The error for interfaces (capture, link type, first frame) none of whose frames could be read."""
+def _unreadable(reading: Reading) -> InputError:
+    """The error for interfaces none of whose frames could be read."""
+    links = reading.unknown_links
     said = [
-        f"{capture}: link type {link_type} is not known, so its frames cannot be read (the first is frame {frame})"
-        for capture, link_type, frame in links[:_NAMED]
+        f"{link.capture}: link type {link.link_type}{f' ({link.name})' * bool(link.name)} is not known, so its frames "
+        f"cannot be read (the first is frame {link.frame})"
+        for link in links[:_NAMED]
     ]
     if len(links) > _NAMED:
         said.append(f"and {len(links) - _NAMED:,} more interfaces")
