@@ -663,9 +663,15 @@ do
     return frame
   end
 
+  local function check_reserved(frame, what)
+    if frame.reserved ~= 0 then
+      odd(frame, "reserved-nonzero", format("RSV of %s is 0x%02x", what, frame.reserved))
+    end
+  end
+
   -- An address type in no table: where the frame ends is unknown, what comes before is not.
   local function unknown_address(frame, octets)
-    frame.size = #octets
+    frame.size, frame.host_type = #octets, byte(octets, 4)
     odd(frame, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
   end
 
@@ -678,7 +684,7 @@ do
     if not COMMANDS[frame.command] then
       odd(frame, "unknown-command", format("no command 0x%02x is known", frame.command))
     end
-    if frame.reserved ~= 0 then odd(frame, "reserved-nonzero", format("RSV of the request is 0x%02x", frame.reserved)) end
+    check_reserved(frame, "the request")
     if not after then
       unknown_address(frame, octets)
       return frame
@@ -695,8 +701,10 @@ do
     if after == nil then return nil end
     frame.version, frame.code, frame.reserved = byte(octets, 1, 3)
     check_version(frame, "the reply", 5)
-    if not REPLIES[frame.code] then odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code)) end
-    if frame.reserved ~= 0 then odd(frame, "reserved-nonzero", format("RSV of the reply is 0x%02x", frame.reserved)) end
+    if not REPLIES[frame.code] then
+      odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code))
+    end
+    check_reserved(frame, "the reply")
     if not after then
       unknown_address(frame, octets)
       return frame
@@ -1071,8 +1079,8 @@ local VERSION_DUE, HTTP_METHODS, foreign_name, is_proxy_header, looks_like_greet
   sound_frame, beginning, due
 do
   VERSION_DUE = {
-    greeting = 5, ["method-selection"] = 5, ["auth-request"] = 1, ["auth-reply"] = 1, gssapi = 1, request = 5, reply = 5,
-    ["socks4-request"] = 4, ["socks4-reply"] = 0,
+    greeting = 5, ["method-selection"] = 5, ["auth-request"] = 1, ["auth-reply"] = 1, gssapi = 1,
+    request = 5, reply = 5, ["socks4-request"] = 4, ["socks4-reply"] = 0,
   }
 
   HTTP_METHODS = {}
@@ -1304,7 +1312,8 @@ do
     session.auth_request = step(frame, number, now)
     local method = method_of(session)
     if method and method ~= 2 then
-      note(notes, "auth-unasked", format("user name and password came although the proxy chose %s", method_name(method)))
+      note(notes, "auth-unasked",
+        format("user name and password came although the proxy chose %s", method_name(method)))
     end
     if not (is_loopback(session.address0) and is_loopback(session.address1)) then
       note(notes, "cleartext-credentials", "user name and password crossed in clear")
@@ -1439,7 +1448,7 @@ do
   }
 
   -- Whether the proxy's first frame fits what the client said. Without trust in the port, SOCKS is claimed only then.
-  local function fits(session, frame)
+  local function fits(session, frame, size)
     if session.trusted or confirmed(session) then return true end
     if frame.kind == "method-selection" then
       local methods = session.greeting and session.greeting.frame.methods or ""
@@ -1447,7 +1456,7 @@ do
       return frame.method == 0xFF or (methods == "" and frame.method == 0)
         or find(methods, string.char(frame.method), 1, true) ~= nil
     elseif frame.socks4 and frame.kind == "reply" then
-      return sound["socks4-reply"](frame)
+      return sound["socks4-reply"](frame) and (frame.version == 0 or size == frame.size)
     end
     return true
   end
@@ -1481,15 +1490,18 @@ do
 
   -- Frames that a side may send instead of the one that is due.
   local OTHERS = { client = { "auth-request", "request" }, proxy = { "reply", "auth-reply" } }
-  local CAME = { ["auth-request"] = "auth_request", ["auth-reply"] = "auth_reply", request = "request", reply = "reply" }
+  local CAME = {
+    ["auth-request"] = "auth_request", ["auth-reply"] = "auth_reply", request = "request", reply = "reply",
+  }
 
-  -- The one resynchroniser: what octets are that do not begin as the frame that is due. A frame that is sound on its own
-  -- is taken, and what it shows to be missing is noted. Nil when they are nothing.
+  -- The one resynchroniser: what octets are that do not begin as the frame that is due. A frame that is sound on its
+  -- own is taken, and what it shows to be missing is noted. Nil when they are nothing.
   local function resynchronise(session, side, kind, octets, notes)
     if session.socks4 or session.client == nil then return nil end
     for _, other in ipairs(OTHERS[side_name(session, side)]) do
       local possible = other ~= kind and not session[CAME[other]]
         and (other ~= "reply" or session.request ~= nil or session.unreadable)
+        and (other ~= "auth-reply" or session.auth_request ~= nil or method_of(session) == 2)
       local frame = possible and sound_frame(other, octets)
       if frame then
         if other == "reply" and (kind == "method-selection" or kind == "auth-reply") then
@@ -1516,8 +1528,8 @@ do
     local other = resynchronise(session, side, kind, octets, notes)
     if other then return other end
     if foreign_name(octets, 1) then return false end
-    local version, frame = byte(octets), nil
-    if version <= 9 then frame = decode(kind, octets) end -- a slip of the version, or something else altogether
+    if byte(octets) > 9 then return false end -- more than a slip of the version
+    local frame = decode(kind, octets)
     if frame and frame.host_type and not frame.host then return false end
     return frame
   end
@@ -1532,8 +1544,8 @@ do
 
   local unseal, settle -- below: the inside of a GSSAPI frame; a frame that was never finished
 
-  -- One more frame for `found`, which lists them. `at[i]` is the place of the i-th (nil: 1), `notes[i]` what is odd about
-  -- it here, `inner[i]` what a GSSAPI frame encloses; `peer` is the index of BIND's second reply.
+  -- One more frame for `found`, which lists them. `at[i]` is the place of the i-th (nil: 1), `notes[i]` what is odd
+  -- about it here, `inner[i]` what a GSSAPI frame encloses; `peer` is the index of BIND's second reply.
   function put(found, frame, at, notes)
     local i = #found + 1
     found[i] = frame
@@ -1620,7 +1632,7 @@ do
           end
           frame = unreadable(session, side, kind, rest, notes)
         end
-      elseif not fits(session, frame) then
+      elseif not fits(session, frame, #rest) then
         return nil
       end
       take(session, side, found, frame, notes, when)
@@ -2283,8 +2295,8 @@ do
     return (number * 131072 + offset) * 16 + depth
   end
 
-  -- Octets of a tunnel inside a GSSAPI frame. What their dissector asks for comes in another such frame, if at all: TCP,
-  -- which would look for it behind this one, must not hear of it.
+  -- Octets of a tunnel inside a GSSAPI frame. What their dissector asks for comes in another such frame, if at all:
+  -- TCP, which would look for it behind this one, must not hear of it.
   local function enclosed_tunnel(session, side, inner, plain, pinfo, tree, number)
     local offset, length = pinfo.desegment_offset, pinfo.desegment_len
     local state, octets = session.gssapi, visited and 0 or #inner.octets - inner.tunnel + 1
@@ -2311,8 +2323,9 @@ do
     if found.silent then return end
     local length = length_of(tvb) - max(0, found.tail - found.before)
     local item = add(tree, P, tvb(length_of(tvb) - length, length))
-    set_text(item, protocol_of(session) .. format(", part of %s, %d octets", WORDS[found.partial] or "a frame", length))
-    if #found == 0 then set_info(pinfo, number, key, session, format("Part of %s", WORDS[found.partial] or "a frame")) end
+    local what = WORDS[found.partial] or "a frame"
+    set_text(item, format("%s, part of %s, %d octets", protocol_of(session), what, length))
+    if #found == 0 then set_info(pinfo, number, key, session, "Part of " .. what) end
   end
 
   -- Shows what a call found: SOCKS frames, then a tunnel's octets or the beginning of another frame. Where the first
@@ -2615,7 +2628,8 @@ do
     check_header(look, frame, party)
     local size = #octets - frame.size
     if frame.fragment ~= 0 then size = collect(look, frame, octets, pinfo.rel_ts) end
-    if outward then association.sent = association.sent + size else association.received = association.received + size end
+    local counter = outward and "sent" or "received"
+    association[counter] = association[counter] + size
     return look
   end
 
@@ -2797,8 +2811,8 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 do
-  -- A payload's dissector may keep octets back until more come, so what reaches us is not what was sent. While statistics
-  -- are asked for, a tap on TCP counts each side's octets by their sequence numbers, each once.
+  -- A payload's dissector may keep octets back until more come, so what reaches us is not what was sent. While
+  -- statistics are asked for, a tap on TCP counts each side's octets by their sequence numbers, each once.
   local flows -- tcp.stream -> {address, port of side 0; next, sum, holes of both sides}
   local flow_of -- session -> its flow
 
@@ -2849,7 +2863,8 @@ do
     local stream, source, port = info.th_stream, tostring(info.ip_src), info.th_sport
     local flow = flows[stream]
     if not flow then
-      flow = { address = source, port = port, [0] = { sum = 0, holes = {} }, [1] = { sum = 0, holes = {} } }
+      flow = { stream = stream, address = source, port = port }
+      flow[0], flow[1] = { sum = 0, holes = {} }, { sum = 0, holes = {} }
       flows[stream] = flow
     end
     local side = flow[(flow.port == port and flow.address == source) and 0 or 1]
@@ -2962,6 +2977,19 @@ do
     return concat(lines, "\n") .. "\n"
   end
 
+  -- For programs: TCP stream, depth, first frame, and the octets, a line each.
+  local function octets_table()
+    local lines = {}
+    for _, session in ipairs(listed()) do
+      local outermost = session
+      while outermost.parent do outermost = outermost.parent end
+      local flow = flow_of[outermost]
+      lines[#lines + 1] = format("octets\t%d\t%d\t%d\t%d\t%d", flow and flow.stream or -1, session.depth or 0,
+        session.first, relayed_octets(session, session.client), relayed_octets(session, 1 - session.client))
+    end
+    return concat(lines, "\n") .. "\n"
+  end
+
   local MAX_BRANCHES = 20 -- of one heading, the most frequent ones
 
   local function count_branch(tree, heading, name)
@@ -3018,6 +3046,10 @@ do
 
   register_stat_cmd_arg("socks5,conversations", function()
     tap_with(function() print(conversation_table()) end)
+  end)
+
+  register_stat_cmd_arg("socks5,octets", function()
+    tap_with(function() print(octets_table()) end)
   end)
 
   register_stat_cmd_arg("socks5,tree", function()
@@ -3101,6 +3133,7 @@ end
 function P.init()
   forget_all()
   read_preferences()
+  listen_to_dns(P.prefs.local_dns)
   our_dissector = Dissector.get("socks5")
   if ports ~= "" then tcp_table:add(ports, P) end
 end
