@@ -389,6 +389,7 @@ end
 
 local tcp_table = DissectorTable.get("tcp.port")
 local udp_table = DissectorTable.get("udp.port")
+local dns_in_udp = udp_table:get_dissector(DNS_PORT)
 
 ---------------------------------------------------------------------------------------------------------------------
 -- Text from the wire
@@ -1913,6 +1914,10 @@ do
     show_address(item, tvb, at, frame, peer and PEER or BND)
     if peer then set_generated(add(item, F.reply_peer, true)) end
     link_question(item, session.request, peer and session.peer or session.reply)
+    -- Now that all is read: a request that came late has said so itself.
+    if visited and session.greeting and not session.request and not session.settled then
+      add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
+    end
   end
 
   local SPEAKERS = {
@@ -2133,9 +2138,8 @@ do
   end
 
   function call_datagram(port, is_from_client, payload, pinfo, tree)
-    if port == DNS_PORT then -- by name: our own reader of DNS answers may have the port
-      local dns = dissector("dns")
-      call_payload(pinfo, dns.call, dns, payload, pinfo, tree)
+    if port == DNS_PORT then -- our own reader of DNS answers may have the port
+      call_payload(pinfo, dns_in_udp.call, dns_in_udp, payload, pinfo, tree)
     else
       call_by_port(udp_table, port, is_from_client, payload, pinfo, tree)
     end
@@ -2161,6 +2165,13 @@ do
     show_address(header, tvb, at, frame, UDP)
   end
 
+  -- DNS looks at whether TCP carries the packet, and then expects a length before each message.
+  local function as_dns_in_tcp(payload)
+    local size = length_of(payload)
+    local length = string.char(floor(size / 256), size % 256)
+    return ByteArray.new(length .. octets_of(payload), true):tvb("DNS message with its length")
+  end
+
   -- Datagrams on the TCP stream: hev-socks5's FWD UDP (0x05) and GOST's UDP over TCP (0xF3).
   local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
     local octets = octets_of(tvb, at)
@@ -2178,6 +2189,7 @@ do
       if item then show_stream_datagram(session, item, frame, tvb, at + place - 1) end
       if may_dissect() and frame.reserved > 0 and names_port(udp_table, frame.port) then
         local payload = tvb(at + place - 1 + frame.size, frame.reserved):tvb()
+        if frame.port == DNS_PORT then payload = as_dns_in_tcp(payload) end
         call_datagram(frame.port, is_client(session, side), payload, pinfo, tree)
       end
       if frame.reserved == 0 then return end -- its end is unknown
@@ -2783,7 +2795,7 @@ do
   end
 
   -- Stands before Wireshark's DNS dissector on port 53 when the preference says so, and hands everything on.
-  local DNS = Proto("dns_names", "DNS answers, read for SOCKS")
+  local DNS = Proto("dns_names", "Names that clients resolved")
 
   function DNS.dissector(tvb, pinfo, tree)
     if not add then use_methods(tvb, tree) end
@@ -2793,16 +2805,15 @@ do
       read_answer(octets_of(tvb), tostring(pinfo.dst), pinfo.number)
     end
     count_leaks()
-    local dns = dissector("dns")
     if leaks >= MAX_LEAKS then return 0 end
-    return call_payload(pinfo, dns.call, dns, tvb, pinfo, tree)
+    return call_payload(pinfo, dns_in_udp.call, dns_in_udp, tvb, pinfo, tree)
   end
 
   local listens = false
   function listen_to_dns(wish)
-    if wish == listens or not dissector("dns") then return end
+    if wish == listens or not dns_in_udp then return end
     listens = wish
-    udp_table:add(DNS_PORT, wish and DNS or dissector("dns"))
+    udp_table:add(DNS_PORT, wish and DNS or dns_in_udp)
   end
 end
 
