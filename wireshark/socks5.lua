@@ -1611,12 +1611,12 @@ do
   -- earlier one), inside (of GSSAPI) and cut (the capture lacks its end). Returns them, or nil when this is not SOCKS;
   -- `tail` is the place, from 0, of what is no frame: a `tunnel`, or the beginning (`partial`) of a frame.
   function read(session, side, octets, when)
-    local found, at, size = {}, 1, #octets
+    local found, at, size, notes = {}, 1, #octets, {}
     while at <= size do
       local kind = due(session, side, octets, at, when.inside)
       if kind == nil then return nil end
       if kind == "tunnel" then break end
-      local rest, notes = at == 1 and octets or sub(octets, at), {}
+      local rest = at == 1 and octets or sub(octets, at)
       local frame, needed = next_frame(session, side, kind, rest, notes)
       if frame == nil then
         if not when.cut then return keep(session, side, found, kind, octets, at, needed, when.number) end
@@ -1638,6 +1638,7 @@ do
       end
       take(session, side, found, frame, notes, when)
       put(found, frame, at, notes)
+      if #notes > 0 then notes = {} end
       at = at + frame.size
     end
     if at <= size then found.tunnel, found.tail = true, at - 1 end
@@ -2393,6 +2394,8 @@ do
     return concat(partial), partial.size - #octets
   end
 
+  local segment = {} -- what `read` is told of the one in hand
+
   -- The octets of one side in order, read for the first time. Returns what they hold, or nil when this is not SOCKS.
   local function first_reading(session, side, tvb, pinfo, number, key, cut)
     local octets, before = octets_of(tvb), 0
@@ -2404,7 +2407,8 @@ do
       if not whole then return { partial = partial.kind, tail = 0, before = 0 }, #octets end
       octets, before, session.partial[side] = whole, already, nil
     end
-    local found = read(session, side, octets, { number = number, now = pinfo.rel_ts, split = split, cut = cut })
+    segment.number, segment.now, segment.split, segment.cut = number, pinfo.rel_ts, split, cut
+    local found = read(session, side, octets, segment)
     if not found then return nil end
     if before > 0 then found.octets, found.before = octets, before end
     found.before = found.before or found.partial and 0
