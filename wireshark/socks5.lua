@@ -1020,7 +1020,7 @@ end
 
 local function outcome_of(session)
   if session.failed then return OUTCOME[session.failed] end
-  if session.open or (session.resolving and session.reply) then return OUTCOME.succeeded end
+  if session.reply and (session.open or session.resolving) then return OUTCOME.succeeded end
   return session.unreadable and OUTCOME.malformed or OUTCOME.incomplete
 end
 
@@ -1435,7 +1435,7 @@ end
 -- From octets to frames
 ---------------------------------------------------------------------------------------------------------------------
 
-local WORDS, unreadable, put, keep, read -- what others use of this
+local WORDS, read -- what others use of this
 do
   local FAILURES = {
     ["no-acceptable-method"] = "the refusal", ["auth-failed"] = "a failed authentication", rejected = "a failure reply",
@@ -1473,11 +1473,9 @@ do
   end
 
   -- Octets that are no frame that is due, nor another: the reading goes on with what comes after them.
-  function unreadable(session, side, kind, octets, notes)
+  local function unreadable(session, kind, octets, notes)
     local first, version = byte(octets), VERSION_DUE[kind]
-    if not is_client(session, side) and session.tunnel then
-      note_once(noted_of(session), notes, "handshake-gap", WORDS[kind] .. " is not in the capture")
-    elseif first ~= version then
+    if first ~= version then
       local name = foreign_name(octets, 1)
       note_once(noted_of(session), notes, "bad-version",
         format("version %d where %d is due%s", first, version or 5, name and " (" .. name .. ")" or ""))
@@ -1535,10 +1533,14 @@ do
     return frame
   end
 
-  -- The client goes on after a reply, but no request was seen: the relay is open, to an unknown place.
+  -- A side relays although the other's last frame was not seen: the client after a reply without a request, the proxy
+  -- after data of the client without a reply. The relay is open, then.
   local function opened_unseen(session, side, notes, number)
-    if not is_client(session, side) or session.request or not session.reply then return false end
-    note_once(noted_of(session), notes, "handshake-gap", "the request is not in the capture")
+    local client = is_client(session, side)
+    if client and (session.request or not session.reply) then return false end
+    if not client and (session.reply or not session.request or not session.tunnel) then return false end
+    local missing = WORDS[client and "request" or "reply"]
+    note_once(noted_of(session), notes, "handshake-gap", missing .. " is not in the capture")
     session.settled, session.open = true, number
     return true
   end
@@ -1547,7 +1549,7 @@ do
 
   -- One more frame for `found`, which lists them. `at[i]` is the place of the i-th (nil: 1), `notes[i]` what is odd
   -- about it here, `inner[i]` what a GSSAPI frame encloses; `peer` is the index of BIND's second reply.
-  function put(found, frame, at, notes)
+  local function put(found, frame, at, notes)
     local i = #found + 1
     found[i] = frame
     if at > 1 then
@@ -1594,7 +1596,7 @@ do
   end
 
   -- The last octets are a frame's beginning: kept for the segment that has its end.
-  function keep(session, side, found, kind, octets, at, needed, number)
+  local function keep(session, side, found, kind, octets, at, needed, number)
     local rest = at == 1 and octets or sub(octets, at)
     session.partial = session.partial or {}
     session.partial[side] = { rest, kind = kind, size = #rest, needed = needed }
@@ -1631,7 +1633,7 @@ do
             found.remarks = notes
             break
           end
-          frame = unreadable(session, side, kind, rest, notes)
+          frame = unreadable(session, kind, rest, notes)
         end
       elseif not fits(session, frame, #rest) then
         return nil
