@@ -1077,7 +1077,7 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 local VERSION_DUE, HTTP_METHODS, foreign_name, is_proxy_header, looks_like_greeting, looks_like_socks4, sound,
-  sound_frame, beginning, due
+  sound_frame, due -- what others use of this
 do
   VERSION_DUE = {
     greeting = 5, ["method-selection"] = 5, ["auth-request"] = 1, ["auth-reply"] = 1, gssapi = 1,
@@ -1198,7 +1198,7 @@ do
   end
 
   -- What a connection can begin with: a decoder's name, or nil.
-  function beginning(session, side, octets, at)
+  local function beginning(session, side, octets, at)
     local trusted = session.trusted
     if is_proxy_header(octets, at) then return "proxy-protocol" end
     local alone = proxy_alone(session, side, octets, at)
