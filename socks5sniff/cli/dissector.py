@@ -16,7 +16,7 @@ def dissector() -> None:
 @click.option(
     "--profile",
     is_flag=True,
-    help="Also a Wireshark profile: colouring rules, filter buttons, columns. Chosen with Edit, Configuration Profiles.",
+    help="Also install a Wireshark profile: colouring rules, filter buttons, columns.",
 )
 def install(profile: bool) -> int:
     """Copy the dissector into Wireshark's personal Lua plugin folder."""

@@ -107,9 +107,7 @@ class Comparison(NamedTuple):
     differences: list[Difference]
 
 
-def verify(
-    capture: str, against: str = "lua", ports: Iterable[int] = (), timeout: float = TIMEOUT
-) -> Comparison:
+def verify(capture: str, against: str = "lua", ports: Iterable[int] = (), timeout: float = TIMEOUT) -> Comparison:
     """Compare our reading of a capture with tshark's (`lua`: with our dissector, `builtin`: with Wireshark's own).
 
     `timeout` is how many seconds each pass of tshark may take. Raises what reading a capture raises, MissingError when

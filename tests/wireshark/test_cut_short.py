@@ -1,4 +1,4 @@
-"""Captures that lack octets: by snap length, one direction only, and with TCP's reassembly off. None may hang tshark."""
+"""Captures that lack octets: by snap length, of one direction, with reassembly off. None may hang tshark."""
 
 from __future__ import annotations
 

@@ -247,5 +247,6 @@ def test_socks4_as_programs_send_it(tmp_path: Path, port: int, asked: bytes, ans
 def test_ports_given_back(tmp_path: Path) -> None:
     """1080 belongs to the built-in dissector again when the preference does not list it."""
     capture = made(tmp_path, [(CLIENT, GREETING)], 1080)
-    assert rows(capture, "socks", "frame.number", options=("-o", "socks5.ports:7777", "-o", "socks5.heuristic:FALSE")) != []
+    elsewhere = ("-o", "socks5.ports:7777", "-o", "socks5.heuristic:FALSE")
+    assert rows(capture, "socks", "frame.number", options=elsewhere) != []
     assert rows(capture, "socks", "frame.number") == []
