@@ -201,6 +201,7 @@ local MAX_SOCKS4_STRING = 512 -- the codec's limit, for the codec's reason: a NU
 local MAX_LEAKS = 60 -- payload dissectors that raised through us; near 95 Lua itself would fail
 local MAX_RESOLVED = 100000 -- addresses remembered from DNS answers
 local MAX_HOLES = 64 -- of one side of a connection, while its octets are counted
+local MAX_HOLE = 16777216 -- octets
 local FRAGMENT_LIFE = 5 -- seconds, RFC 1928 s7
 local MAX_FRAGMENTED = 65536 -- octets put together from UDP fragments
 local MAX_TRIES = 6 -- segments of a tunnel that are looked at for what its protocol is
@@ -2860,6 +2861,16 @@ do
     return filled
   end
 
+  -- Octets that went by without being captured. What is further than a window can be is another sequence space.
+  local function lost_octets(side)
+    local lost = 0
+    for _, hole in ipairs(side.holes) do
+      local size = ahead(hole[2], hole[1])
+      if size < MAX_HOLE then lost = lost + size end
+    end
+    return lost
+  end
+
   local function count_octets(side, seq, length)
     local last = (seq + length) % 4294967296
     side.next = side.next or seq
@@ -2908,7 +2919,8 @@ do
     if not flow then return 0 end
     local counted = flow[(flow.port == session.port0 and flow.address == session.address0) and side or 1 - side]
     if not is_client(session, side) and #counted.holes == 0 then spent = spent + (session.withheld or 0) end
-    return max(0, counted.sum - spent)
+    local gap = session.noted and session.noted["handshake-gap"] -- then a hole is not the tunnel's
+    return max(0, counted.sum + (gap and 0 or lost_octets(counted)) - spent)
   end
 
   local TITLES = {
