@@ -914,7 +914,7 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 local sessions -- all, in the order of their first packets
-local by_ends -- addresses and ports -> the latest session between them, which leads to earlier ones by `before`
+local by_ports -- ports -> addresses -> the latest session between them, which leads to earlier ones by `before`
 local records -- (frame, offset, depth) -> what the first dissection found there
 local relays -- UDP port -> associations, and as `previous` the dissector that the port belongs to
 local datagrams -- frame -> what the first dissection found in that datagram
@@ -933,7 +933,7 @@ end
 
 local function forget_all()
   restore_relays()
-  sessions, by_ends, records, headers = {}, {}, {}, {}
+  sessions, by_ports, records, headers = {}, {}, {}, {}
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
   in_flight, leaks, last_call = false, 0, {}
 end
@@ -978,29 +978,54 @@ local function new_nested_session(pinfo, parent)
   return session
 end
 
--- The same for both directions.
-local function ends_key(address0, port0, address1, port1)
-  if port0 > port1 or (port0 == port1 and address0 > address1) then
-    address0, port0, address1, port1 = address1, port1, address0, port0
+-- The sessions between two addresses and ports, whatever the direction: by the ports (a number is made quicker than a
+-- string), and there by the addresses. `last` is the one that was found last.
+local function sessions_between(port0, port1)
+  local key = port0 < port1 and port0 * 65536 + port1 or port1 * 65536 + port0
+  local there = by_ports[key]
+  if not there then
+    there = { last = nil }
+    by_ports[key] = there
   end
-  return address0 .. " " .. port0 .. " " .. address1 .. " " .. port1
+  return there
+end
+
+local function addresses_key(source, destination)
+  return source < destination and source .. " " .. destination or destination .. " " .. source
+end
+
+local function is_between(session, source, destination)
+  local one, other = session.address0, session.address1
+  return (one == source and other == destination) or (one == destination and other == source)
+end
+
+local function latest_between(source, source_port, destination, destination_port)
+  local there = sessions_between(source_port, destination_port)
+  local last = there.last
+  if last and is_between(last, source, destination) then return last end
+  last = there[addresses_key(source, destination)]
+  there.last = last or there.last
+  return last
 end
 
 local function remember(session)
   session.id = #sessions + 1
   sessions[session.id] = session
   if session.parent then return end
-  local key = ends_key(session.address0, session.port0, session.address1, session.port1)
-  session.before = by_ends[key]
-  by_ends[key] = session
+  local there = sessions_between(session.port0, session.port1)
+  local key = addresses_key(session.address0, session.address1)
+  session.before = there[key]
+  there[key], there.last = session, session
 end
 
 -- The session of this packet's ends that had begun by then, or nil; and the packet's addresses.
 local function lookup(pinfo)
-  local number = pinfo.number
   local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
-  local session = by_ends[ends_key(source, pinfo.src_port, destination, pinfo.dst_port)]
-  while session and session.first > number do session = session.before end
+  local session = latest_between(source, pinfo.src_port, destination, pinfo.dst_port)
+  if session and (visited or session.before) then
+    local number = pinfo.number
+    while session and session.first > number do session = session.before end
+  end
   return session, source, destination
 end
 
@@ -1546,6 +1571,7 @@ do
     return true
   end
 
+  local spare -- a list for notes that nobody used
   local unseal, settle -- below: the inside of a GSSAPI frame; a frame that was never finished
 
   -- One more frame for `found`, which lists them. `at[i]` is the place of the i-th (nil: 1), `notes[i]` what is odd
@@ -1565,11 +1591,11 @@ do
   end
 
   -- What is said once a segment: that it held more than one frame, and which.
-  local function note_pipelined(session, side, found, notes, number, kind)
-    if not found.whole or session.piped == number then return end
-    session.piped = number
+  local function note_pipelined(session, side, when, notes, kind)
+    if not when.whole or session.piped == when.number then return end
+    session.piped = when.number
     note(notes, "pipelined-frames",
-      format("frames of the %s came in one segment: %s, then %s", side_name(session, side), found.whole, WORDS[kind]))
+      format("frames of the %s came in one segment: %s, then %s", side_name(session, side), when.whole, WORDS[kind]))
   end
 
   -- A frame takes effect.
@@ -1587,8 +1613,8 @@ do
       end
       if frame.kind ~= "proxy-protocol" then
         if when.split then note(notes, "split-frame", WORDS[frame.kind] .. " came in several segments") end
-        note_pipelined(session, side, found, notes, when.number, frame.kind)
-        found.whole = WORDS[frame.kind]
+        note_pipelined(session, side, when, notes, frame.kind)
+        when.whole = WORDS[frame.kind]
       end
     elseif frame.kind == "extra" then
       judge_rest(session, side, notes)
@@ -1597,15 +1623,15 @@ do
   end
 
   -- The last octets are a frame's beginning: kept for the segment that has its end.
-  local function keep(session, side, found, kind, octets, at, needed, number)
+  local function keep(session, side, found, kind, octets, at, needed, when)
     local rest = at == 1 and octets or sub(octets, at)
     session.partial = session.partial or {}
     session.partial[side] = { rest, kind = kind, size = #rest, needed = needed }
     found.partial, found.tail = kind, at - 1
-    if found.whole and session.piped ~= number then
+    if when.whole and session.piped ~= when.number then
       found.notes = found.notes or {}
       found.notes[#found] = found.notes[#found] or {}
-      note_pipelined(session, side, found, found.notes[#found], number, kind)
+      note_pipelined(session, side, when, found.notes[#found], kind)
     end
     return found
   end
@@ -1614,7 +1640,9 @@ do
   -- earlier one), inside (of GSSAPI) and cut (the capture lacks its end). Returns them, or nil when this is not SOCKS;
   -- `tail` is the place, from 0, of what is no frame: a `tunnel`, or the beginning (`partial`) of a frame.
   function read(session, side, octets, when)
-    local found, at, size, notes = {}, 1, #octets, {}
+    local found, at, size = {}, 1, #octets
+    local notes = spare or {}
+    spare, when.whole = nil, nil
     while at <= size do
       local kind = due(session, side, octets, at, when.inside)
       if kind == nil then return nil end
@@ -1622,7 +1650,7 @@ do
       local rest = at == 1 and octets or sub(octets, at)
       local frame, needed = next_frame(session, side, kind, rest, notes)
       if frame == nil then
-        if not when.cut then return keep(session, side, found, kind, octets, at, needed, when.number) end
+        if not when.cut then return keep(session, side, found, kind, octets, at, needed, when) end
         frame = decode_head(kind, rest)
         note_once(noted_of(session), notes, "handshake-gap",
           "the capture holds only the beginning of " .. (WORDS[kind] or "a frame"))
@@ -1631,7 +1659,7 @@ do
         if session.client == nil or not (confirmed(session) or session.trusted) then return nil end
         if not frame then
           if opened_unseen(session, side, notes, when.number) then
-            found.remarks = notes
+            found.remarks, notes = notes, {}
             break
           end
           frame = unreadable(session, kind, rest, notes)
@@ -1645,7 +1673,7 @@ do
       at = at + frame.size
     end
     if at <= size then found.tunnel, found.tail = true, at - 1 end
-    found.whole = nil
+    spare = notes
     return found
   end
 
@@ -2099,11 +2127,10 @@ do
   -- Call a dissector with what the proxy relays. One that raises a C exception never comes back here: `in_flight` then
   -- stays set, and is counted at the next packet. Each such exit uses up some of Lua's C stack, hence the limit.
   function call_payload(pinfo, call, ...)
-    local allowed = pinfo.can_desegment
     in_flight = true
-    if allowed > 0 then pinfo.can_desegment = 2 end -- C gives us 1, and a dissector that we call would get none
+    -- C gives us 1, and a dissector that we call would get none. It is set back when we return.
+    if pinfo.can_desegment > 0 then pinfo.can_desegment = 2 end
     local ok, taken = pcall(call, ...)
-    pinfo.can_desegment = allowed
     in_flight = false
     return ok and taken or 0
   end
@@ -2463,7 +2490,12 @@ do
     if session.foreign then return false end
     if unasked then return true end
     local matched = pinfo.match_uint
-    return matched == pinfo.src_port or matched == pinfo.dst_port
+    return matched == session.port0 or matched == session.port1
+  end
+
+  -- Of a client that put a PROXY header first.
+  local function ends_of(pinfo)
+    return format("%s %d %s %d", tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)
   end
 
   -- Whether the capture lacks the end of this segment.
@@ -2482,7 +2514,7 @@ do
       if visited then return false end
       trusted = trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port)
       session = new_session(pinfo, trusted, source, destination)
-      session.header = headers[ends_key(source, pinfo.src_port, destination, pinfo.dst_port)]
+      session.header = next(headers) and headers[ends_of(pinfo)]
     end
     if dissect_octets(session, side_of(session, pinfo), tvb, pinfo, tree, is_cut(tvb, pinfo)) then
       if fresh then pinfo.conversation = P end
@@ -2503,8 +2535,7 @@ do
     if not is_proxy_header(octets, 1) then return true end
     local frame = decode("proxy-protocol", octets)
     if not frame or frame.size < #octets then return false end
-    local key = ends_key(tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)
-    headers[key] = frame.named and text(frame.named) or "no client"
+    headers[ends_of(pinfo)] = frame.named and text(frame.named) or "no client"
     return true
   end
 
@@ -2898,7 +2929,7 @@ do
     local side = flow[(flow.port == port and flow.address == source) and 0 or 1]
     if syn then side.next = side.next or (info.th_seq + 1) % 4294967296 end
     if length > 0 then count_octets(side, (info.th_seq + (syn and 1 or 0)) % 4294967296, length) end
-    local session = length > 0 and by_ends[ends_key(source, port, tostring(info.ip_dst), info.th_dport)]
+    local session = length > 0 and latest_between(source, port, tostring(info.ip_dst), info.th_dport)
     while session do
       if session.first == pinfo.number then flow_of[session] = flow end
       session = session.before
