@@ -2778,7 +2778,7 @@ end
 -- Names that clients resolved themselves (local-dns)
 ---------------------------------------------------------------------------------------------------------------------
 
-local listen_to_dns -- what others use of this
+local learn_names, listen_to_dns -- what others use of this
 do
   local MAX_LABELS = 128
 
@@ -2835,19 +2835,25 @@ do
   -- Stands before Wireshark's DNS dissector on port 53 when the preference says so, and hands everything on.
   local DNS = Proto("dns_names", "Names that clients resolved")
 
+  local listens = false
+
+  -- An answer on port 53, unless it is one to a relay's own question.
+  function learn_names(tvb, pinfo)
+    if not listens or pinfo.visited or pinfo.src_port ~= DNS_PORT or pinfo.in_error_pkt then return end
+    local there = relays[pinfo.dst_port]
+    local client = tostring(pinfo.dst)
+    if there and find_association(there, client, pinfo.number) then return end
+    read_answer(octets_of(tvb), client, pinfo.number)
+  end
+
   function DNS.dissector(tvb, pinfo, tree)
     if not add then use_methods(tvb, tree) end
-    local there = relays[pinfo.dst_port]
-    local relayed = there and find_association(there, tostring(pinfo.dst), pinfo.number) -- the relay's own question
-    if not pinfo.visited and pinfo.port_type == UDP_PORT_TYPE and not relayed and not pinfo.in_error_pkt then
-      read_answer(octets_of(tvb), tostring(pinfo.dst), pinfo.number)
-    end
+    if pinfo.port_type == UDP_PORT_TYPE then learn_names(tvb, pinfo) end
     count_leaks()
     if leaks >= MAX_LEAKS then return 0 end
     return call_payload(pinfo, dns_in_udp.call, dns_in_udp, tvb, pinfo, tree)
   end
 
-  local listens = false
   function listen_to_dns(wish)
     if wish == listens or not dns_in_udp then return end
     listens = wish
@@ -3205,5 +3211,7 @@ P:register_heuristic("tcp", find_anywhere)
 -- A relay's port is put into the port table, where a lower port that somebody else registered wins; with Wireshark's
 -- preference "udp.try_heuristic_first" this one is asked before.
 P:register_heuristic("udp", function(tvb, pinfo, tree)
+  if not add then use_methods(tvb, tree) end
+  learn_names(tvb, pinfo)
   return next(relays) ~= nil and dissect_datagram(tvb, pinfo, tree)
 end)
