@@ -10,18 +10,20 @@ from socks5sniff.errors import InputError, MissingError, RightsError
 from socks5sniff.live.dumpcap import command, problem
 from socks5sniff.live.engine import Settings
 from socks5sniff.live.pcap import failure, missing, unusable
-from socks5sniff.live.rights import User, lesser_user, refusal
+from socks5sniff.live.privileges import User, lesser_user
+from socks5sniff.live.rights import refusal
 
 PERMISSION, NO_DEVICE, NOT_UP = -8, -5, -9
 
 
-def test_linux_offers_four_ways_in_order() -> None:
+def test_linux_offers_five_ways_in_order() -> None:
     message = refusal("lo", "no permission to capture (CAP_NET_RAW)", "linux")
     ways = (
         "lo: no permission",
         "`sudo socks5sniff live --iface lo`",
         "`sudo usermod -aG wireshark $USER`",
         "`sudo tcpdump -i lo -s 0 -U -w - 'tcp port 1080' | socks5sniff read -`",
+        "`--cap-add NET_RAW`",
         "`socks5sniff demo`",
         "Reading a capture file needs no rights.",
     )

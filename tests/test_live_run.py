@@ -60,6 +60,7 @@ class Player:
 
     def __init__(self, batches: list[FrameBatch], fault: InputError | None = None) -> None:
         self.interfaces = batches[0].interfaces if batches else [Interface("lo", "lo", 1)]
+        self.notices: list[str] = []
         self.closed = False
         self._batches = iter(batches)
         self._fault = fault

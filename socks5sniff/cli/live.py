@@ -40,6 +40,7 @@ def live(
     engine: str,
     filter_: str,
     snaplen: int,
+    wait: bool,
     promiscuous: bool,
     buffer: int,
     port: tuple[int, ...],
@@ -72,7 +73,7 @@ def live(
     from socks5sniff.analysis.live import LiveAnalyser
     from socks5sniff.live.engine import Settings
     from socks5sniff.live.interfaces import system_name
-    from socks5sniff.live.opening import open_engine
+    from socks5sniff.live.opening import notes, open_engine, wait_for
     from socks5sniff.live.processes.asking import Processes
     from socks5sniff.live.saving import Rotation
 
@@ -80,7 +81,10 @@ def live(
     from .live_summary import counts_line
 
     names = tuple(dict.fromkeys(system_name(name) for name in iface or ("lo",)))
-    opened = open_engine(engine, Settings(names, filter_, snaplen, promiscuous, buffer))
+    settings = Settings(names, filter_, snaplen, promiscuous, buffer)
+    if wait:
+        wait_for(names, _say)
+    opened = open_engine(engine, settings)
     limits = Limits(count, duration, until_idle)
     rotation = Rotation(rotate_size or 0, rotate_seconds or 0, keep or 0)
     processes = None
@@ -96,11 +100,15 @@ def live(
                 only_socks=only_socks,
                 processes=processes,
                 keep=test,
+                say=_say,
             )
+            rights = _give_up_rights(opened, saving, rotation)
             if processes is not None:
                 processes.wait()
             with _stopped_by_signals(limits):
-                _say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
+                _say(f"capturing on {', '.join(names)} ({opened.name}){rights}")
+                for note in notes(settings):
+                    _say(note)
                 watch.run(limits)
     finally:
         opened.close()
@@ -143,20 +151,27 @@ def _saving(path: str | None, engine: Engine, snaplen: int, rotation: Rotation) 
     return Saving(path, engine.interfaces, snaplen, rotation, engine.counts, time.time_ns(), _complain)
 
 
-def _give_up_root(engine: Engine, saving: Saving | None, rotation: Rotation) -> str:
+def _give_up_rights(engine: Engine, saving: Saving | None, rotation: Rotation) -> str:
     """Become a lesser user where nothing needs root any more; what to add to the first line."""
-    from socks5sniff.live.rights import become, can_write, lesser_user
+    from socks5sniff.live.privileges import Capability, become, can_write, confine, lesser_user, sudo_user
 
     user = lesser_user()
     if user is None:
+        confine()
         return ""
     if engine.name == "dumpcap":
+        confine([Capability.KILL])
         return ", still as root: it must be able to end dumpcap"
     if saving is not None:
         if rotation.active and not can_write(user, saving.folder):
+            confine([Capability.DAC_OVERRIDE])
             return f", still as root: {user.name} may not write to {saving.folder}"
-        saving.give_to(user.uid, user.gid)
-    become(user)
+        if user == sudo_user():
+            saving.give_to(user.uid, user.gid)
+    refused = become(user)
+    confine()
+    if refused is not None:
+        return f", still as root without capabilities: to become {user.name} is not allowed here ({refused})"
     return f", as {user.name} from here on"
 
 

@@ -53,6 +53,7 @@ def source_options(command: Command) -> Command:
             metavar="N",
             help="Octets to keep of a frame. Default: 262144, which cuts none.",
         ),
+        click.option("--wait", is_flag=True, help="Wait for interfaces that are not there yet, or down (Linux)."),
         click.option("--promiscuous", is_flag=True, help="Also capture frames for other machines."),
         click.option(
             "--buffer",

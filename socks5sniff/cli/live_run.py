@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,6 +62,7 @@ class Watch:
         only_socks: bool = False,
         processes: Processes | None = None,
         keep: Test | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.tally = Tally()
         self.fault: InputError | None = None
@@ -72,6 +73,7 @@ class Watch:
         self._only_socks = only_socks
         self._processes = processes
         self._keep = keep
+        self._say = say
         self._waiting: deque[tuple[Conversation, Endpoints, bool]] = deque()
         """News and records that have not been shown, and which of both they are."""
         self._streams: set[int] = {ASSOCIATED}
@@ -111,6 +113,8 @@ class Watch:
             except InputError as fault:
                 self.fault = fault
                 break
+            while self._engine.notices:
+                self._say(self._engine.notices.pop(0))
             now = time.monotonic()
             if batch is None:
                 ended = self._analyser.tick(before - LATE)

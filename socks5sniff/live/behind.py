@@ -12,7 +12,8 @@ from io import FileIO
 class BehindFile:
     """What is used of a binary file that is open for writing.
 
-    Each `write` is one piece: a file that cannot be written any more is cut behind its last whole piece.
+    Each `write` is one piece: a file that cannot be written any more is cut behind its last whole piece. The thread
+    starts with the first `flush`: until then the program can still give up rights, which belong to each thread.
 
     Attributes:
         name: the file's.
@@ -28,7 +29,6 @@ class BehindFile:
         self._pieces: queue.SimpleQueue[bytes | memoryview | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
     def write(self, piece: bytes | memoryview) -> int:
         """Have octets written; they must not change any more.
@@ -36,7 +36,7 @@ class BehindFile:
         Raises:
             OSError: earlier ones could not be.
         """
-        self.flush()
+        self._check()
         with self._changed:
             self.waiting += len(piece)
         self._position += len(piece)
@@ -44,13 +44,13 @@ class BehindFile:
         return len(piece)
 
     def flush(self) -> None:
-        """Does not wait.
+        """Have it written from now on; does not wait.
 
         Raises:
             OSError: what was to be written could not be.
         """
-        if self._error is not None:
-            raise self._error
+        self._start()
+        self._check()
 
     def tell(self) -> int:
         """Octets that were to be written so far."""
@@ -62,9 +62,11 @@ class BehindFile:
     def close(self) -> None:
         """Close the file as soon as all is written; see `join`."""
         self._pieces.put(None)
+        self._start()
 
     def sync(self) -> None:
         """Wait until all is written, or cannot be."""
+        self._start()
         with self._changed:
             self._changed.wait_for(lambda: not self.waiting)
 
@@ -75,7 +77,15 @@ class BehindFile:
             OSError: something could not be written.
         """
         self._thread.join()
-        self.flush()
+        self._check()
+
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
         good = 0

@@ -88,6 +88,7 @@ class DumpcapEngine:
         if program is None:
             raise MissingError("dumpcap is not installed, or you may not run it; it comes with Wireshark")
         self.interfaces: list[Interface] = []
+        self.notices: list[str] = []
         self._settings = settings
         self._counts: list[Counts | None] = [None] * len(settings.names)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)

@@ -50,10 +50,12 @@ class Engine(Protocol):
     Attributes:
         name: `ring`, `scapy` or `dumpcap`.
         interfaces: what the batches' interface numbers mean.
+        notices: what the user should know, a line each, oldest first; who shows them takes them out.
     """
 
     name: str
     interfaces: list[Interface]
+    notices: list[str]
 
     def wait(self, seconds: float) -> FrameBatch | None:
         """The next frames, numbered from 1 on; None where none came within that time.
@@ -61,7 +63,7 @@ class Engine(Protocol):
         The octets of a batch are valid until the next call.
 
         Raises:
-            InputError: the interface went away.
+            InputError: the interface went away, and this engine cannot wait for its return.
         """
         ...
 

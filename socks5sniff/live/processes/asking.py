@@ -51,10 +51,11 @@ class Processes:
         )
         assert self._helper.stdin is not None
         self._to_helper = self._helper.stdin
-        threading.Thread(target=self._read, daemon=True).start()
 
     def wait(self) -> None:
-        """Until the helper watches, or is gone."""
+        """Until the helper watches, or is gone. Answers are taken from here on, by a thread: not before rights are
+        given up, which belong to each thread."""
+        threading.Thread(target=self._read, daemon=True).start()
         self._ready.wait(PATIENCE)
 
     def ask(self, connections: Iterable[Endpoints]) -> None:

@@ -1,0 +1,1 @@
+"""`socks5sniff live` on real interfaces, in network namespaces of the tests' own."""
