@@ -22,6 +22,7 @@ _LAST = 63
 class Capability(IntEnum):
     """Those that are used here, as linux/capability.h numbers them."""
 
+    CHOWN = 0
     DAC_OVERRIDE = 1
     DAC_READ_SEARCH = 2
     KILL = 5
