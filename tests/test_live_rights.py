@@ -107,6 +107,8 @@ def test_dumpcap_is_asked_for_every_interface_with_its_own_options() -> None:
     expected = ["dumpcap", "-q", "-i", "lo", *per_interface, "-i", "eth0", *per_interface, "-w", "-"]
     assert command("dumpcap", settings) == expected
     assert "-p" not in command("dumpcap", Settings(("lo",), promiscuous=True))
+    arguments = command("dumpcap", Settings(("lo",)))
+    assert 16 <= int(arguments[arguments.index("-B") + 1]) <= 512  # by the memory of this machine
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users are POSIX only")

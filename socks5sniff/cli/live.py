@@ -54,7 +54,7 @@ def live(**given: Any) -> int:
     from socks5sniff.live.opening import open_engine, wait_for
 
     names = tuple(dict.fromkeys(system_name(name) for name in options.iface or ("lo",)))
-    settings = Settings(names, options.filter_, options.snaplen, options.promiscuous, options.buffer)
+    settings = Settings(names, options.filter_, options.snaplen, options.promiscuous, options.buffer or 0)
     refuse_names(options.filter_)
     if options.wait:
         wait_for(names, _say)

@@ -72,9 +72,8 @@ def source_options(command: Command) -> Command:
         click.option(
             "--buffer",
             callback=size,
-            default="64M",
             metavar="SIZE",
-            help="Memory for frames not analysed yet, per interface. Default: 64M.",
+            help="Memory for frames not analysed yet, per interface. Default: 64M; dumpcap: up to 512M.",
         ),
     )
 
@@ -137,7 +136,7 @@ class LiveOptions:
     snaplen: int
     wait: bool
     promiscuous: bool
-    buffer: int
+    buffer: int | None
     port: tuple[int, ...]
     view: str | None
     format_: str | None
@@ -193,7 +192,7 @@ class LiveOptions:
         self._check_buffer()
 
     def _check_buffer(self) -> None:
-        if not hasattr(os, "sysconf"):
+        if self.buffer is None or not hasattr(os, "sysconf"):
             return
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if self.buffer * max(len(self.iface), 1) > memory // 2:

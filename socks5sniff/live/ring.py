@@ -24,7 +24,7 @@ from ..capture.batch import FrameBatch, Interface
 from ..errors import InputError
 from .blocks import STATUS_AT, USER, Blocks
 from .bpf import attach, compile_filter, cooked
-from .engine import LINK_ETHERNET, LINK_RAW, LINK_SLL2, SNAPLEN, Counts, Settings
+from .engine import BUFFER, LINK_ETHERNET, LINK_RAW, LINK_SLL2, SNAPLEN, Counts, Settings
 from .links import IFF_LOOPBACK, Link, find, links
 
 BLOCK = 1 << 18
@@ -98,7 +98,7 @@ class Ring:
             elif settings.snaplen < SNAPLEN:
                 attach(self._socket, [(_RETURN, 0, 0, settings.snaplen)])
             twice = bool(link.flags & IFF_LOOPBACK) and not self._ignore_outgoing()
-            self._map = self._make(max(settings.buffer // self._block, _LEAST_BLOCKS))
+            self._map = self._make(max((settings.buffer or BUFFER) // self._block, _LEAST_BLOCKS))
             if name != ANY:
                 self._bind(link)
         except OSError as error:
