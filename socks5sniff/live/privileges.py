@@ -52,7 +52,12 @@ def lesser_user() -> User | None:
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return None
-    return sudo_user() if os.environ.get("SUDO_UID", "0") != "0" else _user("nobody")
+    return sudo_user() if os.environ.get("SUDO_UID", "0") != "0" else nobody()
+
+
+def nobody() -> User | None:
+    """Who owns nothing."""
+    return _user("nobody")
 
 
 def become(user: User, keep: Collection[Capability] = ()) -> str | None:

@@ -48,6 +48,30 @@ def test_without_net_raw_the_message_names_the_containers_option(lab: LiveLab) -
     assert text.count("\n") == 1
 
 
+def test_the_helper_that_names_processes_keeps_what_it_uses_and_nothing_else(lab: LiveLab) -> None:
+    live = lab.live("--format", "jsonl")
+    (helper,) = Path(f"/proc/{live.pid}/task/{live.pid}/children").read_text().split()
+    status = Path(f"/proc/{helper}/status").read_text()
+    found = {line.partition(":")[0]: line.partition(":")[2].strip() for line in status.splitlines()}
+    needed = 1 << 2 | 1 << 19  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE
+    assert [int(found[kind], 16) for kind in ("CapPrm", "CapEff", "CapBnd", "CapInh")] == [needed, needed, 0, 0]
+    assert found["NoNewPrivs"] == "1"
+    assert "0" not in found["Uid"].split()
+    client = lab.start(
+        "sh", "-c", "exec curl -sS -x socks5://127.0.0.1:11080 --limit-rate 2000 http://127.0.0.1:18000/"
+    )
+    assert client.status() == 0
+    assert live.stop() == 0
+    assert live.records[0]["process"] == {"pid": client.pid, "name": "curl"}
+
+
+def test_interfaces_tells_what_live_will_find(lab: LiveLab) -> None:
+    command = (sys.executable, "-m", "socks5sniff", "interfaces")
+    assert lab.run(*command).splitlines()[2].endswith(" yes")
+    refused = lab.run("setpriv", "--bounding-set=-all", "--inh-caps=-all", *command).splitlines()[2]
+    assert refused.endswith("needs root (CAP_NET_RAW) or the group wireshark")
+
+
 @pytest.mark.parametrize("start", [(), NET_RAW_ALONE], ids=["root", "net-raw-alone"])
 def test_no_thread_keeps_a_right_or_a_way_to_one(lab: LiveLab, start: tuple[str, ...]) -> None:
     live = lab.start(*start, *LIVE, "-w", str(lab.folder / f"rights{len(start)}.pcapng"))
