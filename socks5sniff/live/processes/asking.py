@@ -18,6 +18,10 @@ from contextlib import suppress
 
 from . import Endpoints, Process
 
+AGAIN, LATEST = 0.5, 32.0
+"""Seconds after which it is asked again where nothing was found, doubled each time, and at most."""
+UNANSWERED = 4096
+"""Connections that are asked for again at most, the latest ones."""
 PATIENCE = 2.0
 """Seconds to wait for the helper's start, and for its end."""
 REMEMBERED = 65_536
@@ -26,7 +30,7 @@ QUEUE = 512
 
 
 class Processes:
-    """Answers are remembered until the connection has ended."""
+    """Answers are remembered until the connection has ended; what was not answered is asked again until then."""
 
     def __init__(self, names: Sequence[str]) -> None:
         """Starts the helper. Elsewhere than under Linux nothing is ever answered without psutil.
@@ -34,8 +38,11 @@ class Processes:
         Args:
             names: the interfaces on which connections are opened.
         """
-        self._answers: dict[Endpoints, Process | None] = {}
+        self._answers: dict[Endpoints, Process] = {}
         self._asked: dict[Endpoints, float] = {}
+        self._unanswered: dict[Endpoints, tuple[float, float]] = {}
+        """When to ask again, and how long that was waited for."""
+        self._looked = 0.0
         self._questions: deque[list[Endpoints]] = deque()
         """On their way, in the order in which they are answered."""
         self._on_way = 0
@@ -86,9 +93,13 @@ class Processes:
                 answers[place] = process
             for endpoints, answer in zip(wanted, answers, strict=True):
                 if self._asked.pop(endpoints, None) is not None:  # else it has ended
-                    self._answers[endpoints] = answer
+                    self._take(endpoints, answer)
             while len(self._answers) > REMEMBERED:
                 del self._answers[next(iter(self._answers))]
+        now = time.monotonic()
+        if now > self._looked + AGAIN / 2:
+            self._looked = now
+            self.ask([endpoints for endpoints, (when, _) in self._unanswered.items() if now >= when])
 
     def pending(self, endpoints: Endpoints, patience: float) -> bool:
         """Whether the answer may still come within so many seconds after the question."""
@@ -103,6 +114,7 @@ class Processes:
         """The connection has ended; its port may be used again by another."""
         self._answers.pop(endpoints, None)
         self._asked.pop(endpoints, None)
+        self._unanswered.pop(endpoints, None)
 
     def close(self) -> None:
         """End the helper, which leaves when nobody can ask any more (it may have rights that this process gave up)."""
@@ -110,6 +122,16 @@ class Processes:
             self._to_helper.close()
         with suppress(subprocess.TimeoutExpired):
             self._helper.wait(PATIENCE)
+
+    def _take(self, endpoints: Endpoints, answer: Process | None) -> None:
+        _, waited = self._unanswered.pop(endpoints, (0.0, AGAIN / 2))
+        if answer is not None:
+            self._answers[endpoints] = answer
+            return
+        wait = min(2 * waited, LATEST)
+        self._unanswered[endpoints] = time.monotonic() + wait, wait
+        if len(self._unanswered) > UNANSWERED:
+            del self._unanswered[next(iter(self._unanswered))]
 
     def _read(self) -> None:
         assert isinstance(self._helper.stdout, io.RawIOBase)
