@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import click
 from socks5sniff.errors import ExitCode, OutputError
 
 from .filters import OPTIONS, conversation_filter
-from .live_options import LiveOptions, limit_options, saving_options, source_options, view_options
+from .live_options import LiveOptions, limit_options, saving_options, service_options, source_options, view_options
 from .options import filter_options, port_option
 from .output import sink_options
 
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from socks5sniff.live.processes.asking import Processes
     from socks5sniff.live.saving import Saving
 
+    from .live_health import Health
     from .live_output import LiveOutput, RecordFiles
     from .live_run import Limits, Watch
     from .live_signals import Wishes
     from .live_views import View
+
+METRICS_INTERVAL = 15.0
+"""Seconds between two files of metrics: what Prometheus usually asks in."""
 
 
 @click.command()
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 @view_options
 @saving_options
 @limit_options
+@service_options
 @filter_options
 def live(**given: Any) -> int:
     """Report every SOCKS conversation on running interfaces, at any port.
@@ -77,6 +83,9 @@ class _Capture:
         from socks5sniff.live.privileges import sudo_user
         from socks5sniff.live.rotation import Rotation
 
+        from .live_metrics import MetricsFile
+        from .live_systemd import Manager
+
         user = sudo_user()
         owner = None if user is None else _owner(user.uid, user.gid)
         self._options = options
@@ -85,6 +94,8 @@ class _Capture:
         self._rotation = Rotation(
             options.rotate_size or 0, options.rotate_seconds or 0, options.keep or 0, options.keep_size or 0
         )
+        self._manager = Manager()
+        self._metrics = None if options.metrics is None else MetricsFile(options.metrics)
         self._saving = self._open_capture_file(owner)
         self._records, self._out = self._open_output(owner)
 
@@ -108,7 +119,9 @@ class _Capture:
                 _say(f"capturing on {', '.join(settings.names)} ({self._engine.name}){rights}")
                 for note in notes(settings):
                     _say(note)
+                self._manager.tell(READY="1")
                 watch.run(limits)
+                self._manager.tell(STOPPING="1")
                 fault = self._close(limits)
         finally:
             if processes is not None:
@@ -140,29 +153,58 @@ class _Capture:
     def _folders(self) -> list[Path]:
         """Where files are still to be made."""
         paths = [self._options.write_file, self._options.output_file] if self._rotation.active else []
+        paths.append(self._options.metrics)
         return [Path(path).absolute().parent for path in paths if path is not None]
 
     def _watch(self, keep: Callable[[Any], bool] | None, processes: Processes | None, wishes: Wishes) -> Watch:
         from socks5sniff.analysis.live import LiveAnalyser
 
+        from .live_health import Examination, Interval
         from .live_run import Watch
         from .live_showing import Showing
+
+        options = self._options
+        showing = Showing(_view(options, self._out, self._engine), processes, keep)
+        watch = Watch(
+            self._engine,
+            LiveAnalyser(ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames),
+            showing,
+            saving=self._saving,
+            only_socks=options.only_socks,
+            processes=processes,
+        )
+        examination = Examination(self._settings.names, self._engine, watch, self._out, self._saving, processes)
+        report = Interval(
+            options.stats_interval or (METRICS_INTERVAL if self._metrics else math.inf),
+            lambda: self._report(examination.health()),
+        )
 
         def each_turn() -> None:
             while self._engine.notices:
                 _say(self._engine.notices.pop(0))
             self._look_after_files(wishes)
+            if wishes.report:
+                wishes.report = False
+                _say(examination.health().line())
+            report.look()
+            self._manager.live()
 
-        options = self._options
-        return Watch(
-            self._engine,
-            LiveAnalyser(ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames),
-            Showing(_view(options, self._out, self._engine), processes, keep),
-            saving=self._saving,
-            only_socks=options.only_socks,
-            processes=processes,
-            each_turn=each_turn,
-        )
+        watch.each_turn = each_turn
+        return watch
+
+    def _report(self, health: Health) -> None:
+        """Every so many seconds."""
+        if self._options.stats_interval is not None:
+            if self._options.format_ == "jsonl":
+                self._out.write(health.record() + "\n")
+            else:
+                _say(health.line())
+        self._manager.tell(STATUS=health.line())
+        if self._metrics is not None:
+            try:
+                self._metrics.write(health)
+            except OutputError as error:
+                _say(str(error))
 
     def _look_after_files(self, wishes: Wishes) -> None:
         if self._records is not None:

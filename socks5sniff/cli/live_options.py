@@ -116,6 +116,20 @@ def saving_options(command: Command) -> Command:
     )
 
 
+def service_options(command: Command) -> Command:
+    """For a capture that runs on and on."""
+    return _options(
+        command,
+        click.option(
+            "--stats-interval",
+            type=_SECONDS,
+            metavar="S",
+            help="Say every S seconds how it is: on standard error, with --format jsonl as a record.",
+        ),
+        click.option("--metrics", metavar="FILE", help="Write the same for Prometheus, every 15 s unless S is given."),
+    )
+
+
 def limit_options(command: Command) -> Command:
     """When to stop."""
     return _options(
@@ -154,6 +168,8 @@ class LiveOptions:
     count: int | None
     duration: float | None
     until_idle: float | None
+    stats_interval: float | None
+    metrics: str | None
 
     @property
     def rotating(self) -> bool:

@@ -55,6 +55,7 @@ class Watch:
 
     Attributes:
         fault: what ended the capture, None when it was stopped.
+        each_turn: called some ten times a second.
     """
 
     def __init__(
@@ -66,7 +67,6 @@ class Watch:
         saving: Saving | None = None,
         only_socks: bool = False,
         processes: Processes | None = None,
-        each_turn: Callable[[], None] = lambda: None,
     ) -> None:
         """What a capture is made of.
 
@@ -77,16 +77,16 @@ class Watch:
             saving: the capture file.
             only_socks: it gets only what belongs to SOCKS conversations.
             processes: finds the clients' processes.
-            each_turn: called some ten times a second.
         """
         self.fault: InputError | None = None
+        self.each_turn: Callable[[], None] = lambda: None
         self._engine = engine
         self._analyser = analyser
         self._showing = showing
         self._saving = saving
         self._only_socks = only_socks
         self._processes = processes
-        self._each_turn = each_turn
+        self._open: set[Endpoints] = set()
         self._streams: set[int] = {ASSOCIATED}
         self._gone: deque[tuple[int, int]] = deque()
         self._wants_news = showing.view.wants_news or saving is not None
@@ -100,6 +100,11 @@ class Watch:
     def packets(self) -> int:
         """Frames taken so far."""
         return self._analyser.packets
+
+    @property
+    def open(self) -> int:
+        """Connections found to be SOCKS that have not ended."""
+        return len(self._open)
 
     def run(self, limits: Limits) -> None:
         """Capture until a limit is reached, then finish what is open.
@@ -139,7 +144,7 @@ class Watch:
             self._take_in(ended)
             if self._saving is not None:
                 self._saving.write(time.time_ns(), self._wanted)
-            self._each_turn()
+            self.each_turn()
             self._showing.view.refresh(self.packets)
             if (
                 self._showing.left == 0
@@ -156,11 +161,13 @@ class Watch:
                 self._note(conversation)
                 asked.append((*conversation.client, *conversation.proxy))
                 self._showing.add(conversation, ended=False)
-        elif self._processes is not None:
+        else:
             asked += [(*client, *proxy) for client, proxy in self._analyser.newcomers()]
+        self._open.update(asked)
         for conversation in ended:
             self._note(conversation)
             asked.append((*conversation.client, *conversation.proxy))
+            self._open.discard(asked[-1])
             self._showing.add(conversation, ended=True)
             if self._only_socks:
                 self._gone.append((time.time_ns(), conversation.tcp_stream))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +14,10 @@ from tests.live_lab import HTTP_PORT, PROXY_PORT, LiveLab, need
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
+def lab() -> Iterator[LiveLab]:
     need("unshare", "nsenter", "ip", "ss", "setpriv", "curl", "microsocks")
-    folder = tmp_path_factory.mktemp("live")
-    for parent in (folder, *folder.parents):
-        if parent.owner() == "root" and str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o011)  # `nobody` must get through to what it may write
+    folder = Path(tempfile.mkdtemp(prefix="socks5sniff-live-"))  # pytest closes its own folders to `nobody`
+    folder.chmod(0o755)
     lab = LiveLab(folder)
     try:
         lab.start("microsocks", "-i", "0.0.0.0", "-p", str(PROXY_PORT))
@@ -29,3 +30,4 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
         yield lab
     finally:
         lab.close()
+        shutil.rmtree(folder)

@@ -30,7 +30,11 @@ QUEUE = 512
 
 
 class Processes:
-    """Answers are remembered until the connection has ended; what was not answered is asked again until then."""
+    """Answers are remembered until the connection has ended; what was not answered is asked again until then.
+
+    Attributes:
+        left_out: questions that were not asked, because too many were on their way.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         """Starts the helper. Elsewhere than under Linux nothing is ever answered without psutil.
@@ -38,6 +42,7 @@ class Processes:
         Args:
             names: the interfaces on which connections are opened.
         """
+        self.left_out = 0
         self._answers: dict[Endpoints, Process] = {}
         self._asked: dict[Endpoints, float] = {}
         self._unanswered: dict[Endpoints, tuple[float, float]] = {}
@@ -70,9 +75,10 @@ class Processes:
         asked, now = self._asked, time.monotonic()
         wanted = []
         for endpoints in connections:
-            if self._on_way >= QUEUE:  # counted until they are answered: a pipe that is full would make us wait
-                break
             if endpoints not in asked and endpoints not in self._answers:
+                if self._on_way >= QUEUE:  # counted until they are answered: a pipe that is full would make us wait
+                    self.left_out += 1
+                    continue
                 asked[endpoints] = now
                 self._on_way += 1
                 wanted.append(endpoints)
