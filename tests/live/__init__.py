@@ -1,1 +1,1 @@
-"""`socks5sniff live` on real interfaces, in network namespaces of the tests' own."""
+"""Tests of the room `live`, most of them in network namespaces of their own."""

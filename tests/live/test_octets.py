@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.live_lab import PROXY_PORT, LiveLab, Started, dropped, need
+from .lab import PROXY_PORT, LiveLab, Started, dropped, need
 
 PROXY, CLIENT = "10.6.0.1", "10.6.0.2"
 TARGET_PORT = 18100
