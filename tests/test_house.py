@@ -70,6 +70,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "lz4": {"capture"},
     "fsspec": {"capture"},
     "psutil": set(ROOMS),
+    "prometheus_client": {"cli"},
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis"},
     "lark": {"where"},

@@ -47,7 +47,6 @@ class TableView:
         self._live: Any = Live(console=self._console, auto_refresh=False, transient=False)
         # Now: later this process may run as a user who cannot read where packages are, and rich loads on demand.
         self._console.render_lines(self._table())
-        self._live.start()
 
     def news(self, conversation: Conversation) -> None:
         kept = len(self._open) < OPEN or self._open.get(key_of(conversation)) is not None
@@ -63,6 +62,7 @@ class TableView:
         then, packets_then, ended_then = self._last
         if now - then < PACE:
             return
+        self._start()
         ended = self._outcomes.total()
         self._packets = packets
         self._rates = ((packets - packets_then) / (now - then), (ended - ended_then) / (now - then))
@@ -71,8 +71,13 @@ class TableView:
 
     def close(self, totals: Totals) -> None:
         self._packets = totals.packets
+        self._start()
         self._live.update(self._table(), refresh=True)
         self._live.stop()
+
+    def _start(self) -> None:
+        if not self._live.is_started:
+            self._live.start()
 
     def _table(self) -> Table:
         from rich.table import Table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import localtime, strftime
-from typing import Protocol
+from typing import Any, Protocol
 
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation, FrameEntry
@@ -150,10 +150,16 @@ def comment(c: Conversation) -> str:
 
 
 def _who(c: Conversation) -> str:
-    program = "" if c.process is None else f" {c.process['name']}[{c.process['pid']}]"
+    program = f" {_program(c.process)}" if c.process else ""
     user = f" user {c.username}" if c.username else ""
     target = "" if c.destination is None else f" {c.command} {c.destination}"
     return f"{c.client}{program} > {c.proxy}{user}{target}"
+
+
+def _program(process: dict[str, Any]) -> str:
+    """`NAME[PID]`, and `@CONTAINER` where that is known."""
+    container = process.get("container")
+    return f"{process['name']}[{process['pid']}]{f'@{container}' if container else ''}"
 
 
 def _outcome(c: Conversation) -> str:
