@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("socks5sniff.cli.demo:demo", "See it work: a proxy, clients, their capture and its report."),
     "verify": Entry("socks5sniff.cli.verify:verify", "Compare our reading of a capture with tshark's."),
     "dissector": Entry("socks5sniff.cli.dissector:dissector", "Install the Wireshark dissector."),
+    "help": Entry("socks5sniff.cli.help:help_", "Show the manual."),
 }
 
 
