@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 
@@ -10,6 +9,8 @@ import click
 
 from socks5sniff import manual
 from socks5sniff.errors import ExitCode
+
+from .values import unknown
 
 WIDEST = 100
 """Columns beyond which running text is hard to read."""
@@ -34,9 +35,8 @@ def help_(context: click.Context, topic: str | None) -> int:
     assert isinstance(group, click.Group)
     command = group.get_command(context.parent, topic)
     if command is None:
-        close = difflib.get_close_matches(topic, [*titles, *group.list_commands(context)], n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise click.BadParameter(f"there is no topic {topic!r}.{hint}", param_hint="TOPIC")
+        names = dict.fromkeys([*titles, *group.list_commands(context)])
+        raise click.UsageError(unknown(topic, "a topic or a command", names, "`socks5sniff help`"), context)
     with click.Context(command, info_name=topic, parent=context.parent) as about:
         click.echo(command.get_help(about))
     return ExitCode.OK
