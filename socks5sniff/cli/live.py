@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from socks5sniff.errors import ExitCode, OutputError
+from socks5sniff.sinks.clock import Clock
 
 from .filters import OPTIONS, conversation_filter
 from .live_options import check, limit_options, saving_options, source_options, view_options
-from .options import filter_options, port_option
+from .options import check_output, filter_options, port_option
 from .output import Output, open_output, sink_options
+from .pages import Command, Example
 
 if TYPE_CHECKING:
     from socks5sniff.live.engine import Engine
@@ -28,7 +30,13 @@ if TYPE_CHECKING:
     from .live_views import View
 
 
-@click.command()
+EXAMPLES = (
+    Example("sudo socks5sniff live -i any -w socks.pcapng --only-socks", "Watch all interfaces, and keep the packets."),
+    Example("sudo socks5sniff live --port 8888 --outcome rejected --duration 5m", "What a proxy on port 8888 refuses."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 @source_options
 @port_option
 @view_options
@@ -47,6 +55,7 @@ def live(
     format_: str | None,
     output: str | None,
     frames: bool,
+    time: str | None,
     show_passwords: bool,
     no_color: bool,
     no_process: bool,
@@ -65,6 +74,7 @@ def live(
     A line comes when the proxy has answered (+) and one when the conversation has ended (-). Ctrl-C stops and prints
     a summary. Reading a file needs no rights, capturing does: the message says which.
     """
+    check_output(format_, columns=None, time=time)
     rotating = bool(rotate_size or rotate_seconds)
     check(view=view, format_=format_, frames=frames, write=write, only_socks=only_socks, rotating=rotating, keep=keep)
     test = conversation_filter({option: filters[option] for option in OPTIONS})
@@ -91,7 +101,7 @@ def live(
             watch = Watch(
                 opened,
                 LiveAnalyser(ports=port, show_passwords=show_passwords, udp_frames=frames),
-                _view(view, format_, frames, out, not no_color, opened),
+                _view(view, format_, frames, out, not no_color, opened, Clock(time or "utc")),
                 saving=saving,
                 only_socks=only_socks,
                 processes=processes,
@@ -120,7 +130,9 @@ def live(
     return ExitCode.OUTPUT if saving is not None and saving.failure is not None else ExitCode.OK
 
 
-def _view(view: str | None, format_: str | None, frames: bool, out: Output, colour: bool, engine: Engine) -> View:
+def _view(
+    view: str | None, format_: str | None, frames: bool, out: Output, colour: bool, engine: Engine, clock: Clock
+) -> View:
     from .live_views import LinesView, SinkView
 
     options = sink_options(out, (), colour, rows=False)
@@ -129,8 +141,8 @@ def _view(view: str | None, format_: str | None, frames: bool, out: Output, colo
     if view == "table":
         from .live_table import TableView
 
-        return TableView(out, engine.counts, options.colour)
-    return LinesView(out, options.colour, frames)
+        return TableView(out, engine.counts, options.colour, clock)
+    return LinesView(out, options.colour, frames, clock)
 
 
 def _saving(path: str | None, engine: Engine, snaplen: int, rotation: Rotation) -> Saving | None:

@@ -20,6 +20,7 @@ class Clock:
         """`form` is one of FORMS."""
         self.form = form
         self.origin: int | None = None
+        self._day: str | None = None
 
     def label(self, first: int, last: int) -> str:
         """What a heading says of times from `first` to `last`: `UTC`, `UTC+02:00`, `local`, `epoch`, `relative`."""
@@ -51,6 +52,13 @@ class Clock:
         if self.form == "epoch":
             return f"{time_ns // _SECOND}.{fraction:03d}"
         return f"{strftime('%Y-%m-%d %H:%M:%S' if dated else '%H:%M:%S', self._parts(time_ns))}.{fraction:03d}"
+
+    def stamp(self, time_ns: int) -> str:
+        """To stand at the head of a line: brief with its suffix, dated on another day than the first one's."""
+        day = self.day(time_ns)
+        if self._day is None:
+            self._day = day
+        return self.brief(time_ns, dated=day != self._day) + self.suffix(time_ns)
 
     def full(self, time_ns: int) -> str:
         """With date, nanoseconds and suffix: `2026-11-22T08:39:01.123456789Z`, `+12.345678901`."""

@@ -9,7 +9,7 @@ from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
 
 from .csv_rows import COLUMNS as RECORD_PATHS
-from .words import explain, octets
+from .words import counted, octets, result
 
 TIME = "time"
 """Name of the column that the table's clock fills in."""
@@ -33,13 +33,6 @@ class Column(NamedTuple):
     """Cut in the middle: the end tells as much as the beginning."""
 
 
-def result(c: Conversation) -> str:
-    """The outcome and, where it says more, the reason: `rejected: connection refused`."""
-    words = explain(c)
-    told = words.replace(" ", "-") in (c.outcome, "authentication-failed") or c.outcome == "succeeded"
-    return c.outcome if told else f"{c.outcome}: {words}"
-
-
 def _number(c: Conversation) -> str:
     return str(c.id) if c.parent is None else f"{c.id} in {c.parent}"
 
@@ -52,10 +45,7 @@ def _octets(conversation: Conversation, index: int) -> str:
 def _tunnel(c: Conversation) -> str:
     if c.tunnel is not None:
         return " ".join(filter(None, (c.tunnel.protocol, c.tunnel.server_name)))
-    if c.udp is None:
-        return ""
-    parties = len(c.udp.destinations)
-    return f"{parties} UDP {'destination' if parties == 1 else 'destinations'}"
+    return "" if c.udp is None else counted(len(c.udp.destinations), "UDP destination")
 
 
 def process(c: Conversation) -> str:

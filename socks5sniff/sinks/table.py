@@ -19,18 +19,11 @@ from .clock import Clock
 from .columns import RESULT, TIME, cell, chosen
 from .layout import GAP, Need, cut, display_width, fit, padded
 from .sink import Options, Totals, Writer
+from .words import COLOURS, counted
 
 BLOCK = 10_000
 """Rows kept in memory, and brought into the order of their ids together."""
 _RESET = "\x1b[0m"
-COLOURS = {
-    "succeeded": "\x1b[32m",
-    "rejected": "\x1b[33m",
-    "incomplete": "\x1b[36m",
-    "auth-failed": "\x1b[31m",
-    "no-acceptable-method": "\x1b[31m",
-    "malformed": "\x1b[35m",
-}
 _SEPARATOR = "\t"
 """Between cells in the temporary file; it cannot be in one, as they are escaped."""
 
@@ -147,8 +140,7 @@ class TableSink:
         shown = self._outcomes.total()
         found = f"{shown:,} of {totals.conversations:,}" if shown < totals.conversations else f"{shown:,}"
         word = "conversation" if totals.conversations == 1 and shown <= 1 else "conversations"
-        packets = "packet" if totals.packets == 1 else "packets"
-        lines = ["", f"{found} {word} in {totals.packets:,} {packets}"]
+        lines = ["", f"{found} {word} in {counted(totals.packets, 'packet')}"]
         if totals.skipped:
             lines[-1] += f" ({totals.skipped:,} not understood)"
         if not shown:
