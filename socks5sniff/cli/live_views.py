@@ -33,6 +33,9 @@ class View(Protocol):
     def close(self, totals: Totals, /) -> None:
         """The capture has ended."""
 
+    def leave(self) -> None:
+        """Called at last, whatever happened, perhaps more than once."""
+
 
 class SinkView:
     """The records, in one of the formats that `read` has."""
@@ -54,6 +57,9 @@ class SinkView:
 
     def close(self, totals: Totals) -> None:
         self._sink.close(totals)
+
+    def leave(self) -> None:
+        """Nothing was taken."""
 
 
 class LinesView:
@@ -84,6 +90,9 @@ class LinesView:
 
     def close(self, totals: Totals) -> None:
         self._out.flush()
+
+    def leave(self) -> None:
+        """Nothing was taken."""
 
     def _new_frames(self, conversation: Conversation) -> None:
         if self._frames:
