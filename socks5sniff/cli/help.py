@@ -10,14 +10,26 @@ import click
 from socks5sniff import manual
 from socks5sniff.errors import ExitCode
 
-from .values import unknown
+from .commands import COMMANDS
+from .pages import Command, Example
+from .values import Suggested, unknown
 
 WIDEST = 100
 """Columns beyond which running text is hard to read."""
 
 
-@click.command("help")
-@click.argument("topic", required=False)
+EXAMPLES = (
+    Example("socks5sniff help", "The topics."),
+    Example("socks5sniff help recipes", "Answers to common questions."),
+)
+
+
+def topics() -> list[str]:
+    return [*manual.titles(), *COMMANDS]
+
+
+@click.command("help", cls=Command, examples=EXAMPLES)
+@click.argument("topic", required=False, type=Suggested(topics))
 @click.pass_context
 def help_(context: click.Context, topic: str | None) -> int:
     """Show a topic of the manual, a command's options, or the list of topics."""

@@ -9,7 +9,7 @@ import click
 
 from .options import display_options, time_option
 from .pages import grouped
-from .values import Duration, Interfaces, Size, Words
+from .values import Duration, Size, Suggested, Words, interface_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,7 +26,7 @@ def source_options(command: Command) -> Command:
             "-i",
             "--iface",
             multiple=True,
-            type=Interfaces(),
+            type=Suggested(interface_names),
             metavar="NAME",
             help="Interface. lo is loopback on every system, any is all interfaces (Linux). Repeatable. Default: lo.",
         ),
@@ -76,7 +76,9 @@ def view_options(command: Command) -> Command:
             metavar="NAME",
             help=f"Instead, a record for each conversation that ends: {', '.join(FORMATS)}.",
         ),
-        click.option("-o", "--output", metavar="FILE", help="Write lines or records to FILE, not to standard output."),
+        click.option(
+            "-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, not to standard output."
+        ),
         click.option(
             "--frames", is_flag=True, help="A line for each SOCKS frame, too (jsonl: UDP datagrams in the records)."
         ),
@@ -91,7 +93,9 @@ def saving_options(command: Command) -> Command:
     return _options(
         command,
         "Saving",
-        click.option("-w", "--write", metavar="FILE", help="Save what is captured as pcapng, readable by you only."),
+        click.option(
+            "-w", "--write", type=click.Path(), metavar="FILE", help="Save what is captured as pcapng, for you only."
+        ),
         click.option("--only-socks", is_flag=True, help="Save only packets of SOCKS conversations and their UDP."),
         click.option("--rotate-size", type=Size(), metavar="SIZE", help="Begin a new file at this size."),
         click.option("--rotate-seconds", type=Duration(), metavar="TIME", help="Begin a new file after 5m, 1h, …"),

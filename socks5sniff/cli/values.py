@@ -70,6 +70,18 @@ class Words(Type):
         return [CompletionItem(before + comma + word) for word in self._words() if word.startswith(last)]
 
 
+class Suggested(Type):
+    """Any text; the shell is told some."""
+
+    name = "text"
+
+    def __init__(self, words: Callable[[], Iterable[str]]) -> None:
+        self._words = words
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in self._words() if word.startswith(incomplete)]
+
+
 class Ports(Type):
     """Ports with commas between, as a tuple."""
 
@@ -117,16 +129,12 @@ class Size(Type):
         return self.fail(f"{value!r} is not a size: a number of octets, as in 500000, 100M or 2G.", param, ctx)
 
 
-class Interfaces(Type):
-    """A name of an interface; the shell is told those that there are."""
+def interface_names() -> list[str]:
+    """Interfaces of this machine, for the shell's completion."""
+    import socket
 
-    name = "interface"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        import socket
-
-        names = ["any", *(name for _, name in socket.if_nameindex())] if hasattr(socket, "if_nameindex") else ["lo"]
-        return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    names = ["any", *(name for _, name in socket.if_nameindex())] if hasattr(socket, "if_nameindex") else []
+    return list(dict.fromkeys(["lo", *names]))
 
 
 def joined(context: click.Context, parameter: click.Parameter, values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:

@@ -9,11 +9,19 @@ import click
 
 from socks5sniff.errors import ExitCode
 
+from .pages import Command, Example
+
 if TYPE_CHECKING:
     from socks5sniff.dissector.verify import Comparison
 
 
-@click.command()
+EXAMPLES = (
+    Example("socks5sniff verify x.pcapng", "Whether both readings agree."),
+    Example("socks5sniff verify x.pcapng --against builtin", "What Wireshark's own dissector reads otherwise."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 @click.argument("file", metavar="FILE")
 @click.option(
     "--against",
