@@ -25,7 +25,7 @@ EXAMPLES = (
 
 
 def topics() -> list[str]:
-    return [*manual.titles(), *COMMANDS]
+    return list(dict.fromkeys([*manual.titles(), *COMMANDS]))
 
 
 @click.command("help", cls=Command, examples=EXAMPLES)
@@ -47,8 +47,7 @@ def help_(context: click.Context, topic: str | None) -> int:
     assert isinstance(group, click.Group)
     command = group.get_command(context.parent, topic)
     if command is None:
-        names = dict.fromkeys([*titles, *group.list_commands(context)])
-        raise click.UsageError(unknown(topic, "a topic or a command", names, "`socks5sniff help`"), context)
+        raise click.UsageError(unknown(topic, "a topic or a command", topics(), "`socks5sniff help`"), context)
     with click.Context(command, info_name=topic, parent=context.parent) as about:
         click.echo(command.get_help(about))
     return ExitCode.OK

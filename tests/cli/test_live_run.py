@@ -140,7 +140,7 @@ def play(batches: list[FrameBatch], limits: Limits | None = None, **options: Any
 
 
 def as_read(path: Path) -> list[dict[str, Any]]:
-    return [record.as_dict() for record in socks5sniff.read(str(path), udp_frames=True, clock=Clock())]
+    return [record.as_dict() for record in socks5sniff.read(str(path), udp_frames=True)]
 
 
 @pytest.mark.parametrize("path", sorted(CAPTURES.glob("*.pcapng")), ids=lambda path: path.stem)
