@@ -9,13 +9,14 @@ import click
 
 from .options import display_options, time_option
 from .pages import grouped
-from .values import Duration, Size, Suggested, Words, interface_names
+from .values import Duration, Size, Suggested, Whole, Words, interface_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENGINES = ("auto", "ring", "scapy", "dumpcap")
 VIEWS = ("lines", "table")
 FORMATS = ("jsonl", "csv", "zeek", "accesslog")
+
 
 def source_options(command: Command) -> Command:
     """What is captured, and how."""
@@ -42,7 +43,7 @@ def source_options(command: Command) -> Command:
         ),
         click.option(
             "--snaplen",
-            type=click.IntRange(64, 262_144),
+            type=Whole(64, 262_144),
             default=262_144,
             metavar="N",
             help="Octets to keep of a frame. Default: 262144, which cuts none.",
@@ -99,7 +100,7 @@ def saving_options(command: Command) -> Command:
         click.option("--only-socks", is_flag=True, help="Save only packets of SOCKS conversations and their UDP."),
         click.option("--rotate-size", type=Size(), metavar="SIZE", help="Begin a new file at this size."),
         click.option("--rotate-seconds", type=Duration(), metavar="TIME", help="Begin a new file after 5m, 1h, …"),
-        click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the newest N files of a rotation."),
+        click.option("--keep", type=Whole(1), metavar="N", help="Keep the newest N files of a rotation."),
     )
 
 
@@ -108,7 +109,7 @@ def limit_options(command: Command) -> Command:
     return _options(
         command,
         "When to stop",
-        click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="Stop after N ended conversations."),
+        click.option("-c", "--count", type=Whole(1), metavar="N", help="Stop after N ended conversations."),
         click.option("--duration", type=Duration(), metavar="TIME", help="Stop after this time: 30s, 5m, 1h30m."),
         click.option("--until-idle", type=Duration(), metavar="TIME", help="Stop after this time without a packet."),
     )

@@ -20,7 +20,7 @@ PROGRAM = "socks5sniff"
 
 def pages() -> dict[str, str]:
     """Each page's text by its file's name, as `socks5sniff-read.1`."""
-    with click.Context(group, info_name=PROGRAM) as outermost:
+    with click.Context(group, info_name=PROGRAM, **group.context_settings) as outermost:
         found = {f"{PROGRAM}.1": "\n".join(_program(outermost)) + "\n"}
         for name in COMMANDS:
             command = group.get_command(outermost, name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .pages import Command, Example, grouped
-from .values import Duration, Suggested, unknown
+from .values import Duration, Suggested, Whole, unknown
 
 if TYPE_CHECKING:
     from socks5sniff.errors import OutputError
@@ -81,9 +81,7 @@ def fault_names() -> list[str]:
             ("idle", "5m", "For a tunnel or association in which nothing moves."),
         )
     ),
-    click.option(
-        "--limit", type=click.IntRange(1), default=4096, metavar="N", help="Conversations at once. Default: 4096."
-    ),
+    click.option("--limit", type=Whole(1), default=4096, metavar="N", help="Conversations at once. Default: 4096."),
 )
 def proxy(
     listen: tuple[str, ...],

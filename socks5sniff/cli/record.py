@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .pages import Command, Example
-from .values import Suggested
+from .values import Suggested, unknown
 
 EXAMPLES = (
     Example("socks5sniff record -o mine auth-password udp-associate", "Two scenarios, into the folder mine."),
@@ -44,6 +44,10 @@ def record(scenarios: tuple[str, ...], output: str, list_: bool, live: bool, ins
         for name in sorted(SCENARIOS):
             click.echo(f"{name:{width}}  {SCENARIOS[name].about}")
         return 0
+    for name in scenarios:
+        if name not in scenario_names():
+            problem = unknown(name, "a scenario", scenario_names(), "`socks5sniff record --list`")
+            raise click.BadParameter(problem, param_hint="SCENARIO")
     folder = Path(output)
     if live and not inside:
         from socks5sniff.lab.networks.namespace import run_inside

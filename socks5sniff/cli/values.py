@@ -19,6 +19,8 @@ else:
 
 _MANY = 10
 """Words above which a message does not list them."""
+_DIGITS = 19
+"""No number that is wanted anywhere has as many."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+|\d+(?:\.\d+)?")
 _FACTORS = {"k": 10**3, "M": 10**6, "G": 10**9}
@@ -53,7 +55,7 @@ class Words(Type):
         self._words = words
         self._listed = listed
         self._many = many
-        self._extra = re.compile(extra)
+        self._extra = re.compile(extra or r"(?!)")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
@@ -95,6 +97,26 @@ class Ports(Type):
             if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
                 self.fail(f"{port!r} is not a port: a number from 1 to 65535.", param, ctx)
         return tuple(map(int, ports))
+
+
+class Whole(Type):
+    """A whole number from `least` to `most`."""
+
+    name = "number"
+
+    def __init__(self, least: int, most: int | None = None) -> None:
+        self._least = least
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        if value.isascii() and value.isdigit() and len(value) < _DIGITS:
+            number = int(value)
+            if self._least <= number and (self._most is None or number <= self._most):
+                return number
+        most = f" to {self._most}" if self._most is not None else ""
+        return self.fail(f"{value!r} is not a whole number from {self._least}{most or ' on'}.", param, ctx)
 
 
 class Duration(Type):

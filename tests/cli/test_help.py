@@ -24,7 +24,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[
 
 
 def command(name: str) -> click.Command:
-    found = group.get_command(click.Context(group), name)
+    found = group.get_command(click.Context(group, **group.context_settings), name)
     assert found is not None
     return found
 
@@ -33,7 +33,7 @@ def parsed(line: str) -> click.Context:
     """A command line's options as its command takes them, without running it."""
     words = shlex.split(line)
     words = words[words.index("socks5sniff") + 1 :]
-    context = click.Context(group, info_name="socks5sniff")
+    context = click.Context(group, info_name="socks5sniff", **group.context_settings)
     name, found, rest = group.resolve_command(context, words)
     assert found is not None
     return found.make_context(name, rest, parent=context)
@@ -56,11 +56,11 @@ class TestHelp:
     def test_options_are_in_groups(self, name: str) -> None:
         found = command(name)
         assert isinstance(found, Command)
-        groups = dict(found.groups(click.Context(found)))
+        groups = dict(found.groups(click.Context(found, **group.context_settings)))
         assert list(groups)[-1] == OTHERS
         if len(found.params) > 5:
             assert len(groups) > 2
-            assert [written for written, _ in groups[OTHERS]] == ["--help"]
+            assert [written for written, _ in groups[OTHERS]] == ["-h, --help"]
 
     @pytest.mark.parametrize("name", [*COMMANDS])
     def test_it_fits_80_columns(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
