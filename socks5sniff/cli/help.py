@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -30,9 +31,17 @@ def topics() -> list[str]:
 
 @click.command("help", cls=Command, examples=EXAMPLES)
 @click.argument("topic", required=False, type=Suggested(topics))
+@click.option("--schema", is_flag=True, help="With the topic record: print the record's JSON schema instead.")
 @click.pass_context
-def help_(context: click.Context, topic: str | None) -> int:
+def help_(context: click.Context, topic: str | None, schema: bool) -> int:
     """Show a topic of the manual, a command's options, or the list of topics."""
+    if schema:
+        if topic != "record":
+            raise click.UsageError("--schema goes with the topic record.")
+        from .schema import schema as of_the_record
+
+        click.echo(json.dumps(of_the_record(), indent=2))
+        return ExitCode.OK
     titles = manual.titles()
     if topic is None:
         click.echo("Topics of the manual (socks5sniff help TOPIC):\n")
