@@ -132,8 +132,8 @@ FIGURES = [
     ("read", "last packets are waited for {} s of capture time", "analysis.analyser:LINGER", 1_000_000_000),
     ("read", "{:,} are followed; above that", "analysis.analyser:MAX_CONNECTIONS", 1),
     ("read", "({} s from a pipe)", "analysis.reading:PIPE_PATIENCE", 1_000_000_000),
-    ("live", "more than\n  {} MB behind", "live.saving:BEHIND_OCTETS", 1 << 20),
-    ("live", "takes at\n  most {:.0%} of a processor", "live.processes.watching:SHARE", 1),
+    ("live", "or beyond {} MB, are counted", "cli.live_output:BEHIND_OCTETS", 1 << 20),
+    ("live", "takes at most {:.0%} of a processor", "live.processes.watching:SHARE", 1),
     ("live", "({:.0%} with psutil)", "live.processes.scanning:SHARE", 1),
     ("linux", "up to {:,} octets", "live.engine:SNAPLEN", 1),
 ]

@@ -52,6 +52,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "zstandard": {"capture"},
     "lz4": {"capture"},
     "psutil": set(ROOMS),
+    "prometheus_client": {"cli"},
     "gssapi": {"client", "proxy"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
