@@ -6,6 +6,9 @@
     python -m tests.benchmarks.live soak             memory over 540,000 conversations: an hour of 150 a second
     python -m tests.benchmarks.live flood            1,000,000 half-open connections, made up and replayed
 
+    python -m tests.benchmarks.live service --count 2000000 --rate 1500      not among all: 22 minutes as a service,
+                                                     records cut into files, health and processes on
+
 All of it happens in a network namespace of its own, through microsocks on `lo`. The load generators take their share
 of the machine's cores, and what else runs on it shows in the figures. CPU seconds are of the whole process with its
 children, from start to end.
@@ -36,6 +39,9 @@ from typing import NamedTuple
 
 PROXY_PORT, TARGET_PORT = 1080, 8000
 PARTS = ("short", "bulk", "soak", "flood")
+SERVICE = "service"
+STEPS = 20
+"""Parts of the time of `service`; its memory is compared from the fifth on."""
 CLIENTS = 2
 """Processes that make conversations."""
 BOUND = 300
@@ -246,6 +252,43 @@ def soak(count: int, rate: float) -> None:
     print(f"  memory in the last four tenths: {grown / 1e6:+.0f} MB (target below 10: {verdict(grown < 10e6)})")
 
 
+def service(count: int, rate: float, options: list[str]) -> None:
+    """As one leaves it running: nothing dropped, nothing missing over all files of records, memory flat."""
+    print(f"\n{count:,} conversations at {rate:,.0f}/s as a service {' '.join(options)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        output = ["-o", f"{folder}/records.jsonl", "--rotate-size", "20M", "--stats-interval", "2"]
+        ours = live(*output, *options)
+        began = time.monotonic()
+        for _ in range(STEPS):
+            together(converse, *[(count // STEPS // CLIENTS, rate / CLIENTS)] * CLIENTS)
+        seconds = time.monotonic() - began
+        time.sleep(3)
+        said, usage = ours.end()
+        files = sorted(Path(folder).iterdir())
+        seen: set[str] = set()
+        named = 0
+        health = []
+        for line in (line for path in files for line in path.open()):
+            record = json.loads(line)
+            if record.get("type") == "health":
+                health.append(record)
+            elif record["outcome"] == "succeeded":
+                seen.add(f"{record['client']['port']} {record['start']}")
+                named += record["process"] is not None
+        size = sum(path.stat().st_size for path in files)
+    made = count // STEPS // CLIENTS * STEPS * CLIENTS
+    dropped = sum(health[-1]["dropped"].values())
+    steady = [record["memory"] for record in health if record["uptime"] > seconds / 4]
+    growth = max(steady) / steady[0] - 1
+    print(f"  {seconds:.0f} s, {made / seconds:,.0f} a second; CPU {usage.ru_utime + usage.ru_stime:.0f} s")
+    print(
+        f"  records: {len(seen):,} of {made:,} in {len(files)} files, {size / 1e6:.0f} MB {verdict(len(seen) == made)}"
+    )
+    print(f"  dropped: {dropped:,} {verdict(not dropped)}; processes named: {named / max(len(seen), 1):.0%}")
+    print(f"  memory {steady[0] / 1e6:.0f} MB, then {growth:+.1%} at most (target 5 %: {verdict(growth <= 0.05)})")
+    print(f"  {said.splitlines()[-1]}", flush=True)
+
+
 def flood(count: int) -> None:
     """SYNs from a raw socket would meet the kernel's own answers, so the frames are handed to the engine's user."""
     import numpy as np
@@ -322,17 +365,17 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
-    parser.add_argument("--count", type=int, default=20_000, help="conversations of `short`; `soak` has 27 times that")
-    parser.add_argument("--rate", type=float, default=3_000, help="conversations a second of `short`")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join((*PARTS, SERVICE)))
+    parser.add_argument("--count", type=int, default=20_000, help="conversations; `soak` has 27 times that")
+    parser.add_argument("--rate", type=float, default=3_000, help="conversations a second")
     parser.add_argument("--octets", type=int, default=BULK, help="of `bulk`")
     parser.add_argument("--gigabits", type=float, default=4, help="a second, of `bulk`")
     parser.add_argument("--live-option", action="append", default=[], help="another option for live")
     parser.add_argument(_INSIDE, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     parts = arguments.parts or list(PARTS)
-    if not set(parts) <= set(PARTS):
-        parser.error(f"the parts are {', '.join(PARTS)}")
+    if not set(parts) <= {*PARTS, SERVICE}:
+        parser.error(f"the parts are {', '.join((*PARTS, SERVICE))}")
     if not arguments.inside:
         absent = [name for name in ("unshare", "ip", "tcpdump", "microsocks") if shutil.which(name) is None]
         if absent or os.geteuid():
@@ -352,6 +395,8 @@ def main() -> None:
             bulk(arguments.octets, arguments.gigabits * 1e9 / 8, arguments.live_option)
         if "soak" in parts:
             soak(arguments.count * 27, arguments.rate)
+        if SERVICE in parts:
+            service(arguments.count, arguments.rate, arguments.live_option)
 
 
 if __name__ == "__main__":

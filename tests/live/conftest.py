@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.lab import HTTP_PORT, PROXY_PORT, LiveLab, need
+from .lab import HTTP_PORT, PROXY_PORT, LiveLab, need
 
 
 @pytest.fixture(scope="module")

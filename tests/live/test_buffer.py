@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.lab import HTTP_PORT, PROXY_PORT, LiveLab, dropped, need
+from .lab import HTTP_PORT, PROXY_PORT, LiveLab, dropped, need
 
 STOPPED = 5.0
 STEADILY = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.lab import LiveLab, Started
+from .lab import LiveLab, Started
 
 LIVE = (sys.executable, "-m", "socks5sniff", "live")
 NET_RAW_ALONE = ("setpriv", "--bounding-set=-all,+net_raw", "--inh-caps=-all")

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.live.lab import LiveLab
+from .lab import LiveLab
 
 LIVE = (sys.executable, "-m", "socks5sniff", "live")
 

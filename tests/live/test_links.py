@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from socks5sniff.live import links
-from tests.live.lab import HTTP_PORT, PROXY_PORT, LiveLab, Started, need
+
+from .lab import HTTP_PORT, PROXY_PORT, LiveLab, Started, need
 
 INNER = "10.8.0.2"
 OUTER = "10.8.0.1"

@@ -15,7 +15,8 @@ import pytest
 from socks5sniff.live.processes import Endpoints, namespaces
 from socks5sniff.live.processes.asking import Processes
 from socks5sniff.live.processes.namespaces import container_of
-from tests.live.lab import PROXY_PORT, LiveLab, Started, need
+
+from .lab import PROXY_PORT, LiveLab, Started, need
 
 CLIENT = """
 import json, os, resource, socket, sys, threading, time

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live.lab import LiveLab
+from .lab import LiveLab
 
 LIVE = (sys.executable, "-m", "socks5sniff", "live")
 MANUAL = Path(__file__).resolve().parents[2] / "socks5sniff" / "manual" / "systemd.md"

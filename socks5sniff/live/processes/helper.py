@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from ..privileges import Capability, become, confine, nobody
@@ -20,6 +21,10 @@ _QUESTIONS, _ANSWERS = 0, 1
 """File descriptors."""
 _NEEDED = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH)
 """To list the descriptors of other users' processes, and to read what they are."""
+
+
+_HASTE = -10
+"""Niceness, where that is allowed: a client is gone soon, and little is done for each."""
 
 
 class Look(Protocol):
@@ -60,6 +65,8 @@ def serve(names: Sequence[str]) -> None:
 def _give_up_rights() -> None:
     """Nothing is left but looking at what processes of others have open; what sees SYNs is open."""
     if sys.platform.startswith("linux"):
+        with suppress(OSError):
+            os.nice(_HASTE)
         user = nobody() if os.geteuid() == 0 else None
         if user is not None:
             become(user, _NEEDED)

@@ -14,11 +14,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 
 from .namespaces import Key, Namespaces
 
 PASS = 0.1
-"""Seconds that one pass may take, where there are very many processes."""
+"""Seconds of a processor that one pass may take, where there are very many processes."""
+
+NEAR = 8
+"""Descriptors around one that was found, among which the next is looked for first."""
+OFTEN = 8
+"""Processes that are looked at before it is asked again whether the sockets are still there."""
 
 _SOCK_DIAG, _BY_FAMILY, _IS_REQUEST = 4, 20, 1
 _REQUEST = struct.Struct("=IHHII BBBBI 4s16s16sI8s")
@@ -29,8 +35,6 @@ _PORTS = slice(20, 24)
 _USER, _INODE = slice(80, 84), slice(84, 88)
 """Where the answer has them: struct nlmsghdr and struct inet_diag_msg."""
 _LATELY = 8
-_BEFORE, _BEHIND = 8, 32
-"""Descriptors around one that was found in which the next is looked for first."""
 _CUT = 15
 """Octets of a name that the kernel keeps."""
 _IPV4 = 12
@@ -60,7 +64,7 @@ class Owners:
                 for link, pids in self._elsewhere.find(key):
                     found.update(self._holders({link: key}, pids))
         if links:
-            found.update(self._holders(links, _candidates(users)))
+            found.update(self._holders(links, self._candidates(users, links)))
         return [found.get(key) for key in keys]
 
     def close(self) -> None:
@@ -68,12 +72,13 @@ class Owners:
 
     def _holders(self, links: dict[str, Key], pids: Iterable[int]) -> Iterator[tuple[Key, int]]:
         """Who has these sockets open, each found once; `links` loses those that are found."""
-        until = time.monotonic() + PASS
-        for pid, descriptor in [*self._lately.items()]:
-            near = range(max(descriptor - _BEFORE, 0), descriptor + _BEHIND)
+        until = time.process_time() + PASS
+        lately = [*reversed(self._lately.items())]
+        for pid, descriptor in lately:
+            near = sorted(range(max(descriptor - NEAR, 0), descriptor + NEAR), key=lambda one: abs(one - descriptor))
             yield from self._among(links, pid, near)
-        for pid in [*self._lately, *pids]:
-            if not links or time.monotonic() > until:
+        for pid in chain((pid for pid, _ in lately), pids):
+            if not links or time.process_time() > until:
                 return
             with suppress(OSError):
                 yield from self._among(links, pid, map(int, reversed(os.listdir(f"/proc/{pid}/fd"))))
@@ -93,6 +98,30 @@ class Owners:
                 if len(self._lately) > _LATELY:
                     del self._lately[next(iter(self._lately))]
                 yield links.pop(link), _opener(pid, descriptor, link)
+
+    def _candidates(self, users: set[int], links: dict[str, Key]) -> Iterator[int]:
+        """All processes, the youngest first, and those of these users before all others.
+
+        `links` loses sockets that are gone meanwhile: nobody is worth looking at for those.
+        """
+        others = []
+        looked = 0
+        for pid in sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True):
+            with suppress(OSError):
+                if os.stat(f"/proc/{pid}").st_uid in users:
+                    if looked % OFTEN == 0:
+                        self._drop_gone(links)
+                    looked += 1
+                    yield pid
+                else:
+                    others.append(pid)
+        self._drop_gone(links)
+        yield from others
+
+    def _drop_gone(self, links: dict[str, Key]) -> None:
+        for link, key in [*links.items()]:
+            if not self._socket(key)[0]:
+                del links[link]
 
     def _socket(self, key: Key) -> tuple[int, int]:
         """Inode of the connection's socket (0 for none) and the user whose it is."""
@@ -140,15 +169,3 @@ def _opener(pid: int, descriptor: int, link: str) -> int:
             break
         pid = parent
     return pid
-
-
-def _candidates(users: set[int]) -> Iterator[int]:
-    """All processes, the youngest first, and those of these users before all others."""
-    others = []
-    for pid in sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True):
-        with suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid in users:
-                yield pid
-            else:
-                others.append(pid)
-    yield from others

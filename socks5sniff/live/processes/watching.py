@@ -17,7 +17,10 @@ from .owners import Owners, process_name
 from .syns import Syns
 
 SHARE = 0.05
-"""Of one processor. Connections that are opened while it rests are looked at together afterwards."""
+"""Of one processor."""
+LATEST = 32
+"""Connections of those opened while it rests that are looked at afterwards: the others are gone, or will be asked
+for."""
 _REMEMBERED = 8192
 _SAME_NAME = 1.0
 """Seconds for which the name of a process is taken to stay."""
@@ -50,6 +53,7 @@ class Watching:
     def watch(self) -> None:
         """Look at what is opened until there are questions."""
         syns = self._syns
+        rested = False
         while syns is not None:
             waiting = select.poll()
             for descriptor in (self._questions, *syns.descriptors()):
@@ -59,8 +63,9 @@ class Watching:
                 return
             if syns.away:
                 syns.mend()
-            self._remember([*syns.take()])
-            self._budget.rest()
+            opened = [*syns.take()]
+            self._remember(opened[-LATEST:] if rested else opened)
+            rested = self._budget.rest()
 
     def answer(self, wanted: Sequence[Endpoints]) -> list[Process | None]:
         """The processes that opened these connections, or that have them now."""
