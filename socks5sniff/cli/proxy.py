@@ -107,10 +107,11 @@ def proxy(
     conversation, or with @N to the one with that number.
     """
     if list_faults:
-        from socks5sniff.proxy import FAULTS
+        from socks5sniff.proxy.faults import FAULTS, FRAMES, STATES
 
         for name, fault in FAULTS.items():
             click.echo(f"{name + fault.value:30} {fault.help}")
+        click.echo(f"\nFRAME is {', '.join(FRAMES)}.\nSTATE is {', '.join(STATES)}.")
         return 0
 
     from socks5sniff.proxy import FAULTS, Settings, parse_faults
