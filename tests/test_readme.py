@@ -16,6 +16,7 @@ import pytest
 
 from socks5sniff import manual
 from socks5sniff.cli import main
+from socks5sniff.codec.codes import ANOMALIES, COMMANDS
 from socks5sniff.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,7 @@ MANUAL = sorted(manual.FOLDER.glob("*.md"))
 DOCUMENTS = [README, *MANUAL]
 WIDTH = "98"
 EXAMPLE = re.compile(r"^(```console\n\$ (socks5sniff (?!live|interfaces)[^\n]*)\n)(.*?)^```$", re.MULTILINE | re.DOTALL)
+ANOMALY_ROWS = re.compile(r"^(\| code \| severity \|[^\n]*\n\| --- .*?\n)(?:\|[^\n]*\n)*", re.MULTILINE)
 VARYING = ("socks5sniff demo",)
 """Commands whose output has other numbers each time: its words are compared."""
 PROJECT = "https://github.com/socks5sniff/socks5sniff/"
@@ -58,6 +60,10 @@ def output_of(command: str) -> str:
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
+def anomaly_rows() -> str:
+    return "".join(f"| `{code}` | {about.severity} | {about.description} |\n" for code, about in ANOMALIES.items())
+
+
 def same(command: str, shown: str, printed: str) -> bool:
     if command not in VARYING:
         return shown == printed
@@ -72,7 +78,7 @@ def refreshed(text: str) -> str:
         printed = output_of(command)
         return f"{head}{shown if same(command, shown, printed) else printed}```"
 
-    return EXAMPLE.sub(one, text)
+    return ANOMALY_ROWS.sub(lambda found: found[1] + anomaly_rows(), EXAMPLE.sub(one, text))
 
 
 @every_document
@@ -96,9 +102,17 @@ def test_the_exit_codes_shown_are_all() -> None:
 def test_the_record_keys_shown_are_all() -> None:
     from .traffic import PLAIN, analyse, connection
 
-    rows = re.findall(r"^\| (`.*?) \|", manual.text("record"), re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|", manual.text("record").partition("\n## ")[0], re.MULTILINE)
     shown = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert shown == set(analyse(connection(PLAIN))[0].as_dict())
+
+
+def test_every_word_that_an_option_takes_is_on_the_page_that_the_message_names() -> None:
+    from socks5sniff.sinks.columns import USUAL
+
+    page = manual.text("record")
+    words = [*ANOMALIES, *COMMANDS.values(), *(column.name for column in USUAL)]
+    assert [word for word in words if f"`{word}`" not in page] == []
 
 
 @every_document
