@@ -56,6 +56,10 @@ class EmptyInputError(InputError):
 
 class NotACaptureError(InputError):
     """An input is something else than a capture."""
+class FilterError(InputError):
+    """A capture filter is not understood: the fault is in the command line, not in an input."""
+
+    exit_code = ExitCode.USAGE
 
 
 class DamagedInputError(Socks5sniffError):

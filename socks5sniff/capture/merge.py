@@ -21,7 +21,7 @@ from .decode import BATCH, parts
 from .inputs import Candidate
 from .join import in_one_memory, rows_of
 from .reader import REGION, CaptureReader
-from .source import STANDARD_INPUT, Source
+from .source import STANDARD_INPUT, Input, Source
 
 Progress = Callable[[int, int], None]
 """Called with the octets consumed so far, and with all octets there are, 0 where a pipe is among the inputs.
@@ -48,13 +48,13 @@ _GATHERED = 4 << 20
 
 
 def open_captures(
-    names: Sequence[str], progress: Progress | None = None, note: Note | None = None
+    names: Sequence[Input], progress: Progress | None = None, note: Note | None = None
 ) -> Iterator[FrameBatch]:
     """The frames of one capture in file order, or of several in time order, numbered from 1 over all.
 
     Args:
-        names: paths or URLs of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4); `-` is
-            standard input. A `Candidate` that is empty or no capture is left out.
+        names: paths or URLs of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4), or binary files
+            that are open; `-` is standard input. A `Candidate` that is empty or no capture is left out.
         progress: called after each batch.
         note: called for an input among several that is empty, or that ends within a record because it is still
             being written. Without it these are errors like others.
@@ -127,7 +127,7 @@ class _Input:
     """One of the captures, and the batch of it that is being merged.
 
     Attributes:
-        name: as the user gave it.
+        given: as the user gave it.
         place: its place among the names.
         candidate: nobody said that it is a capture.
         left_out: it is none.
@@ -135,8 +135,8 @@ class _Input:
         row: how many frames of the batch are taken.
     """
 
-    def __init__(self, name: str, place: int, among: int, tally: _Tally) -> None:
-        self.name = name
+    def __init__(self, name: Input, place: int, among: int, tally: _Tally) -> None:
+        self.given = name
         self.place = place
         self.candidate = isinstance(name, Candidate)
         self.left_out = False
@@ -214,7 +214,7 @@ class _Input:
         self._batch = None
 
     def _open(self, again: bool = False) -> Source:
-        self._source = Source(self.name)
+        self._source = Source(self.given)
         self._tally.opened(self.place, self._source, again)
         return self._source
 
@@ -281,7 +281,7 @@ def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | N
 
     waiting = [one for one in inputs if able(one, one.peek, interfaces, processes)]
     if not waiting and not faults and inputs and all(one.left_out for one in inputs):
-        raise NotACaptureError(f"none of {len(inputs)} files is a capture; the first is {inputs[0].name}")
+        raise NotACaptureError(f"none of {len(inputs)} files is a capture; the first is {inputs[0].given}")
     waiting.sort(key=lambda one: int(one.clock[0]), reverse=True)
     active = _Merge()
     while active or waiting:

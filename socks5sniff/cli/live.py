@@ -19,8 +19,10 @@ from .filters import OPTIONS, conversation_filter
 from .live_options import LiveOptions, limit_options, saving_options, service_options, source_options, view_options
 from .options import filter_options, port_option
 from .output import sink_options
+from .pages import Command, Example
 
 if TYPE_CHECKING:
+    from socks5sniff.analysis.live import LiveAnalyser
     from socks5sniff.capture.creating import Owner
     from socks5sniff.live.engine import Engine, Settings
     from socks5sniff.live.processes.asking import Processes
@@ -36,7 +38,13 @@ METRICS_INTERVAL = 15.0
 """Seconds between two files of metrics: what Prometheus usually asks in."""
 
 
-@click.command()
+EXAMPLES = (
+    Example("sudo socks5sniff live -i any -w socks.pcapng --only-socks", "Watch all interfaces, and keep the packets."),
+    Example("sudo socks5sniff live --port 8888 --outcome rejected --duration 5m", "What a proxy on port 8888 refuses."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 @source_options
 @port_option
 @view_options
@@ -111,11 +119,11 @@ class _Capture:
         limits, wishes = Limits(options.count, options.duration, options.until_idle), Wishes()
         processes = None if options.no_process else Processes(settings.names)
         try:
-            watch = self._watch(keep, processes, wishes)
+            watch = self._watch(keep, processes, wishes, limits)
             rights = _give_up_rights(self._engine, self._folders())
             if processes is not None:
                 processes.wait()
-            with signals(limits, wishes):
+            with signals(limits, wishes, self._view.leave):
                 _say(f"capturing on {', '.join(settings.names)} ({self._engine.name}){rights}")
                 for note in notes(settings):
                     _say(note)
@@ -156,7 +164,9 @@ class _Capture:
         paths.append(self._options.metrics)
         return [Path(path).absolute().parent for path in paths if path is not None]
 
-    def _watch(self, keep: Callable[[Any], bool] | None, processes: Processes | None, wishes: Wishes) -> Watch:
+    def _watch(
+        self, keep: Callable[[Any], bool] | None, processes: Processes | None, wishes: Wishes, limits: Limits
+    ) -> Watch:
         from socks5sniff.analysis.live import LiveAnalyser
 
         from .live_health import Examination, Interval
@@ -164,11 +174,15 @@ class _Capture:
         from .live_showing import Showing
 
         options = self._options
-        showing = Showing(_view(options, self._out, self._engine), processes, keep)
+        analyser = LiveAnalyser(ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames)
+        if options.view == "table":
+            self._view = _table_view(options, self._out, self._engine, analyser, limits)
+        else:
+            self._view = _view(options, self._out)
         watch = Watch(
             self._engine,
-            LiveAnalyser(ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames),
-            showing,
+            analyser,
+            Showing(self._view, processes, keep),
             saving=self._saving,
             only_socks=options.only_socks,
             processes=processes,
@@ -231,11 +245,11 @@ class _Capture:
         """Print the summary."""
         from .live_summary import counts_line
 
-        table = watch.tally.table()
+        table = watch.shown.table()
         if table:
             _say(f"\n{table}\n")
         names, counts = self._settings.names, self._engine.counts()
-        _say(counts_line(watch.packets, watch.tally.conversations, names, counts))
+        _say(counts_line(watch.packets, watch.shown.conversations, names, counts))
         saving = self._saving
         if saving is not None:
             files = saving.series.files
@@ -248,17 +262,24 @@ class _Capture:
         return ExitCode.OUTPUT if saving is not None and (saving.failure or saving.lost) else ExitCode.OK
 
 
-def _view(asked: LiveOptions, out: LiveOutput, engine: Engine) -> View:
+def _view(asked: LiveOptions, out: LiveOutput) -> View:
+    from socks5sniff.sinks.clock import Clock
+
     from .live_views import LinesView, SinkView
 
     options = sink_options(out, (), not asked.no_color, rows=False)
     if asked.format_ is not None:
         return SinkView(asked.format_, out, replace(options, prompt=False))  # `refresh` writes them out together
-    if asked.view == "table":
-        from .live_table import TableView
+    return LinesView(out, options.colour, asked.frames, Clock(asked.time or "utc"))
 
-        return TableView(out, engine.counts, options.colour)
-    return LinesView(out, options.colour, asked.frames)
+
+def _table_view(asked: LiveOptions, out: LiveOutput, engine: Engine, analyser: LiveAnalyser, limits: Limits) -> View:
+    from socks5sniff.sinks.clock import Clock
+
+    from .live_table import TableView
+
+    colour = sink_options(out, (), not asked.no_color, rows=False).colour
+    return TableView(out, engine.counts, colour, Clock(asked.time or "utc"), analyser.current, limits.ask)
 
 
 def _give_up_rights(engine: Engine, folders: list[Path]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,58 +10,43 @@ from typing import Any, TypeVar
 
 import click
 
+from .options import check_output, display_options, time_option
+from .pages import grouped
+from .values import Duration, Size, Suggested, Whole, Words, interface_names
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENGINES = ("auto", "ring", "scapy", "dumpcap")
-FORMATS = ("jsonl", "zeek", "accesslog")
-
-
-class Seconds(click.FloatRange):
-    """A time that passes."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        seconds = super().convert(value, parameter, context)
-        if not math.isfinite(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", parameter, context)
-        return seconds
-
-
-_SECONDS = Seconds(min=0, min_open=True)
-_FACTORS = {"k": 10**3, "M": 10**6, "G": 10**9}
-
-
-def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Octets out of a number with k, M or G behind it.
-
-    Raises:
-        click.BadParameter: it is none.
-    """
-    if value is None:
-        return None
-    factor = _FACTORS.get(value[-1:], 0)
-    with suppress(ValueError, OverflowError):
-        octets = int(float(value[:-1]) * factor) if factor else int(value)
-        if octets > 0:
-            return octets
-    raise click.BadParameter(f"{value!r} is not a size: a number of octets, as in 500000, 100M or 2G.")
+VIEWS = ("lines", "table")
+FORMATS = ("jsonl", "csv", "zeek", "accesslog")
 
 
 def source_options(command: Command) -> Command:
     """What is captured, and how."""
     return _options(
         command,
+        "Capture",
         click.option(
             "-i",
             "--iface",
             multiple=True,
+            type=Suggested(interface_names),
             metavar="NAME",
             help="Interface. lo is loopback on every system, any is all interfaces (Linux). Repeatable. Default: lo.",
         ),
-        click.option("--engine", type=click.Choice(ENGINES), default="auto", help="Default: auto, what you may use."),
-        click.option("--filter", "filter_", default="", metavar="BPF", help="Capture only this, in tcpdump's syntax."),
+        click.option(
+            "--engine",
+            type=Words("an engine", lambda: ENGINES),
+            default="auto",
+            metavar="NAME",
+            help=f"{', '.join(ENGINES)}. Default: auto, what you may use.",
+        ),
+        click.option(
+            "-f", "--filter", "filter_", default="", metavar="BPF", help="Capture only this, in tcpdump's syntax."
+        ),
         click.option(
             "--snaplen",
-            type=click.IntRange(64, 262_144),
+            type=Whole(64, 262_144),
             default=262_144,
             metavar="N",
             help="Octets to keep of a frame. Default: 262144, which cuts none.",
@@ -71,7 +55,7 @@ def source_options(command: Command) -> Command:
         click.option("--promiscuous", is_flag=True, help="Also capture frames for other machines."),
         click.option(
             "--buffer",
-            callback=size,
+            type=Size(),
             metavar="SIZE",
             help="Memory for frames not analysed yet, per interface. Default: 64M; dumpcap: up to 512M.",
         ),
@@ -82,18 +66,28 @@ def view_options(command: Command) -> Command:
     """What is shown, and where."""
     return _options(
         command,
+        "Output",
         click.option(
-            "--view", type=click.Choice(("lines", "table")), help="Lines (default), or a table that is redrawn."
+            "--view",
+            type=Words("a view", lambda: VIEWS),
+            metavar="NAME",
+            help="lines (default), or table, which fills the terminal and has keys.",
         ),
         click.option(
-            "--format", "format_", type=click.Choice(FORMATS), help="Instead, a record for each conversation that ends."
+            "--format",
+            "format_",
+            type=Words("a format", lambda: FORMATS),
+            metavar="NAME",
+            help=f"Instead, a record for each conversation that ends: {', '.join(FORMATS)}.",
         ),
-        click.option("-o", "--output", metavar="FILE", help="Append to FILE instead of writing to standard output."),
+        click.option(
+            "-o", "--output", type=click.Path(), metavar="FILE", help="Append to FILE, not to standard output."
+        ),
         click.option(
             "--frames", is_flag=True, help="A line for each SOCKS frame, too (jsonl: UDP datagrams in the records)."
         ),
-        click.option("--show-passwords", is_flag=True, help="Show passwords instead of ********."),
-        click.option("--no-color", is_flag=True, help="No colours (so does the environment variable NO_COLOR)."),
+        time_option,
+        *display_options,
         click.option("--no-process", is_flag=True, help="Do not look for the clients' processes."),
     )
 
@@ -102,17 +96,19 @@ def saving_options(command: Command) -> Command:
     """The capture file."""
     return _options(
         command,
+        "Saving",
         click.option(
             "-w",
             "--write",
+            type=click.Path(),
             metavar="FILE",
             help="Save what is captured, readable by you only: pcapng, or pcap if FILE ends so; - is standard output.",
         ),
         click.option("--only-socks", is_flag=True, help="Save only packets of SOCKS conversations and their UDP."),
-        click.option("--rotate-size", callback=size, metavar="SIZE", help="Begin new files (-w, -o) at this size."),
-        click.option("--rotate-seconds", type=_SECONDS, metavar="S", help="Begin new files after S seconds."),
-        click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the newest N files of a rotation."),
-        click.option("--keep-size", callback=size, metavar="SIZE", help="Keep the newest files up to SIZE in all."),
+        click.option("--rotate-size", type=Size(), metavar="SIZE", help="Begin new files (-w, -o) at this size."),
+        click.option("--rotate-seconds", type=Duration(), metavar="TIME", help="Begin new files after 5m, 1h, …"),
+        click.option("--keep", type=Whole(1), metavar="N", help="Keep the newest N files of a rotation."),
+        click.option("--keep-size", type=Size(), metavar="SIZE", help="Keep the newest files up to SIZE in all."),
     )
 
 
@@ -120,13 +116,19 @@ def service_options(command: Command) -> Command:
     """For a capture that runs on and on."""
     return _options(
         command,
+        "As a service",
         click.option(
             "--stats-interval",
-            type=_SECONDS,
-            metavar="S",
-            help="Say every S seconds how it is: on standard error, with --format jsonl as a record.",
+            type=Duration(),
+            metavar="TIME",
+            help="Say how it is every 30s, 5m, …: on standard error, with --format jsonl as a record.",
         ),
-        click.option("--metrics", metavar="FILE", help="Write the same for Prometheus, every 15 s unless S is given."),
+        click.option(
+            "--metrics",
+            type=click.Path(),
+            metavar="FILE",
+            help="Write the same for Prometheus, every 15 s unless TIME is given.",
+        ),
     )
 
 
@@ -134,9 +136,10 @@ def limit_options(command: Command) -> Command:
     """When to stop."""
     return _options(
         command,
-        click.option("--count", type=click.IntRange(1), metavar="N", help="Stop when N records have been shown."),
-        click.option("--duration", type=_SECONDS, metavar="S", help="Stop after S seconds."),
-        click.option("--until-idle", type=_SECONDS, metavar="S", help="Stop after S seconds without a packet."),
+        "When to stop",
+        click.option("-c", "--count", type=Whole(1), metavar="N", help="Stop when N records have been shown."),
+        click.option("--duration", type=Duration(), metavar="TIME", help="Stop after this time: 30s, 5m, 1h30m."),
+        click.option("--until-idle", type=Duration(), metavar="TIME", help="Stop after this time without a packet."),
     )
 
 
@@ -156,6 +159,7 @@ class LiveOptions:
     format_: str | None
     output: str | None
     frames: bool
+    time: str | None
     show_passwords: bool
     no_color: bool
     no_process: bool
@@ -191,9 +195,10 @@ class LiveOptions:
         Raises:
             click.UsageError: some don't.
         """
+        check_output(self.format_, columns=None, time=self.time)
         if self.view and self.format_:
             raise click.UsageError("--view and --format exclude each other.")
-        if self.frames and (self.view == "table" or self.format_ in ("zeek", "accesslog")):
+        if self.frames and (self.view == "table" or self.format_ in ("csv", "zeek", "accesslog")):
             raise click.UsageError("--frames goes with lines and with --format jsonl.")
         if self.only_socks and self.write is None:
             raise click.UsageError("--only-socks goes with -w FILE.")
@@ -224,7 +229,6 @@ def _same(one: str, other: str) -> bool:
     return os.path.abspath(one) == os.path.abspath(other)
 
 
-def _options(command: Command, *options: Callable[[Command], Command]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _options(command: Command, title: str, *options: Callable[[Command], Command]) -> Command:
+    decorated: Command = grouped(title, *options)(command)
+    return decorated

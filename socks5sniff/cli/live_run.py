@@ -45,6 +45,10 @@ class Limits:
     asked: float | None = None
     """When a signal asked to (time.monotonic)."""
 
+    def ask(self) -> None:
+        """Stop now."""
+        self.asked = time.monotonic()
+
     def patience(self) -> bool:
         """Whether to wait for who does not read what was written."""
         return self.asked is None or time.monotonic() < self.asked + GRACE
@@ -93,8 +97,13 @@ class Watch:
 
     @property
     def tally(self) -> Tally:
-        """What has been seen, for the summary."""
+        """What has been seen."""
         return self._showing.tally
+
+    @property
+    def shown(self) -> Tally:
+        """What of it has been shown, for the summary."""
+        return self._showing.shown
 
     @property
     def packets(self) -> int:

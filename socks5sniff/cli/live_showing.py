@@ -23,12 +23,14 @@ class Showing:
     Attributes:
         view: what is shown to.
         tally: of the conversations that have ended, those that a filter keeps from the view included.
+        shown: of those that have been shown.
         left: records that may still be shown; None for any number.
     """
 
     def __init__(self, view: View, processes: Processes | None = None, keep: Test | None = None) -> None:
         self.view = view
         self.tally = Tally()
+        self.shown = Tally()
         self.left: int | None = None
         self._processes = processes
         self._keep = keep
@@ -72,6 +74,7 @@ class Showing:
         if self._keep is not None and not self._keep(conversation):
             return
         if ended:
+            self.shown.add(conversation)
             self.view.ended(conversation)
             if self.left is not None:
                 self.left -= 1

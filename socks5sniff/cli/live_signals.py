@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -28,13 +27,17 @@ class Wishes:
 
 
 @contextmanager
-def signals(limits: Limits, wishes: Wishes) -> Iterator[None]:
-    """Take signals over. The first SIGINT or SIGTERM ends the capture, the second one the program."""
+def signals(limits: Limits, wishes: Wishes, leave: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Take signals over. The first SIGINT or SIGTERM ends the capture, the second one the program.
+
+    `leave` gives the terminal back; called in the end, and before the program is ended.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         if limits.asked is not None:
+            leave()
             os._exit(ExitCode.INTERRUPTED)
-        limits.asked = time.monotonic()
+        limits.ask()
 
     had_terminal = _has_terminal()
 
@@ -53,6 +56,7 @@ def signals(limits: Limits, wishes: Wishes) -> Iterator[None]:
     try:
         yield
     finally:
+        leave()
         for number, handler in before.items():
             signal.signal(number, handler)
 

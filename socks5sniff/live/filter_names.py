@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import FilterError
 
 _WORD = re.compile(r"\[[^\]]*\]|[\w.:\\/-]+|\S")
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*\.?")
@@ -110,13 +110,13 @@ def refuse_names(expression: str, hosts: Path = Path("/etc/hosts")) -> None:
         hosts: the file whose names libpcap finds at once.
 
     Raises:
-        InputError: it has the name of a host that only DNS may know.
+        FilterError: it has the name of a host that only DNS may know.
     """
     names = [*_names(expression)]
     known = _known(hosts) if names else set()
     for name, at in names:
         if name.lower() not in known:
-            raise InputError(
+            raise FilterError(
                 f"filter {expression!r}: {name!r} at character {at + 1} is a name that DNS would have to be asked for; "
                 "give its address"
             )

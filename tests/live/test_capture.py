@@ -294,7 +294,7 @@ def test_without_the_right_the_message_comes_first_and_alone(lab: LiveLab, engin
     text = lab.run("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", *command, status=7)
     assert text.startswith("socks5sniff: lo: ")
     assert text.count("\n") == 1
-    for way in ("sudo socks5sniff live --iface lo", "usermod -aG wireshark", "| socks5sniff read -", "demo`"):
+    for way in ("-m socks5sniff live --iface lo", "usermod -aG wireshark", "| socks5sniff read -", "demo`"):
         assert way in text
     assert not file.exists()
 
@@ -304,9 +304,9 @@ def test_without_the_right_the_message_comes_first_and_alone(lab: LiveLab, engin
     [
         (["-i", "nope0"], 3, "nope0: no such interface; `socks5sniff interfaces` lists them"),
         (["-i", "v3"], 3, "v3: the interface is down"),
-        (["--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
-        (["--engine", "scapy", "--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
-        (["--engine", "dumpcap", "--filter", "tcp prt 1"], 3, "expression: syntax error at character 5, near 'prt'"),
+        (["--filter", "tcp prt 1"], 2, "expression: syntax error at character 5, near 'prt'"),
+        (["--engine", "scapy", "--filter", "tcp prt 1"], 2, "expression: syntax error at character 5, near 'prt'"),
+        (["--engine", "dumpcap", "--filter", "tcp prt 1"], 2, "expression: syntax error at character 5, near 'prt'"),
         (["-w", "/no/where.pcapng"], 5, "/no/where.pcapng: No such file or directory"),
         (["--frames", "--format", "zeek"], 2, "--frames goes with"),
         (["--keep", "3"], 2, "go with --rotate-size or --rotate-seconds"),
