@@ -50,6 +50,12 @@ class InputError(Socks5sniffError):
     exit_code = ExitCode.INPUT
 
 
+class FilterError(InputError):
+    """A capture filter is not understood: the fault is in the command line, not in an input."""
+
+    exit_code = ExitCode.USAGE
+
+
 class DamagedInputError(Socks5sniffError):
     """An input is truncated or damaged at `offset`; frames before it have been delivered.
 

@@ -1,25 +1,23 @@
 """The rooms of the package and who may import whom, held by reading the imports of every module.
 
-`ROOMS` is the table; the README's section "Inside" shows the same one.
+`ROOMS` is the table; the manual's page "Inside" shows the same one.
 """
 
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "socks5sniff"
 
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "manual": set(),
     "record": set(),
     "codec": set(),
     "session": {"codec"},
@@ -37,20 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "lab": {"errors", "record", "codec", "capture", "client", "proxy"},
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
-        "errors",
-        "record",
-        "codec",
-        "capture",
-        "live",
-        "analysis",
-        "sinks",
-        "where",
-        "stats",
-        "explain",
-        "client",
-        "proxy",
-        "lab",
-        "dissector",
+        *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
+        *("sinks", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
@@ -229,15 +215,10 @@ except ImportError:
     ]
 
 
-def test_the_readme_shows_the_same_table() -> None:
-    """Rows `| room | imports |` under "Inside", names in backticks or not, `nothing` for an empty cell."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    section = re.search(r"^#+ Inside$(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
-    if section is None:
-        pytest.skip("README.md has no section Inside")
+def test_the_manual_shows_the_same_table() -> None:
+    """Rows `| room | imports |`, names in backticks or not, `nothing` for an empty cell."""
     shown: dict[str, set[str]] = {}
-    for line in section[1].splitlines():
+    for line in (PACKAGE / "manual" / "inside.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip().replace("`", "") for cell in line.strip().strip("|").split("|")]
         if line.lstrip().startswith("|") and len(cells) >= 2 and cells[0] in ROOMS:
             shown[cells[0]] = set(cells[1].split(", ")) - {"nothing", ""}

@@ -206,11 +206,12 @@ def _reply(code: int | None, socks4: bool) -> ReplyCode | None:
 
 
 def _seconds(start: int | None, end: int | None) -> float | None:
-    return None if start is None or end is None else (end - start) / 1e9
+    """Null where the order is not the usual one: a step takes no negative time."""
+    return None if start is None or end is None or end < start else (end - start) / 1e9
 
 
 def _between(first: SessionFrame | None, second: SessionFrame | None) -> float | None:
-    return None if first is None or second is None else (second.time - first.time) / 1e9
+    return None if first is None or second is None else _seconds(first.time, second.time)
 
 
 def _add_flow_anomalies(record: Conversation, connection: Connection, flow: FlowFacts, now: int) -> None:

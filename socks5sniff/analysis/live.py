@@ -69,6 +69,18 @@ class LiveAnalyser(Analyser):
                 records.append(record)
         return records
 
+    def current(self, streams: Collection[int]) -> list[Conversation]:
+        """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
+        flows = self._flows
+        slots = np.flatnonzero(np.isin(flows.stream[: flows.used], list(streams))).tolist()
+        found = [
+            slot
+            for slot in slots
+            if slot in self._regular
+            or ((connection := self._connections.get(slot)) is not None and connection.verdict is not Verdict.UNDECIDED)
+        ]
+        return [record for _, record, _ in self._records(found)]
+
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.
 

@@ -17,7 +17,7 @@ from ..errors import InputError, Socks5sniffError
 from .batch import FrameBatch, Interface
 from .decode import parts
 from .reader import REGION, batches
-from .source import STANDARD_INPUT, Source
+from .source import STANDARD_INPUT, Input, Source
 
 Progress = Callable[[int, int], None]
 """Called with the octets consumed so far, and with all octets there are, 0 where a pipe is among the inputs.
@@ -27,11 +27,12 @@ _LEAST_REGION = 64 << 10
 """Octets read to see when a file begins, and the least that one of many overlapping files reads at a time."""
 
 
-def open_captures(names: Sequence[str], progress: Progress | None = None) -> Iterator[FrameBatch]:
+def open_captures(names: Sequence[Input], progress: Progress | None = None) -> Iterator[FrameBatch]:
     """The frames of one capture in file order, or of several in time order, numbered from 1 over all.
 
     Args:
-        names: paths of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4); `-` is standard input.
+        names: paths of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4), or binary files that
+            are open; `-` is standard input.
         progress: called after each batch.
 
     Returns:
@@ -45,7 +46,7 @@ def open_captures(names: Sequence[str], progress: Progress | None = None) -> Ite
     """
     if list(names).count(STANDARD_INPUT) > 1:
         raise InputError("-: standard input can be read only once")
-    inputs = [_Input(name, place) for place, name in enumerate(names)]
+    inputs = [_Input(given, place) for place, given in enumerate(names)]
     faults: list[Socks5sniffError] = []
     frames = inputs[0].batches([], REGION) if len(inputs) == 1 else _merged(inputs, faults)
     number = 1
@@ -69,7 +70,6 @@ class _Input:
     """One of the captures, and the batch of it that is being merged.
 
     Attributes:
-        name: as the user gave it.
         place: its place among the names.
         first: time of its first frame, once peeked at.
         total: octets of the file, None for a pipe and before it is opened.
@@ -77,8 +77,8 @@ class _Input:
         row: how many frames of the batch are taken.
     """
 
-    def __init__(self, name: str, place: int) -> None:
-        self.name = name
+    def __init__(self, given: Input, place: int) -> None:
+        self._given = given
         self.place = place
         self.first = 0
         self.total: int | None = None
@@ -142,7 +142,7 @@ class _Input:
             self._source.close()
 
     def _open(self) -> Source:
-        self._source = Source(self.name)
+        self._source = Source(self._given)
         self.total = self._source.total
         return self._source
 

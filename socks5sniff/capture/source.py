@@ -8,13 +8,19 @@ import select
 import stat
 import sys
 import time
-from typing import Any, Protocol, cast
+from collections.abc import Iterable
+from typing import Any, BinaryIO, Protocol, cast
 
 from ..errors import InputError
 from .compression import Decompressed, compression
 from .decode import DamageError
 
 STANDARD_INPUT = "-"
+
+Capture = str | os.PathLike[str] | bytes | BinaryIO
+"""What can be read: a path (`-` is standard input), a capture's octets, or a binary file that is open."""
+Input = str | BinaryIO
+"""The same, as `Source` takes it."""
 
 QUIET = 0.002
 """Seconds without new octets after which a pipe's octets are handed on."""
@@ -33,29 +39,55 @@ class _Readable(Protocol):
     def close(self) -> None: ...
 
 
+def inputs(given: Capture | Iterable[Capture]) -> list[Input]:
+    """One capture, or several, as `Source` takes them.
+
+    Raises:
+        TypeError: something is no capture; the message says what would be.
+    """
+    if isinstance(given, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(given, "read"):
+        return [_input(given)]
+    if isinstance(given, Iterable):
+        return [_input(one) for one in given]
+    return [_input(given)]
+
+
+def _input(given: object) -> Input:
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        return io.BytesIO(given)
+    if isinstance(given, (str, os.PathLike)):
+        return os.fsdecode(given)
+    file = getattr(given, "buffer", given)  # of a file in text mode, what is behind it
+    if hasattr(file, "readinto"):
+        return cast(BinaryIO, file)
+    wanted = "a capture is a path, its octets, or a file opened with 'rb', and several are a list of these"
+    raise TypeError(f"{wanted}; not {type(given).__name__}")
+
+
 class Source:
     """The octets of one input, decompressed.
 
     Attributes:
-        name: as the user gave it.
+        name: as the user gave it; of an open file, the name it has.
         compression: name of the compression, None for plain octets.
         total: octets of the (compressed) file, None for a pipe.
         consumed: (compressed) octets read so far.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, given: Input) -> None:
         """Opens the input and looks at its first octets, waiting for them if it is a pipe.
 
         Args:
-            name: a path, or `-` for standard input.
+            given: a path, `-` for standard input, or an open file, which is read from where it stands and stays open.
 
         Raises:
             InputError: it is missing, not permitted, a directory or empty.
             MissingError: it is compressed and the package to decompress it is not installed.
         """
-        self.name = name
+        self.name = given if isinstance(given, str) else str(getattr(given, "name", "octets"))
         self.consumed = 0
-        self._raw = _open(name)
+        self._ours = isinstance(given, str) and given != STANDARD_INPUT
+        self._raw = _open(given) if isinstance(given, str) else cast(_Readable, given)
         try:
             mode, self.total = _status(self._raw)
             self._pipe = mode is not None and not stat.S_ISREG(mode)
@@ -72,7 +104,7 @@ class Source:
     @property
     def reopenable(self) -> bool:
         """Whether the same octets come again when it is opened a second time."""
-        return self.total is not None and self.name != STANDARD_INPUT
+        return self.total is not None and self._ours
 
     def readinto(self, room: memoryview) -> int:
         """Fills `room` as far as there are octets; from a pipe, without waiting long for more than there are.
@@ -105,8 +137,8 @@ class Source:
         return got
 
     def close(self) -> None:
-        """Closes the input; standard input stays open."""
-        if self.name != STANDARD_INPUT:
+        """Closes the input; standard input and files that others opened stay open."""
+        if self._ours:
             self._raw.close()
 
     def _first(self) -> bytes:
@@ -135,7 +167,9 @@ class Source:
             while (count := self._raw.readinto(room)) is None:
                 select.select([self._raw.fileno()], [], [])
         except OSError as error:
-            raise DamageError(f"cannot be read: {error.strerror}") from None
+            raise DamageError(f"cannot be read: {error.strerror or error}") from None
+        except ValueError as error:  # closed by whoever opened it
+            raise DamageError(f"cannot be read: {error}") from None
         self.consumed += count
         return count
 
@@ -162,7 +196,7 @@ def _status(raw: _Readable) -> tuple[int | None, int | None]:
     """File mode and, for a regular file, size. None where the input is no file of the operating system."""
     try:
         status = os.fstat(raw.fileno())
-    except (OSError, io.UnsupportedOperation):
+    except (AttributeError, OSError, ValueError):  # no descriptor, or closed: reading will tell
         return None, None
     return status.st_mode, status.st_size if stat.S_ISREG(status.st_mode) else None
 

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from socks5sniff.errors import ExitCode, OutputError
+from socks5sniff.sinks import Options
+from socks5sniff.sinks.clock import Clock
 
 from .filters import OPTIONS, conversation_filter
 from .live_options import check, limit_options, saving_options, source_options, view_options
-from .options import filter_options, port_option
+from .options import check_output, filter_options, port_option
 from .output import Output, open_output, sink_options
+from .pages import Command, Example
 
 if TYPE_CHECKING:
+    from socks5sniff.analysis.live import LiveAnalyser
     from socks5sniff.live.engine import Engine
     from socks5sniff.live.saving import Rotation, Saving
 
@@ -28,7 +32,13 @@ if TYPE_CHECKING:
     from .live_views import View
 
 
-@click.command()
+EXAMPLES = (
+    Example("sudo socks5sniff live -i any -w socks.pcapng --only-socks", "Watch all interfaces, and keep the packets."),
+    Example("sudo socks5sniff live --port 8888 --outcome rejected --duration 5m", "What a proxy on port 8888 refuses."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 @source_options
 @port_option
 @view_options
@@ -47,6 +57,7 @@ def live(
     format_: str | None,
     output: str | None,
     frames: bool,
+    time: str | None,
     show_passwords: bool,
     no_color: bool,
     no_process: bool,
@@ -65,6 +76,7 @@ def live(
     A line comes when the proxy has answered (+) and one when the conversation has ended (-). Ctrl-C stops and prints
     a summary. Reading a file needs no rights, capturing does: the message says which.
     """
+    check_output(format_, columns=None, time=time)
     rotating = bool(rotate_size or rotate_seconds)
     check(view=view, format_=format_, frames=frames, write=write, only_socks=only_socks, rotating=rotating, keep=keep)
     test = conversation_filter({option: filters[option] for option in OPTIONS})
@@ -88,10 +100,16 @@ def live(
         processes = None if no_process else Processes(names)
         saving = _saving(write, opened, snaplen, rotation)
         with open_output(output, (write,) if write else (), private=show_passwords) as out:
+            analyser = LiveAnalyser(ports=port, show_passwords=show_passwords, udp_frames=frames)
+            options = replace(sink_options(out, (), not no_color, rows=False), time=time or "utc")
+            if view == "table":
+                shown: View = _table_view(out, options, opened, analyser, limits)
+            else:
+                shown = _view(format_, frames, out, options)
             watch = Watch(
                 opened,
-                LiveAnalyser(ports=port, show_passwords=show_passwords, udp_frames=frames),
-                _view(view, format_, frames, out, not no_color, opened),
+                analyser,
+                shown,
                 saving=saving,
                 only_socks=only_socks,
                 processes=processes,
@@ -99,7 +117,7 @@ def live(
             )
             if processes is not None:
                 processes.wait()
-            with _stopped_by_signals(limits):
+            with _stopped_by_signals(limits, shown):
                 _say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
                 watch.run(limits)
     finally:
@@ -120,17 +138,21 @@ def live(
     return ExitCode.OUTPUT if saving is not None and saving.failure is not None else ExitCode.OK
 
 
-def _view(view: str | None, format_: str | None, frames: bool, out: Output, colour: bool, engine: Engine) -> View:
+def _view(format_: str | None, frames: bool, out: Output, options: Options) -> View:
     from .live_views import LinesView, SinkView
 
-    options = sink_options(out, (), colour, rows=False)
     if format_ is not None:
         return SinkView(format_, out, replace(options, prompt=False))  # `refresh` writes them out together
-    if view == "table":
-        from .live_table import TableView
+    return LinesView(out, options.colour, frames, Clock(options.time))
 
-        return TableView(out, engine.counts, options.colour)
-    return LinesView(out, options.colour, frames)
+
+def _table_view(out: Output, options: Options, engine: Engine, analyser: LiveAnalyser, limits: Limits) -> View:
+    from .live_table import TableView
+
+    def stop() -> None:
+        limits.asked = True
+
+    return TableView(out, engine.counts, options.colour, Clock(options.time), analyser.current, stop)
 
 
 def _saving(path: str | None, engine: Engine, snaplen: int, rotation: Rotation) -> Saving | None:
@@ -161,11 +183,12 @@ def _give_up_root(engine: Engine, saving: Saving | None, rotation: Rotation) -> 
 
 
 @contextmanager
-def _stopped_by_signals(limits: Limits) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the capture, the second one the program."""
+def _stopped_by_signals(limits: Limits, view: View) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the capture, the second one the program. The terminal is given back."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if limits.asked:
+            view.leave()
             os._exit(ExitCode.INTERRUPTED)
         limits.asked = True
 
@@ -173,6 +196,7 @@ def _stopped_by_signals(limits: Limits) -> Iterator[None]:
     try:
         yield
     finally:
+        view.leave()
         for number, handler in before:
             signal.signal(number, handler)
 

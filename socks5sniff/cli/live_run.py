@@ -143,7 +143,6 @@ class Watch:
             asked += [(*client, *proxy) for client, proxy in self._analyser.newcomers()]
         for conversation in ended:
             self._note(conversation)
-            self.tally.add(conversation)
             asked.append((*conversation.client, *conversation.proxy))
             self._waiting.append((conversation, asked[-1], True))
             if self._only_socks:
@@ -177,6 +176,7 @@ class Watch:
             waiting.popleft()
             if self._keep is None or self._keep(conversation):
                 if ended:
+                    self.tally.add(conversation)
                     self._view.ended(conversation)
                 elif self._view.wants_news:
                     self._view.news(conversation)

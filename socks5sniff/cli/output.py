@@ -36,6 +36,10 @@ class Output:
     def is_terminal(self) -> bool:
         return self._stream.isatty()
 
+    def isatty(self) -> bool:
+        """The same, as libraries ask a stream."""
+        return self.is_terminal
+
     @property
     def is_file(self) -> bool:
         """The output is a regular file: nobody waits for its lines."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,8 +13,9 @@ from socks5sniff.errors import ExitCode, InputError
 
 from .filters import OPTIONS, conversation_filter
 from .interrupt import Interruption
-from .options import filter_options, output_options, port_option, sink_name
+from .options import check_output, filter_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
+from .pages import Command, Example
 from .progress import ProgressBar
 from .report import report
 
@@ -21,16 +23,27 @@ _NAMED = 3
 """Interfaces of unknown link types that are named."""
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@output_options
+EXAMPLES = (
+    Example("socks5sniff read x.pcapng --outcome rejected,auth-failed --frames", "What the proxy refused, and why."),
+    Example("ssh host tcpdump -U -w - tcp | socks5sniff read - --format jsonl", "Another machine's, as they come."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("files", nargs=-1, type=click.Path(), metavar="FILE...")
+@click.option("-r", "more", multiple=True, type=click.Path(), hidden=True)  # tcpdump's and tshark's habit
 @port_option
+@output_options
 @filter_options
 def read(
     files: tuple[str, ...],
+    more: tuple[str, ...],
     format_: str,
     output: str | None,
     frames: bool,
+    columns: tuple[str, ...] | None,
+    excel: bool,
+    time: str | None,
     show_passwords: bool,
     no_color: bool,
     port: tuple[int, ...],
@@ -39,11 +52,17 @@ def read(
     """Report every SOCKS conversation in capture files, at any port.
 
     FILE is a pcap or pcapng file, compressed or not, or - for standard input. Several files are read as one
-    capture, in time order. Filters of one kind are alternatives, different kinds must all match.
+    capture, in time order.
     """
+    files += more
+    if not files:
+        raise click.UsageError("which capture? Name a pcap or pcapng file, or - for standard input.")
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    check_output(format_, columns=columns, time=time, excel=excel)
     name = sink_name(format_, frames)
+    if columns and frames:
+        raise click.UsageError("--columns are the conversations', --frames lists frames.")
     keep = conversation_filter({option: filters[option] for option in OPTIONS})
     bar = ProgressBar()
     with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
@@ -59,7 +78,12 @@ def read(
             files, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=between_batches
         )
         try:
-            options = sink_options(out, files, colour=not no_color, rows=name == "table")
+            options = replace(
+                sink_options(out, files, colour=not no_color, rows=name == "table"),
+                time=time or "utc",
+                columns=columns or (),
+                excel=excel,
+            )
             status = report(reading, name, out, options, keep, ctrl_c)
         finally:
             bar.stop()

@@ -22,7 +22,7 @@ from ..capture.batch import FrameBatch, Interface
 from ..capture.chain import SLACK
 from ..capture.decode import DamageError
 from ..capture.pcapng import PcapngDecoder
-from ..errors import InputError, MissingError, RightsError
+from ..errors import FilterError, InputError, MissingError, RightsError
 from .bpf import refused
 from .engine import Counts, Settings
 from .rights import refusal
@@ -66,7 +66,7 @@ def problem(message: str, settings: Settings) -> Exception:
         try:
             return refused(settings.filter, found[1])
         except MissingError:
-            return InputError(f"filter {settings.filter!r}: {found[1]}")
+            return FilterError(f"filter {settings.filter!r}: {found[1]}")
     return InputError(f"{name}: {(lines[0] if lines else 'dumpcap ended').removeprefix('dumpcap: ')}")
 
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import NamedTuple
 
+PROGRAM = "socks5sniff"
 _FILES = "Reading a capture file needs no rights."
+
+
+def program() -> str:
+    """How this program is called so that sudo finds it, too, whose path is another: by its absolute path."""
+    called = os.path.abspath(sys.argv[0])
+    if os.path.basename(called) == PROGRAM and os.access(called, os.X_OK):
+        return shlex.quote(called)
+    return f"{shlex.quote(sys.executable)} -m {PROGRAM}"
 
 
 def refusal(name: str, why: str, platform: str = sys.platform) -> str:
@@ -25,13 +35,13 @@ def refusal(name: str, why: str, platform: str = sys.platform) -> str:
     if platform.startswith("linux"):
         filtered = f"sudo tcpdump -i {name} -s 0 -U -w - 'tcp port 1080' | socks5sniff read -"
         return (
-            f"{name}: {why}. Choose one: `sudo socks5sniff live --iface {name}`; `sudo usermod -aG wireshark $USER`, "
+            f"{name}: {why}. Choose one: `sudo {program()} live --iface {name}`; `sudo usermod -aG wireshark $USER`, "
             f"log in again, and the capture goes through dumpcap; `{filtered}`; `socks5sniff demo`, which needs no "
             f"rights. {_FILES}"
         )
     if platform == "darwin":
         return (
-            f"{name}: {why}. Choose one: `sudo socks5sniff live --iface {name}`; install ChmodBPF, which is on "
+            f"{name}: {why}. Choose one: `sudo {program()} live --iface {name}`; install ChmodBPF, which is on "
             "Wireshark's disk image: it lets the group access_bpf read the devices; log in again afterwards. "
             f"{_FILES}"
         )

@@ -39,6 +39,8 @@ _PATHS = [(key, part) for key in _KEYS for part in _PARTS.get(key, ("",))]
 COLUMNS: tuple[str, ...] = tuple(f"{key}.{part}" if part else key for key, part in _PATHS)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms, which spreadsheets take too. (A tab or return is escaped before this.)"""
+_BYTE_ORDER_MARK = "\ufeff"
+"""Without it Excel takes UTF-8 for the system's old code page."""
 
 
 class CsvSink:
@@ -47,7 +49,11 @@ class CsvSink:
     def __init__(self, out: Writer, options: Options) -> None:
         self._out = out
         self._prompt = options.prompt
-        self._rows = csv.writer(out, lineterminator="\n")
+        self._excel = options.excel
+        if options.excel:
+            self._rows = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+        else:
+            self._rows = csv.writer(out, lineterminator="\n")
         self._started = False
 
     def conversation(self, conversation: Conversation) -> None:
@@ -62,6 +68,7 @@ class CsvSink:
 
     def _start(self) -> None:
         if not self._started:
+            self._out.write(_BYTE_ORDER_MARK if self._excel else "")
             self._rows.writerow(COLUMNS)
             self._started = True
 

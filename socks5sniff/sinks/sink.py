@@ -39,6 +39,12 @@ class Options:
     """The output is a terminal that shows colours."""
     prompt: bool = False
     """Someone waits at the other end: write each conversation out as it comes."""
+    time: str = "utc"
+    """Form of the times that table and frames show, one of `clock.FORMS`."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns that the table has, of `columns.NAMES`; the usual ones if there are none."""
+    excel: bool = False
+    """CSV as spreadsheets open it: with a byte order mark, and every text in quotes."""
 
 
 class Sink(Protocol):

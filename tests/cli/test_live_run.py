@@ -24,6 +24,7 @@ from socks5sniff.live.processes import Endpoints, Process
 from socks5sniff.live.saving import Rotation, Saving
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
+from socks5sniff.sinks.clock import Clock
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 SOME = (
@@ -180,11 +181,12 @@ def test_a_line_waits_a_little_for_the_clients_process() -> None:
     assert never.order.index("+0") < never.order.index("-0")
 
 
-def test_what_a_filter_keeps_out_is_counted_but_not_shown() -> None:
+def test_what_a_filter_keeps_out_is_neither_shown_nor_in_the_summary() -> None:
     path = named(LOGIN)[0]
     view, watch = play(list(slices(path, 5)), keep=lambda conversation: False)
     assert view.told == view.records == []
-    assert watch.tally.conversations > 0
+    assert watch.tally.conversations == 0
+    assert watch.tally.table() == ""
 
 
 @pytest.mark.parametrize("path", named("udp-associate", "udp-fragments", LOGIN, "bind"), ids=lambda path: path.stem)
@@ -293,7 +295,8 @@ def test_when_nobody_reads_the_lines_any_more_what_was_captured_is_saved(tmp_pat
 def test_lines_of_a_whole_capture() -> None:
     path = named(LOGIN)[0]
     out = io.StringIO()
-    watch = Watch(Player(list(slices(path, 4))), LiveAnalyser(), LinesView(out, colour=False, frames=True))
+    view = LinesView(out, colour=False, frames=True, clock=Clock())
+    watch = Watch(Player(list(slices(path, 4))), LiveAnalyser(), view)
     watch.run(Limits(idle=0.001))
     lines = out.getvalue().splitlines()
     assert sum(" + " in line for line in lines) == sum(" - " in line for line in lines) == watch.tally.conversations

@@ -136,7 +136,7 @@ class TestAccessLog:
 class TestFrames:
     def test_a_line_for_each_frame(self) -> None:
         lines = written("frames", sample(id=7)).splitlines()
-        assert lines[0].split() == ["FRAME", "TIME", "#", "SENDER", "TYPE", "SUMMARY"]
+        assert lines[0].split() == ["FRAME", "TIME", "(UTC)", "#", "SENDER", "TYPE", "SUMMARY"]
         assert len(lines) == 7
         assert lines[5].split(maxsplit=5) == [
             "8",
