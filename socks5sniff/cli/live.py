@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from socks5sniff.errors import ExitCode, OutputError
-from socks5sniff.sinks import Options
+from socks5sniff.sinks import Options, Writer
 from socks5sniff.sinks.clock import Clock
+from socks5sniff.where import Expression
 
-from .filters import OPTIONS, conversation_filter
+from .filters import conversation_filter
+from .judging import Judge, JudgedView, Silence, judging_options
 from .live_options import check, limit_options, saving_options, source_options, view_options
 from .options import check_output, filter_options, port_option
 from .output import Output, open_output, sink_options
@@ -45,6 +47,7 @@ EXAMPLES = (
 @saving_options
 @limit_options
 @filter_options
+@judging_options
 def live(
     iface: tuple[str, ...],
     engine: str,
@@ -69,6 +72,8 @@ def live(
     count: int | None,
     duration: float | None,
     until_idle: float | None,
+    fail_if: Expression | None,
+    quiet: bool,
     **filters: Any,
 ) -> int:
     """Report every SOCKS conversation on running interfaces, at any port.
@@ -79,7 +84,11 @@ def live(
     check_output(format_, columns=None, time=time)
     rotating = bool(rotate_size or rotate_seconds)
     check(view=view, format_=format_, frames=frames, write=write, only_socks=only_socks, rotating=rotating, keep=keep)
-    test = conversation_filter({option: filters[option] for option in OPTIONS})
+    if quiet and (view or output):
+        raise click.UsageError("--quiet excludes --view and -o.")
+    test = conversation_filter(filters)
+    judge = Judge(fail_if)
+    say = _keep_quiet if quiet else _say
 
     from socks5sniff.analysis.live import LiveAnalyser
     from socks5sniff.live.engine import Settings
@@ -105,11 +114,11 @@ def live(
             if view == "table":
                 shown: View = _table_view(out, options, opened, analyser, limits)
             else:
-                shown = _view(format_, frames, out, options)
+                shown = _view(format_, frames, Silence() if quiet else out, options)
             watch = Watch(
                 opened,
                 analyser,
-                shown,
+                JudgedView(shown, judge),
                 saving=saving,
                 only_socks=only_socks,
                 processes=processes,
@@ -118,7 +127,7 @@ def live(
             if processes is not None:
                 processes.wait()
             with _stopped_by_signals(limits, shown):
-                _say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
+                say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
                 watch.run(limits)
     finally:
         opened.close()
@@ -126,19 +135,19 @@ def live(
             processes.close()
     table = watch.tally.table()
     if table:
-        _say(f"\n{table}\n")
-    _say(counts_line(watch.packets, watch.tally.conversations, names, opened.counts()))
+        say(f"\n{table}\n")
+    say(counts_line(watch.packets, watch.tally.conversations, names, opened.counts()))
     if saving is not None:
         where = f"{saving.path}" if saving.files == 1 else f"{saving.files} files, the last is {saving.path}"
         lost = f"; {saving.lost:,} were lost, the disk is too slow" if saving.lost else ""
         early = " before that" if saving.failure is not None else ""
-        _say(f"saved {saving.frames:,} packets{early} to {where}{lost}")
+        say(f"saved {saving.frames:,} packets{early} to {where}{lost}")
     if watch.fault is not None:
         raise watch.fault
-    return ExitCode.OUTPUT if saving is not None and saving.failure is not None else ExitCode.OK
+    return judge.status(ExitCode.OUTPUT if saving is not None and saving.failure is not None else ExitCode.OK)
 
 
-def _view(format_: str | None, frames: bool, out: Output, options: Options) -> View:
+def _view(format_: str | None, frames: bool, out: Writer, options: Options) -> View:
     from .live_views import LinesView, SinkView
 
     if format_ is not None:
@@ -208,3 +217,7 @@ def _complain(error: OutputError) -> None:
 def _say(text: str) -> None:
     with suppress(OSError):
         print(text if text.startswith("\n") else f"socks5sniff: {text}", file=sys.stderr, flush=True)
+
+
+def _keep_quiet(text: str) -> None:
+    """What `--quiet` says instead."""

@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from socks5sniff.errors import ExitCode, InputError
+from socks5sniff.where import Expression
 
-from .filters import OPTIONS, conversation_filter
+from .filters import conversation_filter
 from .interrupt import Interruption
+from .judging import Judge, Silence, judging_options
 from .options import check_output, filter_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .pages import Command, Example
@@ -35,6 +37,7 @@ EXAMPLES = (
 @port_option
 @output_options
 @filter_options
+@judging_options
 def read(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -47,6 +50,8 @@ def read(
     show_passwords: bool,
     no_color: bool,
     port: tuple[int, ...],
+    fail_if: Expression | None,
+    quiet: bool,
     **filters: Any,
 ) -> int:
     """Report every SOCKS conversation in capture files, at any port.
@@ -63,7 +68,10 @@ def read(
     name = sink_name(format_, frames)
     if columns and frames:
         raise click.UsageError("--columns are the conversations', --frames lists frames.")
-    keep = conversation_filter({option: filters[option] for option in OPTIONS})
+    if quiet and output:
+        raise click.UsageError("--quiet and -o exclude each other.")
+    judge = Judge(fail_if)
+    keep = judge.keeping(conversation_filter(filters))
     bar = ProgressBar()
     with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
         out.before = bar.stop
@@ -84,15 +92,15 @@ def read(
                 columns=columns or (),
                 excel=excel,
             )
-            status = report(reading, name, out, options, keep, ctrl_c)
+            status = judge.status(report(reading, name, Silence() if quiet else out, options, keep, ctrl_c))
         finally:
             bar.stop()
     if status == ExitCode.OK and reading.unknown_links:
-        raise _unreadable(reading.unknown_links)
+        raise unreadable(reading.unknown_links)
     return status
 
 
-def _unreadable(links: Sequence[tuple[str, int, int]]) -> InputError:
+def unreadable(links: Sequence[tuple[str, int, int]]) -> InputError:
     """The error for interfaces (capture, link type, first frame) none of whose frames could be read."""
     said = [
         f"{capture}: link type {link_type} is not known, so its frames cannot be read (the first is frame {frame})"

@@ -57,7 +57,7 @@ ANOMALY_REASONS: dict[str, Reason] = {
     ),
     "auth-failed": Reason(
         ("a wrong user name or password", "an account that is locked, expired or bound to other addresses"),
-        "Try the same credentials with `curl -x socks5h://USER:PASSWORD@{proxy}`, and look at the proxy's log.",
+        "The same credentials with `curl -x socks5h://USER:PASSWORD@{proxy}`, and look at the proxy's log.",
     ),
     "reserved-nonzero": Reason(
         ("a field was written at the wrong place", "an extension that uses the reserved octet"),
@@ -80,7 +80,7 @@ ANOMALY_REASONS: dict[str, Reason] = {
     ),
     "domain-not-ascii": Reason(
         ("an international name that the client did not turn into its ASCII form (IDNA)", "octets of something else"),
-        "Try the name in its xn-- form.",
+        "The name in its xn-- form.",
     ),
     "domain-is-ip-literal": Reason(
         ("a client that sends every destination as a name",),
@@ -177,7 +177,7 @@ ANOMALY_REASONS: dict[str, Reason] = {
             "the proxy answers before it has connected (ssh -D, Tor, many others), and the destination then refused",
             "the destination closed without a word",
         ),
-        "Try the destination from the proxy's host; do not take success for an open port in a scan through it.",
+        "The destination from the proxy's host; do not take success for an open port in a scan through it.",
     ),
     "unreachable-bound": Reason(
         ("the proxy tells the address that it sees itself (loopback, private, behind NAT)",),
@@ -247,7 +247,7 @@ REPLY_REASONS: dict[int, Reason] = {
     ),
     0x08: Reason(
         ("the proxy has no IPv6", "a proxy that takes no names, or names only", "a broken address type in the request"),
-        "Try the destination as an IPv4 address, and as a name.",
+        "The destination as an IPv4 address, and as a name.",
     ),
     0x09: Reason(("the proxy finds the address senseless",), "Look at the destination that the client was given."),
     0xF0: Reason(("the onion service is offline, or its descriptor has expired",), _ONION),
@@ -292,7 +292,7 @@ ENDING_REASONS: dict[str, Reason] = {
     ),
     "slow-request": Reason(
         ("the proxy resolves slowly, or tries addresses that do not answer (IPv6 first)", "a slow destination"),
-        "Try the destination's address instead of its name; capture on the proxy with -i any to see its other leg.",
+        "The destination's address instead of its name; capture on the proxy with -i any to see its other leg.",
     ),
     "unreachable-proxy": Reason(
         ("nothing listens there", "a firewall in between", "the proxy is out of connections"),

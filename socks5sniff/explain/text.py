@@ -23,7 +23,7 @@ def conversation_text(c: Conversation) -> str:
     if not found:
         lines.append("Nothing is wrong with it.")
     for number, finding in enumerate(found, 1):
-        lines += _paragraph(f"{number}. {finding.severity}: {finding.sentence}.{_evidence(finding.frames)}", "   ")
+        lines += _paragraph(f"{number}. {finding.severity}: {finding.sentence}{_evidence(finding.frames)}", "   ")
         lines += _why(finding, "   ")
     return "\n".join(lines) + "\n"
 
@@ -64,7 +64,7 @@ def _group(group: dict[str, Any]) -> list[str]:
     examples = ", ".join(map(str, group["conversations"]))
     more = ", …" if group["count"] > len(group["conversations"]) else ""
     noun = "conversation" if group["count"] == 1 else "conversations"
-    first = f"{group['count']:,}  {group['severity']}: {group['example']}.{_evidence(group['frames'])}"
+    first = f"{group['count']:,}  {group['severity']}: {group['example']}{_evidence(group['frames'])}"
     lines = _paragraph(first, "   ") + _paragraph(f"   ({noun} {examples}{more}; code {group['code']})", "   ")
     if len(group["destinations"]) > 1:
         places = ", ".join(f"{place} ({count:,})" for place, count in group["destinations"].items())
@@ -84,7 +84,7 @@ def _reasons(causes: Sequence[str], advice: str, margin: str) -> list[str]:
 def _evidence(frames: Sequence[int]) -> str:
     if not frames:
         return ""
-    return f" (frame{'' if len(frames) == 1 else 's'} {', '.join(map(str, frames))})"
+    return f" [frame{'' if len(frames) == 1 else 's'} {', '.join(map(str, frames))}]"
 
 
 def _paragraph(text: str, margin: str) -> list[str]:

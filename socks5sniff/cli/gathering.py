@@ -1,0 +1,91 @@
+"""Conversations of capture files for commands that say something about all of them together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
+from socks5sniff.record import Conversation
+
+from .filters import Test
+from .interrupt import Interruption
+from .messages import complain
+from .output import Output, is_stream
+from .progress import ProgressBar
+from .read import unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a reading came to."""
+
+    packets: int
+    """Frames read."""
+    conversations: int
+    """Those found, also those that were not wanted."""
+    status: ExitCode
+    """OK, or INTERRUPTED after a Ctrl-C."""
+    fault: Socks5sniffError | None
+    """What the input ended with; to be raised when everything before it has been written."""
+
+
+def gather(
+    files: Sequence[str],
+    ports: tuple[int, ...],
+    keep: Test,
+    take: Callable[[Conversation], Any],
+    out: Output,
+    show_passwords: bool = False,
+    last: Test | None = None,
+) -> Gathered:
+    """Read captures and hand over each conversation that `keep` lets through.
+
+    Args:
+        files: names of captures, `-` for standard input.
+        ports: further proxy ports.
+        take: called with each conversation.
+        out: where the outcome will be written; the bar leaves the terminal before that.
+        last: whether a conversation is the last one that is wanted; None for all.
+
+    Raises:
+        click.UsageError: standard input is a terminal.
+        InputError: an input cannot be opened, and nothing was read.
+    """
+    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
+        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    bar = ProgressBar()
+    out.before = bar.stop
+    status, fault = ExitCode.OK, None
+    with Interruption(any(map(is_stream, files))) as ctrl_c:
+
+        def between_batches(done: int, total: int) -> None:
+            ctrl_c.check()
+            bar.update(done, total)
+
+        from socks5sniff.analysis import read as conversations
+
+        reading = conversations(files, ports=ports, show_passwords=show_passwords, progress=between_batches)
+        try:
+            for conversation in reading:
+                if keep(conversation):
+                    take(conversation)
+                if last is not None and last(conversation):
+                    break
+        except KeyboardInterrupt:
+            status = ExitCode.INTERRUPTED
+        except Socks5sniffError as error:
+            if isinstance(error, InputError) and not reading.conversations:
+                raise
+            fault = error
+        finally:
+            bar.stop()
+    if reading.evicted:
+        complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
+    if status == ExitCode.OK and fault is None and reading.unknown_links:
+        fault = unreadable(reading.unknown_links)
+    return Gathered(reading.packets, reading.conversations, status, fault)
