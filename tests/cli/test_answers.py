@@ -126,9 +126,7 @@ class TestExplain:
     def test_a_capture(self, nine: str, capsys: pytest.CaptureFixture[str]) -> None:
         out, err = ran(capsys, "explain", nine)
         assert out.startswith("9 conversations: 6 succeeded, 3 did not\n")
-        assert (
-            "3  error: The proxy refused CONNECT to host2.example.com:443: connection refused (code 5) [frames " in out
-        )
+        assert "3  error: The proxy refused CONNECT to host2.example.com:443: connection refused (code 5)" in out
         assert "(conversations 3, 6, 9; code reply-5)" in out
         assert err == ""
 

@@ -378,8 +378,7 @@ class TestText:
             "Conversation 3: 192.0.2.10:40000 as alice through 192.0.2.1:1080 to example.com:443, SOCKS5, rejected\n"
         )
         assert (
-            "1. error: The proxy refused CONNECT to example.com:443: connection refused (code 5). (frames 8, 10)"
-            in text
+            "1. error: The proxy refused CONNECT to example.com:443: connection refused (code 5) [frames 8, 10]" in text
         )
         assert "\n   Likely: nothing listens on that port; or " in text
         assert "\n   Try: From the proxy's host: `ncat -v` to example.com:443." in text
