@@ -28,6 +28,8 @@ _ASKED = {
     "request": ("request",),
 }
 """Types of the frames that show how far it came, by phase; the first that is there counts."""
+_TELLING = ("not-socks-on-socks-port", "half-frame")
+"""Anomalies that say all of why a conversation came to nothing."""
 
 
 class Finding(NamedTuple):
@@ -78,9 +80,12 @@ def _failure(c: Conversation) -> Finding | None:
         sentence = f"The proxy accepted none of the methods that the client offered{offered}"
         frames = _frames(c, "greeting", "method-selection")
         return _finding(c, "no-acceptable-method", "error", sentence, frames, ANOMALY_REASONS["no-acceptable-method"])
-    if c.outcome == "malformed":
-        return _malformed(c)
-    return _ending(c) if c.outcome == "incomplete" else None
+    if c.outcome not in ("malformed", "incomplete"):
+        return None
+    telling = next((entry for entry in c.anomalies if entry.code in _TELLING), None)
+    if telling is not None:
+        return _from_anomaly(c, [telling], "error")
+    return _malformed(c) if c.outcome == "malformed" else _ending(c)
 
 
 def _malformed(c: Conversation) -> Finding:
@@ -93,9 +98,6 @@ def _malformed(c: Conversation) -> Finding:
 
 def _ending(c: Conversation) -> Finding:
     """A conversation without a verdict: who ended it, and what was still to come."""
-    foreign = next((entry for entry in c.anomalies if entry.code in ("not-socks-on-socks-port", "half-frame")), None)
-    if foreign is not None:
-        return _from_anomaly(c, [foreign], "error")
     phase = c.phase or "greeting"
     owed = _STEPS.get(phase, "the end of the handshake")
     asked = next((frames for kind in _ASKED.get(phase, ()) if (frames := _frames(c, kind))), ())
@@ -110,7 +112,8 @@ def _ending(c: Conversation) -> Finding:
     else:
         side = c.closed_by or "one side"
         sentence = f"The {side} {verb} the connection before {owed}".replace("The one side", "One side")
-        code = "ended-by-client" if c.closed_by == "client" else "ended-by-proxy"
+        by_proxy = "ended-without-reply" if phase == "request" else "ended-by-proxy"
+        code = "ended-by-client" if c.closed_by == "client" else by_proxy
     return _finding(c, code, "error", sentence, (*asked, c.last_frame), ENDING_REASONS[code])
 
 

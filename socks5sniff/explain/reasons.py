@@ -276,6 +276,14 @@ ENDING_REASONS: dict[str, Reason] = {
         ("the proxy does not want this client (address, limit)", "it does not like the frame", "it crashed"),
         "Look at the proxy's log at that time; try another client to see whether the frame is the reason.",
     ),
+    "ended-without-reply": Reason(
+        (
+            "the destination refuses or cannot be reached, and the proxy says so by closing (ssh -D)",
+            "the proxy does not want this destination or this client",
+            "it crashed",
+        ),
+        "From the proxy's host: `ncat -v` to {target}; look at the proxy's log at that time.",
+    ),
     "ended-by-client": Reason(
         ("the client lost patience", "it does not like the proxy's answer", "it was stopped", "a port scan"),
         "Compare the waiting time with the client's timeout.",
