@@ -12,6 +12,7 @@ from socks5sniff.cli import main
 from socks5sniff.errors import ExitCode
 
 from . import capture
+from .test_process import loaded
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +157,9 @@ class TestExplain:
     def test_the_judge_sees_only_the_one_that_is_told(self, nine: str, capsys: pytest.CaptureFixture[str]) -> None:
         ran(capsys, "explain", nine, "1", "--quiet", "--fail-if", "outcome == rejected")
         ran(capsys, "explain", nine, "3", "--quiet", "--fail-if", "outcome == rejected", status=9)
+
+
+def test_short_forms_need_no_parser(nine: str) -> None:
+    """What takes time to load is loaded for an expression only."""
+    assert "lark" not in loaded("read", nine, "--outcome", "rejected", "--destination", "*.example.com:443")
+    assert "lark" in loaded("read", nine, "-Y", "outcome == rejected")

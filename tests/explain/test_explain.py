@@ -154,7 +154,7 @@ class TestFindings:
                 "proxy",
                 0.4,
                 "request",
-                "ended-by-proxy",
+                "ended-without-reply",
                 "The proxy closed the connection before",
             ),
             (
