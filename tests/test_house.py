@@ -55,6 +55,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "zstandard": {"capture"},
     "lz4": {"capture"},
     "psutil": set(ROOMS),
+    "prometheus_client": {"cli"},
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis"},
     "lark": {"where"},

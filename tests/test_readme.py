@@ -85,7 +85,7 @@ def test_the_readme_is_read_in_five_minutes() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.encode()) <= 9000
     assert len(EXAMPLE.findall(text)) >= 2
-    assert max(len(line) for found in EXAMPLE.finditer(text) for line in found[3].splitlines()) < 105
+    assert max(len(line) for found in EXAMPLE.finditer(text) for line in found[3].splitlines()) < 100
 
 
 def test_the_exit_codes_shown_are_all() -> None:

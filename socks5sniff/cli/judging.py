@@ -108,6 +108,27 @@ class JudgedView:
         self._view.leave()
 
 
+class SilentView:
+    """A view of `live` that shows nothing."""
+
+    wants_news = False
+
+    def news(self, conversation: Conversation) -> None:
+        """Nobody looks."""
+
+    def ended(self, conversation: Conversation) -> None:
+        """Nobody looks."""
+
+    def refresh(self, packets: int) -> None:
+        """Nothing is shown."""
+
+    def close(self, totals: Totals) -> None:
+        """Nothing was shown."""
+
+    def leave(self) -> None:
+        """Nothing was taken."""
+
+
 class Silence:
     """An output that nobody wants."""
 

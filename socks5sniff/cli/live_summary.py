@@ -52,6 +52,13 @@ class Tally:
         proxy.sent += sent
         proxy.received += received
 
+    def outcomes(self) -> dict[str, int]:
+        """How many conversations have had each outcome."""
+        outcomes: Counter[str] = Counter()
+        for proxy in self._proxies.values():
+            outcomes += proxy.outcomes
+        return dict(sorted(outcomes.items()))
+
     def table(self) -> str:
         """One row for each proxy, the busiest first; empty when there was no conversation."""
         if not self._proxies:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -10,9 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     Type = click.ParamType[Any]
 else:
     Type = click.ParamType  # generic in new versions of click only
@@ -35,6 +35,8 @@ def unknown(value: str, what: str, words: Iterable[str], listed: str = "") -> st
         words: all that would have been right.
         listed: where they are listed, if there are too many to list them here.
     """
+    import difflib
+
     allowed = list(words)
     close = difflib.get_close_matches(value.lower(), allowed, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
@@ -68,6 +70,8 @@ class Words(Type):
         return tuple(words) if self._many else value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         before, comma, last = incomplete.rpartition(",") if self._many else ("", "", incomplete)
         return [CompletionItem(before + comma + word) for word in self._words() if word.startswith(last)]
 
@@ -81,6 +85,8 @@ class Suggested(Type):
         self._words = words
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         return [CompletionItem(word) for word in self._words() if word.startswith(incomplete)]
 
 

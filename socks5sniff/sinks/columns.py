@@ -105,6 +105,8 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.9f}".rstrip("0").rstrip(".")
     if isinstance(value, list):
         return " ".join(_text(item) for item in value)
     if isinstance(value, dict):

@@ -26,7 +26,7 @@ class FrameSink:
         for entry in conversation.frames:
             time = f"{self._clock.full(entry.time_ns):<{self._width}}"
             words = f"{entry.sender:<6}  {entry.type:<16}  {escape_text(entry.summary)}"
-            lines.append(f"{entry.frame:>8}  {time}  {conversation.id:>6}  {words}\n")
+            lines.append(f"{entry.frame:>7}  {time}  {conversation.id:>5}  {words}\n")
         self._out.write("".join(lines))
         if self._prompt:
             self._out.flush()
@@ -41,4 +41,4 @@ class FrameSink:
             return ""
         title = f"TIME ({self._clock.label(time_ns, time_ns)})"
         self._width = max(len(self._clock.full(time_ns)), len(title))
-        return f"{'FRAME':>8}  {title:<{self._width}}  {'#':>6}  SENDER  {'TYPE':<16}  SUMMARY\n"
+        return f"{'FRAME':>7}  {title:<{self._width}}  {'#':>5}  SENDER  {'TYPE':<16}  SUMMARY\n"

@@ -156,7 +156,7 @@ class TableSink:
             if index not in self._shown and (self._sizes[index] or column.name == TIME)
         ]
         if hidden:
-            lines.append(f"no room for {', '.join(hidden)}: see --columns {','.join(hidden)}")
+            lines.append(f"no room for {','.join(hidden)}: see --columns")
         return "\n".join(lines) + "\n"
 
 

@@ -33,6 +33,7 @@ def parsed(line: str) -> click.Context:
     """A command line's options as its command takes them, without running it."""
     words = shlex.split(line)
     words = words[words.index("socks5sniff") + 1 :]
+    words = ["read", *words] if words[0] == "-r" else words
     context = click.Context(group, info_name="socks5sniff", **group.context_settings)
     name, found, rest = group.resolve_command(context, words)
     assert found is not None
@@ -188,3 +189,14 @@ class TestCompletion:
         environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
         done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
         assert done.stdout == "rejected,malformed\n"
+
+    def test_fish_completes(self, tmp_path: Path) -> None:
+        if shutil.which("fish") is None:
+            pytest.skip("fish not installed")
+        program = tmp_path / "socks5sniff"
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m socks5sniff "$@"\n')
+        program.chmod(0o755)
+        script = f"{COMPLETE}=fish_source socks5sniff | source; complete -C 'socks5sniff read --outcome mal'"
+        environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+        done = subprocess.run(["fish", "-c", script], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["malformed"]

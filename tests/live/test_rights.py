@@ -12,18 +12,20 @@ from socks5sniff.errors import InputError, MissingError, RightsError
 from socks5sniff.live.dumpcap import command, problem
 from socks5sniff.live.engine import Settings
 from socks5sniff.live.pcap import failure, missing, unusable
-from socks5sniff.live.rights import User, lesser_user, program, refusal
+from socks5sniff.live.privileges import User, lesser_user
+from socks5sniff.live.rights import program, refusal
 
 PERMISSION, NO_DEVICE, NOT_UP = -8, -5, -9
 
 
-def test_linux_offers_four_ways_in_order() -> None:
+def test_linux_offers_five_ways_in_order() -> None:
     message = refusal("lo", "no permission to capture (CAP_NET_RAW)", "linux")
     ways = (
         "lo: no permission",
         f"`sudo {program()} live --iface lo`",
         "`sudo usermod -aG wireshark $USER`",
         "`sudo tcpdump -i lo -s 0 -U -w - 'tcp port 1080' | socks5sniff read -`",
+        "`--cap-add NET_RAW`",
         "`socks5sniff demo`",
         "Reading a capture file needs no rights.",
     )
@@ -122,6 +124,8 @@ def test_dumpcap_is_asked_for_every_interface_with_its_own_options() -> None:
     expected = ["dumpcap", "-q", "-i", "lo", *per_interface, "-i", "eth0", *per_interface, "-w", "-"]
     assert command("dumpcap", settings) == expected
     assert "-p" not in command("dumpcap", Settings(("lo",), promiscuous=True))
+    arguments = command("dumpcap", Settings(("lo",)))
+    assert 16 <= int(arguments[arguments.index("-B") + 1]) <= 512  # by the memory of this machine
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users are POSIX only")
