@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 
 from socks5sniff.codec.codes import ANOMALIES, REPLIES, SOCKS4_REPLIES
 from socks5sniff.explain import Overview, conversation_text, findings, ladder, overview_text
@@ -442,7 +442,7 @@ class TestOverview:
         assert "2 connections to [2001:db8::1]:1080 refused\n   Likely: nothing listens there" in text
 
 
-@settings(max_examples=30, phases=[Phase.explicit, Phase.generate], deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations)
 def test_any_record_can_be_told(c: Conversation) -> None:
     """Whatever is missing in it or comes from the wire: no error, and nothing a terminal would obey."""
