@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from .options import filter_options, port_option
 from .output import open_output
 from .pages import Command, Example, grouped
 from .values import Words
+
+if TYPE_CHECKING:
+    from socks5sniff.explain import Overview
 
 EXAMPLES = (
     Example("socks5sniff explain x.pcapng", "What failed, by cause, the commonest first, and what is fine."),
@@ -60,7 +63,7 @@ def explain(
     """
     if quiet and output:
         raise click.UsageError("--quiet and -o exclude each other.")
-    from socks5sniff.explain import Overview, overview_text
+    from socks5sniff.explain import Overview
 
     judge = Judge(fail_if)
     keep = judge.keeping(conversation_filter(filters))
@@ -72,12 +75,9 @@ def explain(
         else:
             wanted = _numbered(number)
             gathered = gather([file], port, lambda c: wanted(c) and keep(c), found.append, out, last=wanted)
-        if not quiet and number is None:
-            plain = overview.as_dict()
-            out.write(json.dumps(plain, indent=2) + "\n" if format_ == "json" else overview_text(plain))
-        for conversation in () if quiet else found:
-            out.write(_told(conversation, format_))
-        out.flush()
+        if not quiet:
+            out.write(_summed(overview, format_) if number is None else "".join(_told(c, format_) for c in found))
+            out.flush()
     if gathered.fault is not None and not found:
         raise gathered.fault
     if number is not None and not found:
@@ -88,6 +88,13 @@ def explain(
 
 def _numbered(number: int) -> Test:
     return lambda conversation: conversation.id == number
+
+
+def _summed(overview: Overview, format_: str) -> str:
+    from socks5sniff.explain import overview_text
+
+    plain = overview.as_dict()
+    return json.dumps(plain, indent=2) + "\n" if format_ == "json" else overview_text(plain)
 
 
 def _told(c: Conversation, format_: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from .messages import complain
 from .output import Output, is_stream
 from .progress import ProgressBar
 from .read import unreadable
+
+if TYPE_CHECKING:
+    from socks5sniff.analysis import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,6 @@ def gather(
     keep: Test,
     take: Callable[[Conversation], Any],
     out: Output,
-    show_passwords: bool = False,
     last: Test | None = None,
 ) -> Gathered:
     """Read captures and hand over each conversation that `keep` lets through.
@@ -62,14 +64,7 @@ def gather(
     out.before = bar.stop
     status, fault = ExitCode.OK, None
     with Interruption(any(map(is_stream, files))) as ctrl_c:
-
-        def between_batches(done: int, total: int) -> None:
-            ctrl_c.check()
-            bar.update(done, total)
-
-        from socks5sniff.analysis import read as conversations
-
-        reading = conversations(files, ports=ports, show_passwords=show_passwords, progress=between_batches)
+        reading = _open(files, ports, bar, ctrl_c)
         try:
             for conversation in reading:
                 if keep(conversation):
@@ -89,3 +84,14 @@ def gather(
     if status == ExitCode.OK and fault is None and reading.unknown_links:
         fault = unreadable(reading.unknown_links)
     return Gathered(reading.packets, reading.conversations, status, fault)
+
+
+def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c: Interruption) -> Reading:
+    """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
+    from socks5sniff.analysis import read
+
+    def between_batches(done: int, total: int) -> None:
+        ctrl_c.check()
+        bar.update(done, total)
+
+    return read(files, ports=ports, progress=between_batches)
