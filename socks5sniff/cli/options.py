@@ -13,7 +13,7 @@ from socks5sniff.sinks.clock import FORMS
 
 from .filters import OUTCOMES, SEVERITIES
 from .pages import grouped
-from .values import Ports, Words, joined
+from .values import Condition, Ports, Words, joined
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,7 +33,7 @@ def column_names() -> tuple[str, ...]:
 
 
 def filter_options(command: Command) -> Command:
-    """The options of `socks5sniff.cli.filters`, each a tuple of values by the option's name."""
+    """The options of `socks5sniff.cli.filters`, each a tuple of values by the option's name, and `--where`."""
     commands = Words("a command", lambda: [*COMMANDS.values(), "unknown"], many=True, extra="unknown-0x[0-9a-f]{2}")
     outcomes = Words("an outcome", lambda: OUTCOMES, many=True)
     anomalies = Words("an anomaly", lambda: ["any", *SEVERITIES, *ANOMALIES], "`socks5sniff help record`", many=True)
@@ -68,6 +68,13 @@ def filter_options(command: Command) -> Command:
             help="Only with this anomaly, note, warning, error, or any.",
             multiple=True,
             callback=joined,
+        ),
+        click.option(
+            "-Y",
+            "--where",
+            type=Condition(),
+            metavar="EXPR",
+            help="Only those an expression holds for: 'reply.code == 5 and client in 10.0.0.0/8'; see help where.",
         ),
     )(command)
     return decorated

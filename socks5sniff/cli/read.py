@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from socks5sniff.errors import ExitCode, InputError
+from socks5sniff.where import Expression
 
-from .filters import OPTIONS, conversation_filter
+from .filters import conversation_filter
 from .interrupt import Interruption
+from .judging import Judge, Silence, judging_options
 from .options import check_output, filter_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .pages import Command, Example
@@ -19,7 +22,7 @@ from .progress import ProgressBar
 from .report import report
 
 if TYPE_CHECKING:
-    from socks5sniff.analysis.reading import Reading
+    from socks5sniff.packets.reader import UnknownLink
 
 _NAMED = 3
 """Interfaces of unknown link types that are named."""
@@ -37,6 +40,7 @@ EXAMPLES = (
 @port_option
 @output_options
 @filter_options
+@judging_options
 def read(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -49,6 +53,8 @@ def read(
     show_passwords: bool,
     no_color: bool,
     port: tuple[int, ...],
+    fail_if: Expression | None,
+    quiet: bool,
     **filters: Any,
 ) -> int:
     """Report every SOCKS conversation in capture files, at any port.
@@ -68,7 +74,10 @@ def read(
     name = sink_name(format_, frames)
     if columns and frames:
         raise click.UsageError("--columns are the conversations', --frames lists frames.")
-    keep = conversation_filter({option: filters[option] for option in OPTIONS})
+    if quiet and output:
+        raise click.UsageError("--quiet and -o exclude each other.")
+    judge = Judge(fail_if)
+    keep = judge.keeping(conversation_filter(filters))
     bar = ProgressBar()
     with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
         out.before = bar.stop
@@ -89,17 +98,16 @@ def read(
                 columns=columns or (),
                 excel=excel,
             )
-            status = report(reading, name, out, options, keep, ctrl_c)
+            status = judge.status(report(reading, name, Silence() if quiet else out, options, keep, ctrl_c))
         finally:
             bar.stop()
     if status == ExitCode.OK and reading.unknown_links:
-        raise _unreadable(reading)
+        raise unreadable(reading.unknown_links)
     return status
 
 
-def _unreadable(reading: Reading) -> InputError:
+def unreadable(links: Sequence[UnknownLink]) -> InputError:
     """The error for interfaces none of whose frames could be read."""
-    links = reading.unknown_links
     said = [
         f"{link.capture}: link type {link.link_type}{f' ({link.name})' * bool(link.name)} is not known, so its frames "
         f"cannot be read (the first is frame {link.frame})"
