@@ -43,7 +43,7 @@ def output_options(command: Command) -> Command:
         click.option("--format", "format_", type=click.Choice(formats), default="table", help="Default: table."),
         click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of standard output."),
         click.option(
-            "--frames", is_flag=True, help="List each SOCKS frame, UDP datagrams included (table, json, jsonl)."
+            "--frames", is_flag=True, help="List each SOCKS frame, UDP datagrams included (table, json, jsonl, html)."
         ),
         click.option("--show-passwords", is_flag=True, help="Show passwords instead of ********."),
         click.option("--no-color", is_flag=True, help="No colours (so does the environment variable NO_COLOR)."),
@@ -51,6 +51,16 @@ def output_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def html_options(command: Command) -> Command:
+    """`--max-rows N`, as max_rows, None where it is not given."""
+    return click.option(
+        "--max-rows",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Conversations in the table of --format html; its figures cover all. Default: 200000.",
+    )(command)
 
 
 def port_option(command: Command) -> Command:
@@ -72,8 +82,8 @@ def sink_name(format_: str, frames: bool) -> str:
     """
     if not frames:
         return format_
-    if format_ in ("json", "jsonl"):
+    if format_ in ("json", "jsonl", "html"):
         return format_  # the record lists its frames
     if format_ == "table":
         return "frames"
-    raise click.UsageError(f"--frames goes with --format table, json or jsonl, not with {format_}.")
+    raise click.UsageError(f"--frames goes with --format table, json, jsonl or html, not with {format_}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from socks5sniff.errors import ExitCode, InputError
 
 from .filters import OPTIONS, conversation_filter
 from .interrupt import Interruption
-from .options import filter_options, output_options, port_option, sink_name
+from .options import filter_options, html_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .progress import ProgressBar
 from .report import report
@@ -24,6 +25,7 @@ _NAMED = 3
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @output_options
+@html_options
 @port_option
 @filter_options
 def read(
@@ -33,6 +35,7 @@ def read(
     frames: bool,
     show_passwords: bool,
     no_color: bool,
+    max_rows: int | None,
     port: tuple[int, ...],
     **filters: Any,
 ) -> int:
@@ -44,9 +47,13 @@ def read(
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
     name = sink_name(format_, frames)
+    if max_rows is not None and name != "html":
+        raise click.UsageError("--max-rows goes with --format html.")
     keep = conversation_filter({option: filters[option] for option in OPTIONS})
     bar = ProgressBar()
     with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
+        if name == "html" and out.is_terminal:
+            raise click.UsageError("a page is nothing for a terminal: add -o FILE.")
         out.before = bar.stop
 
         def between_batches(done: int, total: int) -> None:
@@ -59,7 +66,10 @@ def read(
             files, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=between_batches
         )
         try:
-            options = sink_options(out, files, colour=not no_color, rows=name == "table")
+            options = sink_options(out, files, colour=not no_color, rows=name in ("table", "html"))
+            options = replace(options, inputs=files, command=(*sys.argv[1:],), ports=port)
+            if max_rows is not None:
+                options = replace(options, max_rows=max_rows)
             status = report(reading, name, out, options, keep, ctrl_c)
         finally:
             bar.stop()

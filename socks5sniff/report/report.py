@@ -1,0 +1,92 @@
+"""The report: conversations as they come, then one HTML page about all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from socks5sniff.record import Conversation, iso_time
+
+from .columns import container
+from .conversations import Conversations
+from .explaining import explainer
+from .figures import Figures
+from .page import page
+
+MAX_ROWS = 200_000
+"""Conversations that the page's table holds; its figures cover all."""
+_SHOWN = 20
+"""Rows of a list in the summary for browsers without scripts."""
+
+
+class Report:
+    """Collects conversations.
+
+    Args:
+        max_rows: how many the page's table holds, at most.
+    """
+
+    def __init__(self, max_rows: int = MAX_ROWS) -> None:
+        self._max_rows = max_rows
+        self._held = Conversations()
+        self._rest = Figures()
+        self._all = Figures()
+        self._explain = explainer()
+
+    def add(self, conversation: Conversation) -> None:
+        self._all.add(conversation)
+        if self._held.rows < self._max_rows:
+            self._held.add(conversation, self._explain(conversation))
+        else:
+            self._rest.add(conversation)
+
+    def write(self, about: Mapping[str, Any]) -> Iterator[str]:
+        """The page, in pieces.
+
+        Args:
+            about: what was read: `inputs` (names), `command` (words of the command line), `packets`, `skipped`,
+                `found` (conversations before any filter), `version`; `fault` (a sentence) where the input ended
+                with one, `attempts` and `bypasses` (lists of plain dictionaries) where there are such.
+        """
+        held = self._held
+        facts = {"rows": held.rows, "about": about, "rest": self._rest.plain() if self._rest.conversations else None}
+        data = container(held.columns, held.dictionary, facts)
+        names = ", ".join(about["inputs"]) or "SOCKS"
+        yield from page(data, f"{names} – socks5sniff", self._summary(about), "'none'")
+
+    def _summary(self, about: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+        """The figures that need no script."""
+        every = self._all
+        what = [
+            ("files", ", ".join(about["inputs"])),
+            ("packets", f"{about['packets']:,}"),
+            ("skipped", f"{about['skipped']:,}"),
+            ("conversations", f"{every.conversations:,}"),
+            ("octets sent", f"{every.sent:,}"),
+            ("octets received", f"{every.received:,}"),
+        ]
+        if every.first is not None and every.last is not None:
+            what += [("from", iso_time(every.first)), ("to", iso_time(every.last))]
+        if about.get("fault"):
+            what.append(("ended with", about["fault"]))
+        tables = [("What was read", what)]
+        for heading, group in (
+            ("Outcomes", "outcome"),
+            ("Proxies", "proxy"),
+            ("Clients", "client"),
+            ("Destinations", "destination"),
+            ("Anomalies", "anomaly"),
+        ):
+            counts = list(every.names(group).items())[:_SHOWN]
+            if counts:
+                tables.append((heading, [("others" if n is None else n, f"{count:,}") for n, count in counts]))
+        return tables
+
+
+def empty() -> bytes:
+    """A container without rows, for the page of `live`, which gets them from its server."""
+    nothing = Conversations()
+    return container(nothing.columns, nothing.dictionary, {"rows": 0, "about": None, "rest": None, "live": True})
+
+
+__all__ = ["MAX_ROWS", "Report", "empty"]
