@@ -13,70 +13,76 @@ that an offset is counted from. `assets/columns.js` reads it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-GREATEST = 2**53 - 1
+Numbers = NDArray[np.float64]
+
+GREATEST = 2.0**53 - 1
 """What a number of the page can hold exactly; larger ones are cut to it."""
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class Dictionary:
-    """Words by place, from 0 in the order in which they came."""
+class Dictionary(dict[str | None, int]):
+    """Words by place, from 1 in the order in which they came; null has place 0."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+        super().__init__({None: 0})
 
-    def place(self, word: str) -> int:
-        return self._places.setdefault(word, len(self._places))
+    def __missing__(self, word: str | None) -> int:
+        place = self[word] = len(self)
+        return place
 
     def words(self) -> list[str]:
-        return list(self._places)
+        return [word for word in self if word is not None]
 
 
 class Column:
     """The numbers of one column.
 
-    Kinds: `int`, `step` (distance from the row before), `offset` (distance from the same row of another column),
-    `seconds`, `word`, `list` and `object` (JSON in the dictionary), `bool`, `count` (of a list's rows).
+    Kinds: `int` (and `bool`), `step` (distance from the row before), `offset` (distance from another number of the
+    same row), `seconds`, `word`, `list` and `object` (JSON in the dictionary), `count` (rows that a list has).
     """
 
-    __slots__ = ("_dictionary", "_last", "base", "kind", "name", "numbers")
+    __slots__ = ("_chunks", "_dictionary", "_last", "base", "kind", "name")
 
     def __init__(self, name: str, kind: str, dictionary: Dictionary, base: str | None = None) -> None:
         self.name = name
         self.kind = kind
         self.base = base
-        self.numbers: list[int] = []
+        self._chunks: list[NDArray[np.uint64]] = []
         self._dictionary = dictionary
-        self._last = 0
+        self._last = 0.0
 
-    def add(self, value: Any) -> None:
-        """The next row's value, None for null. For an offset the distance."""
-        self.numbers.append(0 if value is None else self._number(value) + 1)
+    def take(self, values: Sequence[Any] | Numbers) -> None:
+        """More rows' values, None for null; of an offset the distances."""
+        if self.kind in ("list", "object"):
+            values = [None if value is None else _dumps(value) for value in values]
+        if self.kind in ("word", "list", "object"):
+            places = map(self._dictionary.__getitem__, values)
+            self._chunks.append(np.fromiter(places, np.uint64, len(values)))
+        else:
+            self._chunks.append(self._numbers(np.array(values, np.float64)))
 
-    def _number(self, value: Any) -> int:
-        kind = self.kind
-        if kind == "word":
-            return self._dictionary.place(value)
-        if kind == "seconds":
-            return min(max(round(value * 1e9), 0), GREATEST)
-        if kind in ("list", "object"):
-            return self._dictionary.place(json.dumps(value, separators=(",", ":")))
-        if kind == "step":
-            distance, self._last = value - self._last, value
-            return _signless(distance)
-        if kind == "offset":
-            return _signless(value)
-        return min(int(value), GREATEST)
+    def _numbers(self, values: Numbers) -> NDArray[np.uint64]:
+        """0 for null (which is NaN by now), else the number and one."""
+        if self.kind == "seconds":
+            values = np.rint(values * 1e9)
+        elif self.kind == "step":
+            values, self._last = np.diff(values, prepend=self._last), values[-1] if len(values) else self._last
+        if self.kind in ("step", "offset"):
+            values = np.where(values < 0, -2 * values - 1, 2 * values)
+        return np.where(np.isnan(values), 0, np.clip(values, 0, GREATEST - 1) + 1).astype(np.uint64)
 
-    def planes(self) -> tuple[int, bytes]:
-        """Octets that each number takes, and the planes, lowest octets first."""
-        numbers = np.array(self.numbers, np.uint64)
+    def planes(self) -> tuple[int, int, bytes]:
+        """How many numbers there are, octets that each takes, and the planes, lowest octets first."""
+        numbers = np.concatenate(self._chunks) if self._chunks else np.empty(0, np.uint64)
         width = (int(numbers.max()).bit_length() + 7) // 8 if len(numbers) else 0
         octets = numbers.astype("<u8").view(np.uint8).reshape(-1, 8)
-        return width, np.ascontiguousarray(octets[:, :width].T).tobytes()
+        return len(numbers), width, np.ascontiguousarray(octets[:, :width].T).tobytes()
 
 
 def container(columns: Iterable[Column], dictionary: Dictionary, facts: Mapping[str, Any]) -> bytes:
@@ -84,14 +90,8 @@ def container(columns: Iterable[Column], dictionary: Dictionary, facts: Mapping[
     listed = []
     bodies = []
     for column in columns:
-        width, planes = column.planes()
-        listed.append([column.name, column.kind, len(column.numbers), width, column.base])
+        count, width, planes = column.planes()
+        listed.append([column.name, column.kind, count, width, column.base])
         bodies.append(planes)
     header = json.dumps({"columns": listed, "words": dictionary.words(), **facts}, separators=(",", ":")).encode()
     return b"".join([len(header).to_bytes(4, "little"), header, *bodies])
-
-
-def _signless(distance: int) -> int:
-    """Small numbers of either sign as small numbers: 0, -1, 1, -2, … become 0, 1, 2, 3, …"""
-    distance = min(max(distance, -(GREATEST // 2)), GREATEST // 2)
-    return 2 * distance if distance >= 0 else -2 * distance - 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from socks5sniff.record import Conversation
+import numpy as np
+
+from socks5sniff.record import Conversation, FrameEntry
 
 from .columns import Column, Dictionary
+from .community import community_id
 
 KEYS: tuple[tuple[str, str], ...] = (
     ("id", "step"),
@@ -48,7 +52,6 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("closed_by", "word"),
     ("packets", "int"),
     ("tcp_stream", "step"),
-    ("community_id", "word"),
     ("name_resolution", "word"),
     ("first_frame", "step"),
     ("upstream", "object"),
@@ -57,7 +60,7 @@ KEYS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 """Keys of the record with a column of their kind; `client.port` is the key `port` of the object `client`.
 
-`start`, `last_frame` and the lists `frames`, `anomalies` and `udp.destinations` are told in `Conversations.add`.
+The others are told in `Conversations`: `start`, `last_frame`, `community_id`, the lists below, and `explanation`.
 """
 
 LISTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -75,7 +78,7 @@ LISTS: dict[str, tuple[tuple[str, str], ...]] = {
 DESTINATION, BOUND, USERNAME, AS_IS = "\ue000", "\ue001", "\ue002", "\ue003"
 """Holes in a frame's summary for what the record says elsewhere; AS_IS comes first where the text itself has such."""
 
-_NANOSECONDS = 1_000_000_000
+_SECOND = 1_000_000_000
 
 
 class Conversations:
@@ -84,65 +87,85 @@ class Conversations:
     Attributes:
         rows: how many there are.
         dictionary: the words of all columns.
-        columns: all of them, those of lists too.
+        columns: all of them by name, those of lists too.
     """
 
     def __init__(self) -> None:
         self.rows = 0
         self.dictionary = Dictionary()
-        self.columns: list[Column] = []
-        self._row = [(_getter(name), self._column(name, kind).add) for name, kind in KEYS]
-        self._seconds = self._column("start.seconds", "step")
-        self._fraction = self._column("start.nanoseconds", "int")
-        self._last_frame = self._column("last_frame", "offset", "first_frame")
-        self._told = self._column("explanation", "list")
-        self._counts = {name: self._column(name, "count") for name in LISTS}
-        self._lists = {
-            name: [self._column(f"{name}.{part}", kind).add for part, kind in parts] for name, parts in LISTS.items()
-        }
+        self.columns: dict[str, Column] = {}
+        for name, kind in KEYS:
+            self._column(name, kind)
+        self._column("start.seconds", "step")
+        self._column("start.nanoseconds", "int")
+        self._column("last_frame", "offset", "first_frame")
+        self._column("community_id", "word")
+        self._column("explanation", "list")
+        for name, parts in LISTS.items():
+            self._column(name, "count")
+            for part, kind in parts:
+                self._column(f"{name}.{part}", kind)
 
-    def _column(self, name: str, kind: str, base: str | None = None) -> Column:
-        column = Column(name, kind, self.dictionary, base)
-        self.columns.append(column)
-        return column
+    def _column(self, name: str, kind: str, base: str | None = None) -> None:
+        self.columns[name] = Column(name, kind, self.dictionary, base)
 
-    def add(self, c: Conversation, explanation: list[str] | None = None) -> None:
-        """A row for a conversation, with the sentences that explain it."""
-        self.rows += 1
-        for get, add in self._row:
-            add(get(c))
-        seconds, fraction = divmod(c.start_ns, _NANOSECONDS)
-        self._seconds.add(seconds)
-        self._fraction.add(fraction)
-        self._last_frame.add(c.last_frame - c.first_frame)
-        self._told.add(explanation or None)
-        self._add_frames(c)
-        self._add_rows("anomalies", [(a.code, a.severity, a.frame - c.first_frame, a.message) for a in c.anomalies])
-        self._add_rows("udp.destinations", [] if c.udp is None else c.udp.destinations)
+    def take(self, conversations: Sequence[Conversation], explanations: Sequence[Sequence[str]]) -> None:
+        """Rows for conversations, each with the sentences that explain it."""
+        take = {name: column.take for name, column in self.columns.items()}
+        self.rows += len(conversations)
+        frames = [c.frames for c in conversations]  # first: a record that is not written out yet is from here on
+        for name, _ in KEYS:
+            take[name](_values(conversations, name))
+        starts = [divmod(c.start_ns, _SECOND) for c in conversations]
+        take["start.seconds"]([seconds for seconds, _ in starts])
+        take["start.nanoseconds"]([fraction for _, fraction in starts])
+        take["last_frame"]([c.last_frame - c.first_frame for c in conversations])
+        take["community_id"]([_untold(c) for c in conversations])
+        take["explanation"]([list(sentences) or None for sentences in explanations])
+        self._take_frames(conversations, frames)
+        odd = [c.anomalies for c in conversations]
+        self._take_list("anomalies", odd, [a.frame - c.first_frame for c in conversations for a in c.anomalies])
+        self._take_list("udp.destinations", [[] if c.udp is None else c.udp.destinations for c in conversations])
 
-    def _add_frames(self, c: Conversation) -> None:
+    def _take_list(self, name: str, lists: Sequence[Sequence[Any]], frames: Sequence[int] = ()) -> None:
+        """Entries as they are, but for their frame numbers."""
+        self.columns[name].take([len(entries) for entries in lists])
+        flat = list(chain.from_iterable(lists))
+        for part, _ in LISTS[name]:
+            self.columns[f"{name}.{part}"].take(frames if part == "frame" else list(map(attrgetter(part), flat)))
+
+    def _take_frames(self, conversations: Sequence[Conversation], lists: Sequence[Sequence[FrameEntry]]) -> None:
         """Frame numbers and times are told as distances from the entry before, which are short."""
-        holes = [(str(target), mark) for target, mark in ((c.destination, DESTINATION), (c.bound, BOUND)) if target]
-        if c.username:
-            holes.append((c.username, USERNAME))
-        number, time = c.first_frame, c.start_ns
-        rows = []
-        for entry in c.frames:
-            summary = _with_holes(entry.summary, holes)
-            rows.append((entry.frame - number, entry.time_ns - time, entry.sender, entry.type, entry.length, summary))
-            number, time = entry.frame, entry.time_ns
-        self._add_rows("frames", rows)
+        counts = np.array([len(entries) for entries in lists], np.int64)
+        flat = list(chain.from_iterable(lists))
+        begins = (np.cumsum(counts) - counts)[counts > 0]
+        before = [c for c, count in zip(conversations, counts, strict=True) if count]
 
-    def _add_rows(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._counts[name].add(len(rows))
-        adders = self._lists[name]
-        for row in rows:
-            for add, value in zip(adders, row, strict=True):
-                add(value)
+        def distances(values: list[int], origins: list[int]) -> Any:
+            found = np.diff(np.array(values, np.int64), prepend=0)
+            found[begins] = np.array([values[begin] for begin in begins], np.int64) - np.array(origins, np.int64)
+            return found
+
+        take = {part: self.columns[f"frames.{part}"].take for part, _ in LISTS["frames"]}
+        self.columns["frames"].take(counts)
+        take["frame"](distances([entry.frame for entry in flat], [c.first_frame for c in before]))
+        take["time"](distances([entry.time_ns for entry in flat], [c.start_ns for c in before]))
+        take["sender"]([entry.sender for entry in flat])
+        take["type"]([entry.type for entry in flat])
+        take["length"]([entry.length for entry in flat])
+        take["summary"](list(chain.from_iterable(map(_summaries, before))))
 
 
-def _with_holes(summary: str, holes: Sequence[tuple[str, str]]) -> str:
-    if any(mark in summary for mark in (DESTINATION, BOUND, USERNAME, AS_IS)):
+def _summaries(c: Conversation) -> list[str]:
+    """Summaries of the frames; what the record says elsewhere is a hole at the end."""
+    holes = [(str(target), mark) for target, mark in ((c.destination, DESTINATION), (c.bound, BOUND)) if target]
+    if c.username:
+        holes.append((c.username, USERNAME))
+    return [_with_hole(entry.summary, holes) for entry in c.frames]
+
+
+def _with_hole(summary: str, holes: Sequence[tuple[str, str]]) -> str:
+    if not summary.isascii() and any(mark in summary for mark in (DESTINATION, BOUND, USERNAME, AS_IS)):
         return AS_IS + summary
     for text, mark in holes:
         if summary.endswith(text):
@@ -150,17 +173,13 @@ def _with_holes(summary: str, holes: Sequence[tuple[str, str]]) -> str:
     return summary
 
 
-def _getter(name: str) -> Callable[[Conversation], Any]:
-    """What a dotted key names, None where it is null, or unknown to this record."""
+def _values(conversations: Sequence[Conversation], name: str) -> list[Any]:
+    """What a dotted key names, None where it is null, or unknown to these records."""
     whole, _, part = name.partition(".")
-    if not part:
-        if name in ("network", "proxy_header"):
-            return lambda c: getattr(c, name, None)
-        return attrgetter(name)
-    get = attrgetter(whole)
+    values = [getattr(c, whole, None) for c in conversations]
+    return [None if value is None else getattr(value, part, None) for value in values] if part else values
 
-    def value(c: Conversation) -> Any:
-        found = get(c)
-        return None if found is None else getattr(found, part, None)
 
-    return value
+def _untold(c: Conversation) -> str | None:
+    """The community ID where the page would not find it out from the endpoints."""
+    return None if c.community_id == community_id(c.client, c.proxy) else c.community_id

@@ -79,7 +79,7 @@ def page(data: bytes, title: str, summary: Sequence[tuple[str, Sequence[tuple[st
         "summary": _without_scripts(summary),
     }
     yield Template(before).substitute(values)
-    text = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
+    text = base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
     for begin in range(0, len(text), _LINE):
         yield text[begin : begin + _LINE] + "\n"
     yield Template(after).substitute(values)

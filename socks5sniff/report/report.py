@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from socks5sniff.record import Conversation, iso_time
@@ -15,6 +15,8 @@ from .page import page
 
 MAX_ROWS = 200_000
 """Conversations that the page's table holds; its figures cover all."""
+_BATCH = 4096
+"""Conversations that are taken apart together."""
 _SHOWN = 20
 """Rows of a list in the summary for browsers without scripts."""
 
@@ -32,13 +34,20 @@ class Report:
         self._rest = Figures()
         self._all = Figures()
         self._explain = explainer()
+        self._waiting: list[Conversation] = []
 
     def add(self, conversation: Conversation) -> None:
-        self._all.add(conversation)
-        if self._held.rows < self._max_rows:
-            self._held.add(conversation, self._explain(conversation))
-        else:
-            self._rest.add(conversation)
+        self._waiting.append(conversation)
+        if len(self._waiting) >= _BATCH:
+            self._take()
+
+    def _take(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        room = self._max_rows - self._held.rows
+        self._all.take(waiting)
+        self._rest.take(waiting[room:])
+        held = waiting[:room]
+        self._held.take(held, [self._explain(c) for c in held])
 
     def write(self, about: Mapping[str, Any]) -> Iterator[str]:
         """The page, in pieces.
@@ -48,9 +57,10 @@ class Report:
                 `found` (conversations before any filter), `version`; `fault` (a sentence) where the input ended
                 with one, `attempts` and `bypasses` (lists of plain dictionaries) where there are such.
         """
+        self._take()
         held = self._held
         facts = {"rows": held.rows, "about": about, "rest": self._rest.plain() if self._rest.conversations else None}
-        data = container(held.columns, held.dictionary, facts)
+        data = container(held.columns.values(), held.dictionary, facts)
         names = ", ".join(about["inputs"]) or "SOCKS"
         yield from page(data, f"{names} – socks5sniff", self._summary(about), "'none'")
 
@@ -62,8 +72,8 @@ class Report:
             ("packets", f"{about['packets']:,}"),
             ("skipped", f"{about['skipped']:,}"),
             ("conversations", f"{every.conversations:,}"),
-            ("octets sent", f"{every.sent:,}"),
-            ("octets received", f"{every.received:,}"),
+            ("octets sent", f"{every.octets[0]:,}"),
+            ("octets received", f"{every.octets[1]:,}"),
         ]
         if every.first is not None and every.last is not None:
             what += [("from", iso_time(every.first)), ("to", iso_time(every.last))]
@@ -77,7 +87,7 @@ class Report:
             ("Destinations", "destination"),
             ("Anomalies", "anomaly"),
         ):
-            counts = list(every.names(group).items())[:_SHOWN]
+            counts = every.most(group, _SHOWN)
             if counts:
                 tables.append((heading, [("others" if n is None else n, f"{count:,}") for n, count in counts]))
         return tables
@@ -86,7 +96,7 @@ class Report:
 def empty() -> bytes:
     """A container without rows, for the page of `live`, which gets them from its server."""
     nothing = Conversations()
-    return container(nothing.columns, nothing.dictionary, {"rows": 0, "about": None, "rest": None, "live": True})
+    return container(nothing.columns.values(), nothing.dictionary, {"rows": 0, "about": None, "rest": None, "live": True})
 
 
 __all__ = ["MAX_ROWS", "Report", "empty"]

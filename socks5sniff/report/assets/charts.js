@@ -21,12 +21,12 @@ const Charts = (() => {
   /** Two digits of hours and minutes, or what else tells neighbours apart. */
   const clock = (chart, splits, _axis, _space, step) =>
     splits.map((second) => {
-      const text = Text.time(second * 1000, Math.round((second % 1) * 1e9), step < 1 ? 3 : 0);
+      const text = Text.time(Math.floor(second) * 1000, Math.round((second % 1) * 1e9), step < 1e-3 ? 6 : step < 1 ? 3 : 0);
       return step >= 86400 ? text.slice(0, 10) : step >= 60 ? text.slice(11, 16) + (second % 86400 === 0 ? "\n" + text.slice(0, 10) : "") : text.slice(11);
     });
 
   /** Ticks that people count in. */
-  const STEPS = [1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 31536000];
+  const STEPS = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 31536000];
 
   /** Bars by time, one outcome upon the other. `chosen` gets begin and end in seconds when a span is dragged. */
   const overTime = (host, store, rows, rest, chosen) => {
@@ -36,6 +36,7 @@ const Charts = (() => {
     const outcomes = [...data.outcomes].filter(([, counts]) => counts.some((count) => count > 0)).map(([outcome]) => outcome);
     const sums = new Float64Array(data.begins.length);
     const stacked = outcomes.map((outcome) => data.outcomes.get(outcome).map((count, at) => (sums[at] += count)));
+    const spansDays = data.begins.at(-1) - data.begins[0] > 40000;
     const [least, greatest] = [data.begins[0], data.begins.at(-1) + data.width];
     const chart = new uPlot(
       {
@@ -46,7 +47,7 @@ const Charts = (() => {
         cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
         scales: { x: { time: false, range: [least, greatest] }, y: { range: (_, __, most) => [0, Math.max(most, 1) * 1.05] } },
         axes: [
-          axis({ incrs: STEPS, values: clock, space: 90 }),
+          axis({ incrs: STEPS, values: clock, space: 96, size: spansDays ? 40 : 26 }),
           axis({ size: 52, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7], values: (_, splits) => splits.map(Text.number) }),
         ],
         series: [{}, ...outcomes.map((outcome) => ({ label: outcome, fill: colourOf(outcome), width: 0, paths: bars, points: { show: false } })).reverse()],
@@ -70,6 +71,14 @@ const Charts = (() => {
 
   const SHORTEST = 1e-6;
 
+  /** Ticks of an axis of powers of ten: each power, or every other one; on a short axis 2 and 5 times it, too. */
+  const decades = (from, to) => {
+    const few = to - from < 1.6;
+    const ticks = [];
+    for (let power = Math.floor(from); power <= to; power += to - from > 5 ? 2 : 1) ticks.push(...(few ? [power, power + Math.log10(2), power + Math.log10(5)] : [power]));
+    return ticks.filter((tick) => tick >= from && tick <= to);
+  };
+
   /** A histogram of one step, in classes of equal ratio. */
   const histogram = (host, figure) => {
     const { values, weights } = figure;
@@ -87,13 +96,13 @@ const Charts = (() => {
       {
         width: host.clientWidth,
         height: 92,
-        padding: [4, 6, 0, 6],
+        padding: [4, 18, 0, 18],
         legend: { show: false },
         cursor: { show: false },
         select: { show: false },
         scales: { x: { time: false, range: [from, to] }, y: { range: (_, __, most) => [0, Math.max(most, 1)] } },
         axes: [
-          axis({ size: 22, incrs: [1, 2, 3], space: 40, values: (_, splits) => splits.map((split) => (Number.isInteger(split) ? Text.seconds(10 ** split) : "")) }),
+          axis({ size: 22, splits: () => decades(from, to), filter: (_, splits) => splits, values: (_, splits) => splits.map((split) => Text.seconds(10 ** split)) }),
           { show: false },
         ],
         series: [{}, { fill: colour("accent"), width: 0, paths: bars, points: { show: false } }],

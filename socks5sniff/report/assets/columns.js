@@ -98,7 +98,7 @@ const Columns = (() => {
       if (!this.kinds.has(list)) return [];
       if (this.begins?.version !== this.version) this.begins = { version: this.version };
       const begins = (this.begins[list] ??= this.beginnings(list));
-      const parts = [...this.kinds.keys()].filter((name) => name.startsWith(list + "."));
+      const parts = this.parts.get(list);
       const found = [];
       for (let at = begins[row]; at < begins[row + 1]; at += 1) {
         found.push(Object.fromEntries(parts.map((name) => [name.slice(list.length + 1), this.value(name, at)])));

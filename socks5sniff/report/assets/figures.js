@@ -83,26 +83,32 @@ const Figures = (() => {
     return values[values.length - 1];
   };
 
+  /** When the first conversation started and the last one ended, in ms since 1970; null when there is none. */
+  const span = (store, rest) => {
+    const durations = store.columns.get("duration");
+    let [first, last] = rest ? [rest.first, rest.last] : [Infinity, -Infinity];
+    for (let row = 0; row < store.rows; row += 1) {
+      const start = store.start(row);
+      first = Math.min(first, start);
+      last = Math.max(last, start + durations[row] * 1000);
+    }
+    return first <= last ? [first, last] : null;
+  };
+
   /** All that the page shows of these rows. */
   const of = (store, rows, rest) => {
     const totals = new Float64Array(rows.length);
-    const figures = { conversations: rows.length, sent: 0, received: 0, first: Infinity, last: -Infinity, groups: {}, steps: {}, rest };
-    const durations = store.columns.get("duration");
+    const figures = { conversations: rows.length, sent: 0, received: 0, groups: {}, steps: {} };
     for (let at = 0; at < rows.length; at += 1) {
       const [sent, received] = octets(store, rows[at]);
       totals[at] = sent + received;
       figures.sent += sent;
       figures.received += received;
-      const start = store.start(rows[at]);
-      figures.first = Math.min(figures.first, start);
-      figures.last = Math.max(figures.last, start + durations[rows[at]] * 1000);
     }
     if (rest) {
       figures.conversations += rest.conversations;
       figures.sent += rest.sent;
       figures.received += rest.received;
-      figures.first = Math.min(figures.first, rest.first);
-      figures.last = Math.max(figures.last, rest.last);
     }
     for (const group of GROUPS) figures.groups[group] = counted(store, rows, group, totals, rest);
     for (const step of STEPS) figures.steps[step] = store.has("timing." + step) ? stepped(store, rows, step, rest) : null;
@@ -119,7 +125,7 @@ const Figures = (() => {
     for (const row of rows) look(store.start(row));
     for (const [begin] of rest?.spans ?? []) look(begin);
     if (first > last) return null;
-    const width = Math.max((last - first) / spans, 0.001);
+    const width = Math.max((last - first) / spans, 0.0001);
     const outcomes = new Map(OUTCOMES.map((outcome) => [outcome, new Float64Array(spans + 1)]));
     const add = (outcome, time, count) => {
       if (!outcomes.has(outcome)) outcomes.set(outcome, new Float64Array(spans + 1));
@@ -132,5 +138,5 @@ const Figures = (() => {
     return { begins, width: width / 1000, outcomes };
   };
 
-  return { of, overTime, quantile, octets, STEPS, OUTCOMES };
+  return { of, span, overTime, quantile, octets, STEPS, OUTCOMES };
 })();

@@ -68,10 +68,11 @@ const Ladder = (() => {
       const y = HEAD + LINE * index + 20;
       const [from, to] = [place.at(event.from), place.at(event.to)];
       const group = shape("g", { class: "event" + (event.id === selected ? "" : " nested") }, shape("title", {}, event.text));
-      const span = Math.abs(to - from);
-      if (event.shown !== null) group.append(shape("text", { class: "frame", x: 52, y: y + 4, "text-anchor": "end" }, String(event.shown)));
+      const middle = (from + to) / 2;
+      const room = 2 * Math.min(middle - place.left, place.right - middle);
+      if (event.shown !== null) group.append(shape("text", { class: "no", x: 52, y: y + 4, "text-anchor": "end" }, String(event.shown)));
       group.append(...arrow(event, from, to, y));
-      group.append(shape("text", { class: "what " + event.kind, x: (from + to) / 2, y: y - 5, "text-anchor": "middle" }, shortened(event.text, Math.max(span - 8, place.room * 0.95))));
+      group.append(shape("text", { class: "what " + event.kind, x: middle, y: y - 5, "text-anchor": "middle" }, shortened(event.text, room)));
       group.append(...marks(event, Math.min(from, to) - 14, y), ...times(event, before, place, y, narrow));
       if (event.time !== null) before = event.time;
       svg.append(group);
@@ -168,7 +169,7 @@ const Ladder = (() => {
       this.store = store;
       this.about = about;
       this.step = step;
-      this.node = element("dialog", { class: "panel", "aria-labelledby": "panel-title", onclick: (event) => event.target === this.node && this.node.close(), onkeydown: (event) => this.key(event) });
+      this.node = element("dialog", { class: "panel", "aria-labelledby": "panel-title", tabindex: -1, onclick: (event) => event.target === this.node && this.node.close(), onkeydown: (event) => this.key(event) });
       document.body.append(this.node);
     }
 
@@ -205,7 +206,7 @@ const Ladder = (() => {
       );
       if (!this.node.open) this.node.showModal();
       drawn.append(drawing(ladder, drawn.clientWidth, store.value("id", row)));
-      drawn.focus();
+      this.node.focus();
     }
 
     parent(id) {

@@ -6,7 +6,7 @@ const Page = (() => {
   const TOP = 8;
   const MORE = 100;
   const OPEN_SHOWN = 50;
-  const TYPING = 120;
+  const TYPING = 60;
   const TABLE_PACE = 500;
   const FIGURES_PACE = 2000;
 
@@ -94,7 +94,6 @@ const Page = (() => {
       const { about } = this;
       if (!about) return null;
       const pairs = [
-        ["files", about.inputs.join(", ")],
         ["packets", Text.number(about.packets)],
         ["skipped", about.skipped ? say("skipped packets", about.skipped) : null],
         ["forgotten", about.evicted ? say("forgotten connections", about.evicted) : null],
@@ -106,8 +105,9 @@ const Page = (() => {
     }
 
     spanText() {
-      const { first, last } = Figures.of(this.store, this.every(), this.rest);
-      if (!Number.isFinite(first)) return null;
+      const span = Figures.span(this.store, this.rest);
+      if (span === null) return null;
+      const [first, last] = span;
       const zone = Text.isLocal() ? Intl.DateTimeFormat().resolvedOptions().timeZone : "UTC";
       return `${Text.time(first, 0, 0)} – ${Text.time(last, 0, 0)} ${zone} (${Text.seconds((last - first) / 1000)})`;
     }
@@ -224,6 +224,7 @@ const Page = (() => {
       this.over.setAttribute("aria-label", say("over time"));
       this.drawSteps();
       this.drawLists();
+      document.documentElement.dataset.ready = "yes";
     }
 
     drawCards() {
@@ -433,7 +434,6 @@ const Page = (() => {
     data.remove();
     const page = new Page(store, facts, host);
     if (facts.live) page.follow();
-    document.documentElement.dataset.ready = "yes";
     return page;
   };
 

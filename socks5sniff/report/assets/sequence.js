@@ -2,6 +2,7 @@
 
 const Sequence = (() => {
   const say = (...words) => Languages.say(...words);
+  const LATER = 1e6;
 
   /** Rows of the conversations inside a row's tunnel. */
   const children = (store, row) => {
@@ -38,7 +39,7 @@ const Sequence = (() => {
       this.lifelines = [];
       this.events = [];
       this.add(row, null);
-      this.events.sort((a, b) => a.frame - b.frame || a.at - b.at);
+      this.events.sort((a, b) => a.frame - b.frame || a.rank - b.rank);
     }
 
     lifeline(role, name, dashed) {
@@ -86,7 +87,8 @@ const Sequence = (() => {
     event(kind, from, to, time, text, more = {}) {
       const { events } = this.ladder;
       this.frame = more.frame ?? this.frame;
-      const made = { kind, from, to, text, time: time === null ? null : time + this.shift, frame: this.frame, shown: more.frame ?? null, at: events.length, id: this.value("id"), anomalies: [] };
+      const { rank = events.length } = more;
+      const made = { kind, from, to, text, time: time === null ? null : time + this.shift, frame: this.frame, shown: more.frame ?? null, rank, id: this.value("id"), anomalies: [] };
       if (more.frame !== undefined) {
         made.anomalies = this.anomalies.filter((each) => each.frame === more.frame && !each.told);
         for (const each of made.anomalies) each.told = true;
@@ -152,7 +154,7 @@ const Sequence = (() => {
     /** The first octets through the relay. */
     tunnel(reply) {
       this.replied = true;
-      if (this.target === null || this.value("outcome") !== "succeeded") return;
+      if (this.target === null || this.value("outcome") !== "succeeded" || children(this.store, this.row).length) return;
       const protocol = this.value("tunnel.protocol");
       const named = [protocol, this.value("tunnel.server_name"), this.value("tunnel.detail")].filter(Boolean);
       if (protocol !== null && protocol !== "unknown") this.event("through", this.client, this.target, null, named.join(" · "));
@@ -175,6 +177,7 @@ const Sequence = (() => {
       const made = this.event("note", this.client, this.target, null, say("octets through", Text.number(sent), Text.number(received)));
       if (!children(this.store, this.row).length) return;
       made.frame = this.value("last_frame");
+      made.rank = LATER - this.target; // the totals of an inner tunnel come first
     }
 
     close() {
@@ -182,6 +185,7 @@ const Sequence = (() => {
       const frame = { frame: this.value("last_frame") };
       const [from, to] = by === "proxy" ? [this.proxy, this.client] : [this.client, this.proxy];
       const time = this.value("duration");
+      frame.rank = 2 * LATER;
       if (how === "open") this.event("note", this.client, this.proxy, time, say("still open"), frame);
       else if (by === null) this.event("note", this.client, this.proxy, time, how === "reset" ? "RST" : "FIN", frame);
       else this.event("tcp", from, to, time, say("closed by", how === "reset" ? "RST" : "FIN", say(by)), frame);
@@ -191,8 +195,7 @@ const Sequence = (() => {
     leftOver() {
       for (const each of this.anomalies) {
         if (each.told) continue;
-        const made = this.event("note", this.client, this.proxy, null, "", { frame: each.frame });
-        if (!made.anomalies.length) this.ladder.events.pop();
+        this.event("note", this.client, this.proxy, null, each.code, { frame: each.frame });
       }
     }
   }

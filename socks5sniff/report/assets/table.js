@@ -92,6 +92,7 @@ const Table = (() => {
       this.withDate = several;
       const widths = this.columns.map(({ name: column, width, grows }) => (grows ? `minmax(${width}px, 1fr)` : column === "start" && several ? "190px" : width + "px"));
       this.grid.style.setProperty("--columns", widths.join(" "));
+      this.grid.style.setProperty("--width", this.columns.reduce((sum, { width }) => sum + width, several ? 82 : 0) + "px");
       filled(
         this.head,
         this.columns.map((column, index) =>

@@ -222,6 +222,7 @@ const Source = (() => {
       const list = this.list(key);
       if (list !== null) return this.anyEntry(list, key, test);
       if (DERIVED.includes(key)) return (row) => test(this.time(key, row));
+      if (key === "community_id") return (row) => test(Community.of(store, row));
       const kind = store.kinds.get(key);
       const inside = this.object(key);
       if (inside && kind === undefined) return this.remembered(inside[0], (text) => leaves(JSON.parse(text), inside[1]).some(test));
@@ -259,20 +260,41 @@ const Source = (() => {
     anywhere(text) {
       const { store } = this;
       const wanted = text.toLowerCase();
-      const passes = this.ofPlaces((word) => word.toLowerCase().includes(wanted));
-      const named = [...store.kinds].filter(([name, kind]) => (kind === "word" || kind === "object") && !name.startsWith("frames.")).map(([name]) => name);
-      const tests = named.filter((name) => this.list(name) === null).map((name) => (row) => passes(store.columns.get(name)[row]));
-      tests.push(...named.filter((name) => this.list(name) !== null).map((name) => this.anyEntry(this.list(name), name, (word) => word.toLowerCase().includes(wanted))));
-      if (/^\d+$/.test(text)) tests.push(...["id", "client.port", "proxy.port", "destination.port"].map((name) => (row) => store.columns.get(name)[row] === +text));
+      const matching = Uint8Array.from([null, ...store.words], (word) => (word !== null && word.toLowerCase().includes(wanted) ? 1 : 0));
+      const found = new Uint8Array(store.rows);
+      for (const [name, kind] of store.kinds) {
+        if ((kind !== "word" && kind !== "object" && kind !== "list") || name.startsWith("frames.")) continue;
+        this.mark(found, name, matching);
+      }
+      if (/^\d+$/.test(text)) for (const name of ["id", "client.port", "proxy.port", "destination.port"]) this.markEqual(found, name, +text);
       const ended = /^(.+):(\d+)$/.exec(wanted);
-      if (ended) for (const name of ["client.address", "proxy.address", "destination.host"]) tests.push(this.at(name, ended[1].replace(/^\[|\]$/g, ""), +ended[2]));
-      return (row) => tests.some((test) => test(row));
+      if (ended) this.markEndpoints(found, ended[1].replace(/^\[|\]$/g, ""), +ended[2]);
+      return (row) => found[row] === 1;
     }
 
-    at(name, host, port) {
-      const same = this.remembered(name, (word) => word.toLowerCase() === host);
-      const ports = this.store.columns.get(name.split(".")[0] + ".port");
-      return (row) => ports[row] === port && same(row);
+    /** Mark the rows that have a matching word in a column, or in a list's column. */
+    mark(found, name, matching) {
+      const column = this.store.columns.get(name);
+      const list = this.list(name);
+      if (list === null) {
+        for (let row = 0; row < found.length; row += 1) found[row] |= matching[column[row]];
+        return;
+      }
+      const begins = this.store.beginnings(list);
+      for (let row = 0; row < found.length; row += 1) for (let at = begins[row]; at < begins[row + 1]; at += 1) found[row] |= matching[column[at]];
+    }
+
+    markEqual(found, name, number) {
+      const column = this.store.columns.get(name);
+      for (let row = 0; row < found.length; row += 1) if (column[row] === number) found[row] = 1;
+    }
+
+    markEndpoints(found, host, port) {
+      for (const name of ["client.address", "proxy.address", "destination.host"]) {
+        const same = this.remembered(name, (word) => word.toLowerCase() === host);
+        const ports = this.store.columns.get(name.split(".")[0] + ".port");
+        for (let row = 0; row < found.length; row += 1) if (ports[row] === port && same(row)) found[row] = 1;
+      }
     }
 
     anyEntry(list, key, test) {
@@ -312,7 +334,11 @@ const Source = (() => {
       if (key === "end") fraction += Math.round(store.columns.get("duration")[row] * 1e9);
       seconds += Math.floor(fraction / 1e9);
       fraction %= 1e9;
-      return new Date(seconds * 1000).toISOString().slice(0, 19) + "." + String(fraction).padStart(9, "0") + "Z";
+      if (this.second !== seconds) {
+        this.second = seconds;
+        this.date = new Date(seconds * 1000).toISOString().slice(0, 20);
+      }
+      return this.date + String(fraction).padStart(9, "0") + "Z";
     }
 
     /** An object in text: host and port where it has them. */
