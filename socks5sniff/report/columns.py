@@ -57,7 +57,7 @@ class Column:
         self._dictionary = dictionary
         self._last = 0.0
 
-    def take(self, values: Sequence[Any] | Numbers) -> None:
+    def take(self, values: Sequence[Any] | NDArray[Any]) -> None:
         """More rows' values, None for null; of an offset the distances."""
         if self.kind in ("list", "object"):
             values = [None if value is None else _dumps(value) for value in values]

@@ -119,7 +119,9 @@ class Figures:
             "received": self.octets[1],
             "first": None if self.first is None else self.first / 1e6,
             "last": None if self.last is None else self.last / 1e6,
-            "groups": {group: [[name, *entry] for name, entry in counts.items()] for group, counts in self.groups.items()},
+            "groups": {
+                group: [[name, *entry] for name, entry in counts.items()] for group, counts in self.groups.items()
+            },
             "steps": {
                 step: [[round(GROWTH ** (number + 0.5)), count] for number, count in sorted(classes.items())]
                 for step, classes in self._steps.items()

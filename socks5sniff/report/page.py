@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 from socks5sniff.codec.text import escape_text
 
@@ -25,6 +23,10 @@ SCRIPTS = (
 )  # fmt: skip
 """In the order in which they run; each one makes one name that those after it use."""
 STYLES = ("uplot.css", "page.css")
+NOWHERE, HERE = "'none'", "'self'"
+"""Where a page may connect to, as a Content-Security-Policy says it."""
+Summary = Sequence[tuple[str, Sequence[tuple[str, str]]]]
+"""What a browser without scripts shows: headings, each with rows of a name and a value."""
 _LINE = 4096
 """Characters of base64 a line, so that an editor can open the file."""
 
@@ -51,7 +53,7 @@ def style() -> str:
     return "\n".join(asset(name) for name in STYLES)
 
 
-def policy(connect: str = "'none'") -> str:
+def policy(connect: str) -> str:
     """The Content-Security-Policy; a page in a file need not connect to anywhere."""
     scripts = " ".join(f"'{_hash(text)}'" for text in (plotter(), program()))
     return (
@@ -60,14 +62,14 @@ def policy(connect: str = "'none'") -> str:
     )
 
 
-def page(data: bytes, title: str, summary: Sequence[tuple[str, Sequence[tuple[str, str]]]], connect: str) -> Iterator[str]:
+def page(data: bytes, title: str, summary: Summary, connect: str = NOWHERE) -> Iterator[str]:
     """The page's text, in pieces.
 
     Args:
         data: a container (see `columns`).
         title: the document's title.
-        summary: what a browser without scripts shows: headings, each with rows of a name and a value.
-        connect: where the page may connect to, in the words of a Content-Security-Policy.
+        summary: what a browser without scripts shows.
+        connect: NOWHERE or HERE.
     """
     before, after = asset("page.html").split("$data")
     values = {
@@ -85,16 +87,11 @@ def page(data: bytes, title: str, summary: Sequence[tuple[str, Sequence[tuple[st
     yield Template(after).substitute(values)
 
 
-def live_page(data: bytes, title: str) -> str:
-    """The page that takes its conversations from the server it came from; `data` holds columns without rows."""
-    return "".join(page(data, title, [(title, [("", "This page needs JavaScript.")])], "'self'"))
-
-
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _without_scripts(summary: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
+def _without_scripts(summary: Summary) -> str:
     parts = []
     for heading, rows in summary:
         parts.append(f"<h2>{_shown(heading)}</h2>\n<table>")

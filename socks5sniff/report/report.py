@@ -11,7 +11,7 @@ from .columns import container
 from .conversations import Conversations
 from .explaining import explainer
 from .figures import Figures
-from .page import page
+from .page import HERE, page, policy
 
 MAX_ROWS = 200_000
 """Conversations that the page's table holds; its figures cover all."""
@@ -62,7 +62,7 @@ class Report:
         facts = {"rows": held.rows, "about": about, "rest": self._rest.plain() if self._rest.conversations else None}
         data = container(held.columns.values(), held.dictionary, facts)
         names = ", ".join(about["inputs"]) or "SOCKS"
-        yield from page(data, f"{names} – socks5sniff", self._summary(about), "'none'")
+        yield from page(data, f"{names} - socks5sniff", self._summary(about))
 
     def _summary(self, about: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
         """The figures that need no script."""
@@ -93,10 +93,15 @@ class Report:
         return tables
 
 
-def empty() -> bytes:
-    """A container without rows, for the page of `live`, which gets them from its server."""
+def live_page() -> str:
+    """The page that takes its conversations from the server it came from."""
     nothing = Conversations()
-    return container(nothing.columns.values(), nothing.dictionary, {"rows": 0, "about": None, "rest": None, "live": True})
+    data = container(
+        nothing.columns.values(), nothing.dictionary, {"rows": 0, "about": None, "rest": None, "live": True}
+    )
+    return "".join(page(data, "socks5sniff live", [("This page needs JavaScript.", [])], HERE))
 
 
-__all__ = ["MAX_ROWS", "Report", "empty"]
+def page_policy() -> str:
+    """The Content-Security-Policy that the live page is served with."""
+    return policy(HERE)

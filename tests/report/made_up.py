@@ -17,7 +17,7 @@ from socks5sniff.record import (
     Tunnel,
 )
 
-from socks5sniff.report.community import community_id
+from .community import community_id
 
 START = 1_782_000_000_000_000_000
 _REFUSED = ReplyCode(5, "connection refused")

@@ -30,7 +30,7 @@ const Live = (() => {
       this.source.onopen = () => this.become("connected");
       this.source.onerror = () => this.become(this.state === "ended" ? "ended" : "lost");
       listen("records", (records) => this.take(records));
-      listen("open", (state) => this.measure(state));
+      listen("current", (state) => this.measure(state));
       listen("health", (health) => (this.health = health));
       listen("missed", (missed) => (this.missed += missed.conversations));
       listen("end", () => this.finish());

@@ -335,6 +335,7 @@ const Page = (() => {
     // Live
 
     follow() {
+      if (location.search) history.replaceState(null, "", location.pathname + location.hash); // the token is in a cookie now
       this.live = new Live.Live(this.store, (kind) => this.came(kind));
       this.table.order = { name: "id", down: true };
       this.drawStream();
@@ -342,7 +343,7 @@ const Page = (() => {
 
     came(kind) {
       if (kind === "records") this.soon("table", TABLE_PACE, () => this.freshRows());
-      else if (kind === "open") this.soon("openings", TABLE_PACE, () => this.drawOpen());
+      else if (kind === "current") this.soon("openings", TABLE_PACE, () => this.drawOpen());
       else this.drawStream();
     }
 
