@@ -27,16 +27,18 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
-    "sinks": {"errors", "record", "codec"},
+    "report": {"record", "codec"},
+    "sinks": {"errors", "record", "codec", "report"},
+    "web": {"errors", "report"},
     "client": {"errors", "codec"},
     "proxy": {"errors", "record", "codec", "capture", "client"},
     "dissector": {"errors", "record", "codec", "analysis"},
-    "cli": {"errors", "record", "codec", "capture", "analysis", "sinks", "client", "proxy", "dissector"},
+    "cli": {"errors", "record", "codec", "capture", "analysis", "sinks", "web", "client", "proxy", "dissector"},
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"capture", "packets", "streams", "analysis"},
+    "numpy": {"capture", "packets", "streams", "analysis", "report"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -49,6 +51,8 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "zstandard": {"capture"},
     "lz4": {"capture"},
     "psutil": set(ROOMS),
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "gssapi": {"client", "proxy"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""

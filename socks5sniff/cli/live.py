@@ -49,6 +49,8 @@ def live(
     frames: bool,
     show_passwords: bool,
     no_color: bool,
+    web: str | None,
+    allow_remote: bool,
     no_process: bool,
     write: str | None,
     only_socks: bool,
@@ -66,7 +68,17 @@ def live(
     a summary. Reading a file needs no rights, capturing does: the message says which.
     """
     rotating = bool(rotate_size or rotate_seconds)
-    check(view=view, format_=format_, frames=frames, write=write, only_socks=only_socks, rotating=rotating, keep=keep)
+    check(
+        view=view,
+        format_=format_,
+        frames=frames,
+        write=write,
+        only_socks=only_socks,
+        rotating=rotating,
+        keep=keep,
+        web=web,
+        allow_remote=allow_remote,
+    )
     test = conversation_filter({option: filters[option] for option in OPTIONS})
 
     from socks5sniff.analysis.live import LiveAnalyser
@@ -83,15 +95,21 @@ def live(
     opened = open_engine(engine, Settings(names, filter_, snaplen, promiscuous, buffer))
     limits = Limits(count, duration, until_idle)
     rotation = Rotation(rotate_size or 0, rotate_seconds or 0, keep or 0)
-    processes = None
+    processes = served = None
     try:
         processes = None if no_process else Processes(names)
         saving = _saving(write, opened, snaplen, rotation)
         with open_output(output, (write,) if write else (), private=show_passwords) as out:
+            shown = _view(view, format_, frames, out, not no_color, opened)
+            if web is not None:
+                from .live_web import Together, WebView, server
+
+                publisher, served = server(web, allow_remote)
+                shown = Together((shown, WebView(publisher, opened.counts)))
             watch = Watch(
                 opened,
                 LiveAnalyser(ports=port, show_passwords=show_passwords, udp_frames=frames),
-                _view(view, format_, frames, out, not no_color, opened),
+                shown,
                 saving=saving,
                 only_socks=only_socks,
                 processes=processes,
@@ -101,11 +119,16 @@ def live(
                 processes.wait()
             with _stopped_by_signals(limits):
                 _say(f"capturing on {', '.join(names)} ({opened.name}){_give_up_root(opened, saving, rotation)}")
+                if served is not None:
+                    served.start()
+                    _say(f"open {served.url}")
                 watch.run(limits)
     finally:
         opened.close()
         if processes is not None:
             processes.close()
+        if served is not None:
+            served.stop()
     table = watch.tally.table()
     if table:
         _say(f"\n{table}\n")

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .live_web import DEFAULT
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENGINES = ("auto", "ring", "scapy", "dumpcap")
@@ -80,6 +82,14 @@ def view_options(command: Command) -> Command:
         ),
         click.option("--show-passwords", is_flag=True, help="Show passwords instead of ********."),
         click.option("--no-color", is_flag=True, help="No colours (so does the environment variable NO_COLOR)."),
+        click.option(
+            "--web",
+            is_flag=False,
+            flag_value=DEFAULT,
+            metavar="[ADDRESS:PORT]",
+            help="Also serve a page that follows the capture; its address is printed. Default: 127.0.0.1, a free port.",
+        ),
+        click.option("--allow-remote", is_flag=True, help="Let --web listen where other machines can reach it."),
         click.option("--no-process", is_flag=True, help="Do not look for the clients' processes."),
     )
 
@@ -115,6 +125,8 @@ def check(
     only_socks: bool,
     rotating: bool,
     keep: int | None,
+    web: str | None,
+    allow_remote: bool,
 ) -> None:
     """Options that don't go together.
 
@@ -127,6 +139,8 @@ def check(
         raise click.UsageError("--frames goes with lines and with --format jsonl.")
     if write is None and (only_socks or rotating or keep):
         raise click.UsageError("--only-socks, --rotate-size, --rotate-seconds and --keep go with -w FILE.")
+    if allow_remote and web is None:
+        raise click.UsageError("--allow-remote goes with --web.")
     if keep and not rotating:
         raise click.UsageError("--keep goes with --rotate-size or --rotate-seconds.")
 

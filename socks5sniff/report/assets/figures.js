@@ -126,15 +126,16 @@ const Figures = (() => {
     for (const [begin] of rest?.spans ?? []) look(begin);
     if (first > last) return null;
     const width = Math.max((last - first) / spans, 0.0001);
-    const outcomes = new Map(OUTCOMES.map((outcome) => [outcome, new Float64Array(spans + 1)]));
+    const place = (time) => Math.min(Math.floor((time - first) / width), spans - 1);
+    const outcomes = new Map(OUTCOMES.map((outcome) => [outcome, new Float64Array(spans)]));
     const add = (outcome, time, count) => {
-      if (!outcomes.has(outcome)) outcomes.set(outcome, new Float64Array(spans + 1));
-      outcomes.get(outcome)[Math.floor((time - first) / width)] += count;
+      if (!outcomes.has(outcome)) outcomes.set(outcome, new Float64Array(spans));
+      outcomes.get(outcome)[place(time)] += count;
     };
     const places = store.columns.get("outcome");
     for (const row of rows) add(store.words[places[row] - 1], store.start(row), 1);
     for (const [begin, outcome, count] of rest?.spans ?? []) add(outcome, begin, count);
-    const begins = Float64Array.from({ length: spans + 1 }, (_, at) => (first + at * width) / 1000);
+    const begins = Float64Array.from({ length: spans }, (_, at) => (first + at * width) / 1000);
     return { begins, width: width / 1000, outcomes };
   };
 

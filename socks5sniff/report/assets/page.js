@@ -56,12 +56,12 @@ const Page = (() => {
           this.what(),
           part("cards"),
           part("filters"),
+          part("opened"),
           element("section", {}, element("h2", {}, say("over time"), element("small", {}, say("drag to filter"))), part("legend"), part("over")),
           element("section", {}, element("h2", {}, say("time of steps")), part("steps")),
           element("section", {}, element("h2", {}, say("top lists")), part("lists")),
           this.extra("attempts"),
           this.extra("bypasses"),
-          part("opened"),
           element("section", { class: "search" }, element("label", { for: "search" }, say("search")), this.input, this.note, this.fault),
           element("section", { class: "conversations", "aria-label": say("conversations") }, part("grid"), element("p", { class: "soft hint" }, say("keys"))),
         ),
@@ -250,13 +250,15 @@ const Page = (() => {
     drawSteps() {
       const shown = Figures.STEPS.filter((step) => this.figures.steps[step]);
       filled(this.steps, shown.length ? null : say("none"));
+      const drawings = [];
       for (const step of shown) {
         const figure = this.figures.steps[step];
         const host = element("div", { class: "histogram", role: "img", "aria-label": say(step) });
         const quantiles = [0.5, 0.95, 0.99].map((share) => [`p${share * 100}`, Text.seconds(Figures.quantile(figure, share))]);
         this.steps.append(element("figure", {}, element("figcaption", {}, say(step), element("small", {}, say("times", figure.count))), host, element("dl", {}, quantiles.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))))));
-        Charts.histogram(host, figure);
+        drawings.push([host, figure]);
       }
+      for (const [host, figure] of drawings) Charts.histogram(host, figure); // now that each has its width
     }
 
     drawLists() {

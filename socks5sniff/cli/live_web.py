@@ -1,0 +1,106 @@
+"""`live --web`: a view that hands what happens to the browsers' publisher, beside the view on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from socks5sniff.capture.live.engine import Counts
+from socks5sniff.record import Conversation
+from socks5sniff.sinks import Totals
+
+from .live_views import View, key_of
+
+if TYPE_CHECKING:
+    from socks5sniff.web import Publisher, Server
+
+DEFAULT = "127.0.0.1:0"
+OPEN = 10_000
+"""Open conversations that are kept to be shown; beyond that they are only counted."""
+SENT = 200
+"""Open conversations that browsers are sent, the newest."""
+
+
+class WebView:
+    """Collects what is new between two calls of `refresh`.
+
+    Args:
+        publisher: what browsers read from.
+        counts: packets and drops of each interface so far.
+    """
+
+    wants_news = True
+
+    def __init__(self, publisher: Publisher, counts: Callable[[], Sequence[Counts | None]]) -> None:
+        self._publisher = publisher
+        self._counts = counts
+        self._ended: list[Conversation] = []
+        self._open: dict[tuple[int, int], Conversation | None] = {}
+
+    def news(self, conversation: Conversation) -> None:
+        kept = len(self._open) < OPEN or self._open.get(key_of(conversation)) is not None
+        self._open[key_of(conversation)] = conversation if kept else None
+
+    def ended(self, conversation: Conversation) -> None:
+        self._open.pop(key_of(conversation), None)
+        self._ended.append(conversation)
+
+    def refresh(self, packets: int) -> None:
+        ended, self._ended = self._ended, []
+        newest = islice(filter(None, reversed(self._open.values())), SENT) if self._publisher.watched else ()
+        health = {
+            "packets": packets,
+            "dropped": sum(count.dropped for count in self._counts() if count is not None),
+            "open": len(self._open),
+        }
+        self._publisher.publish([c.as_dict() for c in ended], [c.as_dict() for c in newest], health)
+
+    def close(self, totals: Totals) -> None:
+        self._open.clear()
+        self.refresh(totals.packets)
+
+
+class Together:
+    """Several views as one."""
+
+    def __init__(self, views: Iterable[View]) -> None:
+        self._views = tuple(views)
+        self.wants_news = any(view.wants_news for view in self._views)
+
+    def news(self, conversation: Conversation) -> None:
+        for view in self._views:
+            if view.wants_news:
+                view.news(conversation)
+
+    def ended(self, conversation: Conversation) -> None:
+        for view in self._views:
+            view.ended(conversation)
+
+    def refresh(self, packets: int) -> None:
+        for view in self._views:
+            view.refresh(packets)
+
+    def close(self, totals: Totals) -> None:
+        for view in self._views:
+            view.close(totals)
+
+
+def server(address: str, remote: bool) -> tuple[Publisher, Server]:
+    """What `--web ADDRESS:PORT` asks for, not yet listening.
+
+    Raises:
+        click.BadParameter: that is no address, or one that other machines reach although `remote` is off.
+        MissingError, OutputError: the extra is not installed, or nobody may listen there.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        host, port = (DEFAULT.partition(":")[0], address) if address.isdigit() else (address, "0")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise click.BadParameter(f"{address!r} is not ADDRESS:PORT.", param_hint="--web")
+    from socks5sniff.web import Publisher, Server
+
+    publisher = Publisher()
+    return publisher, Server(publisher, host.strip("[]") or "127.0.0.1", int(port), remote)
