@@ -209,14 +209,27 @@ class Tab:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text, windowsVirtualKeyCode=code)
 
-    def drag(self, x: float, y: float, to: float) -> None:
-        """Drag with the left button along a line."""
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-        self.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", buttons=1, clickCount=1)
-        for step in range(1, 6):
-            at = x + (to - x) * step / 5
-            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=at, y=y, button="left", buttons=1)
-        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=to, y=y, button="left", clickCount=1)
+    def drag(self, selector: str, begin: float, end: float) -> None:
+        """Drag with the mouse over an element, from one share of its width to another.
+
+        By events of the page's own: those of the protocol never moved (`movementX` is 0), which charts look at.
+        """
+        self.evaluate(
+            f"""(async () => {{
+            const node = document.querySelector({json.dumps(selector)});
+            const box = node.getBoundingClientRect();
+            const tell = (kind, share, buttons) => node.dispatchEvent(new MouseEvent(kind, {{ bubbles: true, buttons,
+              clientX: box.left + box.width * share, clientY: box.top + box.height / 2, movementX: 9, movementY: 1 }}));
+            tell("mouseenter", {begin}, 0);
+            tell("mousemove", {begin}, 0);
+            tell("mousedown", {begin}, 1);
+            for (const share of [0.5, 0.75, 1]) {{
+              tell("mousemove", {begin} + ({end} - {begin}) * share, 1);
+              await new Promise(requestAnimationFrame);
+            }}
+            tell("mouseup", {end}, 0);
+            }})()"""
+        )
 
     def search(self, text: str) -> None:
         """Type into the search box."""
