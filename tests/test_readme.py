@@ -49,7 +49,7 @@ def test_the_exit_codes_shown_are_all():
 
 
 def test_the_record_keys_shown_are_all():
-    from tests.traffic import PLAIN, analyse, connection
+    from .traffic import PLAIN, analyse, connection
 
     section = README.read_text(encoding="utf-8").split("\n## The record\n")[1].split("\n## ")[0]
     shown = {

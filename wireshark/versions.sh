@@ -26,7 +26,7 @@ for suite in "${@:-bullseye trixie sid}"; do
     printf '#!/bin/sh\nexec chroot %s /usr/bin/tshark "$@"\n' "$root" > "$folder/bin-$name/tshark"
     chmod +x "$folder/bin-$name/tshark"
     echo "== $name: $("$folder/bin-$name/tshark" --version 2>/dev/null | head -n 1)"
-    (cd "$top" && PATH="$folder/bin-$name:$PATH" "${PYTHON:-python3}" -m pytest -q tests/wireshark tests/test_dissector_verify.py) || true
+    (cd "$top" && PATH="$folder/bin-$name:$PATH" "${PYTHON:-python3}" -m pytest -q tests/wireshark tests/dissector/test_verify.py) || true
     for shared in /proc $public "$top" /tmp; do umount "$root$shared"; done
   done
 done

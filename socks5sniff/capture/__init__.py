@@ -1,4 +1,4 @@
-"""Sources of frame batches (capture files, pipes, live interfaces), and the writing of capture files."""
+"""Sources of frame batches (capture files, pipes), and the writing of capture files."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def demo(output: str | None) -> int:
     """
     from socks5sniff.analysis import read
     from socks5sniff.errors import OutputError
-    from socks5sniff.proxy.demo import perform
+    from socks5sniff.lab.demo import perform
 
     path = output or FILE
     try:

@@ -13,7 +13,7 @@ def interfaces() -> int:
     """List interfaces with addresses, link type, state, and whether you may capture there."""
     from tabulate import tabulate
 
-    from socks5sniff.capture.live.interfaces import list_interfaces
+    from socks5sniff.live.interfaces import list_interfaces
 
     rows = []
     for found in list_interfaces():

@@ -21,8 +21,8 @@ from .options import filter_options, port_option
 from .output import Output, open_output, sink_options
 
 if TYPE_CHECKING:
-    from socks5sniff.capture.live.engine import Engine
-    from socks5sniff.capture.live.saving import Rotation, Saving
+    from socks5sniff.live.engine import Engine
+    from socks5sniff.live.saving import Rotation, Saving
 
     from .live_run import Limits
     from .live_views import View
@@ -82,11 +82,11 @@ def live(
     test = conversation_filter({option: filters[option] for option in OPTIONS})
 
     from socks5sniff.analysis.live import LiveAnalyser
-    from socks5sniff.capture.live.engine import Settings
-    from socks5sniff.capture.live.interfaces import system_name
-    from socks5sniff.capture.live.opening import open_engine
-    from socks5sniff.capture.live.processes.asking import Processes
-    from socks5sniff.capture.live.saving import Rotation
+    from socks5sniff.live.engine import Settings
+    from socks5sniff.live.interfaces import system_name
+    from socks5sniff.live.opening import open_engine
+    from socks5sniff.live.processes.asking import Processes
+    from socks5sniff.live.saving import Rotation
 
     from .live_run import Limits, Watch
     from .live_summary import counts_line
@@ -161,14 +161,14 @@ def _saving(path: str | None, engine: Engine, snaplen: int, rotation: Rotation) 
         return None
     import time
 
-    from socks5sniff.capture.live.saving import Saving
+    from socks5sniff.live.saving import Saving
 
     return Saving(path, engine.interfaces, snaplen, rotation, engine.counts, time.time_ns(), _complain)
 
 
 def _give_up_root(engine: Engine, saving: Saving | None, rotation: Rotation) -> str:
     """Become a lesser user where nothing needs root any more; what to add to the first line."""
-    from socks5sniff.capture.live.rights import become, can_write, lesser_user
+    from socks5sniff.live.rights import become, can_write, lesser_user
 
     user = lesser_user()
     if user is None:

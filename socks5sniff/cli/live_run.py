@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
-from socks5sniff.capture.live.engine import Engine
-from socks5sniff.capture.live.processes import Endpoints
-from socks5sniff.capture.live.processes.asking import Processes
-from socks5sniff.capture.live.saving import HOLD, Saving
 from socks5sniff.errors import InputError
+from socks5sniff.live.engine import Engine
+from socks5sniff.live.processes import Endpoints
+from socks5sniff.live.processes.asking import Processes
+from socks5sniff.live.saving import HOLD, Saving
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 

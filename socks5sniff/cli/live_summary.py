@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from socks5sniff.capture.live.engine import Counts
 from socks5sniff.codec.text import escape_text
+from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.sinks.words import octets
 

@@ -7,8 +7,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from socks5sniff.capture.live.engine import Counts
 from socks5sniff.codec.text import escape_text
+from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals, Writer
 from socks5sniff.sinks.words import explain, octets

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from socks5sniff.capture.live.engine import Counts
+from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 

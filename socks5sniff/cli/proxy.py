@@ -96,8 +96,8 @@ async def serve(settings: Settings, capture: str | None, quiet: bool) -> int:
     """Run the proxy until a signal comes or the capture file cannot be written."""
     from socks5sniff.errors import InputError
     from socks5sniff.proxy import Proxy
-    from socks5sniff.proxy.capturing import CaptureFile
-    from socks5sniff.proxy.tap import Tap
+    from socks5sniff.proxy.capture_file import CaptureFile
+    from socks5sniff.proxy.trace import Trace
 
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[OutputError | None] = loop.create_future()
@@ -119,7 +119,7 @@ async def serve(settings: Settings, capture: str | None, quiet: bool) -> int:
         except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt instead
             break
     file = CaptureFile(capture, end) if capture else None
-    proxy = Proxy(settings, None if quiet else log, Tap(file) if file else None)
+    proxy = Proxy(settings, None if quiet else log, Trace(file) if file else None)
     try:
         try:
             await proxy.start()

@@ -24,7 +24,7 @@ def record(scenarios: tuple[str, ...], output: str, list_: bool, live: bool, ins
     Without --live they play on a network in memory: the same files every time.
     """
     if list_:
-        from socks5sniff.proxy.scenarios import SCENARIOS
+        from socks5sniff.lab.scenarios import SCENARIOS
 
         width = max(map(len, SCENARIOS))
         for name in sorted(SCENARIOS):
@@ -32,18 +32,18 @@ def record(scenarios: tuple[str, ...], output: str, list_: bool, live: bool, ins
         return 0
     folder = Path(output)
     if live and not inside:
-        from socks5sniff.proxy.namespace import run_inside
+        from socks5sniff.lab.networks.namespace import run_inside
 
         return run_inside(["record", "--live", "--inside", "-o", str(folder.absolute()), *scenarios])
     if live:
-        from socks5sniff.proxy.live import record_live
+        from socks5sniff.lab.live_recorder import record_live
 
         recorded, skipped = record_live(scenarios, folder)
         for name, reason in skipped:
             click.echo(f"{name}: not played: {reason}", err=True)
         click.echo(f"{len(recorded)} captures in {output}")
         return 0
-    from socks5sniff.proxy.recorder import record as record_scenarios
+    from socks5sniff.lab.recorder import record as record_scenarios
 
     recordings = record_scenarios(scenarios, folder)
     octets = sum(len(recording.capture) for recording in recordings)

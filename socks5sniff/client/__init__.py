@@ -8,7 +8,6 @@ async with await Client("127.0.0.1", 1080).connect("example.com", 80) as tunnel:
 from __future__ import annotations
 
 from socks5sniff.client.association import Association, Datagram
-from socks5sniff.client.behaviour import Behaviour
 from socks5sniff.client.client import Binding, Client, Tunnel
 from socks5sniff.client.failures import (
     AuthenticationError,
@@ -17,15 +16,16 @@ from socks5sniff.client.failures import (
     ProtocolError,
     RefusedError,
 )
+from socks5sniff.client.faults import ClientFaults
 from socks5sniff.client.wire import Witnessed
 
 __all__ = [
     "Association",
     "AuthenticationError",
-    "Behaviour",
     "Binding",
     "Client",
     "ClientError",
+    "ClientFaults",
     "Datagram",
     "NoMethodError",
     "ProtocolError",

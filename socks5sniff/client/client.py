@@ -6,8 +6,8 @@ import asyncio
 from typing import NoReturn
 
 from socks5sniff.client.association import Association
-from socks5sniff.client.behaviour import Behaviour
 from socks5sniff.client.failures import AuthenticationError, NoMethodError, ProtocolError, RefusedError
+from socks5sniff.client.faults import ClientFaults
 from socks5sniff.client.security import MAX_ROUNDS, NO_PROTECTION, ContextFactory, Protection, SecurityError
 from socks5sniff.client.wire import CHUNK, Encodable, Wire
 from socks5sniff.codec import (
@@ -133,7 +133,7 @@ class Client:
         username, password: for username/password; with SOCKS4 the user name is the USERID.
         security: makes the initiator's GSSAPI context; then GSSAPI is offered.
         level: the GSSAPI protection level to ask for; 0 for none, which curl and Dante know.
-        behaviour: departures from good manners.
+        faults: departures from good manners.
         local: local address and port to come from.
         timeout: seconds for connection and handshake together.
     """
@@ -148,7 +148,7 @@ class Client:
         password: str | bytes = b"",
         security: ContextFactory | None = None,
         level: int = ProtectionLevel.CONFIDENTIALITY,
-        behaviour: Behaviour | None = None,
+        faults: ClientFaults | None = None,
         local: tuple[str, int] | None = None,
         timeout: float = 30.0,
     ) -> None:
@@ -160,7 +160,7 @@ class Client:
         self._password = password.encode() if isinstance(password, str) else password
         self._security = security
         self._level = level
-        self._behaviour = behaviour or Behaviour()
+        self._faults = faults or ClientFaults()
         self._local = local
         self._timeout = timeout
         self.wire: Wire | None = None
@@ -206,13 +206,13 @@ class Client:
 
     async def _request(self, command: int, destination: Address) -> tuple[Wire, Address]:
         reader, writer = await asyncio.open_connection(*self._proxy, local_addr=self._local)
-        wire = self.wire = Wire(reader, writer, self._behaviour)
+        wire = self.wire = Wire(reader, writer, self._faults)
         try:
             if self._version == "5":
                 await self._socks5(wire, command, destination)
             else:
                 wire.put(self._socks4_request(command, destination))
-                wire.put_octets(self._behaviour.optimistic)
+                wire.put_octets(self._faults.optimistic)
                 await self._flush(wire, "request")
             bound = await self.read_reply(wire)
         except RefusedError:
@@ -241,21 +241,21 @@ class Client:
         return Socks4Request(command, destination, self._username or b"")
 
     async def _socks5(self, wire: Wire, command: int, destination: Address) -> None:
-        behaviour = self._behaviour
-        methods = self._methods() if behaviour.methods is None else behaviour.methods
+        faults = self._faults
+        methods = self._methods() if faults.methods is None else faults.methods
         request = Request(command, destination)
         wire.put(Greeting(methods))
-        if behaviour.pipeline:
+        if faults.pipeline:
             if self._username is not None:
                 wire.put(AuthRequest(self._username, self._password))
             wire.put(request)
-            wire.put_octets(behaviour.optimistic)
+            wire.put_octets(faults.optimistic)
         await self._flush(wire, "greeting")
         method = (await wire.frame(decode_method_selection)).method
         await self._authenticate(wire, method)
-        if not behaviour.pipeline:
+        if not faults.pipeline:
             wire.put(request)
-            wire.put_octets(behaviour.optimistic)
+            wire.put_octets(faults.optimistic)
             await self._flush(wire, "request")
 
     def _methods(self) -> bytes:
@@ -271,7 +271,7 @@ class Client:
             await wire.close()
             raise NoMethodError("the proxy accepts none of the methods offered")
         if method == Method.USERNAME_PASSWORD and self._username is not None:
-            if not self._behaviour.pipeline:
+            if not self._faults.pipeline:
                 wire.put(AuthRequest(self._username, self._password))
                 await self._flush(wire, "auth-request")
             reply = await wire.frame(decode_auth_reply)
@@ -280,7 +280,7 @@ class Client:
                 raise AuthenticationError(f"the proxy refused user name and password (status {reply.status})")
         elif method == Method.GSSAPI and self._security is not None:
             await self._gssapi(wire, self._security)
-        elif method != Method.NO_AUTHENTICATION and self._behaviour.methods is None:
+        elif method != Method.NO_AUTHENTICATION and self._faults.methods is None:
             raise NoMethodError(f"the proxy chose {method_name(method)}, which this client cannot do")
 
     async def _gssapi(self, wire: Wire, security: ContextFactory) -> None:
@@ -296,7 +296,7 @@ class Client:
         else:
             raise SecurityError("GSSAPI: too many rounds")
         level = bytes((self._level,))
-        bare = self._behaviour.bare_level
+        bare = self._faults.bare_level
         wire.put(GssapiMessage(GssapiMessageType.PROTECTION_LEVEL, level if bare else context.wrap(level, False)))
         await wire.flush()
         answer = await self._gssapi_token(wire)
@@ -317,7 +317,7 @@ class Client:
 
     async def _flush(self, wire: Wire, frame: str) -> None:
         await wire.flush()
-        if self._behaviour.stop_after == frame:
+        if self._faults.stop_after == frame:
             await self._wait_for_close(wire)
 
     async def _wait_for_close(self, wire: Wire) -> NoReturn:

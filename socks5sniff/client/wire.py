@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from socks5sniff.client.behaviour import Behaviour
 from socks5sniff.client.failures import ProtocolError
+from socks5sniff.client.faults import ClientFaults
 from socks5sniff.client.security import Protection
 from socks5sniff.codec import Decoded, Mismatch, NeedMore
 
@@ -40,10 +40,10 @@ class Witnessed(NamedTuple):
 class Wire:
     """One connection. `witnessed` lists its SOCKS frames in order."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, behaviour: Behaviour) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: ClientFaults) -> None:
         self._reader = reader
         self._writer = writer
-        self._behaviour = behaviour
+        self._faults = faults
         self._outbox = bytearray()
         self._input = bytearray()
         self._first = True
@@ -66,7 +66,7 @@ class Wire:
 
     def put(self, frame: Encodable) -> None:
         """Add a frame to what `flush` sends."""
-        octets = self._behaviour.apply(frame.kind, frame.encode())
+        octets = self._faults.apply(frame.kind, frame.encode())
         if self.protection is not None:
             octets = self.protection.seal(octets)
         self.witnessed.append(Witnessed("client", frame.kind, len(octets)))
@@ -77,11 +77,11 @@ class Wire:
         self._outbox += self.protection.seal(octets) if self.protection is not None and octets else octets
 
     async def flush(self) -> None:
-        """Send what has been put, in the segments that the behaviour wants."""
+        """Send what has been put, in the segments that the faults wants."""
         octets, self._outbox = bytes(self._outbox), bytearray()
         if self._first:
-            octets, self._first = self._behaviour.prelude + octets, False
-        size = self._behaviour.segment
+            octets, self._first = self._faults.prelude + octets, False
+        size = self._faults.segment
         if not size:
             self._writer.write(octets)
             await self._writer.drain()
@@ -89,7 +89,7 @@ class Wire:
         for at in range(0, len(octets), size):
             self._writer.write(octets[at : at + size])
             await self._writer.drain()
-            await asyncio.sleep(self._behaviour.pause)
+            await asyncio.sleep(self._faults.pause)
 
     async def frame(self, decode: Decoder[FrameType]) -> FrameType:
         """The next frame. Raises ProtocolError where the proxy ends before it, or sends what cannot be one."""

@@ -1,4 +1,4 @@
-"""The bundled test proxy: SOCKS4, SOCKS4A and SOCKS5, faults on demand, and a recorder of captures of known truth."""
+"""The bundled test proxy: SOCKS4, SOCKS4A and SOCKS5, faults on demand, and a capture of what goes through it."""
 
 from __future__ import annotations
 

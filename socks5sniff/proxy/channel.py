@@ -31,7 +31,7 @@ OPENER, LISTENER = 0, 1
 """Sides of a TCP connection: who opened it, and who listened."""
 
 
-class FlowTap(Protocol):
+class FlowTrace(Protocol):
     """What a channel tells a capture of itself; `side` is the sender's."""
 
     def data(self, side: int, octets: bytes) -> None: ...
@@ -82,7 +82,7 @@ class Channel(asyncio.BufferedProtocol):
         self.lost = False
         self.active = loop.time()
         self.peer: Channel | None = None
-        self.flow: FlowTap | None = None
+        self.flow: FlowTrace | None = None
         self.side = LISTENER
         self.protection: Protection | None = None
 

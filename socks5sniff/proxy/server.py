@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from socks5sniff.codec import Address
-from socks5sniff.proxy.channel import LISTENER, SCRATCH, Channel, FlowTap
+from socks5sniff.proxy.channel import LISTENER, SCRATCH, Channel, FlowTrace
 from socks5sniff.proxy.conversation import Conversation
 from socks5sniff.proxy.log import LogEntry
 from socks5sniff.proxy.settings import Settings
@@ -17,10 +17,10 @@ BACKLOG = 2048
 """Connections the kernel may hold for us while we are busy."""
 
 
-class Tap(Protocol):
-    """What the proxy tells a capture; `socks5sniff.proxy.tap.Tap` writes packets from it."""
+class Trace(Protocol):
+    """What the proxy tells a capture; `socks5sniff.proxy.trace.Trace` writes packets from it."""
 
-    def tcp(self, opener: tuple[str, int], listener: tuple[str, int]) -> FlowTap: ...
+    def tcp(self, opener: tuple[str, int], listener: tuple[str, int]) -> FlowTrace: ...
 
     def udp(self, source: tuple[str, int], destination: tuple[str, int], data: bytes) -> None: ...
 
@@ -34,16 +34,19 @@ class Proxy:
     Args:
         settings: what to do.
         log: called with each conversation's entry when it is over.
-        tap: captures both legs of every conversation.
+        trace: captures both legs of every conversation.
     """
 
     def __init__(
-        self, settings: Settings | None = None, log: Callable[[LogEntry], None] | None = None, tap: Tap | None = None
+        self,
+        settings: Settings | None = None,
+        log: Callable[[LogEntry], None] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.loop: asyncio.AbstractEventLoop
         self._log = log
-        self._tap = tap
+        self._trace = trace
         self._scratch = memoryview(bytearray(SCRATCH))
         self._servers: list[asyncio.AbstractServer] = []
         self._conversations: set[Conversation] = set()
@@ -119,13 +122,13 @@ class Proxy:
 
     def observe(self, channel: Channel) -> None:
         """Show a new connection to the capture."""
-        if self._tap is None:
+        if self._trace is None:
             return
         here, there = (channel.transport.get_extra_info(end) for end in ("sockname", "peername"))
         if here is None or there is None:
             return  # gone again before anyone could ask
         here, there = here[:2], there[:2]
-        channel.flow = self._tap.tcp(there, here) if channel.side == LISTENER else self._tap.tcp(here, there)
+        channel.flow = self._trace.tcp(there, here) if channel.side == LISTENER else self._trace.tcp(here, there)
         if channel.input:
             channel.flow.data(1 - channel.side, bytes(channel.input))
 
@@ -133,15 +136,15 @@ class Proxy:
         self, remote: tuple[str, int], transport: asyncio.DatagramTransport, data: bytes, outgoing: bool
     ) -> None:
         """Show a datagram to the capture."""
-        if self._tap is None:
+        if self._trace is None:
             return
         host, port = transport.get_extra_info("sockname")[:2]
         if not any(Address.from_text(host, port).host):
             host = _source_towards(remote)
         if outgoing:
-            self._tap.udp((host, port), remote, data)
+            self._trace.udp((host, port), remote, data)
         else:
-            self._tap.udp(remote, (host, port), data)
+            self._trace.udp(remote, (host, port), data)
 
     def _accept(self, channel: Channel) -> None:
         if len(self._conversations) >= self.settings.limit:

@@ -35,7 +35,7 @@ class Ours(NamedTuple):
     """The bundled proxy in the lab, and the capture that it writes."""
 
     port: int
-    tap: Path
+    trace: Path
     address: str = PROXY
 
     def __str__(self) -> str:
@@ -43,11 +43,11 @@ class Ours(NamedTuple):
 
 
 def start(web: Lab, port: int, *arguments: str) -> Ours:
-    tap = web.folder / f"tap-{port}.pcapng"
-    listen = ("--listen", f"{PROXY}:{port}", "--allow-remote", "--capture", str(tap))
+    trace = web.folder / f"trace-{port}.pcapng"
+    listen = ("--listen", f"{PROXY}:{port}", "--allow-remote", "--capture", str(trace))
     web.start(sys.executable, "-m", "socks5sniff", "proxy", *listen, *arguments, log=f"ours-{port}.log")
     web.wait_for_port(port)
-    return Ours(port, tap)
+    return Ours(port, trace)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def read_twice(path: Path, proxy: Ours) -> Conversation:
     own: list[Conversation] = []
     while not own and time.monotonic() < deadline:
         time.sleep(0.3)  # the proxy writes its packets out a few times a second
-        own = [each for each in socks5sniff.read(str(proxy.tap)) if each.client == record.client]
+        own = [each for each in socks5sniff.read(str(proxy.trace)) if each.client == record.client]
     assert len(own) == 1, "the proxy's own capture does not hold the conversation"
     seen, told = ({name: getattr(each, name) for name in SAME} for each in (record, own[0]))
     assert told == seen

@@ -12,7 +12,7 @@ from socks5sniff.record import Conversation, Target
 from socks5sniff.report.columns import GREATEST, Column, Dictionary, container
 from socks5sniff.report.conversations import KEYS, Conversations
 
-from ..sink_samples import START, conversations, sample
+from ..sinks.samples import START, conversations, sample
 from .community import community_id
 from .made_up import conversations as made_up
 from .reading import HOLES, entries, read

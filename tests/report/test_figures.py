@@ -11,7 +11,7 @@ from socks5sniff.record import Traffic
 from socks5sniff.report import figures
 from socks5sniff.report.figures import Figures
 
-from ..sink_samples import START, sample
+from ..sinks.samples import START, sample
 from .made_up import conversations
 
 

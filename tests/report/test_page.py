@@ -12,7 +12,7 @@ from socks5sniff.record import Target
 from socks5sniff.report import Report, live_page, page
 from socks5sniff.report.page import SCRIPTS, STYLES, asset
 
-from ..sink_samples import sample
+from ..sinks.samples import sample
 from .reading import data_of, read
 
 ASSETS = Path(page.__file__).parent / "assets"

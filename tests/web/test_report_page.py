@@ -11,7 +11,7 @@ import pytest
 from socks5sniff.record import AnomalyEntry, Conversation, ReplyCode, Target, Tunnel
 
 from ..report.made_up import conversations
-from ..sink_samples import START, sample
+from ..sinks.samples import START, sample
 from .chromium import Browser, Tab
 
 Report = Callable[..., Tab]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from socks5sniff.dissector.verify import verify
-from tests.session_scripts import BIND, after_choice, segments
-from tests.test_session_enclosed import OPENED, REFUSAL, REPLY, REQUEST, said
+from tests.session.scripts import BIND, after_choice, segments
+from tests.session.test_enclosed import OPENED, REFUSAL, REPLY, REQUEST, said
 
 from .payloads import HTTP, client_hello
 from .run import layers, require_tshark, rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from socks5sniff.dissector.verify import verify
-from tests.test_names import FOUR, NAME, SIX, response
+from tests.analysis.test_names import FOUR, NAME, SIX, response
 
 from .run import layers
 from .scenario import CHOICE, CLIENT_ADDRESS, GRANTED, GREETING, Capture, Tcp, datagram, request

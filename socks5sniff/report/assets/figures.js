@@ -125,7 +125,7 @@ const Figures = (() => {
     for (const row of rows) look(store.start(row));
     for (const [begin] of rest?.spans ?? []) look(begin);
     if (first > last) return null;
-    const width = Math.max((last - first) / spans, 0.0001);
+    const width = Math.max((last - first) / (spans - 0.5), 0.001); // the last one lies within the last span
     const place = (time) => Math.min(Math.floor((time - first) / width), spans - 1);
     const outcomes = new Map(OUTCOMES.map((outcome) => [outcome, new Float64Array(spans)]));
     const add = (outcome, time, count) => {

@@ -1,0 +1,174 @@
+"""Whose datagram is it: UDP associations that share a relay, move, or are seen through address translation."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import ip_address
+
+import pytest
+
+from socks5sniff.record import Conversation
+from tests.traffic import CHOICE, CLIENT, GREETING, SECOND, SERVER, START, Packet, analyse, connection, datagram
+
+ONE, OTHER = "10.0.0.1", "10.0.0.2"
+PROXY = "10.0.0.9"
+RELAY = (PROXY, 3000)
+LOOPBACK = "127.0.0.1"
+
+
+def address(host: str, port: int) -> bytes:
+    """ATYP, address and port."""
+    packed = ip_address(host).packed
+    return bytes([1 if len(packed) == 4 else 4]) + packed + struct.pack(">H", port)
+
+
+def associate(
+    client: tuple[str, int] = (ONE, 40_000),
+    bound: tuple[str, int] = RELAY,
+    declared: int = 0,
+    begin: int = START,
+    closing: bool = True,
+    proxy: str = PROXY,
+) -> list[Packet]:
+    """The TCP connection of an association; its reply is the seventh packet, 6 ms after the first."""
+    talk = [
+        (CLIENT, GREETING),
+        (SERVER, CHOICE),
+        (CLIENT, b"\5\3\0" + address("0.0.0.0", declared)),
+        (SERVER, b"\5\0\0" + address(*bound)),
+    ]
+    return connection(talk, client=client, proxy=(proxy, 1080), begin=begin, closing=closing)
+
+
+Frame = tuple[int, bytes]
+REMOTE = ("8.8.8.8", 53)
+
+
+def exchange(
+    client: tuple[str, int], relay: tuple[str, int] = RELAY, remote: tuple[str, int] = REMOTE, begin: int = START
+) -> list[Frame]:
+    """A datagram of 5 octets out and one of 9 back, just after the reply of an association that began then."""
+    header = b"\0\0\0" + address(*remote)
+    time = begin + 6_500_000
+    return [
+        (time, datagram(client, relay, header + b"query")),
+        (time + 1000, datagram(relay, client, header + b"an answer")),
+    ]
+
+
+def read(*talks: list[Packet] | list[Frame]) -> list[Conversation]:
+    frames = [(item.time, item.frame()) if isinstance(item, Packet) else item for talk in talks for item in talk]
+    return analyse(sorted(frames, key=lambda frame: frame[0]))
+
+
+def amounts(records: list[Conversation]) -> list[tuple[int, int, int, int]]:
+    return [record.udp[:4] for record in records if record.udp is not None]
+
+
+EACH = (1, 1, 5, 9)
+
+
+def codes(records: list[Conversation]) -> set[str]:
+    return {anomaly.code for record in records for anomaly in record.anomalies}
+
+
+def test_two_clients_at_one_relay_port() -> None:
+    """As of proxies that take all datagrams on one port."""
+    records = read(
+        associate(closing=False),
+        associate((OTHER, 40_000), begin=START + 1, closing=False),
+        exchange((ONE, 50_000)),
+        exchange((OTHER, 50_000)),
+    )
+    assert amounts(records) == [EACH, EACH]
+    assert codes(records) == set()
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_one_client_twice_at_one_relay_port(declared: bool) -> None:
+    """The port it declared tells, else the first datagram from a port goes to the first association without one."""
+    records = read(
+        associate(closing=False, declared=50_000 * declared),
+        associate((ONE, 40_001), begin=START + 1, closing=False, declared=50_001 * declared),
+        exchange((ONE, 50_000)),
+        exchange((ONE, 50_001)),
+        exchange((ONE, 50_000), begin=START + SECOND),
+    )
+    assert amounts(records) == [(2, 2, 10, 18), EACH]
+
+
+@pytest.mark.parametrize("client", [ONE, OTHER])
+def test_one_relay_port_after_the_other(client: str) -> None:
+    """The life of the TCP connection tells, also when the next association begins within the slack of clocks."""
+    later = START + SECOND // 10
+    records = read(
+        associate(),
+        exchange((ONE, 50_000)),
+        associate((client, 40_001), begin=later),
+        exchange((client, 50_000), begin=later),
+    )
+    assert amounts(records) == [EACH, EACH]
+    assert codes(records) == set()
+
+
+def test_a_port_other_than_the_declared_one() -> None:
+    """Address translation changes ports; any port of the client's address is the client's."""
+    records = read(associate(declared=50_001), exchange((ONE, 50_000)))
+    assert amounts(records) == [EACH]
+    assert codes(records) == set()
+
+
+@pytest.mark.parametrize("named", ["192.168.5.5", LOOPBACK])
+def test_a_relay_that_names_an_address_of_another_network(named: str) -> None:
+    """The proxy is behind address translation and names its inner address; clients use the one they know."""
+    assert amounts(read(associate(bound=(named, 3000)), exchange((ONE, 50_000)))) == [EACH]
+
+
+def test_a_relay_on_another_address() -> None:
+    relay = ("10.0.0.77", 3000)
+    assert amounts(read(associate(bound=relay), exchange((ONE, 50_000), relay))) == [EACH]
+
+
+def test_a_relay_whose_ipv4_address_is_written_as_ipv6() -> None:
+    assert amounts(read(associate(bound=(f"::ffff:{PROXY}", 3000)), exchange((ONE, 50_000)))) == [EACH]
+
+
+def test_a_stranger_is_named_and_not_counted() -> None:
+    records = read(associate(), exchange((ONE, 50_000)), exchange(("10.0.0.66", 50_000))[:1])
+    assert amounts(records) == [EACH]
+    assert codes(records) == {"udp-unassociated"}
+
+
+def test_client_proxy_and_destination_on_one_machine() -> None:
+    """What goes between relay and destination carries no header and is nobody's datagram."""
+    relay, destination = (LOOPBACK, 3000), (LOOPBACK, 53)
+    time = START + 6_500_200
+    legs = [(time, datagram(relay, destination, b"query")), (time + 1, datagram(destination, relay, b"an answer"))]
+    records = read(
+        associate((LOOPBACK, 40_000), relay, proxy=LOOPBACK),
+        exchange((LOOPBACK, 50_000), relay, destination),
+        legs,
+    )
+    assert amounts(records) == [EACH]
+    assert codes(records) == set()
+
+
+def test_a_destination_by_name_on_the_same_machine() -> None:
+    """Which port the name stands for is not known: its answers are not mistaken for damaged datagrams."""
+    relay = (LOOPBACK, 3000)
+    time = START + 6_500_000
+    named = datagram((LOOPBACK, 50_000), relay, b"\0\0\0\3\x09localhost\0\x35query")
+    answer = datagram((LOOPBACK, 53), relay, b"an answer")
+    records = read(associate((LOOPBACK, 40_000), relay, proxy=LOOPBACK), [(time, named), (time + 1, answer)])
+    assert amounts(records) == [(1, 0, 5, 0)]
+    assert codes(records) == set()
+
+
+@pytest.mark.parametrize("first", range(18))
+def test_an_association_whose_endpoints_are_taken_over_without_a_close(first: int) -> None:
+    """Its datagrams are its own, however packets fall into batches."""
+    again = connection([(CLIENT, GREETING)], client=(ONE, 40_000), begin=START + 5 * SECOND, starts=(99_999, 77_777))
+    talks = associate(closing=False), again
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    frames = sorted(frames + exchange((ONE, 50_000)), key=lambda frame: frame[0])
+    assert amounts(analyse(frames, [first])) == [EACH]

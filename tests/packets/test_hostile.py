@@ -1,0 +1,163 @@
+"""No octets, cuts or lying lengths raise; what can't be read is counted, frame by frame."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from socks5sniff.packets import PacketReader
+from socks5sniff.packets.kinds import LINK_TYPES
+
+from .samples import RAW, batch_of, ethernet, ipv4, ipv6, read, tcp, udp
+from .test_layouts import LAYOUTS, packet
+
+LINKS = st.one_of(st.sampled_from(sorted(LINK_TYPES)), st.integers(0, 400))
+TUNNEL_PORTS = {2152, 4789, 4790, 6081}
+WELL_FORMED = [
+    (link, build(version, packet(version, protocol, payload)))
+    for link, build in LAYOUTS.values()
+    for version in (4, 6)
+    for protocol, payload in ((6, tcp(b"hello", options=b"\1" * 8)), (17, udp(b"question")))
+]
+
+
+def all_accounted(frames: list[bytes], links: list[int], lengths: list[int] | None = None) -> PacketReader:
+    """Every frame is a segment, a datagram, skipped for a reason, or a fragment that waits."""
+    batch = batch_of(frames, links, lengths=lengths)
+    reader = PacketReader()
+    segments, datagrams = reader.read(batch)
+    waiting = sum(partial.fragments for partial in reader._reassembler._partial.values())
+    assert len(segments) + len(datagrams) + reader.skipped.total + waiting == len(frames)
+    for columns in (segments, datagrams):
+        assert (columns.captured >= 0).all()
+        assert (columns.captured <= columns.length).all()
+        behind = columns.payload + columns.captured
+        assert (behind[columns.captured > 0] <= len(columns.octets) + len(columns.spill)).all()
+        assert (columns.frame[1:] >= columns.frame[:-1]).all()
+    return reader
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(LINKS, st.binary(max_size=120)), min_size=1, max_size=6))
+@example([(239, b"\2\0\0\5" + b"\0\0\0\0" * 40)])
+@example([(1, ethernet(0x8847, b"\0\0\0\0" * 60))])
+@example([(101, ipv6(0, b"\0" * 600))])
+@example([(101, ipv4(4, ipv4(4, ipv4(4, ipv4(4, b"")))))])
+def test_any_octets_of_any_link_type(frames: list[tuple[int, bytes]]) -> None:
+    all_accounted([frame for _, frame in frames], [link for link, _ in frames])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(WELL_FORMED),
+            st.lists(st.tuples(st.integers(0, 90), st.integers(0, 255)), max_size=3),
+            st.integers(0, 130),
+            st.integers(0, 2000),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_changed_and_cut_frames(cases: list[tuple[tuple[int, bytes], list[tuple[int, int]], int, int]]) -> None:
+    frames, links, lengths = [], [], []
+    for (link, frame), changes, captured, beyond in cases:
+        changed = bytearray(frame)
+        for place, value in changes:
+            changed[place % len(changed)] = value
+        frames.append(bytes(changed[:captured]))
+        links.append(link)
+        lengths.append(len(frames[-1]) + beyond)
+    all_accounted(frames, links, lengths)
+
+
+def test_a_flood_of_odd_frames() -> None:
+    source = random.Random(9)
+    frames = [source.choice(WELL_FORMED)[1][: source.randrange(90)] + source.randbytes(9) for _ in range(3000)]
+    all_accounted(frames, [source.choice([0, 1, 1, 1, 9, 101, 113, 239, 276, 4444]) for _ in frames])
+
+
+@pytest.mark.parametrize("number", range(len(WELL_FORMED)))
+def test_a_frame_cut_at_every_octet(number: int) -> None:
+    link, frame = WELL_FORMED[number]
+    sizes = range(len(frame) + 1)
+    frames = [frame[:size] for size in sizes]
+    # Each cut frame lies between others, whose octets must not be taken for its own.
+    all_accounted(frames, [link] * len(frames), [len(frame)] * len(frames))
+    whole = read(batch_of([frame], link))[:2]
+    found = whole[0] or whole[1]
+    for size in sizes:
+        segments, datagrams, _ = read(batch_of([frame[:size], frame], link, lengths=[len(frame)] * 2))
+        for row in [row for row in [*segments, *datagrams] if row.frame == 1]:
+            if row.destination[1] in TUNNEL_PORTS:
+                continue  # too little of the tunnel to know it as one
+            assert row._replace(payload=b"") == found[0]._replace(payload=b"")
+            assert found[0].payload.startswith(row.payload)
+
+
+def test_a_cut_payload_keeps_its_length_on_the_wire() -> None:
+    frame = ethernet(0x0800, ipv4(6, tcp(b"x" * 1000)))
+    segments, _, _ = read(batch_of([frame[:60], frame[:54]], lengths=[len(frame)] * 2))
+    assert [(found.length, found.payload) for found in segments] == [(1000, b"x" * 6), (1000, b"")]
+
+
+def test_cut_tcp_options_cost_only_the_payload() -> None:
+    frame = ethernet(0x0800, ipv4(6, tcp(b"x" * 100, options=b"\1" * 20)))
+    segments, _, reader = read(batch_of([frame[:60]], lengths=[len(frame)]))
+    assert [(found.length, found.payload) for found in segments] == [(100, b"")]
+    assert reader.skipped.total == 0
+
+
+MALFORMED = {
+    "IHL below 5": b"\x44" + ipv4(6, tcp())[1:],
+    "IPv4 total length below its header": ipv4(6, tcp(), total=19),
+    "TCP behind the IPv4 total length": ipv4(6, tcp(), total=30),
+    "data offset below 5": ipv4(6, tcp(b"x" * 40, offset=4)),
+    "data offset beyond the packet": ipv4(6, tcp(b"x" * 4, offset=15)),
+    "UDP length below 8": ipv4(17, udp(b"x", length=3)),
+    "extension header beyond the packet": ipv6(0, b"\6\xff" + bytes(30)),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_lengths_that_lie(name: str) -> None:
+    sound = ipv4(6, tcp())
+    segments, datagrams, reader = read(batch_of([sound, MALFORMED[name], sound], RAW))
+    assert [found.frame for found in segments] == [1, 3]
+    assert datagrams == []
+    assert (reader.skipped.malformed, reader.skipped.total) == (1, 1)
+
+
+def test_headers_nested_without_end() -> None:
+    labels = ethernet(0x8847, b"\0\0\0\0" * 200)
+    nested = ipv4(6, tcp())
+    for _ in range(60):
+        nested = ipv4(4, nested)
+    _, _, reader = read(batch_of([labels, nested], [1, 101]))
+    assert reader.skipped.malformed == 2
+
+
+OTHERS = {
+    "ARP": ethernet(0x0806, bytes(28)),
+    "LLDP": ethernet(0x88CC, bytes(40)),
+    "spanning tree": ethernet(38, b"\x42\x42\3" + bytes(35)),
+    "ICMP": ethernet(0x0800, ipv4(1, bytes(8))),
+    "ICMPv6": ethernet(0x86DD, ipv6(58, bytes(8))),
+    "SCTP": ethernet(0x0800, ipv4(132, bytes(12))),
+    "no next header": ethernet(0x86DD, ipv6(59, b"")),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_carries_neither_tcp_nor_udp_is_counted_as_such(name: str) -> None:
+    _, _, reader = read(batch_of([OTHERS[name]] * 3))
+    assert (reader.skipped.other, reader.skipped.total) == (3, 3)
+
+
+def test_an_unknown_link_type_is_counted_as_such() -> None:
+    _, _, reader = read(batch_of([bytes(64)], 65000))
+    assert (reader.skipped.unsupported, reader.skipped.total) == (1, 1)
