@@ -36,9 +36,9 @@ ROOMS: dict[str, set[str]] = {
     "lab": {"errors", "record", "codec", "capture", "client", "proxy"},
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
-        "errors", "record", "codec", "capture", "live", "analysis", "sinks", "web", "client", "proxy", "lab",
-        "dissector",
-    },  # fmt: skip
+        *("errors", "record", "codec", "capture", "live", "analysis", "sinks", "web"),
+        *("client", "proxy", "lab", "dissector"),
+    },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 

@@ -75,6 +75,11 @@ const Columns = (() => {
       return this.columns.get("start.seconds")[row] * 1000 + this.columns.get("start.nanoseconds")[row] / 1e6;
     }
 
+    /** Nanoseconds since 1970 of a row's start. */
+    origin(row) {
+      return BigInt(this.columns.get("start.seconds")[row]) * 1000000000n + BigInt(this.columns.get("start.nanoseconds")[row]);
+    }
+
     endpoint(name, row) {
       const host = this.value(name + (this.kinds.has(name + ".address") ? ".address" : ".host"), row);
       return host === null ? null : Text.endpoint(host, this.value(name + ".port", row));

@@ -22,7 +22,7 @@ const Page = (() => {
       this.text = "";
       this.test = null;
       this.more = new Set();
-      this.source = new Source(store);
+      this.source = new Source.Source(store);
       this.panel = new Ladder.Panel(store, this.about, (by) => this.step(by));
       this.build();
       this.apply();
@@ -407,7 +407,7 @@ const Page = (() => {
   }
 
   /** Text without anything of an expression in it. */
-  const plain = (text) => !/[=<>!{}()&|"]/.test(text) && !/\s(contains|matches|in|and|or)\s/.test(text);
+  const plain = (text) => !/[=<>!{}()[\]&|"~]/.test(text.replace(/^\[[0-9a-f:.]+\]/i, "")) && !/\s(contains|matches|in|and|or)\s/.test(text);
 
   const quoted = (text) => '"' + text.replace(/["\\]/g, "\\$&").replace(/[\0-\x1f]/g, (sign) => "\\x" + sign.charCodeAt(0).toString(16).padStart(2, "0")) + '"';
   const endpoint = (name, host, text) => {
