@@ -13,6 +13,7 @@ from socks5sniff.record import Conversation, FrameEntry
 
 from .columns import Column, Dictionary
 from .community import community_id
+from .explaining import Finding
 
 KEYS: tuple[tuple[str, str], ...] = (
     ("id", "step"),
@@ -60,7 +61,7 @@ KEYS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 """Keys of the record with a column of their kind; `client.port` is the key `port` of the object `client`.
 
-The others are told in `Conversations`: `start`, `last_frame`, `community_id`, the lists below, and `explanation`.
+The others are told in `Conversations`: `start`, `last_frame`, `community_id`, and the lists below.
 """
 
 LISTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -69,6 +70,10 @@ LISTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("summary", "word"),
     ),
     "anomalies": (("code", "word"), ("severity", "word"), ("frame", "offset"), ("message", "word")),
+    "findings": (
+        ("code", "word"), ("severity", "word"), ("sentence", "word"), ("frames", "list"), ("causes", "list"),
+        ("advice", "word"),
+    ),
     "udp.destinations": (
         ("host", "word"), ("port", "int"), ("datagrams_sent", "int"), ("datagrams_received", "int"),
     ),
@@ -100,7 +105,6 @@ class Conversations:
         self._column("start.nanoseconds", "int")
         self._column("last_frame", "offset", "first_frame")
         self._column("community_id", "word")
-        self._column("explanation", "list")
         for name, parts in LISTS.items():
             self._column(name, "count")
             for part, kind in parts:
@@ -109,8 +113,8 @@ class Conversations:
     def _column(self, name: str, kind: str, base: str | None = None) -> None:
         self.columns[name] = Column(name, kind, self.dictionary, base)
 
-    def take(self, conversations: Sequence[Conversation], explanations: Sequence[Sequence[str]]) -> None:
-        """Rows for conversations, each with the sentences that explain it."""
+    def take(self, conversations: Sequence[Conversation], findings: Sequence[Sequence[Finding]]) -> None:
+        """Rows for conversations, each with what explains it."""
         take = {name: column.take for name, column in self.columns.items()}
         self.rows += len(conversations)
         frames = [c.frames for c in conversations]  # first: a record that is not written out yet is from here on
@@ -121,18 +125,23 @@ class Conversations:
         take["start.nanoseconds"]([fraction for _, fraction in starts])
         take["last_frame"]([c.last_frame - c.first_frame for c in conversations])
         take["community_id"]([_untold(c) for c in conversations])
-        take["explanation"]([list(sentences) or None for sentences in explanations])
         self._take_frames(conversations, frames)
         odd = [c.anomalies for c in conversations]
-        self._take_list("anomalies", odd, [a.frame - c.first_frame for c in conversations for a in c.anomalies])
+        self._take_list("anomalies", odd, frame=[a.frame - c.first_frame for c in conversations for a in c.anomalies])
+        shown = [
+            [frame - c.first_frame for frame in finding.frames]
+            for c, some in zip(conversations, findings, strict=True)
+            for finding in some
+        ]
+        self._take_list("findings", findings, frames=shown)
         self._take_list("udp.destinations", [[] if c.udp is None else c.udp.destinations for c in conversations])
 
-    def _take_list(self, name: str, lists: Sequence[Sequence[Any]], frames: Sequence[int] = ()) -> None:
-        """Entries as they are, but for their frame numbers."""
+    def _take_list(self, name: str, lists: Sequence[Sequence[Any]], **told: Sequence[Any]) -> None:
+        """Entries as they are, but for the parts that are `told` otherwise: frame numbers, as distances."""
         self.columns[name].take([len(entries) for entries in lists])
         flat = list(chain.from_iterable(lists))
         for part, _ in LISTS[name]:
-            self.columns[f"{name}.{part}"].take(frames if part == "frame" else list(map(attrgetter(part), flat)))
+            self.columns[f"{name}.{part}"].take(told.get(part) or list(map(attrgetter(part), flat)))
 
     def _take_frames(self, conversations: Sequence[Conversation], lists: Sequence[Sequence[FrameEntry]]) -> None:
         """Frame numbers and times are told as distances from the entry before, which are short."""

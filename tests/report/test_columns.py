@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import given, settings
@@ -18,12 +18,27 @@ from .made_up import conversations as made_up
 from .reading import HOLES, entries, read
 
 
+class Told(NamedTuple):
+    """What an explanation may be."""
+
+    number: int
+    code: str = "odd"
+    severity: str = "note"
+    frames: tuple[int, ...] = (5, 9)
+    causes: tuple[str, ...] = ("this", "that")
+    advice: str = "try"
+
+    @property
+    def sentence(self) -> str:
+        return f"told {self.number}"
+
+
 def columns_of(records: list[Conversation], size: int = 3) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Records into columns, some at a time, and out of them again."""
     made = Conversations()
     for begin in range(0, len(records), size):
         some = records[begin : begin + size]
-        made.take(some, [[f"told {c.id}"] if c.id % 2 else [] for c in some])
+        made.take(some, [[Told(c.id)] if c.id % 2 else [] for c in some])
     return read(container(made.columns.values(), made.dictionary, {"rows": made.rows}))
 
 
@@ -67,7 +82,9 @@ def test_every_value_comes_back(records: list[Conversation]) -> None:
                 assert near(found) == near(told), name
         start = columns["start.seconds"][row] * 1_000_000_000 + columns["start.nanoseconds"][row]
         assert (start, columns["last_frame"][row]) == (c.start_ns, c.last_frame)
-        assert columns["explanation"][row] == ([f"told {c.id}"] if c.id % 2 else None)
+        told_findings = [(f["sentence"], f["causes"], [n + c.first_frame for n in f["frames"]]) for f in
+                         entries(columns, "findings", row)]  # fmt: skip
+        assert told_findings == ([(f"told {c.id}", ["this", "that"], [5, 9])] if c.id % 2 else [])
         told_frames = []
         frame, time = c.first_frame, c.start_ns
         for entry in entries(columns, "frames", row):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,13 +193,19 @@ def test_a_row_opens_its_ladder(report: Report) -> None:
 
 
 def test_what_explains_a_conversation_stands_below_its_ladder(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "socks5sniff.report.report.explainer", lambda: lambda c: ["The destination refused.", "Frame 9 <b>says</b> so."]
-    )
+    told = SimpleNamespace(
+        code="reply-5", severity="error", sentence="The proxy said <b>no</b>", frames=(8, 9), causes=("a\u202eb", "c"),
+        advice="Ask again.",
+    )  # fmt: skip
+    monkeypatch.setattr("socks5sniff.report.report.explainer", lambda: lambda c: [told])
     tab = report(failing())
     tab.evaluate("document.querySelector('.body .row').click()")
-    said = tab.evaluate("[...document.querySelectorAll('.told p')].map(each => each.textContent)")
-    assert said == ["The destination refused.", "Frame 9 <b>says</b> so."]
+    assert text(tab, ".odd > li").startswith("errorThe proxy said <b>no</b>. (frame 8, 9)")
+    assert tab.evaluate("[...document.querySelectorAll('.causes li')].map(each => each.textContent)") == [
+        "a\\u202eb",
+        "c",
+    ]
+    assert text(tab, ".advice") == "Ask again."
 
 
 def test_an_address_with_a_number_opens_that_conversation(report: Report) -> None:

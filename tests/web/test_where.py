@@ -233,8 +233,8 @@ def store(scripts: Tab) -> Tab:
     made.take(RECORDS, [[]] * len(RECORDS))
     data = base64.b64encode(gzip.compress(container(made.columns.values(), made.dictionary, {"rows": made.rows})))
     scripts.evaluate(
-        f"Columns.read({json.dumps(data.decode())}).then((read) => {{ globalThis.source = new Source.Source(read.store);"
-        " return true; })"
+        f"Columns.read({json.dumps(data.decode())})"
+        ".then((read) => { globalThis.source = new Source.Source(read.store); return true; })"
     )
     return scripts
 
@@ -258,7 +258,7 @@ def test_mistakes_are_pointed_at(store: Tab) -> None:
 def test_records_that_come_live_answer_the_same(store: Tab) -> None:
     records = json.dumps([c.as_dict() for c in RECORDS])
     store.evaluate(
-        f"Columns.read({json.dumps(_empty())}).then((read) => {{ for (const record of {records}) read.store.push(record);"
+        f"Columns.read({json.dumps(_empty())}).then((read) => {{ {records}.forEach((each) => read.store.push(each));"
         " globalThis.live = new Source.Source(read.store); return true; })"
     )
     told = {

@@ -108,7 +108,9 @@ const Columns = (() => {
       for (let at = begins[row]; at < begins[row + 1]; at += 1) {
         found.push(Object.fromEntries(parts.map((name) => [name.slice(list.length + 1), this.value(name, at)])));
       }
-      return list === "frames" ? this.framesOf(row, found) : list === "anomalies" ? this.anomaliesOf(row, found) : found;
+      if (list === "frames") return this.framesOf(row, found);
+      if (list === "anomalies") return this.anomaliesOf(row, found);
+      return list === "findings" ? this.findingsOf(row, found) : found;
     }
 
     /** Frame numbers and times out of distances, and summaries with their holes filled; times in ns after the start. */
@@ -137,6 +139,11 @@ const Columns = (() => {
       const first = this.value("first_frame", row);
       for (const entry of entries) entry.frame += first;
       return entries;
+    }
+
+    findingsOf(row, entries) {
+      const first = this.value("first_frame", row);
+      return entries.map((entry) => ({ ...entry, frames: JSON.parse(entry.frames).map((frame) => frame + first), causes: JSON.parse(entry.causes) }));
     }
 
     place(word) {
@@ -171,7 +178,6 @@ const Columns = (() => {
       }
       this.put("start.seconds", row, start.seconds);
       this.put("start.nanoseconds", row, start.nanoseconds);
-      this.put("explanation", row, record.explanation?.length ? record.explanation : null);
       let frame = record.first_frame;
       let time = 0;
       this.pushRows("frames", row, record.frames ?? [], (entry) => {
@@ -184,6 +190,7 @@ const Columns = (() => {
         return changed;
       });
       this.pushRows("anomalies", row, record.anomalies ?? [], (entry) => ({ ...entry, frame: entry.frame - record.first_frame }));
+      this.pushRows("findings", row, record.findings ?? [], (entry) => ({ ...entry, frames: entry.frames.map((each) => each - record.first_frame) }));
       this.pushRows("udp.destinations", row, record.udp?.destinations ?? [], (entry) => entry);
       this.rows += 1;
       this.version += 1;
@@ -241,7 +248,7 @@ const Columns = (() => {
     }
     const lists = [...store.kinds].filter(([, kind]) => kind === "count").map(([name]) => name);
     const ofList = (name) => lists.some((list) => name === list || name.startsWith(list + "."));
-    store.own = [...store.kinds.keys()].filter((name) => !ofList(name) && !name.startsWith("start.") && name !== "explanation");
+    store.own = [...store.kinds.keys()].filter((name) => !ofList(name) && !name.startsWith("start."));
     store.parts = new Map(lists.map((list) => [list, [...store.kinds.keys()].filter((name) => name.startsWith(list + "."))]));
     store.lengths = new Map(lists.map((list) => [list, store.columns.get(store.parts.get(list)[0]).length]));
     delete header.columns;

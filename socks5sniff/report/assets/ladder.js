@@ -43,7 +43,7 @@ const Ladder = (() => {
     const delta = before === null ? null : event.time - before;
     const late = delta !== null && delta > LATE;
     const parts = [shape("text", { class: "time", x: place.right + 4, y: y + 4 }, event.time.toFixed(6))];
-    if (delta !== null && !narrow) parts.push(shape("text", { class: "delta" + (late ? " late" : ""), x: place.right + 166, y: y + 4, "text-anchor": "end" }, (delta < 0 ? "−" : "+") + Text.seconds(Math.abs(delta)) + (late ? " ⏱" : "")));
+    if (delta !== null && !narrow) parts.push(shape("text", { class: "delta" + (late ? " late" : ""), x: place.right + 166, y: y + 4, "text-anchor": "end" }, (delta < 0 ? "−" : "+") + Text.seconds(Math.abs(delta)) + (late ? " !" : "")));
     return parts;
   };
 
@@ -128,26 +128,27 @@ const Ladder = (() => {
     return parts;
   };
 
+  const framed = (frames) => (frames.length ? element("span", { class: "soft" }, ` (${say("frame")} ${frames.join(", ")})`) : null);
+
+  /** What explains the conversation, and where nothing does its anomalies. */
   const sentences = (store, row) => {
-    const told = store.parsed("explanation", row) ?? [];
-    const odd = store.entries("anomalies", row);
-    return [
-      told.length ? element("div", { class: "told" }, told.map((sentence) => element("p", {}, sentence))) : null,
-      odd.length
-        ? element(
-            "ul",
-            { class: "odd" },
-            odd.map((each) => element("li", {}, element("span", { class: "severity " + each.severity }, each.severity), element("code", {}, each.code), " ", each.message, element("span", { class: "soft" }, ` (${say("frame")} ${each.frame})`))),
-          )
-        : null,
-    ];
+    const findings = store.entries("findings", row);
+    const anomalies = store.entries("anomalies", row);
+    if (!findings.length && !anomalies.length) return null;
+    const told = findings.map((each) =>
+      element("li", {}, severity(each), each.sentence + ".", framed(each.frames), each.causes.length ? element("ul", { class: "causes" }, each.causes.map((cause) => element("li", {}, cause))) : null, each.advice ? element("p", { class: "advice" }, each.advice) : null),
+    );
+    const odd = anomalies.map((each) => element("li", {}, severity(each), element("code", {}, each.code), " ", each.message, framed([each.frame])));
+    return element("ul", { class: "odd" }, findings.length ? told : odd);
   };
+
+  const severity = (each) => element("span", { class: "severity " + each.severity }, each.severity);
 
   /** Every key of the record that is not null. */
   const record = (store, row) => {
     const pairs = [["start", Text.time(store.columns.get("start.seconds")[row] * 1000, store.columns.get("start.nanoseconds")[row], 9) + (Text.isLocal() ? "" : " UTC")]];
     for (const [name, kind] of store.kinds) {
-      if (kind === "count" || name.startsWith("start.") || name === "explanation" || /^(frames|anomalies|udp\.destinations)\./.test(name)) continue;
+      if (kind === "count" || name.startsWith("start.") || /^(frames|anomalies|findings|udp\.destinations)\./.test(name)) continue;
       let value = store.value(name, row);
       if (name === "community_id") value = Community.of(store, row);
       if (value === null) continue;

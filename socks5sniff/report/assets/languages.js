@@ -86,6 +86,7 @@ const Languages = (() => {
     "octets through": ["% octets sent, % received", "发送 % 字节，接收 % 字节"],
     "datagrams with": ["% datagrams, % destinations", "% 个数据报，% 个目标"],
     "datagrams between": ["% datagrams sent, % received, % destinations", "发送 % 个数据报，接收 % 个，% 个目标"],
+    "destinations of datagrams": ["% destinations", "% 个目标"],
     "sent and received": ["% datagrams sent, % received", "发送 % 个数据报，接收 % 个"],
     "still open": ["still open when the capture ended", "抓包结束时仍未关闭"],
     "closed by": ["%, closed by the %", "%，由%关闭"],

@@ -50,12 +50,20 @@ const Sequence = (() => {
     add(row, outer) {
       const { store } = this;
       const upstream = store.parsed("upstream", row);
-      const target = store.endpoint("destination", row);
+      const target = this.target(row);
       const from = outer ? outer[0] : this.lifeline("client", store.endpoint("client", row));
       const via = outer ? outer[1] : this.lifeline("proxy", store.value("parent", row) === null ? store.endpoint("proxy", row) : this.parentTarget(row));
       const to = target === null ? null : this.lifeline("destination", target, upstream === null);
       new Events(this, row, [from, via, to], upstream, outer !== null).tell();
       for (const child of children(store, row)) this.add(child, [from, to ?? via]);
+    }
+
+    /** Where it leads: what was asked for, or of an association whom its datagrams went to; null for nowhere. */
+    target(row) {
+      const parties = this.store.entries("udp.destinations", row);
+      if (parties.length === 1) return Text.endpoint(parties[0].host, parties[0].port);
+      if (parties.length > 1) return say("destinations of datagrams", parties.length);
+      return this.store.endpoint("destination", row);
     }
 
     /** The proxy of a conversation inside a tunnel is what the tunnel leads to. */
@@ -100,12 +108,13 @@ const Sequence = (() => {
     tell() {
       this.handshake();
       const frames = folded(this.store.entries("frames", this.row));
+      const last = frames.findLast((frame) => frame.type === "reply");
       for (const frame of frames) {
         if (frame.type === "reply") this.leg();
         this.told(frame);
-        if (frame.type === "reply" && !this.replied) this.tunnel(frame);
+        if (frame.type === "reply" && frame === last) this.tunnel();
       }
-      if (!this.replied) this.leg();
+      this.leg(); // where no reply came
       this.datagrams(frames);
       this.carried();
       if (!this.inner && this.value("parent") === null) this.close();
@@ -132,9 +141,10 @@ const Sequence = (() => {
     fold(datagrams) {
       const [first] = datagrams;
       const sides = new Set(datagrams.map((each) => each.sender));
-      const [from, to] = first.sender === "client" ? [this.client, this.proxy] : [this.proxy, this.client];
+      const far = this.target ?? this.proxy;
+      const [from, to] = first.sender === "client" ? [this.client, far] : [far, this.client];
       const text = datagrams.length === 1 ? first.summary : say("datagrams with", datagrams.length, parties(datagrams));
-      this.event(sides.size > 1 ? "both" : "frame", from, to, first.time / 1e9, text, { frame: first.frame });
+      this.event(sides.size > 1 ? "both" : "through", from, to, first.time / 1e9, text, { frame: first.frame });
       const frames = new Set(datagrams.map((each) => each.frame));
       const made = this.ladder.events.at(-1);
       made.anomalies = this.anomalies.filter((each) => frames.has(each.frame));
@@ -152,14 +162,14 @@ const Sequence = (() => {
     }
 
     /** The first octets through the relay. */
-    tunnel(reply) {
-      this.replied = true;
+    tunnel() {
       if (this.target === null || this.value("outcome") !== "succeeded" || children(this.store, this.row).length) return;
       const protocol = this.value("tunnel.protocol");
       const named = [protocol, this.value("tunnel.server_name"), this.value("tunnel.detail")].filter(Boolean);
       if (protocol !== null && protocol !== "unknown") this.event("through", this.client, this.target, null, named.join(" · "));
       const after = this.value("timing.first_byte");
-      if (after !== null) this.event("through", this.target, this.client, reply.time / 1e9 + after, say("first octet"));
+      const first = this.store.entries("frames", this.row).find((frame) => frame.type === "reply");
+      if (after !== null) this.event("through", this.target, this.client, first.time / 1e9 + after, say("first octet"));
     }
 
     /** Datagrams that the record counts without listing them. */
