@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,7 +34,14 @@ def program() -> str | None:
 
 
 class Browser:
-    """One Chromium with a profile of its own; a context manager."""
+    """One Chromium with a profile of its own; a context manager.
+
+    Args:
+        within: words of a command that starts it, elsewhere than here.
+    """
+
+    def __init__(self, within: Sequence[str] = ()) -> None:
+        self._within = list(within)
 
     def __enter__(self) -> Browser:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -45,7 +53,13 @@ class Browser:
             os.dup2(theirs_in, 3)
             os.dup2(spare, 4)
 
-        command = [program() or "chromium", *SWITCHES, f"--user-data-dir={self._profile.name}", "about:blank"]
+        command = [
+            *self._within,
+            program() or "chromium",
+            *SWITCHES,
+            f"--user-data-dir={self._profile.name}",
+            "about:blank",
+        ]
         self._process = subprocess.Popen(
             command, preexec_fn=as_three_and_four, close_fds=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -193,7 +207,7 @@ class Tab:
 
     def ready(self) -> None:
         """Wait until the page of a report has drawn itself."""
-        self.wait("document.documentElement.dataset.ready === 'yes'")
+        self.wait("document.documentElement?.dataset.ready === 'yes'")
 
     def size(self, width: int, height: int) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
