@@ -21,7 +21,8 @@ const Charts = (() => {
   /** Two digits of hours and minutes, or what else tells neighbours apart. */
   const clock = (chart, splits, _axis, _space, step) =>
     splits.map((second) => {
-      const text = Text.time(Math.floor(second) * 1000, Math.round((second % 1) * 1e9), step < 1e-3 ? 6 : step < 1 ? 3 : 0);
+      const micros = Math.round(second * 1e6); // a tick is 0.0199999 or 0.02
+      const text = Text.time(Math.floor(micros / 1e6) * 1000, (micros % 1e6) * 1e3, step < 1e-3 ? 6 : step < 1 ? 3 : 0);
       return step >= 86400 ? text.slice(0, 10) : step >= 60 ? text.slice(11, 16) + (second % 86400 === 0 ? "\n" + text.slice(0, 10) : "") : text.slice(11);
     });
 
@@ -73,7 +74,7 @@ const Charts = (() => {
 
   /** Ticks of an axis of powers of ten: each power, or every other one; on a short axis 2 and 5 times it, too. */
   const decades = (from, to) => {
-    const few = to - from < 1.6;
+    const few = to - from < 1.1;
     const ticks = [];
     for (let power = Math.floor(from); power <= to; power += to - from > 5 ? 2 : 1) ticks.push(...(few ? [power, power + Math.log10(2), power + Math.log10(5)] : [power]));
     return ticks.filter((tick) => tick >= from && tick <= to);
