@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation
-from socks5sniff.sinks import Totals
+from socks5sniff.sinks import Options, Totals, open_sink
 
 from .live_views import View, key_of
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 DEFAULT = "127.0.0.1:0"
 OPEN = 10_000
 """Open conversations that are kept to be shown; beyond that they are only counted."""
+BATCH = 0.1
+"""Seconds that what has ended is collected before browsers are told."""
+PACE = 1.0
+"""Seconds between two looks at open conversations: browsers get a list no oftener."""
 SENT = 200
 """Open conversations that browsers are sent, the newest."""
 
@@ -37,8 +43,11 @@ class WebView:
     def __init__(self, publisher: Publisher, counts: Callable[[], Sequence[Counts | None]]) -> None:
         self._publisher = publisher
         self._counts = counts
-        self._ended: list[Conversation] = []
+        self._ended = StringIO()
+        self._sink = open_sink("jsonl", self._ended, Options(prompt=True))
         self._open: dict[tuple[int, int], Conversation | None] = {}
+        self._newest: list[dict[str, Any]] = []
+        self._looked = self._told = 0.0
 
     def news(self, conversation: Conversation) -> None:
         kept = len(self._open) < OPEN or self._open.get(key_of(conversation)) is not None
@@ -46,21 +55,33 @@ class WebView:
 
     def ended(self, conversation: Conversation) -> None:
         self._open.pop(key_of(conversation), None)
-        self._ended.append(conversation)
+        self._sink.conversation(conversation)
 
     def refresh(self, packets: int) -> None:
-        ended, self._ended = self._ended, []
-        newest = islice(filter(None, reversed(self._open.values())), SENT) if self._publisher.watched else ()
+        now = time.monotonic()
+        if now - self._told >= BATCH:
+            self._told = now
+            self._publish(packets, now)
+
+    def _publish(self, packets: int, now: float) -> None:
+        ended = self._ended.getvalue().splitlines()
+        self._ended.seek(0)
+        self._ended.truncate()
+        if now - self._looked >= PACE and self._publisher.watched:
+            self._looked = now
+            self._newest = [c.as_dict() for c in islice(filter(None, reversed(self._open.values())), SENT)]
         health = {
             "packets": packets,
             "dropped": sum(count.dropped for count in self._counts() if count is not None),
             "open": len(self._open),
         }
-        self._publisher.publish([c.as_dict() for c in ended], [c.as_dict() for c in newest], health)
+        self._publisher.publish(ended, self._newest, health)
 
     def close(self, totals: Totals) -> None:
+        self._sink.close(totals)
         self._open.clear()
-        self.refresh(totals.packets)
+        self._newest = []
+        self._publish(totals.packets, self._looked)
 
 
 class Together:

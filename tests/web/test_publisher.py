@@ -59,6 +59,12 @@ def test_an_event_is_one_line_of_data_whatever_is_in_it() -> None:
     assert value == records(1)
 
 
+def test_records_may_be_json_already() -> None:
+    publisher = Publisher()
+    publisher.publish([json.dumps(records(1)[0]), records(2)[0]], [], HEALTH)
+    assert told(publisher)[0] == ("records", records(1, 2))
+
+
 def test_one_that_comes_back_gets_what_it_has_not_had() -> None:
     publisher = Publisher()
     for number in range(1, 6):
