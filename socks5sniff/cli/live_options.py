@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from .live_web import DEFAULT
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENGINES = ("auto", "ring", "scapy", "dumpcap")
+WEB = "127.0.0.1:0"
+"""Where `--web` listens unless told: a free port."""
 FORMATS = ("jsonl", "zeek", "accesslog")
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
@@ -85,7 +85,7 @@ def view_options(command: Command) -> Command:
         click.option(
             "--web",
             is_flag=False,
-            flag_value=DEFAULT,
+            flag_value=WEB,
             metavar="[ADDRESS:PORT]",
             help="Also serve a page that follows the capture; its address is printed. Default: 127.0.0.1, a free port.",
         ),

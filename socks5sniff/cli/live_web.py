@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from .live_views import View, key_of
 if TYPE_CHECKING:
     from socks5sniff.web import Publisher, Server
 
-DEFAULT = "127.0.0.1:0"
 OPEN = 10_000
 """Open conversations that are kept to be shown; beyond that they are only counted."""
 BATCH = 0.1
@@ -36,13 +35,21 @@ class WebView:
     Args:
         publisher: what browsers read from.
         counts: packets and drops of each interface so far.
+        current: records of the open conversations on these TCP streams as they are by now; where it is missing, open
+            conversations are shown as they were when they got their outcome.
     """
 
     wants_news = True
 
-    def __init__(self, publisher: Publisher, counts: Callable[[], Sequence[Counts | None]]) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        counts: Callable[[], Sequence[Counts | None]],
+        current: Callable[[Collection[int]], list[Conversation]] | None = None,
+    ) -> None:
         self._publisher = publisher
         self._counts = counts
+        self._current = current
         self._ended = StringIO()
         self._sink = open_sink("jsonl", self._ended, Options(prompt=True))
         self._open: dict[tuple[int, int], Conversation | None] = {}
@@ -69,7 +76,10 @@ class WebView:
         self._ended.truncate()
         if now - self._looked >= PACE and self._publisher.watched:
             self._looked = now
-            self._newest = [c.as_dict() for c in islice(filter(None, reversed(self._open.values())), SENT)]
+            newest = list(islice(filter(None, reversed(self._open.values())), SENT))
+            if self._current is not None:
+                newest = self._current({c.tcp_stream for c in newest})
+            self._newest = [c.as_dict() for c in newest]
         health = {
             "packets": packets,
             "dropped": sum(count.dropped for count in self._counts() if count is not None),
@@ -118,7 +128,7 @@ def server(address: str, remote: bool) -> tuple[Publisher, Server]:
     """
     host, colon, port = address.rpartition(":")
     if not colon:
-        host, port = (DEFAULT.partition(":")[0], address) if address.isdigit() else (address, "0")
+        host, port = ("127.0.0.1", address) if address.isdigit() else (address, "0")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise click.BadParameter(f"{address!r} is not ADDRESS:PORT.", param_hint="--web")
     from socks5sniff.web import Publisher, Server
