@@ -70,7 +70,7 @@ class Column:
     def _numbers(self, values: Numbers) -> NDArray[np.uint64]:
         """0 for null (which is NaN by now), else the number and one."""
         if self.kind == "seconds":
-            values = np.rint(values * 1e9)
+            values = np.rint(np.where(values < 0, np.nan, values) * 1e9)  # a step that took less than no time is none
         elif self.kind == "step":
             values, self._last = np.diff(values, prepend=self._last), values[-1] if len(values) else self._last
         if self.kind in ("step", "offset"):

@@ -161,7 +161,7 @@ const Columns = (() => {
         this.columns.set(name, (column = larger));
       }
       const kind = this.kinds.get(name);
-      if (numeric(kind)) column[row] = value === null || value === undefined ? NaN : value;
+      if (numeric(kind)) column[row] = value === null || value === undefined || (kind === "seconds" && value < 0) ? NaN : value;
       else if (value === null || value === undefined) column[row] = 0;
       else if (kind === "bool") column[row] = value ? 2 : 1;
       else column[row] = this.place(kind === "word" ? String(value) : JSON.stringify(value));

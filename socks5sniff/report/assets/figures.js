@@ -90,7 +90,7 @@ const Figures = (() => {
     for (let row = 0; row < store.rows; row += 1) {
       const start = store.start(row);
       first = Math.min(first, start);
-      last = Math.max(last, start + durations[row] * 1000);
+      last = Math.max(last, start + (durations[row] || 0) * 1000);
     }
     return first <= last ? [first, last] : null;
   };

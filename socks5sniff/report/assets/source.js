@@ -118,7 +118,7 @@ const Source = (() => {
     /** Nanoseconds since 1970 of a row's start or end. */
     time(key, row) {
       const start = this.store.origin(row);
-      return key === "end" ? start + BigInt(Math.round(this.store.columns.get("duration")[row] * 1e9)) : start;
+      return key === "end" ? start + BigInt(Math.round((this.store.columns.get("duration")[row] || 0) * 1e9)) : start;
     }
 
     /** A test of rows: one of a list's entries passes; `tests` takes an `Entry`. */
