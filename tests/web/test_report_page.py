@@ -195,7 +195,7 @@ def test_a_row_opens_its_ladder(report: Report) -> None:
 def test_what_explains_a_conversation_stands_below_its_ladder(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     told = SimpleNamespace(
         code="reply-5", severity="error", sentence="The proxy said <b>no</b>", frames=(8, 9), causes=("a\u202eb", "c"),
-        advice="Ask again.",
+        advice="Ask `again` <i>.",
     )  # fmt: skip
     monkeypatch.setattr("socks5sniff.report.report.explainer", lambda: lambda c: [told])
     tab = report(failing())
@@ -205,7 +205,8 @@ def test_what_explains_a_conversation_stands_below_its_ladder(report: Report, mo
         "a\\u202eb",
         "c",
     ]
-    assert text(tab, ".advice") == "Ask again."
+    assert text(tab, ".advice") == "Ask again <i>."
+    assert text(tab, ".advice code") == "again"
 
 
 def test_an_address_with_a_number_opens_that_conversation(report: Report) -> None:

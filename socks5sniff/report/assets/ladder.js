@@ -136,11 +136,14 @@ const Ladder = (() => {
     const anomalies = store.entries("anomalies", row);
     if (!findings.length && !anomalies.length) return null;
     const told = findings.map((each) =>
-      element("li", {}, severity(each), each.sentence + ".", framed(each.frames), each.causes.length ? element("ul", { class: "causes" }, each.causes.map((cause) => element("li", {}, cause))) : null, each.advice ? element("p", { class: "advice" }, each.advice) : null),
+      element("li", {}, severity(each), each.sentence + ".", framed(each.frames), each.causes.length ? element("ul", { class: "causes" }, each.causes.map((cause) => element("li", {}, typed(cause)))) : null, each.advice ? element("p", { class: "advice" }, typed(each.advice)) : null),
     );
     const odd = anomalies.map((each) => element("li", {}, severity(each), element("code", {}, each.code), " ", each.message, framed([each.frame])));
     return element("ul", { class: "odd" }, findings.length ? told : odd);
   };
+
+  /** A sentence, with what stands in backticks as code. */
+  const typed = (text) => text.split("`").map((part, index) => (index % 2 ? element("code", {}, part) : part));
 
   const severity = (each) => element("span", { class: "severity " + each.severity }, each.severity);
 
