@@ -26,7 +26,9 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
-    "sinks": {"errors", "record", "codec"},
+    "report": {"record", "codec"},
+    "sinks": {"errors", "record", "codec", "report"},
+    "web": {"errors", "report"},
     "where": {"record", "codec"},
     "stats": {"record", "codec"},
     "explain": {"record", "codec"},
@@ -36,13 +38,13 @@ ROOMS: dict[str, set[str]] = {
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
         *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
-        *("sinks", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
+        *("sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"capture", "live", "packets", "streams", "analysis"},
+    "numpy": {"capture", "live", "packets", "streams", "analysis", "report"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -57,6 +59,8 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "fsspec": {"capture"},
     "psutil": set(ROOMS),
     "prometheus_client": {"cli"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis"},
     "lark": {"where"},

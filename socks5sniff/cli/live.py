@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from socks5sniff.live.engine import Engine, Settings
     from socks5sniff.live.processes.asking import Processes
     from socks5sniff.live.saving import Saving
+    from socks5sniff.web import Server
 
     from .live_health import Health
     from .live_output import LiveOutput, RecordFiles
@@ -110,6 +111,7 @@ class _Capture:
             options.rotate_size or 0, options.rotate_seconds or 0, options.keep or 0, options.keep_size or 0
         )
         self._manager = Manager()
+        self._served: Server | None = None
         self._metrics = None if options.metrics is None else MetricsFile(options.metrics)
         self._saving = self._open_capture_file(owner)
         self._records, self._out = self._open_output(owner)
@@ -135,12 +137,17 @@ class _Capture:
                 for note in notes(settings):
                     _say(note)
                 self._manager.tell(READY="1")
+                if self._served is not None:
+                    self._served.start()
+                    _say(f"open {self._served.url}")
                 watch.run(limits)
                 self._manager.tell(STOPPING="1")
                 fault = self._close(limits)
         finally:
             if processes is not None:
                 processes.close()
+            if self._served is not None:
+                self._served.stop()
         return self._end(watch, fault)
 
     def _open_capture_file(self, owner: Owner | None) -> Saving | None:
@@ -188,6 +195,11 @@ class _Capture:
             self._view = _table_view(options, self._out, self._engine, analyser, limits)
         else:
             self._view = _view(options, self._out)
+        if options.web is not None:
+            from .live_web import Together, WebView, server
+
+            publisher, self._served = server(options.web, options.allow_remote)
+            self._view = Together((self._view, WebView(publisher, self._engine.counts, analyser.current)))
         watch = Watch(
             self._engine,
             analyser,

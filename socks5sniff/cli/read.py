@@ -39,6 +39,7 @@ EXAMPLES = (
 @click.option("-r", "more", multiple=True, type=click.Path(), hidden=True)  # tcpdump's and tshark's habit
 @port_option
 @output_options
+@html_options
 @filter_options
 @judging_options
 def read(
@@ -52,6 +53,7 @@ def read(
     time: str | None,
     show_passwords: bool,
     no_color: bool,
+    max_rows: int | None,
     port: tuple[int, ...],
     fail_if: Expression | None,
     quiet: bool,
@@ -76,10 +78,14 @@ def read(
         raise click.UsageError("--columns are the conversations', --frames lists frames.")
     if quiet and output:
         raise click.UsageError("--quiet and -o exclude each other.")
+    if max_rows is not None and name != "html":
+        raise click.UsageError("--max-rows goes with --format html.")
     judge = Judge(fail_if)
     keep = judge.keeping(conversation_filter(filters))
     bar = ProgressBar()
     with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
+        if name == "html" and out.is_terminal:
+            raise click.UsageError("a page is nothing for a terminal: add -o FILE.")
         out.before = bar.stop
 
         def between_batches(done: int, total: int) -> None:
@@ -93,11 +99,16 @@ def read(
         )
         try:
             options = replace(
-                sink_options(out, files, colour=not no_color, rows=name == "table"),
+                sink_options(out, files, colour=not no_color, rows=name in ("table", "html")),
                 time=time or "utc",
                 columns=columns or (),
                 excel=excel,
+                inputs=files,
+                command=(*sys.argv[1:],),
+                ports=port,
             )
+            if max_rows is not None:
+                options = replace(options, max_rows=max_rows)
             status = judge.status(report(reading, name, Silence() if quiet else out, options, keep, ctrl_c))
         finally:
             bar.stop()
