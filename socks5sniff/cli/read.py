@@ -15,7 +15,7 @@ from socks5sniff.where import Expression
 from .filters import conversation_filter
 from .interrupt import Interruption
 from .judging import Judge, Silence, judging_options
-from .options import check_output, filter_options, output_options, port_option, sink_name
+from .options import check_output, filter_options, html_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .pages import Command, Example
 from .progress import ProgressBar
