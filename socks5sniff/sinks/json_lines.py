@@ -121,7 +121,7 @@ def _timing(form: Form) -> list[Part]:
     return [
         '{"tcp_handshake":', Field("handshake"), ',"negotiation":', _step(form.negotiation),
         ',"authentication":', _step(form.authentication), ',"request":', _step(form.request),
-        ',"first_byte":', first, "}",
+        ',"first_byte":', first, ',"upstream_handshake":null}',
     ]  # fmt: skip
 
 
