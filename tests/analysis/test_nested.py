@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from socks5sniff.record.regular import RegularConversation
 
 from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.analysis.relay import DEPTH
