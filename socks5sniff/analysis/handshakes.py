@@ -14,7 +14,7 @@ from socks5sniff.packets.columns import IPV6
 from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows, Heads
-from socks5sniff.streams.octets import Octets, Payloads
+from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
 
 from .dialogue import Dialogue, Flow
@@ -198,18 +198,24 @@ class Handshakes:
         turn = watch.turns(slots)
         shifts = self.shifts(slots)
         limit = watch.limit[slots]
-        ends = np.stack((flows.fin0[slots], flows.fin1[slots])) >= 0
-        # The FIN is acknowledged like an octet.
-        heard = np.where(ends, np.minimum(octets.heard[:, slots], octets.reach[:, slots]), octets.heard[:, slots])
-        heard = np.minimum(heard + shifts, limit)
         other = rows.way ^ 1
+        bases = np.stack((flows.base0[slots], flows.base1[slots]))[other, group]
+        placed = rows.heard + shifts[other, group]
+        numbers = (UNPLACED - rows.heard - bases).astype(np.uint32).view(np.int32).astype(np.int64)
+        placed = np.where((rows.heard <= UNPLACED) & (bases >= 0), np.maximum(numbers, 0), placed)
+        nothing = (rows.heard == -1) | ((rows.heard <= UNPLACED) & (bases < 0))
+        reach = octets.reach[:, slots] + shifts
+        heard = octets.heard[:, slots] + shifts
+        np.maximum.at(heard, (other[~nothing], group[~nothing]), placed[~nothing])
+        # The FIN is acknowledged like an octet.
+        ends = np.stack((flows.fin0[slots], flows.fin1[slots])) >= 0
+        heard = np.minimum(np.where(ends, np.minimum(heard, reach), heard), limit)
         rows = rows._replace(
             offset=rows.offset + shifts[rows.way, group],
-            heard=np.where(rows.heard < 0, -1, np.minimum(rows.heard + shifts[other, group], heard[other, group])),
+            heard=np.where(nothing, -1, np.minimum(placed, heard[other, group])),
         )
         low, high = flows.low[slots], flows.high[slots]
         turned = turn != 0
-        reach = octets.reach[:, slots] + shifts
         open_ = flows.close_clock[slots] == NO_TIME
         closer = flows.closers(slots)
         return (
@@ -242,6 +248,10 @@ class Handshakes:
         """Flows that have said something since they were judged."""
         used = self._flows.used
         return np.flatnonzero(self._marks.fresh[:used] & (self._watch.kind[:used] != IGNORED))
+
+    def look_again(self, slots: Sequence[int]) -> None:
+        """These flows count as if they had said something since they were judged."""
+        self._marks.fresh[list(slots)] = True
 
     def holding(self) -> NDArray[np.intp]:
         """Undecided flows."""

@@ -13,7 +13,7 @@ from socks5sniff.packets.columns import Datagrams
 from socks5sniff.packets.reader import PacketReader
 from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
-from socks5sniff.streams.flows import FlowBatch
+from socks5sniff.streams.flows import NO_TIME, FlowBatch
 from socks5sniff.streams.slots import SlotTable
 
 from .analyser import Analyser
@@ -22,6 +22,9 @@ from .watch import UNDECIDED
 
 PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids, where results are wanted as they come."""
+
+STALLED = 100_000_000
+"""Nanoseconds after which an unfinished handshake is told as it stands."""
 
 ASSOCIATED = -2
 """What `LiveAnalyser.streams` gives for datagrams of UDP associations."""
@@ -138,10 +141,17 @@ class LiveAnalyser:
         decided = analyser.look(slots)
         reached, over = told.reached.copy(), told.over
         told.reached[decided.slots] = _DECIDED
-        over[decided.slots] = True
+        if decided.recognised is not None:
+            over[decided.slots[decided.recognised.first_byte != NO_TIME]] = True
+        pending = []
         for slot, dialogue in decided.dialogues.items():
-            told.reached[slot] = max(int(told.reached[slot]), _reached(dialogue))
-            over[slot] = told.reached[slot] >= _DECIDED and not _goes_on(dialogue)
+            now = _reached(dialogue)
+            if now == _FOUND and not self._stalled(slot):
+                pending.append(slot)  # the proxy's answer is on its way
+                continue
+            told.reached[slot] = max(int(told.reached[slot]), now)
+            over[slot] = now >= _DECIDED and not _goes_on(dialogue)
+        analyser.handshakes.look_again(pending)
         grown = slots[told.reached[slots] > reached[slots]]
         decided = decided._replace(
             dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
@@ -157,6 +167,11 @@ class LiveAnalyser:
             if before < (depth + 1) * _DECIDED:
                 found.append(News(record, before == _NOTHING and depth == 0))
         return found
+
+    def _stalled(self, slot: int) -> bool:
+        """Whether a flow does not go on."""
+        flows, now = self._analyser.flows, self._analyser.handshakes.now
+        return bool(flows.last_time[slot] + STALLED < now or flows.close_time[slot] != NO_TIME)
 
     def streams(self, batch: FrameBatch) -> NDArray[np.int64]:
         """For each frame of the batch taken last: its connection's `tcp_stream`, ASSOCIATED, or -1 for neither."""
@@ -191,4 +206,12 @@ def _reached(dialogue: Dialogue) -> int:
 
 def _goes_on(dialogue: Dialogue) -> bool:
     """Whether another conversation may come inside."""
-    return dialogue.relay is not None and dialogue.relay.nested is not None and not dialogue.relay.settled
+    relay = dialogue.relay
+    while relay is not None:
+        nested = relay.nested
+        if nested is None:
+            return relay.silent
+        if nested.relay is None:
+            return not nested.session.done
+        relay = nested.relay
+    return False

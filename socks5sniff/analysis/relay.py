@@ -115,9 +115,10 @@ class Relay:
         if self.tunnel is None:
             self._identify()
 
-    def head(self, side: int) -> bytes:
-        """The side's first octets, as long as the protocol is not known."""
-        return self._heads[side]
+    @property
+    def silent(self) -> bool:
+        """Nothing has been said in it."""
+        return not any(self._heads) and self.first_byte is None
 
     def conversations(self) -> Iterator[Nested]:
         """Those inside that are certain, the outermost first."""
@@ -194,10 +195,6 @@ class EnclosedRelay(Relay):
         """So many octets of a side are missing, tokens and all: where the next token begins is not known any more."""
         self._session.gap(side, length, frame, time)
         self.read()
-
-    def head(self, side: int) -> bytes:
-        """Nothing: what is kept is not what the connection carries."""
-        return b""
 
 
 class DatagramRelay(Relay):

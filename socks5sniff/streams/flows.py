@@ -156,7 +156,7 @@ class FlowTable(SlotTable):
         self._collided: dict[tuple[int, int], int] = {}
         # Endpoints between which more than one connection may still have packets, and their slots.
         self._shared: dict[tuple[int, int], list[int]] = {}
-        self._routed: set[tuple[int, int]] = set()
+        self._routed: dict[tuple[int, int], list[int]] = {}
         # Odd random multipliers: nobody can prepare endpoints that collide.
         self._mix = [np.uint64(secrets.randbits(64) | 1) for _ in range(3)]
 
@@ -302,7 +302,7 @@ class FlowTable(SlotTable):
                 int(segments.length[row]),
                 int(self._clocks[row]),
             )
-        self._routed.add(key)
+        self._routed[key] = slots
         return [(space.slot, np.array(space.rows, np.intp)) for space in route.spaces if space.rows]
 
     def _space(self, slot: int) -> Space:
@@ -318,9 +318,8 @@ class FlowTable(SlotTable):
 
     def _share(self, batch: _Sorted) -> None:
         """Remember endpoints that more than one connection may still have packets for."""
-        routed, self._routed = self._routed, set()
-        for key in routed:
-            slots = self._shared.get(key, [])
+        routed, self._routed = self._routed, {}
+        for key, slots in routed.items():
             index = self._find_one(key)
             runs = batch.slots[(batch.low[batch.starts] == key[0]) & (batch.high[batch.starts] == key[1])].tolist()
             slots = list(dict.fromkeys([*slots, *sorted(runs, key=lambda slot: self.stream[slot]), index]))

@@ -32,7 +32,7 @@ class HeadRows(NamedTuple):
     Attributes:
         slot, way: the flow and the direction.
         offset: position of the first octet in its direction; see `Octets`.
-        heard: what it acknowledges, as a position in the other direction; negative where it says nothing.
+        heard: what it acknowledges, as a position in the other direction; see `octets.Payloads`.
         length: octets on the wire; captured: those that are there; both within what is kept of a direction.
         frame, time: where it comes from (ns).
         short: uint8[n, SHORT], its first octets, zeros behind them.

@@ -19,7 +19,8 @@ from .slots import SlotTable
 PLAUSIBLE = 1 << 30
 """Segments further than this from where their direction stands are strays: no window is larger (RFC 7323 s2.3)."""
 
-_NO_ACK = np.iinfo(np.int64).min
+UNPLACED = -2
+"""An acknowledgment of a direction of which nothing was seen yet is kept as a number: this much minus it."""
 
 
 class Payloads(NamedTuple):
@@ -29,7 +30,7 @@ class Payloads(NamedTuple):
         segments: the batch; `row` is each one's row in it.
         slot, way: the flow and the direction.
         offset: position of the first octet; see `Octets.origin`.
-        heard: what it acknowledges, as a position in the other direction; negative where it says nothing.
+        heard: what it acknowledges, as a position in the other direction; -1 where it says nothing, and see UNPLACED.
     """
 
     segments: Segments
@@ -121,8 +122,11 @@ class Octets(SlotTable):
         """Acknowledgments as positions in the direction they are about."""
         other = way ^ 1
         beyond = (number - self.edge[other, slot]).view(np.int32).astype(np.int64)
-        says = ((flags & TcpFlag.ACK) != 0) & (self.origin[other, slot] >= 0) & (np.abs(beyond) < PLAUSIBLE)
-        heard = np.where(says, self.reach[other, slot] + beyond, -1)
+        acknowledges = (flags & TcpFlag.ACK) != 0
+        known = self.origin[other, slot] >= 0
+        says = acknowledges & known & (np.abs(beyond) < PLAUSIBLE)
+        unplaced = np.where(acknowledges & ~known, UNPLACED - number.astype(np.int64), -1)
+        heard = np.where(says, self.reach[other, slot] + beyond, unplaced)
         if len(slot):
             runs = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), slot[1:] != slot[:-1])))
             of = slot[runs]
