@@ -18,7 +18,7 @@ from socks5sniff.streams.slots import SlotTable
 
 from .analyser import Analyser
 from .dialogue import Dialogue
-from .watch import UNDECIDED
+from .watch import SOCKS, UNDECIDED
 
 PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids, where results are wanted as they come."""
@@ -124,6 +124,17 @@ class LiveAnalyser:
         not news any more.
         """
         return [news.record for news in self._news()]
+
+    def current(self, streams: Collection[int]) -> list[Conversation]:
+        """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
+        analyser = self._analyser
+        used = analyser.flows.used
+        wanted = np.isin(analyser.flows.stream[:used], list(streams)) & (analyser.watch.kind[:used] == SOCKS)
+        slots = np.flatnonzero(wanted)
+        fresh = np.intersect1d(slots, analyser.handshakes.fresh())
+        decided = analyser.look(slots)
+        analyser.handshakes.look_again(fresh.tolist())
+        return [*analyser.records.make(slots, decided, analyser.associated).batch]
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.

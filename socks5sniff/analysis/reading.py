@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from socks5sniff.capture.merge import open_captures
+from socks5sniff.capture.source import Capture, Input, inputs
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
@@ -31,7 +32,7 @@ class Reading(Iterator[Conversation]):
 
     def __init__(
         self,
-        names: Sequence[str],
+        names: Sequence[Input],
         *,
         ports: Collection[int] = (),
         show_passwords: bool = False,
@@ -89,7 +90,7 @@ class Reading(Iterator[Conversation]):
 
 
 def read(
-    names: str | Sequence[str],
+    names: Capture | Iterable[Capture],
     *,
     ports: Collection[int] = (),
     show_passwords: bool = False,
@@ -99,18 +100,20 @@ def read(
     """Read captures and give every SOCKS conversation in them.
 
     Args:
-        names: path of a capture file, or several; `-` is standard input. pcap and pcapng, also compressed.
+        names: a capture, or several: path (`-` is standard input), octets, or binary file that is open. pcap and
+            pcapng, also compressed.
         ports: proxy ports besides 1080, 9050 and 9150: there a greeting alone counts, and foreign protocols are named.
         show_passwords: give passwords instead of a mask.
         udp_frames: list UDP datagrams of associations among the frames.
         progress: called now and then with (octets read, octets in all or 0 where not known).
 
     Raises:
+        TypeError: what was given is no capture; the message says what is.
         InputError: an input can't be opened or is no capture.
         DamagedInputError: an input is truncated or damaged; all that was decoded before has been given.
     """
     return Reading(
-        [names] if isinstance(names, str) else list(names),
+        inputs(names),
         ports=ports,
         show_passwords=show_passwords,
         udp_frames=udp_frames,

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+INTERFACE_LIMIT = 65_536
+"""Interfaces of one reading: a frame's interface is a 16-bit number."""
+
 
 class Interface(NamedTuple):
     """One interface of one capture: what a frame needs to be understood."""

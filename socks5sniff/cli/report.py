@@ -63,7 +63,8 @@ def report(
         fault = error
     except Socks5sniffError as error:
         fault = error
-    sink.close(Totals(reading.packets, reading.skipped, reading.conversations))
+    ended = None if fault is None else str(fault)
+    sink.close(Totals(reading.packets, reading.skipped, reading.conversations, reading.evicted, ended))
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if fault is not None:

@@ -28,6 +28,8 @@ _PKTAP_PACKET = 1
 _INBOUND = 1
 _PDU_NAME, _PDU_IPV4, _PDU_IPV6 = 12, (20, 21), (22, 23)
 _PDU_TAGS = 64
+_PDU_REACH = 4096
+"""Octets that tags may take."""
 _PDU_KINDS = {
     b"ip": Kind.RAW_IP,
     b"ipv4": Kind.RAW_IP,
@@ -124,7 +126,7 @@ def _exported(headers: HeaderPass, rows: Rows) -> None:
     source, destination = rows.source.copy(), rows.destination.copy()
     make = headers.tables.addresses.make
     for row, (start, end) in enumerate(zip(rows.at.tolist(), rows.end.tolist(), strict=True)):
-        tags, size = _tags(headers.memory[start:end].tobytes())
+        tags, size = _tags(headers.memory[start : min(end, start + _PDU_REACH)].tobytes())
         name = tags.get(_PDU_NAME, b"")
         kind = _PDU_KINDS.get(name)
         ends = [

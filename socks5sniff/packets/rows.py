@@ -45,6 +45,10 @@ class Rows(NamedTuple):
         return len(self.row)
 
 
+_NAMES = 1024
+"""Kinds that are counted each: a capture has a handful, one that was made up could have any number."""
+
+
 @dataclass(slots=True)
 class Skipped:
     """Frames that gave neither a segment nor a datagram, by reason.
@@ -69,6 +73,8 @@ class Skipped:
         """So many more frames of a kind that could hold TCP or UDP, but cannot be read."""
         if count:
             self.unsupported += count
+            if len(self.names) >= _NAMES and name not in self.names:
+                name = "other kinds"
             self.names[name] = self.names.get(name, 0) + count
 
     @property

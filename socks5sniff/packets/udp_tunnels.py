@@ -125,7 +125,8 @@ def _tzsp(headers: HeaderPass, rows: Rows) -> None:
         single = tags >> 8 <= 1  # filling, or the end
         inner[open_] += np.where(single, 1, 2 + (tags & 0xFF))
         open_[open_] = tags >> 8 != 1
-    ended = (gather(memory, inner - 1, U8) == 1) & (inner < rows.end) & ~open_
+    ended = ~open_ & (inner < rows.end)
+    ended[ended] = gather(memory, inner[ended] - 1, U8) == 1
     kinds[~ended] = Kind.DATAGRAM
     kinds[(kinds == Kind.ETHERNET) & ~known_ethertype(memory, inner, rows.end)] = Kind.DATAGRAM
     _inside(headers, rows, inner, kinds)

@@ -53,9 +53,10 @@ def _data(headers: HeaderPass, rows: Rows, qos: NDArray[np.bool_], flags: Column
     if padded:
         ends = rows.at + (ends - rows.at + 3 & ~3)
     ends = ends + 14 * aggregated
-    later = gather(memory, rows.at + 22, U8) & _LATER != 0
-    # Some cards decrypt and leave the bit set.
-    sealed = ~later & (flags & _PROTECTED != 0) & ~_clear(headers, ends, rows.end)
+    # Some cards decrypt and leave the bit set, some access points number frames that are no fragments.
+    clear = _clear(headers, ends, rows.end)
+    sealed = ~clear & (flags & _PROTECTED != 0)
+    later = ~clear & ~sealed & (gather(memory, rows.at + 22, U8) & _LATER != 0)
     headers.skipped.unread("fragments of IEEE 802.11 frames", int(later.sum()))
     headers.skipped.unread("encrypted IEEE 802.11 frames", int(sealed.sum()))
     headers.push(Kind.LLC, taken(rows._replace(at=ends), ~(later | sealed)))

@@ -78,21 +78,30 @@ class Fault(NamedTuple):
 
 
 def number(text: str, limit: int = 255) -> int:
-    value = int(text, 0)
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
     if not 0 <= value <= limit:
         raise ValueError(f"{text} is not within 0 to {limit}")
     return value
 
 
 def octets(text: str) -> bytes:
-    value = bytes.fromhex(text)
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not octets in hexadecimal, as in 05ff") from None
     if not value:
         raise ValueError("no octets given")
     return value
 
 
 def seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of seconds") from None
     if not 0 < value <= 3600:
         raise ValueError(f"{text} is not within 0 to 3600 seconds")
     return value
@@ -226,11 +235,11 @@ def parse_faults(arguments: Iterable[str]) -> Callable[[int], Faults]:
         try:
             if at:
                 fault.set(Faults(), value)
-                single.setdefault(int(conversation), []).append((fault, value))
+                single.setdefault(number(conversation, 2**31), []).append((fault, value))
             else:
                 everyone = fault.set(everyone, value)
         except ValueError as error:
-            raise FaultError(f"fault {argument!r}: {error}") from error
+            raise FaultError(f"fault {argument!r}: {error}; {name}{fault.value}: {fault.help}") from error
 
     def choose(conversation: int) -> Faults:
         faults = everyone

@@ -28,6 +28,10 @@ class Totals:
     """Frames that could not be understood down to TCP or UDP."""
     conversations: int = 0
     """SOCKS conversations found, those that a filter kept from the sink included."""
+    evicted: int = 0
+    """Open connections that were forgotten, because there were too many at once."""
+    fault: str | None = None
+    """What the input ended with, where it was damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,20 @@ class Options:
     """The output is a terminal that shows colours."""
     prompt: bool = False
     """Someone waits at the other end: write each conversation out as it comes."""
+    time: str = "utc"
+    """Form of the times that table and frames show, one of `clock.FORMS`."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns that the table has, of `columns.NAMES`; the usual ones if there are none."""
+    excel: bool = False
+    """CSV as spreadsheets open it: with a byte order mark, and every text in quotes."""
+    inputs: tuple[str, ...] = ()
+    """Names of the inputs, as the user gave them."""
+    command: tuple[str, ...] = ()
+    """Words of the command line, without the program's name."""
+    ports: tuple[int, ...] = ()
+    """Ports that the user named as proxies'."""
+    max_rows: int = 200_000
+    """Conversations that a page's table holds."""
 
 
 class Sink(Protocol):
@@ -55,7 +73,7 @@ class Sink(Protocol):
         """Write what is still held, and the format's ending. The output itself stays open."""
 
 
-class Rows:
+class OneByOne:
     """A sink that takes conversations one by one."""
 
     def records(self, batch: Batch) -> None:
@@ -74,6 +92,7 @@ FORMATS: dict[str, str] = {
     "zeek": "socks5sniff.sinks.zeek:ZeekSink",
     "accesslog": "socks5sniff.sinks.accesslog:AccessLogSink",
     "frames": "socks5sniff.sinks.frames:FrameSink",
+    "html": "socks5sniff.sinks.html:HtmlSink",
 }
 """Class of each format, made as `Class(out, options)`; a module is imported when its format is chosen."""
 

@@ -176,6 +176,10 @@ def ja4_of(start: str, lists: list[str], protocols: str) -> str:
         ([ANSWER[:7] + b"\1" + ANSWER[8:]], "A www.example: NOERROR, 1 answer"),
         ([b"\x12\x34\x81\x83" + ANSWER[4:]], "A www.example: NXDOMAIN"),
         ([b"\x12\x34\x81\x8b" + ANSWER[4:]], "A www.example: RCODE11"),
+        ([b"\x12\x34\x81\x81" + ANSWER[4:]], "A www.example: FORMERR"),
+        ([b"\x12\x34\x81\x82" + ANSWER[4:]], "A www.example: SERVFAIL"),
+        ([b"\x12\x34\x81\x84" + ANSWER[4:]], "A www.example: NOTIMP"),
+        ([b"\x12\x34\x81\x85" + ANSWER[4:]], "A www.example: REFUSED"),
         ([b"\x12\x35" + ANSWER[2:]], "A www.example"),  # another query's
         ([QUERY], "A www.example"),
         ([b"\x12\x35" + ANSWER[2:], ANSWER], "A www.example: NOERROR, 2 answers"),
@@ -191,7 +195,14 @@ def test_dns_waits_for_its_answer() -> None:
     assert identify_datagrams([QUERY], [ANSWER], False) == Tunnel("dns", detail="A www.example: NOERROR, 2 answers")
 
 
-@pytest.mark.parametrize(("kind", "name"), [(28, "AAAA"), (65, "HTTPS"), (12, "PTR"), (255, "ANY"), (1234, "TYPE1234")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((1, "A"), (2, "NS"), (5, "CNAME"), (6, "SOA"), (12, "PTR"), (15, "MX"), (16, "TXT"), (28, "AAAA")),
+        *((33, "SRV"), (35, "NAPTR"), (43, "DS"), (48, "DNSKEY"), (52, "TLSA"), (64, "SVCB"), (65, "HTTPS")),
+        *((252, "AXFR"), (255, "ANY"), (1234, "TYPE1234")),
+    ],
+)
 def test_types_of_questions(kind: int, name: str) -> None:
     asked = QUERY[:-4] + kind.to_bytes(2, "big") + b"\0\1"
     assert identify_datagrams([asked], [], True) == Tunnel("dns", detail=f"{name} www.example")

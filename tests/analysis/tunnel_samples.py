@@ -65,6 +65,16 @@ def supported(*versions: int) -> tuple[int, bytes]:
     return 43, bytes([len(octets)]) + octets
 
 
+def obfuscated(mark: bytes) -> bytes:
+    """The first octets of MTProto's obfuscated transport around a plain one: the key lies open in them."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    head = sha256(b"head").digest() + sha256(b"tail").digest()
+    head = head[:56] + mark + head[60:]
+    cipher = Cipher(algorithms.AES(head[8:40]), modes.CTR(head[40:56])).encryptor()
+    return head[:56] + cipher.update(head)[56:]
+
+
 PLAIN_HELLO = hello([server_name(b"a.test")])
 PROXY_V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 5555 443\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -160,6 +170,9 @@ SAMPLES: dict[str, Sample] = {
     ),
     "mtproto, abridged": Sample(
         b"\xef\x0a" + bytes(8) + b"\1" * 32, b"", Tunnel("mtproto", detail="abridged transport")
+    ),
+    "mtproto, obfuscated": Sample(
+        obfuscated(b"\xdd" * 4), b"", Tunnel("mtproto", detail="obfuscated padded intermediate transport")
     ),
     "mtproto, full": Sample(b"\x34\0\0\0" + bytes(12) + b"\1" * 36, b"", Tunnel("mtproto", detail="full transport")),
     "a PROXY header and http": Sample(

@@ -108,7 +108,10 @@ LAYOUTS: dict[str, tuple[int, Build]] = {
         ),
     ),
     "ERSPAN type II": (ETHERNET, in_gre(0x1000, 0x88BE, bytes(4) + bytes.fromhex("10010001 00000001"), whole=True)),
-    "ERSPAN type III": (ETHERNET, in_gre(0x1000, 0x22EB, bytes(4) + bytes(11) + b"\1" + bytes(8), whole=True)),
+    "ERSPAN type III": (
+        ETHERNET,
+        in_gre(0x1000, 0x22EB, bytes(4) + b"\x20" + bytes(10) + b"\1" + bytes(8), whole=True),
+    ),
     "VXLAN": (ETHERNET, vxlan),
     "VXLAN with next protocol": (
         ETHERNET,
@@ -121,7 +124,9 @@ LAYOUTS: dict[str, tuple[int, Build]] = {
     "GTP": (ETHERNET, lambda v, ip: in_udp(2152, b"\x30\xff" + struct.pack(">HI", len(ip), 1))(v, ip)),
     "GTP with an extension": (
         ETHERNET,
-        lambda v, ip: in_udp(2152, bytes.fromhex("34ff0000 00000001 00000085 01000900"))(v, ip),
+        lambda v, ip: in_udp(
+            2152, struct.pack(">HH", 0x34FF, len(ip) + 8) + bytes.fromhex("00000001 00000085 01000900")
+        )(v, ip),
     ),
 }
 

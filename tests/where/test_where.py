@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.record import (
@@ -464,6 +464,7 @@ def test_every_key_can_be_read(name: str) -> None:
         assert isinstance(holds(f"{name} != {value}"), bool)
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations)
 def test_it_agrees_with_python(c: Conversation) -> None:
     """On any record, also those whose values are missing or come from the wire."""

@@ -57,7 +57,7 @@ LATER_CUT = {name for name in LATER if name.startswith("proxy-header-")}
 
 IN_ORDER = ("-2", "-o", "tcp.reassemble_out_of_order:TRUE", "-o", "tcp.try_heuristic_first:TRUE")
 ABOUT_SEGMENTS = {"split-frame", "pipelined-frames"}
-LINKS = {"socks5.response_in", "socks5.response_to", "socks5.request_in", "socks5.time"}
+LINKS = {"socks5.response_in", "socks5.response_to", "socks5.request_in", "socks5.time", "socks5.stream"}
 
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)

@@ -17,6 +17,10 @@ _VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "T
 _SHORT = {0x0300: "s3", 0x0301: "10", 0x0302: "11", 0x0303: "12", 0x0304: "13"}
 """Versions as JA4 writes them."""
 _SERVER_NAME, _SIGNATURES, _ALPN, _SUPPORTED = 0, 13, 16, 43
+_TELLING = frozenset({_SERVER_NAME, _SIGNATURES, _ALPN, _SUPPORTED})
+"""Extensions that are looked into."""
+_EXTENSION = struct.Struct(">HH")
+"""Type and length of an extension."""
 _NOTHING = "0" * 12
 """JA4's hash of an empty list."""
 _REMEMBERED = 1024
@@ -88,13 +92,13 @@ def read_hello(octets: bytes) -> ClientHello:
     kinds: list[int] = []
     bodies: dict[int, bytes] = {}
     while at + 4 <= end:
-        kind = octets[at] << 8 | octets[at + 1]
-        size = octets[at + 2] << 8 | octets[at + 3]
+        kind, size = _EXTENSION.unpack_from(octets, at)
         at += 4
         if at + size > end:
             break
         kinds.append(kind)
-        bodies.setdefault(kind, octets[at : at + size])
+        if kind in _TELLING:
+            bodies.setdefault(kind, octets[at : at + size])
         at += size
     protocols = _protocols(bodies[_ALPN]) if _ALPN in bodies else []
     return ClientHello(
@@ -113,7 +117,7 @@ def fingerprint(hello: ClientHello, transport: str) -> str:
     named = "d" if _SERVER_NAME in hello.extensions else "i"
     counts = f"{min(len(hello.ciphers), 99):02d}{min(len(hello.extensions), 99):02d}"
     start = f"{transport}{_SHORT.get(hello.version, '00')}{named}{counts}{_ends(hello.first_protocol)}"
-    return f"{start}_{_hash(tuple(sorted(hello.ciphers)))}_{_hash_extensions(hello.extensions, hello.signatures)}"
+    return f"{start}_{_hash(hello.ciphers)}_{_hash_extensions(hello.extensions, hello.signatures)}"
 
 
 @lru_cache(_REMEMBERED)
@@ -139,7 +143,7 @@ def _hex(values: Iterable[int]) -> str:
 
 @lru_cache(_REMEMBERED)
 def _hash(values: tuple[int, ...]) -> str:
-    return _digest(_hex(values)) if values else _NOTHING
+    return _digest(_hex(sorted(values))) if values else _NOTHING
 
 
 def _digest(text: str) -> str:
