@@ -179,7 +179,7 @@ class Dialogue(Facts):
             self.on_turn = self.client_side ^ self.state.turn  # type: ignore[operator]
         return None
 
-    def bound(self, side: int) -> None:
+    def check_limits(self, side: int) -> None:
         """Stop where the handshake has taken more than any would; asked after each frame of `side` from a buffer."""
         if self.state.final or self.held is None:
             return
@@ -199,9 +199,10 @@ class Dialogue(Facts):
             return
         state = self.state = step.next
         self.on_turn = self.client_side ^ state.turn  # type: ignore[operator]
-        if self.evidence.verdict is _UNDECIDED:
-            enough = self.evidence.add(step, self.methods, damaged, self._refuses_nothing(step))
-            if not enough or self._says_more(step):
+        evidence = self.evidence
+        if evidence.verdict is _UNDECIDED:
+            plain = not evidence.doubtful or self._refuses_nothing(step)
+            if not evidence.add(step, self.methods, plain, damaged) or self._says_more(step):
                 self.be_foreign(None)
 
     def _examine(self, step: Step, frame: int) -> bool:
@@ -218,7 +219,7 @@ class Dialogue(Facts):
         return self.state is not _STOPPED and self.state is not _NOT_SOCKS
 
     def _refuses_nothing(self, step: Step) -> bool:
-        """The refusal of a greeting that offers nothing, and not an octet besides."""
+        """The refusal of a greeting that offers nothing, and not an octet besides: SOCKS, doubtful as it is."""
         said = step.fact == "selection" and step.value.method == Method.NO_ACCEPTABLE and self.methods == b""
         return said and self.fed == [2, 2]
 
@@ -289,7 +290,7 @@ class Dialogue(Facts):
         self.accept(step, completed, time, started, offset, step.length, damaged)
         if step.type == "gssapi" and step.value.message_type == GssapiMessageType.USER_DATA:
             return Run(side, b"" if damaged else step.value.token, completed, time)
-        self.bound(side)
+        self.check_limits(side)
         if len(seen.frames) == 1 and len(held):
             # An opening with more behind it is no opening alone: it takes an answer to prove it.
             self.evidence.fits = False

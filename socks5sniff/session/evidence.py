@@ -45,17 +45,16 @@ class Evidence:
         self.joined = False
         self.first_frame = 0
 
-    def add(self, step: Step, methods: bytes | None, damaged: bool, refuses_nothing: bool) -> bool:
+    def add(self, step: Step, methods: bytes | None, plain: bool, damaged: bool) -> bool:
         """Weigh one more frame; False when it shows that this is not SOCKS.
 
         Args:
             methods: those offered; None when that was not seen whole.
+            plain: nothing before it was doubtful, or this frame settles such doubts.
             damaged: octets of the frame are missing.
-            refuses_nothing: the refusal of a greeting that offers nothing, and not an octet besides. That is SOCKS
-                although such a greeting is doubtful.
         """
         trusted = self.setting.trusted
-        weight = weigh(step, self.doubtful and not refuses_nothing, trusted, methods)
+        weight = weigh(step, not plain, trusted, methods)
         if weight is Weight.FOREIGN:
             return False
         if weight is Weight.DOUBTFUL or damaged:

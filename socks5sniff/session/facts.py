@@ -181,13 +181,14 @@ class Facts:
     @property
     def methods(self) -> bytes | None:
         """Methods offered, in the client's order."""
-        entry = self.greeting
+        entry = self.seen.named.get("greeting")
         return None if entry is None or entry.damaged else entry.value.methods
 
     @property
     def method(self) -> int | None:
         """The method chosen; FF: none acceptable."""
-        return None if self.selection is None else self.selection.value.method
+        entry = self.seen.named.get("selection")
+        return None if entry is None else entry.value.method
 
     @property
     def username(self) -> bytes | None:
@@ -201,7 +202,8 @@ class Facts:
     @property
     def password(self) -> bytes | None:
         """PASSWD of RFC 1929."""
-        return None if self.auth_request is None else self.auth_request.value.password
+        entry = self.seen.named.get("auth_request")
+        return None if entry is None else entry.value.password
 
     @property
     def authenticated(self) -> bool | None:
@@ -238,7 +240,8 @@ class Facts:
     @property
     def socks4(self) -> bool:
         """The request is SOCKS4's or 4A's: reply codes are 90 to 93."""
-        return self.request is not None and self.request.step.row.version == 4
+        entry = self.seen.named.get("request")
+        return entry is not None and entry.step.row.version == 4
 
     @property
     def socks4a(self) -> bool:
@@ -248,12 +251,13 @@ class Facts:
     @property
     def command(self) -> int | None:
         """CMD, or SOCKS4's CD."""
-        return None if self.request is None else self.request.value.command
+        entry = self.seen.named.get("request")
+        return None if entry is None else entry.value.command
 
     @property
     def destination(self) -> Address | None:
         """DST.ADDR and DST.PORT."""
-        entry = self.request
+        entry = self.seen.named.get("request")
         if entry is None or entry.damaged or entry.value.destination.type not in ADDRESS_TYPES:
             return None
         destination: Address = entry.value.destination
@@ -262,12 +266,13 @@ class Facts:
     @property
     def reply(self) -> int | None:
         """Code of the first reply."""
-        return None if self.reply_frame is None else self.reply_frame.value.code
+        entry = self.seen.named.get("reply_frame")
+        return None if entry is None else entry.value.code
 
     @property
     def bound(self) -> Address | None:
         """BND.ADDR and BND.PORT of the first reply."""
-        entry = self.reply_frame
+        entry = self.seen.named.get("reply_frame")
         return None if entry is None or entry.damaged else entry.value.bound
 
     @property

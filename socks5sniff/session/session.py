@@ -24,6 +24,7 @@ _OPENING = STATES["opening"]
 _REQUEST4 = STATES["request4"]
 _REJECTED = STATES["rejected"]
 _GSSAPI = (STATES["gssapi"], STATES["sealed"])
+_make = tuple.__new__
 
 
 class Session(Facts):
@@ -98,7 +99,7 @@ class Session(Facts):
     ) -> None:
         self.seen = Seen()
         self.half_frame: HalfFrame | None = None
-        self._evidence = Evidence(Setting(trusted, loopback, addresses, midstream))
+        self._evidence = Evidence(_make(Setting, (trusted, loopback, addresses, midstream)))
         self._dialogue = Dialogue(self.seen, self._evidence, _OPENING)
         # None as long as nothing has to be found out: most connections begin with a whole greeting.
         self._beginning: Beginning | None = Beginning(self._dialogue) if midstream else None
@@ -110,8 +111,7 @@ class Session(Facts):
         if not octets:
             return
         dialogue = self._dialogue
-        if dialogue.client_side is None:
-            self._begin(side, octets, frame, time)
+        if dialogue.client_side is None and not self._begin(side, octets, frame, time):
             return
         token = dialogue.feed(side, octets, frame, time)
         if token is not None:
@@ -159,7 +159,7 @@ class Session(Facts):
                 self._evidence.verdict = Verdict.SOCKS
             else:
                 dialogue.be_foreign(None)
-        if self.verdict is Verdict.SOCKS:
+        if self.verdict is Verdict.SOCKS and dialogue.held is not None:
             read_unanswered_request(dialogue)
             self.half_frame = find_half_frame(dialogue) or self.half_frame
 
@@ -175,19 +175,20 @@ class Session(Facts):
 
     # From phase to phase
 
-    def _begin(self, side: int, octets: bytes, frame: int, time: int) -> None:
-        """Octets while nobody has opened, or after it was found that this is not SOCKS."""
+    def _begin(self, side: int, octets: bytes, frame: int, time: int) -> bool:
+        """Octets while nobody has opened, or after it was found that this is not SOCKS; True: it begins with these."""
         dialogue, beginning = self._dialogue, self._beginning
-        if dialogue.state.final:
-            dialogue.fed[side] += len(octets)
-        elif beginning is not None and beginning.joining is not None:
+        if beginning is not None and beginning.joining is not None:
             self._feed_again(beginning.join(Run(side, octets, frame, time)))
         elif begins_plainly(dialogue, side, octets):
             self._evidence.first_frame = frame
             dialogue.open(side, octets[0])
-            self._open(dialogue.feed(side, octets, frame, time))
+            return True
+        elif dialogue.state.final:
+            dialogue.fed[side] += len(octets)
         elif self._beginnings().feed(side, octets, frame, time):
             self._open(dialogue.advance())
+        return False
 
     def _beginnings(self) -> Beginning:
         if self._beginning is None:
@@ -217,11 +218,10 @@ class Session(Facts):
         """Read what tokens enclose, one after the other, as the dialogue comes to them."""
         dialogue = self._dialogue
         while token is not None:
-            if dialogue.tunnel is None:
-                dialogue.tunnel = Enclosed()
-            if isinstance(dialogue.tunnel, Enclosed):
-                dialogue.tunnel.open(token, dialogue)
-            dialogue.bound(token.side)
+            enclosed = dialogue.tunnel if isinstance(dialogue.tunnel, Enclosed) else Enclosed()
+            dialogue.tunnel = enclosed
+            enclosed.open(token, dialogue)
+            dialogue.check_limits(token.side)
             token = dialogue.advance()
 
     # Where it stands

@@ -13,8 +13,9 @@ TUNNEL_KEPT = 8192
 class Tunnel(Protocol):
     """Takes a tunnel's octets while the session is fed with them."""
 
-    wanting: bool
-    """Further octets are of use here, not only to whoever reads the tunnel."""
+    @property
+    def wanting(self) -> bool:
+        """Further octets are of use here, not only to whoever reads the tunnel."""
 
     def __len__(self) -> int:
         """Octets kept now."""
