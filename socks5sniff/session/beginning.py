@@ -214,8 +214,7 @@ def begins_plainly(dialogue: Dialogue, side: int, octets: bytes) -> bool:
 
     The TCP server's `05 00` may be a choice before its time.
     """
-    first, second = dialogue.fed
-    return not first and not second and could_open(octets[0]) and (side == 0 or len(octets) > CHOICE_LENGTH)
+    return could_open(octets[0]) and (side == 0 or len(octets) > CHOICE_LENGTH) and not any(dialogue.fed)
 
 
 def may_stand(dialogue: Dialogue) -> bool:

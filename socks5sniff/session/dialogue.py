@@ -126,7 +126,7 @@ class Dialogue(Facts):
                 self.accept(step, frame, time, time, offset, step.length, False)
                 evidence = self.evidence
                 if evidence.fits and evidence.verdict is _UNDECIDED:
-                    evidence.settle()
+                    evidence.verdict = Verdict.SOCKS
                 return None
         if self.state.final:
             self._after(Run(side, octets, frame, time))
@@ -202,7 +202,8 @@ class Dialogue(Facts):
         evidence = self.evidence
         if evidence.verdict is _UNDECIDED:
             plain = not evidence.doubtful or self._refuses_nothing(step)
-            if not evidence.add(step, self.methods, plain, damaged) or self._says_more(step):
+            methods = self.methods if step.fact == "selection" else None
+            if not evidence.add(step, methods, plain, damaged) or self._says_more(step):
                 self.be_foreign(None)
 
     def _examine(self, step: Step, frame: int) -> bool:
@@ -443,7 +444,7 @@ class Dialogue(Facts):
     def _after(self, run: Run) -> None:
         """Octets in a state without a way on."""
         state = self.state
-        if self.relay:
+        if state is _TUNNEL or state is _ASSOCIATION:
             self._beyond().add(run)
         elif state is _REFUSED and run.side != self.client_side:
             self.seen.note("refusal-too-long", run.frame, "octets follow the refusal of all methods")

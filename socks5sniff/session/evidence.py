@@ -49,7 +49,7 @@ class Evidence:
         """Weigh one more frame; False when it shows that this is not SOCKS.
 
         Args:
-            methods: those offered; None when that was not seen whole.
+            methods: those offered, for the choice of one; None when that was not seen whole.
             plain: nothing before it was doubtful, or this frame settles such doubts.
             damaged: octets of the frame are missing.
         """

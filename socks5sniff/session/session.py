@@ -143,8 +143,9 @@ class Session(Facts):
         dialogue = self._dialogue
         if dialogue.client_side is None or side != dialogue.client_side ^ PROXY:
             return
-        self.half_frame = dialogue.read_short_refusal(side) or self.half_frame
-        if isinstance(dialogue.tunnel, Enclosed) and dialogue.state in _GSSAPI:
+        if dialogue.held is not None:
+            self.half_frame = dialogue.read_short_refusal(side) or self.half_frame
+        if dialogue.state in _GSSAPI and isinstance(dialogue.tunnel, Enclosed):
             dialogue.tunnel.close(side, dialogue)
 
     def finish(self) -> None:
@@ -154,12 +155,13 @@ class Session(Facts):
             self._feed_again(self._beginning.give_up(self._beginning.joining))
         if dialogue.client_side is not None:
             self.close(dialogue.client_side ^ PROXY, 0, 0)
-        if self.verdict is Verdict.UNDECIDED and dialogue.fed != [0, 0]:
-            if self.trusted and may_stand(dialogue):
-                self._evidence.verdict = Verdict.SOCKS
+        evidence = self._evidence
+        if evidence.verdict is Verdict.UNDECIDED and dialogue.fed != [0, 0]:
+            if evidence.setting.trusted and may_stand(dialogue):
+                evidence.verdict = Verdict.SOCKS
             else:
                 dialogue.be_foreign(None)
-        if self.verdict is Verdict.SOCKS and dialogue.held is not None:
+        if evidence.verdict is Verdict.SOCKS and dialogue.held is not None:
             read_unanswered_request(dialogue)
             self.half_frame = find_half_frame(dialogue) or self.half_frame
 
@@ -288,8 +290,10 @@ class Session(Facts):
     @property
     def tunnel_start(self) -> list[int | None]:
         """By side, the stream offset where the tunnel's octets begin; None while there is no relay."""
+        if not self._dialogue.relay or self.enclosed:
+            return [None, None]
         request, answer = self.request, self.peer_reply_frame or self.reply_frame
-        if not self.relay or request is None or answer is None or self.enclosed:
+        if request is None or answer is None:
             return [None, None]
         starts = [frame.offset + frame.length for frame in (request, answer)]
         return [*starts] if self.client_side == 0 else [*reversed(starts)]
@@ -310,7 +314,8 @@ class Session(Facts):
     @property
     def phase(self) -> str | None:
         """Where the dialogue stands: `greeting`, `authentication`, `request`, `relay`."""
-        return None if self.client_side is None else self._dialogue.stood.phase
+        dialogue = self._dialogue
+        return None if dialogue.client_side is None else dialogue.stood.phase
 
     def outcome(self, ended: bool = True) -> str | None:
         """The record's outcome.
@@ -321,6 +326,6 @@ class Session(Facts):
         if ended:
             self.finish()
         state = self._dialogue.state
-        if self.malformed and state is not _REJECTED:
+        if self._dialogue.malformed and state is not _REJECTED:
             return "malformed"
         return state.outcome or ("incomplete" if ended else None)
