@@ -782,7 +782,8 @@ do
     local frame = { kind = "proxy-protocol" }
     if sub(octets, 1, 6) == "PROXY " then
       local line_end = find(octets, "\r\n", 1, true)
-      if not line_end then return #octets < MAX_PROXY_1 and nil end
+      if not line_end and #octets >= MAX_PROXY_1 then return false end
+      if not line_end then return nil end
       frame.version, frame.size = 1, line_end + 1
       local family, source, port = octets:match("^PROXY (TCP[46]) (%S+) %S+ (%d+) ")
       if family then frame.named = (family == "TCP6" and "[" .. source .. "]:" or source .. ":") .. port end
@@ -1977,8 +1978,8 @@ do
     local at = (found.at and found.at[i] or 1) - 1
     local notes = found.notes and found.notes[i]
     local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
-    local leaks_name = frame.kind == "request" and resolved_count > 0
-    if not all and not frame.odd and not notes and not leaks_name then
+    local may_be_resolved = frame.kind == "request" and resolved_count > 0
+    if not all and not frame.odd and not notes and not may_be_resolved then
       add(tree, P, range)
       return
     end
