@@ -1948,7 +1948,7 @@ do
     if peer then set_generated(add(item, F.reply_peer, true)) end
     link_question(item, session.request, peer and session.peer or session.reply)
     -- Now that all is read: a request that came late has said so itself.
-    if visited and session.greeting and not session.request and not session.settled then
+    if visited and session.greeting and not (session.request or session.settled or session.unreadable) then
       add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
     end
   end
