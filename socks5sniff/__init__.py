@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from socks5sniff.analysis import read
     from socks5sniff.record import Conversation
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Conversation", "__version__", "read"]
 

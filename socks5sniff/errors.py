@@ -50,6 +50,18 @@ class InputError(Socks5sniffError):
     exit_code = ExitCode.INPUT
 
 
+class EmptyInputError(InputError):
+    """There is nothing in an input."""
+
+
+class NotACaptureError(InputError):
+    """An input is something else than a capture."""
+class FilterError(InputError):
+    """A capture filter is not understood: the fault is in the command line, not in an input."""
+
+    exit_code = ExitCode.USAGE
+
+
 class DamagedInputError(Socks5sniffError):
     """An input is truncated or damaged at `offset`; frames before it have been delivered.
 
@@ -57,6 +69,7 @@ class DamagedInputError(Socks5sniffError):
         name: the input's name, as the user gave it.
         offset: octets from the start of the (decompressed) input to the damaged record.
         frame: number of the first frame that could not be read, from 1.
+        truncated: it ends within a record; what is there of it is sound.
     """
 
     exit_code = ExitCode.DAMAGED
@@ -66,6 +79,7 @@ class DamagedInputError(Socks5sniffError):
         self.name = name
         self.offset = offset
         self.frame = frame
+        self.truncated = what.startswith("truncated")
 
 
 class OutputError(Socks5sniffError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from socks5sniff.capture.merge import open_captures
+from socks5sniff.capture.source import Capture, Input, inputs
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 
@@ -17,7 +19,8 @@ PIPE_PATIENCE = 1_000_000_000
 class Reading(Iterator[Conversation]):
     """The conversations of one or more captures, each as soon as it is complete.
 
-    After the iteration (also when it ended with an error) the totals hold:
+    Whoever prints many takes `batches` instead of iterating. After either (also when it ended with an error) the
+    totals hold:
 
     Attributes:
         packets: frames read.
@@ -29,37 +32,45 @@ class Reading(Iterator[Conversation]):
 
     def __init__(
         self,
-        names: Sequence[str],
+        names: Sequence[Input],
         *,
         ports: Collection[int] = (),
         show_passwords: bool = False,
         udp_frames: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        patience = PIPE_PATIENCE if "-" in names else 30 * PIPE_PATIENCE
+        patience = PIPE_PATIENCE if "-" in names else None
         self._analyser = Analyser(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience)
-        self._batches = open_captures(names, progress=progress)
-        self._records = self._run()
+        self._frames = open_captures(names, progress=progress)
+        self._records = self._each()
         self.conversations = 0
 
     def __iter__(self) -> Reading:
         return self
 
     def __next__(self) -> Conversation:
-        record = next(self._records)
-        self.conversations += 1
-        return record
+        return next(self._records)
 
-    def _run(self) -> Iterator[Conversation]:
+    def _each(self) -> Iterator[Conversation]:
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[Batch]:
+        """The records as they are complete, many at once."""
         fault: BaseException | None = None
         try:
-            for batch in self._batches:
-                yield from self._analyser.take(batch)
+            for frames in self._frames:
+                yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
             fault = error
-        yield from self._analyser.finish()
+        yield from self._counted(self._analyser.finish())
         if fault is not None:
             raise fault
+
+    def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.conversations += len(batch)
+            yield batch
 
     @property
     def packets(self) -> int:
@@ -79,7 +90,7 @@ class Reading(Iterator[Conversation]):
 
 
 def read(
-    names: str | Sequence[str],
+    names: Capture | Iterable[Capture],
     *,
     ports: Collection[int] = (),
     show_passwords: bool = False,
@@ -89,18 +100,20 @@ def read(
     """Read captures and give every SOCKS conversation in them.
 
     Args:
-        names: path of a capture file, or several; `-` is standard input. pcap and pcapng, also compressed.
+        names: a capture, or several: path (`-` is standard input), octets, or binary file that is open. pcap and
+            pcapng, also compressed.
         ports: proxy ports besides 1080, 9050 and 9150: there a greeting alone counts, and foreign protocols are named.
         show_passwords: give passwords instead of a mask.
         udp_frames: list UDP datagrams of associations among the frames.
         progress: called now and then with (octets read, octets in all or 0 where not known).
 
     Raises:
+        TypeError: what was given is no capture; the message says what is.
         InputError: an input can't be opened or is no capture.
         DamagedInputError: an input is truncated or damaged; all that was decoded before has been given.
     """
     return Reading(
-        [names] if isinstance(names, str) else list(names),
+        inputs(names),
         ports=ports,
         show_passwords=show_passwords,
         udp_frames=udp_frames,

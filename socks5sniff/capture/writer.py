@@ -1,4 +1,7 @@
-"""Writing pcapng files (draft-ietf-opsawg-pcapng), times in nanoseconds. Needs no numpy unless batches are written."""
+"""Writing capture files, times in nanoseconds: pcapng (draft-ietf-opsawg-pcapng), and pcap for who needs that.
+
+Needs no numpy unless batches are written.
+"""
 
 from __future__ import annotations
 
@@ -250,6 +253,48 @@ class PcapngWriter:
 
     def _failure(self, error: OSError) -> OutputError:
         return OutputError(f"{getattr(self._file, 'name', 'output')}: cannot be written: {error.strerror}")
+
+
+class PcapWriter(PcapngWriter):
+    """Writes a pcap file: one kind of frames, no comments, no statistics (draft-ietf-opsawg-pcap)."""
+
+    def __init__(self, file: OutputFile) -> None:
+        self._file = file
+        self._link_type: int | None = None
+
+    def add_interfaces(self, interfaces: Sequence[Interface], snaplen: int = SNAPLEN) -> None:
+        """Writes the file's header.
+
+        Raises:
+            OutputError: the interfaces have different link types.
+        """
+        link_types = {interface.link_type for interface in interfaces}
+        if len(link_types) != 1:
+            raise OutputError("a pcap file holds frames of one link type; write pcapng, or capture on one interface")
+        self._put(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, snaplen, *link_types))
+
+    def blocks(self, batch: FrameBatch) -> Blocks:
+        import numpy as np
+
+        sizes = batch.captured + 16
+        ends = np.cumsum(sizes)
+        seconds, rest = np.divmod(batch.time, 1_000_000_000)
+        columns = np.stack((seconds, rest, batch.captured, batch.length), axis=1).astype("<u4")
+        out = np.empty(int(sizes.sum()), np.uint8)
+        headers, target, source = memoryview(columns.tobytes()), memoryview(out.data), memoryview(batch.octets.data)
+        places = zip((ends - sizes).tolist(), batch.offset.tolist(), batch.captured.tolist(), strict=True)
+        for row, (to, at, count) in enumerate(places):
+            target[to : to + 16] = headers[row * 16 : row * 16 + 16]
+            target[to + 16 : to + 16 + count] = source[at : at + count]
+        return Blocks(out, ends - sizes, ends)
+
+    def write_blocks(
+        self, blocks: Blocks, comments: Mapping[int, str] | None = None, kept: NDArray[np.bool_] | None = None
+    ) -> None:
+        super().write_blocks(blocks, None, kept)
+
+    def statistics(self, interface: int, time: int, received: int, dropped: int, since: int | None = None) -> None:
+        """There is no place for them."""
 
 
 _END = struct.pack("<HH", 0, 0)

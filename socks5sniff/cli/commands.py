@@ -7,10 +7,11 @@ A command is a module with a click command in it and one line in `COMMANDS`. Its
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -18,6 +19,7 @@ from socks5sniff import __version__
 from socks5sniff.errors import ExitCode, OutputError, Socks5sniffError
 
 from .messages import complain
+from .values import unknown
 
 
 class Entry(NamedTuple):
@@ -30,6 +32,8 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "read": Entry("socks5sniff.cli.read:read", "Report every SOCKS conversation in capture files."),
+    "stats": Entry("socks5sniff.cli.stats:stats", "Count what capture files hold: outcomes, destinations, times."),
+    "explain": Entry("socks5sniff.cli.explain:explain", "Tell why conversations failed, and what to try."),
     "live": Entry("socks5sniff.cli.live:live", "Report SOCKS conversations on running interfaces, as they happen."),
     "interfaces": Entry("socks5sniff.cli.interfaces:interfaces", "List interfaces, and whether you may capture there."),
     "proxy": Entry("socks5sniff.cli.proxy:proxy", "Run a SOCKS proxy for tests, with faults on demand."),
@@ -37,7 +41,12 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("socks5sniff.cli.demo:demo", "See it work: a proxy, clients, their capture and its report."),
     "verify": Entry("socks5sniff.cli.verify:verify", "Compare our reading of a capture with tshark's."),
     "dissector": Entry("socks5sniff.cli.dissector:dissector", "Install the Wireshark dissector."),
+    "help": Entry("socks5sniff.cli.help:help_", "Show the manual."),
 }
+
+
+_CAPTURE = re.compile(r"\.(?:pcap(?:ng)?|cap)(?:\.\w+)?$|^-$")
+"""What looks like a capture's name."""
 
 
 class LazyGroup(click.Group):
@@ -55,6 +64,18 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, click.Command | None, list[str]]:
+        """The command that `args` begins with; a capture in its place is read."""
+        name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            if os.path.exists(name) or _CAPTURE.search(name):
+                return super().resolve_command(ctx, ["read", *args])
+            raise click.UsageError(unknown(name, "a command", COMMANDS, "`socks5sniff --help`"), ctx)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["read", *args] if args[:1] == ["-r"] else args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
@@ -63,11 +84,22 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="socks5sniff %(version)s")
 def group() -> None:
-    """Capture and analyse SOCKS traffic."""
+    """Capture and analyse SOCKS traffic.
+
+    `socks5sniff FILE` is short for `socks5sniff read FILE`.
+    """
+
+
+COMPLETE = "_SOCKS5SNIFF_COMPLETE"
+"""The environment variable by which a shell asks for completion."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the group on `arguments`; every error a user can cause becomes one line on stderr and an exit status."""
+    if COMPLETE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, "socks5sniff", COMPLETE, os.environ[COMPLETE])
     try:
         # Not `group.main`: that turns a broken pipe into exit status 1.
         with group.make_context("socks5sniff", list(arguments)) as outermost:

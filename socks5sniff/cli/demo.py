@@ -9,13 +9,20 @@ import click
 
 from .interrupt import Interruption
 from .output import open_output, sink_options
+from .pages import Command, Example
 from .report import report
 
 FILE = "socks5sniff-demo.pcapng"
 
 
-@click.command()
-@click.option("-o", "--output", metavar="FILE", help=f"Where to write the capture. Default: {FILE} here.")
+EXAMPLES = (
+    Example("socks5sniff demo", "See it."),
+    Example("socks5sniff demo -o x.pcapng && wireshark x.pcapng", "See it in Wireshark."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help=f"The capture to write. Default: {FILE}.")
 def demo(output: str | None) -> int:
     """Start a proxy, servers and clients, record them, and report what they did.
 

@@ -7,8 +7,15 @@ import click
 from socks5sniff.codec.text import escape_text
 from socks5sniff.errors import ExitCode
 
+from .pages import Command, Example
 
-@click.command()
+EXAMPLES = (
+    Example("socks5sniff interfaces", "Where you may capture, and what stands against it."),
+    Example("sudo socks5sniff interfaces", "Where root may."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 def interfaces() -> int:
     """List interfaces with addresses, link type, state, and whether you may capture there."""
     from tabulate import tabulate

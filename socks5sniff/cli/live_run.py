@@ -4,84 +4,116 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
 from socks5sniff.errors import InputError
 from socks5sniff.live.engine import Engine
+from socks5sniff.live.holding import HOLD
 from socks5sniff.live.processes import Endpoints
 from socks5sniff.live.processes.asking import Processes
-from socks5sniff.live.saving import HOLD, Saving
+from socks5sniff.live.saving import Saving
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 
-from .filters import Test
+from .live_showing import Showing
 from .live_summary import Tally
-from .live_views import View, comment
+from .live_views import comment
 
 TURN = 0.1
 """Seconds the loop waits for frames before it looks at the clock."""
-DRAIN = 0.15
+DRAIN = 0.25
 """Seconds after a signal in which frames that were captured before it still come out of the engine."""
 LATE = 300_000_000
 """Nanoseconds a frame may take from its time stamp to the loop."""
-ANSWER = 0.3
-"""Seconds that what is to be shown waits for the client's process to be found."""
+GRACE = 1.0
+"""Seconds that a reader who does not read is waited for after a signal."""
 
 
 @dataclass(slots=True)
 class Limits:
-    """When to stop; None for never. `asked` is set by a signal."""
+    """When to stop; None for never."""
 
     count: int | None = None
-    """Conversations that have ended."""
+    """Records that are shown."""
     duration: float | None = None
     """Seconds."""
     idle: float | None = None
     """Seconds without a frame."""
-    asked: bool = False
+    asked: float | None = None
+    """When a signal asked to (time.monotonic)."""
+
+    def ask(self) -> None:
+        """Stop now."""
+        self.asked = time.monotonic()
+
+    def patience(self) -> bool:
+        """Whether to wait for who does not read what was written."""
+        return self.asked is None or time.monotonic() < self.asked + GRACE
 
 
 class Watch:
     """One live capture.
 
     Attributes:
-        tally: what has been seen, for the summary.
         fault: what ended the capture, None when it was stopped.
+        each_turn: called some ten times a second.
     """
 
     def __init__(
         self,
         engine: Engine,
         analyser: LiveAnalyser,
-        view: View,
+        showing: Showing,
         *,
         saving: Saving | None = None,
         only_socks: bool = False,
         processes: Processes | None = None,
-        keep: Test | None = None,
     ) -> None:
-        self.tally = Tally()
+        """What a capture is made of.
+
+        Args:
+            engine: gives frames.
+            analyser: makes news and records of them.
+            showing: takes those.
+            saving: the capture file.
+            only_socks: it gets only what belongs to SOCKS conversations.
+            processes: finds the clients' processes.
+        """
         self.fault: InputError | None = None
+        self.each_turn: Callable[[], None] = lambda: None
         self._engine = engine
         self._analyser = analyser
-        self._view = view
+        self._showing = showing
         self._saving = saving
         self._only_socks = only_socks
         self._processes = processes
-        self._keep = keep
-        self._waiting: deque[tuple[Conversation, Endpoints, bool]] = deque()
-        """News and records that have not been shown, and which of both they are."""
+        self._open: set[Endpoints] = set()
         self._streams: set[int] = {ASSOCIATED}
         self._gone: deque[tuple[int, int]] = deque()
-        self._wants_news = view.wants_news or saving is not None
+        self._wants_news = showing.view.wants_news or saving is not None
+
+    @property
+    def tally(self) -> Tally:
+        """What has been seen."""
+        return self._showing.tally
+
+    @property
+    def shown(self) -> Tally:
+        """What of it has been shown, for the summary."""
+        return self._showing.shown
 
     @property
     def packets(self) -> int:
         """Frames taken so far."""
         return self._analyser.packets
+
+    @property
+    def open(self) -> int:
+        """Connections found to be SOCKS that have not ended."""
+        return len(self._open)
 
     def run(self, limits: Limits) -> None:
         """Capture until a limit is reached, then finish what is open.
@@ -89,22 +121,20 @@ class Watch:
         Raises:
             OutputError, BrokenPipeError: the view cannot be written; what was captured is saved.
         """
+        self._showing.left = limits.count
         try:
             self._capture(limits)
             self._take_in(self._analyser.finish())
-            self._show_rest()
+            self._showing.show_all()
         finally:
             self._engine.close()
             if self._saving is not None:
-                self._saving.close(time.time_ns(), self._wanted)
-        self._view.close(Totals(self.packets, self._analyser.reader.skipped.total, self.tally.conversations))
+                self._saving.close(time.time_ns(), self._wanted, limits.patience)
+        self._showing.view.close(Totals(self.packets, self._analyser.reader.skipped.total, self.tally.conversations))
 
     def _capture(self, limits: Limits) -> None:
         began = last_frame = time.monotonic()
-        until: float | None = None
-        while until is None or time.monotonic() < until:
-            if limits.asked and until is None:
-                until = time.monotonic() + DRAIN
+        while limits.asked is None or time.monotonic() < limits.asked + DRAIN:
             before = time.time_ns()
             try:
                 batch = self._engine.wait(TURN)
@@ -123,34 +153,36 @@ class Watch:
             self._take_in(ended)
             if self._saving is not None:
                 self._saving.write(time.time_ns(), self._wanted)
-            self._view.refresh(self.packets)
+            self.each_turn()
+            self._showing.view.refresh(self.packets)
             if (
-                (limits.count is not None and self.tally.conversations >= limits.count)
+                self._showing.left == 0
                 or (limits.duration is not None and now - began >= limits.duration)
                 or (limits.idle is not None and now - last_frame >= limits.idle)
             ):
                 break
 
     def _take_in(self, ended: list[Conversation]) -> None:
-        """Note what is new, and show what need not wait for the name of a process any more."""
+        """Note what is new, and show what can be shown."""
         asked: list[Endpoints] = []
         if self._wants_news:
             for conversation in sorted(self._analyser.news(), key=_end):
                 self._note(conversation)
                 asked.append((*conversation.client, *conversation.proxy))
-                self._waiting.append((conversation, asked[-1], False))
-        elif self._processes is not None:
+                self._showing.add(conversation, ended=False)
+        else:
             asked += [(*client, *proxy) for client, proxy in self._analyser.newcomers()]
+        self._open.update(asked)
         for conversation in ended:
             self._note(conversation)
-            self.tally.add(conversation)
             asked.append((*conversation.client, *conversation.proxy))
-            self._waiting.append((conversation, asked[-1], True))
+            self._open.discard(asked[-1])
+            self._showing.add(conversation, ended=True)
             if self._only_socks:
                 self._gone.append((time.time_ns(), conversation.tcp_stream))
         if self._processes is not None:
             self._processes.ask(asked)
-        self._show(ANSWER)
+        self._showing.show()
 
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""
@@ -158,37 +190,6 @@ class Watch:
             self._saving.comment(conversation.first_frame, partial(comment, conversation))
             if self._only_socks:
                 self._streams.add(conversation.tcp_stream)
-
-    def _show(self, patience: float) -> None:
-        """Show in order what happened, each when its process is known or has been waited for long enough."""
-        processes, waiting = self._processes, self._waiting
-        if processes is not None:
-            processes.collect()
-        while waiting:
-            conversation, endpoints, ended = waiting[0]
-            if processes is not None:
-                if processes.pending(endpoints, patience):
-                    return
-                process = processes.find(endpoints)
-                if process is not None:
-                    conversation.process = process
-                if ended and (len(waiting) == 1 or waiting[1][1] != endpoints):  # next may be one inside its tunnel
-                    processes.forget(endpoints)
-            waiting.popleft()
-            if self._keep is None or self._keep(conversation):
-                if ended:
-                    self._view.ended(conversation)
-                elif self._view.wants_news:
-                    self._view.news(conversation)
-
-    def _show_rest(self) -> None:
-        """The same at the end of the capture, when nothing but the answers is waited for."""
-        until = time.monotonic() + ANSWER
-        self._show(ANSWER)
-        while self._waiting and time.monotonic() < until:
-            time.sleep(0.005)
-            self._show(ANSWER)
-        self._show(0)
 
     def _wanted(self) -> Collection[int]:
         """Streams whose frames are kept: those that are SOCKS, or may still turn out to be, and their UDP."""

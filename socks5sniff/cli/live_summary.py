@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from socks5sniff.codec.text import escape_text
 from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation, Endpoint
-from socks5sniff.sinks.words import octets
+from socks5sniff.sinks.words import counted, octets
 
 PROXIES = 1000
 """Proxies counted one by one; whatever comes beyond that is counted as `others`."""
@@ -40,17 +40,24 @@ class Tally:
 
     def add(self, conversation: Conversation) -> None:
         self.conversations += 1
-        if conversation.parent is not None:
-            return  # its octets are those of the tunnel around it
         address = conversation.proxy
         proxy = self._proxies.get(address)
         if proxy is None:
             name = address if len(self._proxies) < PROXIES else None
             proxy = self._proxies.setdefault(name, _Proxy())
         proxy.outcomes[conversation.outcome] += 1
+        if conversation.parent is not None:
+            return  # its octets are those of the tunnel around it
         sent, received = octets(conversation) or (0, 0)
         proxy.sent += sent
         proxy.received += received
+
+    def outcomes(self) -> dict[str, int]:
+        """How many conversations have had each outcome."""
+        outcomes: Counter[str] = Counter()
+        for proxy in self._proxies.values():
+            outcomes += proxy.outcomes
+        return dict(sorted(outcomes.items()))
 
     def table(self) -> str:
         """One row for each proxy, the busiest first; empty when there was no conversation."""
@@ -76,8 +83,7 @@ class Tally:
 
 def counts_line(packets: int, conversations: int, names: Sequence[str], counts: Sequence[Counts | None]) -> str:
     """`3 conversations in 120 packets; lo: 120 received, 0 dropped`."""
-    word = "conversation" if conversations == 1 else "conversations"
-    parts = [f"{conversations:,} {word} in {packets:,} packets"]
+    parts = [f"{counted(conversations, 'conversation')} in {counted(packets, 'packet')}"]
     for name, count in zip(names, counts, strict=True):
         if count is None:
             parts.append(f"{name}: drops not known")

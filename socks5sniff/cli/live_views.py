@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from time import localtime, strftime
-from typing import Protocol
+from typing import Any, Protocol
 
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation, FrameEntry
 from socks5sniff.sinks import Options, Sink, Totals, Writer, open_sink
-from socks5sniff.sinks.words import explain, octets
+from socks5sniff.sinks.clock import Clock
+from socks5sniff.sinks.words import COLOURS, counted, octets, result
 
 _RESET = "\x1b[0m"
 _DIM = "\x1b[2m"
-_COLOURS = {
-    "succeeded": "\x1b[32m",
-    "rejected": "\x1b[33m",
-    "incomplete": "\x1b[36m",
-    "auth-failed": "\x1b[31m",
-    "no-acceptable-method": "\x1b[31m",
-    "malformed": "\x1b[35m",
-}
 _STEPS = ("negotiation", "authentication", "request")
 
 
@@ -40,6 +32,9 @@ class View(Protocol):
 
     def close(self, totals: Totals, /) -> None:
         """The capture has ended."""
+
+    def leave(self) -> None:
+        """Called at last, whatever happened, perhaps more than once."""
 
 
 class SinkView:
@@ -63,14 +58,18 @@ class SinkView:
     def close(self, totals: Totals) -> None:
         self._sink.close(totals)
 
+    def leave(self) -> None:
+        """Nothing was taken."""
+
 
 class LinesView:
     """A line (`+`) for each verdict and one (`-`) for each end; with `frames` one for each SOCKS frame, too."""
 
     wants_news = True
 
-    def __init__(self, out: Writer, colour: bool, frames: bool) -> None:
+    def __init__(self, out: Writer, colour: bool, frames: bool, clock: Clock) -> None:
         self._out = out
+        self._clock = clock
         self._colour = colour
         self._frames = frames
         self._shown: dict[tuple[int, int], int] = {}
@@ -79,12 +78,12 @@ class LinesView:
     def news(self, conversation: Conversation) -> None:
         self._new_frames(conversation)
         if conversation.outcome != "incomplete":
-            self._write(verdict_line(conversation), "+", conversation.outcome)
+            self._write(verdict_line(conversation, self._clock), "+", conversation.outcome)
 
     def ended(self, conversation: Conversation) -> None:
         self._new_frames(conversation)
         self._shown.pop(key_of(conversation), None)
-        self._write(end_line(conversation), "-", conversation.outcome)
+        self._write(end_line(conversation, self._clock), "-", conversation.outcome)
 
     def refresh(self, packets: int) -> None:
         self._out.flush()
@@ -92,16 +91,19 @@ class LinesView:
     def close(self, totals: Totals) -> None:
         self._out.flush()
 
+    def leave(self) -> None:
+        """Nothing was taken."""
+
     def _new_frames(self, conversation: Conversation) -> None:
         if self._frames:
             shown = self._shown.get(key_of(conversation), 0)
             for entry in conversation.frames[shown:]:
-                self._out.write(frame_line(conversation, entry) + "\n")
+                self._out.write(frame_line(conversation, entry, self._clock) + "\n")
             self._shown[key_of(conversation)] = len(conversation.frames)
 
     def _write(self, line: str, mark: str, outcome: str) -> None:
         if self._colour:
-            colour = _COLOURS.get(outcome, "") if mark == "+" else _DIM
+            colour = COLOURS.get(outcome, "") if mark == "+" else _DIM
             line = f"{colour}{line}{_RESET}"
         self._out.write(line + "\n")
 
@@ -110,60 +112,56 @@ def key_of(c: Conversation) -> tuple[int, int]:
     return c.tcp_stream, c.first_frame
 
 
-def verdict_line(c: Conversation) -> str:
-    """`09:31:02.123 + CLIENT PROCESS > PROXY USER COMMAND DESTINATION: OUTCOME (TIMINGS)`."""
+def verdict_line(c: Conversation, clock: Clock) -> str:
+    """`09:31:02.123Z + CLIENT PROCESS > PROXY USER COMMAND DESTINATION: OUTCOME (TIMINGS)`."""
     told = c.frames[-1].time_ns if c.frames else c.end_ns
     steps = [f"{step} {_short(seconds)}" for step in _STEPS if (seconds := getattr(c.timing, step)) is not None]
     timings = f" ({', '.join(steps)})" if steps else ""
-    return escape_text(f"{_clock(told)} + {_who(c)}: {_outcome(c)}{timings}")
+    return escape_text(f"{clock.stamp(told)} + {_who(c)}: {result(c)}{timings}")
 
 
-def end_line(c: Conversation) -> str:
+def end_line(c: Conversation, clock: Clock) -> str:
     """The same with what went through, how long it took and who ended it, instead of the timings."""
-    parts = [_outcome(c)]
+    parts = [result(c)]
     if c.tunnel is not None:
         parts.append(" ".join(filter(None, (c.tunnel.protocol, c.tunnel.server_name))))
     counts = octets(c)
     if counts is not None:
-        parts.append(f"{counts[0]:,} octets sent, {counts[1]:,} received")
+        parts.append(f"{counted(counts[0], 'octet')} sent, {counts[1]:,} received")
     if c.udp is not None:
-        parts.append(f"{c.udp.datagrams_sent + c.udp.datagrams_received:,} datagrams")
+        parts.append(counted(c.udp.datagrams_sent + c.udp.datagrams_received, "datagram"))
     parts.append(_short(c.duration))
     if c.close == "open":
         parts.append("still open")
     elif c.closed_by:
         parts.append(f"{'reset' if c.close == 'reset' else 'closed'} by {c.closed_by}")
     parts += dict.fromkeys(anomaly.code for anomaly in c.anomalies if anomaly.code != c.outcome)
-    return escape_text(f"{_clock(c.end_ns)} - {_who(c)}: {', '.join(parts)}")
+    return escape_text(f"{clock.stamp(c.end_ns)} - {_who(c)}: {', '.join(parts)}")
 
 
-def frame_line(c: Conversation, entry: FrameEntry) -> str:
+def frame_line(c: Conversation, entry: FrameEntry, clock: Clock) -> str:
     """One SOCKS frame, with the number of its packet in the capture."""
-    text = f"{_clock(entry.time_ns)}   {c.client} > {c.proxy} frame {entry.frame} {entry.sender}: {entry.summary}"
+    text = f"{clock.stamp(entry.time_ns)}   {c.client} > {c.proxy} frame {entry.frame} {entry.sender}: {entry.summary}"
     return escape_text(text)
 
 
 def comment(c: Conversation) -> str:
     """The comment on the first packet of a conversation in the capture file."""
-    done = "" if c.outcome == "incomplete" else f": {_outcome(c)}"
+    done = "" if c.outcome == "incomplete" else f": {result(c)}"
     return escape_text(f"{(c.protocol or 'SOCKS').upper()} {_who(c)}{done}")
 
 
 def _who(c: Conversation) -> str:
-    program = "" if c.process is None else f" {c.process['name']}[{c.process['pid']}]"
+    program = f" {_program(c.process)}" if c.process else ""
     user = f" user {c.username}" if c.username else ""
     target = "" if c.destination is None else f" {c.command} {c.destination}"
     return f"{c.client}{program} > {c.proxy}{user}{target}"
 
 
-def _outcome(c: Conversation) -> str:
-    words = explain(c)
-    return c.outcome if c.outcome in ("succeeded", words.replace(" ", "-")) else f"{c.outcome}: {words}"
-
-
-def _clock(time_ns: int) -> str:
-    seconds, fraction = divmod(time_ns, 1_000_000_000)
-    return f"{strftime('%H:%M:%S', localtime(seconds))}.{fraction // 1_000_000:03d}"
+def _program(process: dict[str, Any]) -> str:
+    """`NAME[PID]`, and `@CONTAINER` where that is known."""
+    container = process.get("container")
+    return f"{process['name']}[{process['pid']}]{f'@{container}' if container else ''}"
 
 
 def _short(seconds: float) -> str:

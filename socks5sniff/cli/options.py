@@ -7,61 +7,161 @@ from typing import Any, TypeVar
 
 import click
 
+from socks5sniff.codec.codes import ANOMALIES, COMMANDS
 from socks5sniff.sinks import FORMATS
+from socks5sniff.sinks.clock import FORMS
 
-from .filters import OUTCOMES
+from .filters import OUTCOMES, SEVERITIES
+from .pages import grouped
+from .values import Condition, Ports, Words, joined
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+RECORDS = ("json", "jsonl", "csv", "zeek", "accesslog")
+"""Formats for other programs; their times are UTC, whatever --time says."""
 _ENDPOINT = "ADDRESS, CIDR, HOST, HOST:PORT or :PORT; * and ? are wildcards. Repeatable."
 
 
+def format_names() -> list[str]:
+    return [name for name in FORMATS if name != "frames"]
+
+
+def column_names() -> tuple[str, ...]:
+    from socks5sniff.sinks.columns import NAMES
+
+    return NAMES
+
+
 def filter_options(command: Command) -> Command:
-    """The options of `socks5sniff.cli.filters`, each a tuple of values by the option's name."""
-    options = (
+    """The options of `socks5sniff.cli.filters`, each a tuple of values by the option's name, and `--where`."""
+    commands = Words("a command", lambda: [*COMMANDS.values(), "unknown"], many=True, extra="unknown-0x[0-9a-f]{2}")
+    outcomes = Words("an outcome", lambda: OUTCOMES, many=True)
+    anomalies = Words("an anomaly", lambda: ["any", *SEVERITIES, *ANOMALIES], "`socks5sniff help record`", many=True)
+    decorated: Command = grouped(
+        "Filters (of one kind any must match, of several kinds all)",
         click.option("--client", multiple=True, metavar="WHO", help=f"Only this client: {_ENDPOINT}"),
         click.option("--proxy", multiple=True, metavar="WHO", help="Only this proxy, written as for --client."),
         click.option(
             "--destination", multiple=True, metavar="WHERE", help="Only this destination, written as for --client."
         ),
         click.option("--user", multiple=True, metavar="NAME", help="Only this user name; * and ? are wildcards."),
-        click.option("--command", multiple=True, metavar="NAME", help="Only connect, bind, udp-associate, resolve, …"),
-        click.option("--outcome", multiple=True, metavar="NAME", help=f"Only {', '.join(OUTCOMES)}."),
         click.option(
-            "--anomaly", multiple=True, metavar="CODE", help="Only with this anomaly, note, warning, error, or any."
+            "--command",
+            type=commands,
+            metavar="NAME,…",
+            help="Only connect, bind, udp-associate, …",
+            multiple=True,
+            callback=joined,
         ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+        click.option(
+            "--outcome",
+            type=outcomes,
+            metavar="NAME,…",
+            help=f"Only {', '.join(OUTCOMES)}.",
+            multiple=True,
+            callback=joined,
+        ),
+        click.option(
+            "--anomaly",
+            type=anomalies,
+            metavar="CODE,…",
+            help="Only with this anomaly, note, warning, error, or any.",
+            multiple=True,
+            callback=joined,
+        ),
+        click.option(
+            "-Y",
+            "--where",
+            type=Condition(),
+            metavar="EXPR",
+            help="Only those an expression holds for: 'reply.code == 5 and client in 10.0.0.0/8'; see help where.",
+        ),
+    )(command)
+    return decorated
 
 
 def output_options(command: Command) -> Command:
-    """`--format`, `-o`, `--frames`, `--show-passwords`, `--no-color`, as format, output, frames, …"""
-    formats = [name for name in FORMATS if name != "frames"]
-    options = (
-        click.option("--format", "format_", type=click.Choice(formats), default="table", help="Default: table."),
-        click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of standard output."),
+    """`--format`, `-o`, `--frames`, `--columns`, `--time`, … as format_, output, frames, columns, time, …"""
+    decorated: Command = grouped(
+        "Output",
         click.option(
-            "--frames", is_flag=True, help="List each SOCKS frame, UDP datagrams included (table, json, jsonl)."
+            "--format",
+            "format_",
+            type=Words("a format", format_names),
+            default="table",
+            metavar="NAME",
+            help=f"{', '.join(format_names())}. Default: table.",
         ),
-        click.option("--show-passwords", is_flag=True, help="Show passwords instead of ********."),
-        click.option("--no-color", is_flag=True, help="No colours (so does the environment variable NO_COLOR)."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+        click.option(
+            "-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, not to standard output."
+        ),
+        click.option(
+            "--frames", is_flag=True, help="List each SOCKS frame, UDP datagrams included (table, json, jsonl, html)."
+        ),
+        click.option(
+            "--columns",
+            type=Words("a column", column_names, "`socks5sniff help record`", many=True),
+            metavar="NAME,…",
+            help="Columns of the table: its own (id, time, user, …) or any name of the record (destination.host, …).",
+        ),
+        click.option("--excel", is_flag=True, help="With --format csv: as spreadsheets open it without questions."),
+        time_option,
+        *display_options,
+    )(command)
+    return decorated
+
+
+time_option = click.option(
+    "--time",
+    type=Words("a form of time", lambda: FORMS),
+    metavar="FORM",
+    help=f"Times as {', '.join(FORMS)}. Default: utc.",
+)
+display_options = (
+    click.option("--show-passwords", is_flag=True, help="Show passwords instead of ********."),
+    click.option("--no-color", is_flag=True, help="No colours (so does the environment variable NO_COLOR)."),
+    click.option("-n", "numeric", is_flag=True, hidden=True, expose_value=False),  # tcpdump's habit; we never ask DNS
+)
+
+
+def html_options(command: Command) -> Command:
+    """`--max-rows N`, as max_rows, None where it is not given."""
+    return click.option(
+        "--max-rows",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Conversations in the table of --format html; its figures cover all. Default: 200000.",
+    )(command)
 
 
 def port_option(command: Command) -> Command:
-    """`--port N`, as the tuple port."""
-    return click.option(
-        "--port",
-        multiple=True,
-        type=click.IntRange(1, 65535),
-        metavar="N",
-        help="Treat TCP port N as a proxy's, as 1080, 9050 and 9150 are. Repeatable.",
+    """`--port N,…`, as the tuple port."""
+    decorated: Command = grouped(
+        "Input",
+        click.option(
+            "--port",
+            multiple=True,
+            type=Ports(),
+            callback=joined,
+            metavar="N,…",
+            help="Treat these TCP ports as a proxy's, as 1080, 9050 and 9150 are. Repeatable.",
+        ),
     )(command)
+    return decorated
+
+
+def check_output(format_: str | None, *, columns: object, time: object, excel: bool = False) -> None:
+    """Options of the output that do not go with a format.
+
+    Raises:
+        click.UsageError: one does not.
+    """
+    if format_ in RECORDS and time:
+        raise click.UsageError(f"--time does not go with --format {format_}: records have UTC, as programs want it.")
+    if columns and format_ != "table":
+        raise click.UsageError("--columns goes with --format table.")
+    if excel and format_ != "csv":
+        raise click.UsageError("--excel goes with --format csv.")
 
 
 def sink_name(format_: str, frames: bool) -> str:
@@ -72,8 +172,8 @@ def sink_name(format_: str, frames: bool) -> str:
     """
     if not frames:
         return format_
-    if format_ in ("json", "jsonl"):
+    if format_ in ("json", "jsonl", "html"):
         return format_  # the record lists its frames
     if format_ == "table":
         return "frames"
-    raise click.UsageError(f"--frames goes with --format table, json or jsonl, not with {format_}.")
+    raise click.UsageError(f"--frames goes with --format table, json, jsonl or html, not with {format_}.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from shutil import get_terminal_size
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import click
 
@@ -35,6 +35,10 @@ class Output:
     @property
     def is_terminal(self) -> bool:
         return self._stream.isatty()
+
+    def isatty(self) -> bool:
+        """The same, as libraries ask a stream."""
+        return self.is_terminal
 
     @property
     def is_file(self) -> bool:
@@ -109,7 +113,16 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
         _close(stream)
 
 
-def sink_options(output: Output, inputs: Sequence[str], colour: bool, rows: bool) -> Options:
+class Destination(Protocol):
+    """What is asked of an output."""
+
+    @property
+    def is_terminal(self) -> bool: ...
+    @property
+    def is_file(self) -> bool: ...
+
+
+def sink_options(output: Destination, inputs: Sequence[str], colour: bool, rows: bool) -> Options:
     """How to write to `output`.
 
     Args:

@@ -9,34 +9,80 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .pages import Command, Example, grouped
+from .values import Duration, Suggested, Whole, unknown
+
 if TYPE_CHECKING:
     from socks5sniff.errors import OutputError
     from socks5sniff.proxy import LogEntry, Settings
 
+LOOPBACK = "127.0.0.1"
 FLUSH_INTERVAL = 0.25
 """Seconds after which a reader of the capture file sees a packet."""
 
 
-@click.command()
-@click.option(
-    "--listen",
-    multiple=True,
-    metavar="HOST:PORT",
-    help="Where to listen; port 0 takes a free one. Repeatable. Default: 127.0.0.1:1080.",
+EXAMPLES = (
+    Example(
+        "socks5sniff proxy --listen :1080 --user alice:secret --capture seen.pcapng", "It asks, and writes a capture."
+    ),
+    Example("socks5sniff proxy --fault reply=5@2 --fault segment", "Octet by octet; the second one refused."),
 )
-@click.option("--allow-remote", is_flag=True, help="Allow --listen on addresses that other machines can reach.")
-@click.option("--user", "users", multiple=True, metavar="NAME:PASSWORD", help="Ask for a password. Repeatable.")
-@click.option("--gssapi", is_flag=True, help="Accept GSSAPI (Kerberos, with the default keytab).")
-@click.option("--host", "hosts", multiple=True, metavar="NAME=ADDRESS", help="The address of a name. Repeatable.")
-@click.option("--capture", metavar="FILE", help="Write what goes through as a pcapng file; needs no rights.")
-@click.option("--fault", "faults", multiple=True, metavar="NAME[=VALUE][@N]", help="Misbehave. Repeatable.")
-@click.option("--list-faults", is_flag=True, help="List the faults and end.")
-@click.option("--handshake-timeout", type=click.FloatRange(0.01), default=10.0, metavar="SECONDS", show_default=True)
-@click.option("--connect-timeout", type=click.FloatRange(0.01), default=15.0, metavar="SECONDS", show_default=True)
-@click.option("--bind-timeout", type=click.FloatRange(0.01), default=60.0, metavar="SECONDS", show_default=True)
-@click.option("--idle-timeout", type=click.FloatRange(0.1), default=300.0, metavar="SECONDS", show_default=True)
-@click.option("--limit", type=click.IntRange(1), default=4096, show_default=True, help="Conversations at once.")
-@click.option("--quiet", is_flag=True, help="No access log.")
+
+
+def fault_names() -> list[str]:
+    from socks5sniff.proxy import FAULTS
+
+    return [name + ("=" if fault.value.startswith("=") else "") for name, fault in FAULTS.items()]
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@grouped(
+    "Access",
+    click.option(
+        "--listen",
+        multiple=True,
+        metavar="HOST:PORT",
+        help="Where to listen; :PORT is on 127.0.0.1, port 0 takes a free one. Repeatable. Default: 127.0.0.1:1080.",
+    ),
+    click.option("--allow-remote", is_flag=True, help="Allow --listen on addresses that other machines can reach."),
+    click.option("--user", "users", multiple=True, metavar="NAME:PASSWORD", help="Ask for a password. Repeatable."),
+    click.option("--gssapi", is_flag=True, help="Accept GSSAPI (Kerberos, with the default keytab)."),
+    click.option("--host", "hosts", multiple=True, metavar="NAME=ADDRESS", help="The address of a name. Repeatable."),
+)
+@grouped(
+    "Output",
+    click.option(
+        "--capture", type=click.Path(), metavar="FILE", help="Write what goes through as pcapng; needs no rights."
+    ),
+    click.option("--quiet", is_flag=True, help="No access log."),
+)
+@grouped(
+    "Misbehaviour",
+    click.option(
+        "--fault",
+        "faults",
+        multiple=True,
+        type=Suggested(fault_names),
+        metavar="NAME[=VALUE][@N]",
+        help="Misbehave, in conversation N or in all: reply=5, close=request@2, … Repeatable.",
+    ),
+    click.option("--list-faults", is_flag=True, help="List the faults and their values, and end."),
+)
+@grouped(
+    "Limits",
+    *(
+        click.option(
+            f"--{name}-timeout", type=Duration(), default=default, metavar="TIME", help=f"{what} Default: {default}."
+        )
+        for name, default, what in (
+            ("handshake", "10s", "For a client's handshake."),
+            ("connect", "15s", "For a connection to the destination."),
+            ("bind", "1m", "For the peer of a BIND."),
+            ("idle", "5m", "For a tunnel or association in which nothing moves."),
+        )
+    ),
+    click.option("--limit", type=Whole(1), default=4096, metavar="N", help="Conversations at once. Default: 4096."),
+)
 def proxy(
     listen: tuple[str, ...],
     allow_remote: bool,
@@ -57,17 +103,24 @@ def proxy(
 
     It listens on loopback addresses only, since an open proxy lets anyone use this machine's network; see
     --allow-remote. Every conversation is a line on standard output when it is over: time, number, client, protocol,
-    user, command, destination, outcome, octets to and from the destination, duration. A fault applies to every
-    conversation, or with @N to the one with that number.
+    user, command, destination, outcome, octets to and from the destination, duration, and the datagrams dropped, if
+    any. A fault applies to every conversation, or with @N to the one with that number.
     """
     if list_faults:
-        from socks5sniff.proxy import FAULTS
+        from socks5sniff.proxy.faults import FAULTS, FRAMES, STATES
 
         for name, fault in FAULTS.items():
             click.echo(f"{name + fault.value:30} {fault.help}")
+        click.echo(f"\nFRAME is {', '.join(FRAMES)}.\nSTATE is {', '.join(STATES)}.")
         return 0
 
-    from socks5sniff.proxy import Settings, parse_faults
+    from socks5sniff.proxy import FAULTS, Settings, parse_faults
+
+    for each in faults:
+        name = each.partition("=")[0].partition("@")[0]
+        if name not in FAULTS:
+            problem = unknown(name, "a fault", FAULTS, "`socks5sniff proxy --list-faults`")
+            raise click.BadParameter(problem, param_hint="--fault")
 
     security = None
     if gssapi:
@@ -76,7 +129,7 @@ def proxy(
         KerberosContext()  # says at once what is missing
         security = KerberosContext
     settings = Settings(
-        listen=tuple(address(each) for each in listen) or (("127.0.0.1", 1080),),
+        listen=tuple(address(each) for each in listen) or ((LOOPBACK, 1080),),
         allow_remote=allow_remote,
         users=dict(pair("--user", each, ":") for each in users),
         security=security,
@@ -152,11 +205,11 @@ def ignore_lost_connections(loop: asyncio.AbstractEventLoop, context: dict[str, 
 
 
 def address(text: str) -> tuple[str, int]:
-    """HOST:PORT, an IPv6 address in brackets."""
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isdecimal() or int(port) > 65535:
-        raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--listen")
+    """HOST:PORT, an IPv6 address in brackets; without a host on loopback."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or LOOPBACK
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise click.BadParameter(f"{text!r} is not HOST:PORT or :PORT.", param_hint="--listen")
     return host, int(port)
 
 
@@ -164,5 +217,5 @@ def pair(option: str, text: str, separator: str) -> tuple[bytes, bytes]:
     """Two values around a separator; they are octets, since that is what goes over the wire."""
     name, found, value = text.partition(separator)
     if not found:
-        raise click.BadParameter(f"there is no {separator!r} in it", param_hint=option)
+        raise click.BadParameter(f"{text!r} has no {separator!r} in it.", param_hint=option)
     return name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")

@@ -6,9 +6,23 @@ from pathlib import Path
 
 import click
 
+from .pages import Command, Example
+from .values import Suggested, unknown
 
-@click.command()
-@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+EXAMPLES = (
+    Example("socks5sniff record -o mine auth-password udp-associate", "Two scenarios, into the folder mine."),
+    Example("socks5sniff record --list", "What there is."),
+)
+
+
+def scenario_names() -> list[str]:
+    from socks5sniff.lab.scenarios import SCENARIOS
+
+    return sorted(SCENARIOS)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("scenarios", nargs=-1, type=Suggested(scenario_names), metavar="[SCENARIO]...")
 @click.option("-o", "--output", default="captures", show_default=True, metavar="FOLDER", help="Where to write.")
 @click.option("--list", "list_", is_flag=True, help="List the scenarios and end.")
 @click.option(
@@ -30,6 +44,10 @@ def record(scenarios: tuple[str, ...], output: str, list_: bool, live: bool, ins
         for name in sorted(SCENARIOS):
             click.echo(f"{name:{width}}  {SCENARIOS[name].about}")
         return 0
+    for name in scenarios:
+        if name not in scenario_names():
+            problem = unknown(name, "a scenario", scenario_names(), "`socks5sniff record --list`")
+            raise click.BadParameter(problem, param_hint="SCENARIO")
     folder = Path(output)
     if live and not inside:
         from socks5sniff.lab.networks.namespace import run_inside

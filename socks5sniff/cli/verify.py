@@ -9,21 +9,30 @@ import click
 
 from socks5sniff.errors import ExitCode
 
+from .pages import Command, Example
+from .values import Ports, Words, joined
+
 if TYPE_CHECKING:
     from socks5sniff.dissector.verify import Comparison
 
 
-@click.command()
-@click.argument("file", metavar="FILE")
+EXAMPLES = (
+    Example("socks5sniff verify x.pcapng", "Whether both readings agree."),
+    Example("socks5sniff verify x.pcapng --against builtin", "What Wireshark's own dissector reads otherwise."),
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("file", type=click.Path(), metavar="FILE")
 @click.option(
     "--against",
-    type=click.Choice(["lua", "builtin"]),
+    type=Words("a dissector", lambda: ("lua", "builtin")),
     default="lua",
     show_default=True,
     help="tshark with this project's Lua dissector, or with Wireshark's own.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--port", "ports", type=click.IntRange(1, 65535), multiple=True, help="A further proxy port. Repeatable.")
+@click.option("--format", "form", type=Words("a format", lambda: ("table", "json")), default="table", show_default=True)
+@click.option("--port", "ports", type=Ports(), callback=joined, multiple=True, help="A further proxy port. Repeatable.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=1),

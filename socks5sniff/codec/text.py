@@ -6,6 +6,10 @@ terminal, a log line or a table cell. A record keeps the decoded string; escapin
 
 from __future__ import annotations
 
+import codecs
+
+codecs.lookup("unicode_escape")  # loaded now: a program that gives up its rights may not read the library later
+
 
 def decode_text(octets: bytes) -> str:
     r"""Octets as UTF-8; those that are not valid UTF-8 as `\xNN`. Never raises."""

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 
-from ..errors import InputError, MissingError
+from ..errors import FilterError, InputError, MissingError
 from .filter_fault import wrong
 
 Program = list[tuple[int, int, int, int]]
@@ -60,7 +60,7 @@ def compile_filter(expression: str, link_type: int, snaplen: int) -> Program:
     if isinstance(program, str):
         raise wrong(expression, program, attempt)
     if len(program) > _LIMIT:
-        raise InputError(f"filter {expression!r}: too long: {len(program)} instructions, {_LIMIT} are allowed")
+        raise FilterError(f"filter {expression!r}: too long: {len(program)} instructions, {_LIMIT} are allowed")
     return program
 
 
@@ -93,7 +93,7 @@ def cooked(program: Program) -> Program:
             elif mode == 0x20 and operand in _SLL2_FIELDS:
                 operand = _ANCILLARY + _SLL2_FIELDS[operand] & 0xFFFFFFFF
             else:
-                raise InputError("this filter cannot be used with the interface `any`; name an interface")
+                raise FilterError("this filter cannot be used with the interface `any`; name an interface")
         elif kind == 6 and mode == 0 and operand:
             operand = max(operand - _SLL2_SIZE, 1) if operand < 1 << 31 else operand
         moved.append((code, jump_true, jump_false, operand))

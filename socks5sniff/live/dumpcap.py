@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
 
@@ -22,12 +21,19 @@ from ..capture.batch import FrameBatch, Interface
 from ..capture.chain import SLACK
 from ..capture.decode import DamageError
 from ..capture.pcapng import PcapngDecoder
-from ..errors import InputError, MissingError, RightsError
+from ..errors import FilterError, InputError, MissingError, RightsError
 from .bpf import refused
+from .drain import Drain
 from .engine import Counts, Settings
 from .rights import refusal
 
-_MEMORY = 4 << 20
+_BUFFER = 512 << 20
+"""Octets of dumpcap's buffer at most, unless another size is asked for: while it writes a frame into the pipe it takes
+none, and a burst comes faster than it writes."""
+_SHARE = 16
+"""Which part of the memory that may be."""
+_AHEAD = 256 << 20
+"""Octets that may have come from it and not be analysed yet."""
 _PATIENCE = 10.0
 """Seconds in which dumpcap must have opened the interfaces, or ended."""
 _FOLDERS = ("/usr/bin", "/usr/sbin", "/Applications/Wireshark.app/Contents/MacOS")
@@ -42,11 +48,21 @@ def find() -> str | None:
 def command(program: str, settings: Settings) -> list[str]:
     """The command line: pcapng to standard output, no running packet count."""
     arguments = [program, "-q"]
+    buffer = settings.buffer or default_buffer(len(settings.names))
     for name in settings.names:
-        arguments += ["-i", name, "-s", str(settings.snaplen), "-B", str(max(settings.buffer >> 20, 1))]
+        arguments += ["-i", name, "-s", str(settings.snaplen), "-B", str(max(buffer >> 20, 1))]
         arguments += [] if settings.promiscuous else ["-p"]
         arguments += ["-f", settings.filter] if settings.filter else []
     return [*arguments, "-w", "-"]
+
+
+def default_buffer(interfaces: int) -> int:
+    """Octets of the buffer for each of so many interfaces."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        memory = 0
+    return max(min(_BUFFER, memory // _SHARE // interfaces), 16 << 20)
 
 
 def problem(message: str, settings: Settings) -> Exception:
@@ -66,7 +82,7 @@ def problem(message: str, settings: Settings) -> Exception:
         try:
             return refused(settings.filter, found[1])
         except MissingError:
-            return InputError(f"filter {settings.filter!r}: {found[1]}")
+            return FilterError(f"filter {settings.filter!r}: {found[1]}")
     return InputError(f"{name}: {(lines[0] if lines else 'dumpcap ended').removeprefix('dumpcap: ')}")
 
 
@@ -88,6 +104,7 @@ class DumpcapEngine:
         if program is None:
             raise MissingError("dumpcap is not installed, or you may not run it; it comes with Wireshark")
         self.interfaces: list[Interface] = []
+        self.notices: list[str] = []
         self._settings = settings
         self._counts: list[Counts | None] = [None] * len(settings.names)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
@@ -101,15 +118,18 @@ class DumpcapEngine:
         )
         assert self._process.stdout is not None
         self._pipe = self._process.stdout
-        self._memory = bytearray(_MEMORY + SLACK)
-        self._begin = self._end = 0
+        self._drain = Drain(self._pipe.fileno(), _AHEAD)
+        self._memory = bytearray(SLACK)
+        self._end = 0
         self._number = 1
         self._decoder = PcapngDecoder(settings.names[0], self.interfaces)
         self._batches: Iterator[FrameBatch] = iter(())
         # dumpcap writes the section and all interfaces as soon as they are open.
-        if not self._ready(_PATIENCE) or not self._read():
+        first = os.read(self._pipe.fileno(), 1 << 16) if self._ready(_PATIENCE) else b""
+        if not first:
             self.close()
             raise problem(self._said(), settings)
+        self._decode(first)
 
     def wait(self, seconds: float) -> FrameBatch | None:
         while True:
@@ -121,15 +141,13 @@ class DumpcapEngine:
                 batch.first_number = self._number
                 self._number += len(batch)
                 return batch
-            self._begin = max(self._decoder.rest, self._begin)
-            self._make_room()
-            if not self._ready(seconds):
+            octets = self._drain.take(seconds)
+            if octets is None:
                 return None
-            if not self._read():
+            if not octets:
                 raise InputError(f"{self._settings.names[0]}: dumpcap ended: {self._said().strip()[-200:]}")
-            self._batches = self._decoder.batches(
-                self._memory, np.frombuffer(self._memory, np.uint8), self._begin, self._end
-            )
+            self._decode(octets)
+            self._note()
             seconds = 0
 
     def counts(self) -> list[Counts | None]:
@@ -138,9 +156,7 @@ class DumpcapEngine:
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-            with suppress(OSError):
-                while os.read(self._pipe.fileno(), 1 << 20):  # it must be able to write its last octets
-                    pass
+            self._drain.discard()  # it must be able to write its last octets
             try:
                 self._process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
@@ -157,21 +173,23 @@ class DumpcapEngine:
         poll.register(self._pipe, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
-    def _read(self) -> int:
-        room = memoryview(self._memory)[self._end : len(self._memory) - SLACK]
-        got = os.readv(self._pipe.fileno(), [room])
-        self._end += got
-        return got
-
-    def _make_room(self) -> None:
-        """Move an unfinished block to the front; into a larger memory, if it needs more."""
-        kept = self._memory[self._begin : self._end]
-        needed = self._decoder.needed(self._memory, self._begin, self._end) if kept else 0
-        if needed + SLACK > len(self._memory):
-            self._memory = bytearray(needed + _MEMORY + SLACK)
+    def _decode(self, octets: bytes) -> None:
+        """Have what came made into batches, behind a block that was not whole yet."""
+        kept = self._memory[self._decoder.rest : self._end]
+        self._end = len(kept) + len(octets)
+        if self._end + SLACK > len(self._memory):
+            self._memory = bytearray(self._end + SLACK)
         self._memory[: len(kept)] = kept
-        self._begin, self._end = 0, len(kept)
+        self._memory[len(kept) : self._end] = octets
         self._decoder.rest = 0
+        self._batches = self._decoder.batches(self._memory, np.frombuffer(self._memory, np.uint8), 0, self._end)
+
+    def _note(self) -> None:
+        if self._drain.held_up:
+            self._drain.held_up = False
+            self.notices.append(
+                "dumpcap is faster than the analysis: it may drop frames, and tells how many when it ends"
+            )
 
     def _said(self) -> str:
         self._errors.seek(0)

@@ -12,6 +12,12 @@ SNAPLEN = 262_144
 """Octets of a frame that are kept unless less is asked for: libpcap's largest, so that no frame of any interface is
 cut, BIG TCP on the loopback interface included."""
 
+BUFFER = 64 << 20
+"""Octets of memory that an engine with a buffer in the kernel needs."""
+
+WINDOWS_LOOPBACK = r"\Device\NPF_Loopback"
+"""What Npcap calls the loopback interface."""
+
 LINK_ETHERNET, LINK_RAW, LINK_NULL, LINK_LOOP, LINK_SLL2 = 1, 101, 0, 108, 276
 """LINKTYPE_ values that interfaces have."""
 
@@ -25,14 +31,14 @@ class Settings:
         filter: a capture filter in libpcap's syntax, empty for none.
         snaplen: octets of each frame to keep.
         promiscuous: also take frames that are for other machines.
-        buffer: octets of memory, per interface, that hold frames until they are analysed.
+        buffer: octets of memory, per interface, that hold frames until they are analysed; 0 for what the engine needs.
     """
 
     names: tuple[str, ...]
     filter: str = ""
     snaplen: int = SNAPLEN
     promiscuous: bool = False
-    buffer: int = 64 << 20
+    buffer: int = 0
 
 
 class Counts(NamedTuple):
@@ -50,10 +56,12 @@ class Engine(Protocol):
     Attributes:
         name: `ring`, `scapy` or `dumpcap`.
         interfaces: what the batches' interface numbers mean.
+        notices: what the user should know, a line each, oldest first; who shows them takes them out.
     """
 
     name: str
     interfaces: list[Interface]
+    notices: list[str]
 
     def wait(self, seconds: float) -> FrameBatch | None:
         """The next frames, numbered from 1 on; None where none came within that time.
@@ -61,7 +69,7 @@ class Engine(Protocol):
         The octets of a batch are valid until the next call.
 
         Raises:
-            InputError: the interface went away.
+            InputError: the interface went away, and this engine cannot wait for its return.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ..errors import InputError
+from ..errors import FilterError
 
 _WORD = re.compile(r"[\w.:\\/-]+|[&|=<>!]+|\S")
 _QUOTED = re.compile(r"'([^']+)'")
@@ -13,7 +13,7 @@ _PROBE = "1:2:3:4:5:6:7:8:9"
 """Wrong by itself, and noticed as soon as it is read: what libpcap complains of earlier is in front of it."""
 
 
-def wrong(expression: str, message: str, attempt: Callable[[str], object]) -> InputError:
+def wrong(expression: str, message: str, attempt: Callable[[str], object]) -> FilterError:
     """The error for an expression that libpcap refuses.
 
     Args:
@@ -21,7 +21,7 @@ def wrong(expression: str, message: str, attempt: Callable[[str], object]) -> In
         message: libpcap's.
         attempt: compiles another expression; gives the message if it is refused, and no text otherwise.
     """
-    return InputError(f"filter {expression!r}: {message}{_where(expression, message, attempt)}")
+    return FilterError(f"filter {expression!r}: {message}{_where(expression, message, attempt)}")
 
 
 def _where(expression: str, message: str, attempt: Callable[[str], object]) -> str:

@@ -5,13 +5,14 @@ What differs between the systems is here, in `rights` (what to tell who may not 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-WINDOWS_LOOPBACK = r"\Device\NPF_Loopback"
+from ..errors import RightsError, Socks5sniffError
+from .engine import WINDOWS_LOOPBACK, Settings
+
 _LEGACY_LOOPBACK = "Npcap Loopback Adapter"
 _LOOPBACKS = frozenset({"lo", "lo0", WINDOWS_LOOPBACK, _LEGACY_LOOPBACK})
 
@@ -113,32 +114,16 @@ def problem_finder(platform: str = sys.platform) -> Callable[[str], str | None]:
 
 
 def _linux_problem() -> str | None:
-    import socket
-
-    from .dumpcap import find
+    """The same on every interface: asked of the one that is all of them, in the way that `live` asks."""
+    from .opening import open_engine
 
     try:
-        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
-    except PermissionError:
-        if os.geteuid() and find() is not None and _dumpcap_may():
-            return None
+        open_engine("auto", Settings(("any",), buffer=1 << 20)).close()
+    except RightsError:
         return "needs root (CAP_NET_RAW) or the group wireshark"
+    except Socks5sniffError as fault:
+        return str(fault)
     return None
-
-
-def _dumpcap_may() -> bool:
-    """Whether dumpcap has the file capabilities that let it capture."""
-    import subprocess
-
-    from .dumpcap import find
-
-    program = find()
-    if program is None:
-        return False
-    try:
-        return subprocess.run([program, "-D"], capture_output=True, timeout=5).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
 
 
 def _link_type(hardware: int, loopback: bool, platform: str) -> str:

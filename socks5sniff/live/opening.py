@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
-from ..errors import MissingError, RightsError
+from ..errors import InputError, MissingError, RightsError
 from .engine import Engine, Settings
 from .rights import refusal
 
 ENGINES = ("auto", "ring", "scapy", "dumpcap")
+
+LOOK = 0.2
+"""Seconds between looks for interfaces that are not there yet."""
 
 
 def open_engine(engine: str, settings: Settings) -> Engine:
@@ -35,6 +39,41 @@ def open_engine(engine: str, settings: Settings) -> Engine:
             return _dumpcap(settings)
         except (MissingError, RightsError):
             raise refused from None
+
+
+def wait_for(names: Sequence[str], say: Callable[[str], None]) -> None:
+    """Until all these interfaces are there and up.
+
+    Args:
+        names: of interfaces, as the system calls them.
+        say: told once what is waited for.
+
+    Raises:
+        InputError: this system does not tell.
+    """
+    if not sys.platform.startswith("linux"):
+        raise InputError("--wait is available under Linux only")
+    from .links import links
+
+    said = False
+    while missing := set(names) - {link.name for link in links() if link.up} - {"any"}:
+        if not said:
+            say(f"waiting for {', '.join(name for name in names if name in missing)}")
+            said = True
+        time.sleep(LOOK)
+
+
+def notes(settings: Settings) -> list[str]:
+    """What someone may not expect of the interfaces, a line each."""
+    if not sys.platform.startswith("linux") or settings.promiscuous:
+        return []
+    from .links import links
+
+    return [
+        f"{link.name}: a bridge shows what passes between its ports only with --promiscuous"
+        for link in links()
+        if link.kind == "bridge" and link.name in settings.names
+    ]
 
 
 def _ring(settings: Settings) -> Engine:

@@ -12,9 +12,8 @@ from ctypes import POINTER, byref, c_ubyte, create_string_buffer, string_at
 from typing import Any, NamedTuple
 
 from ..errors import InputError, MissingError, RightsError, Socks5sniffError
-from .engine import Counts, Settings
+from .engine import BUFFER, WINDOWS_LOOPBACK, Counts, Settings
 from .filter_fault import wrong
-from .interfaces import WINDOWS_LOOPBACK
 from .rights import refusal
 
 TIMEOUT = 50
@@ -62,7 +61,7 @@ class Handle:
         lib.pcap_set_snaplen(handle, settings.snaplen)
         lib.pcap_set_promisc(handle, int(settings.promiscuous))
         lib.pcap_set_timeout(handle, TIMEOUT)
-        lib.pcap_set_buffer_size(handle, min(settings.buffer, 2**31 - 1))
+        lib.pcap_set_buffer_size(handle, min(settings.buffer or BUFFER, 2**31 - 1))
         self._scale = 1 if _set_precision(lib, handle) else 1000
         status = lib.pcap_activate(handle)
         if status < 0:

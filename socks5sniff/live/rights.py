@@ -1,12 +1,21 @@
-"""The right to capture: what to tell a user who has none, and giving it up once it is no longer needed."""
+"""The right to capture: what to tell a user who has none."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from typing import NamedTuple
 
+PROGRAM = "socks5sniff"
 _FILES = "Reading a capture file needs no rights."
+
+
+def program() -> str:
+    """How this program is called so that sudo finds it, too, whose path is another: by its absolute path."""
+    called = os.path.abspath(sys.argv[0])
+    if os.path.basename(called) == PROGRAM and os.access(called, os.X_OK):
+        return shlex.quote(called)
+    return f"{shlex.quote(sys.executable)} -m {PROGRAM}"
 
 
 def refusal(name: str, why: str, platform: str = sys.platform) -> str:
@@ -25,59 +34,14 @@ def refusal(name: str, why: str, platform: str = sys.platform) -> str:
     if platform.startswith("linux"):
         filtered = f"sudo tcpdump -i {name} -s 0 -U -w - 'tcp port 1080' | socks5sniff read -"
         return (
-            f"{name}: {why}. Choose one: `sudo socks5sniff live --iface {name}`; `sudo usermod -aG wireshark $USER`, "
-            f"log in again, and the capture goes through dumpcap; `{filtered}`; `socks5sniff demo`, which needs no "
-            f"rights. {_FILES}"
+            f"{name}: {why}. Choose one: `sudo {program()} live --iface {name}`; `sudo usermod -aG wireshark $USER`, "
+            f"log in again, and the capture goes through dumpcap; `{filtered}`; in a container, start that "
+            f"with `--cap-add NET_RAW`; `socks5sniff demo`, which needs no rights. {_FILES}"
         )
     if platform == "darwin":
         return (
-            f"{name}: {why}. Choose one: `sudo socks5sniff live --iface {name}`; install ChmodBPF, which is on "
+            f"{name}: {why}. Choose one: `sudo {program()} live --iface {name}`; install ChmodBPF, which is on "
             "Wireshark's disk image: it lets the group access_bpf read the devices; log in again afterwards. "
             f"{_FILES}"
         )
     return f"{name}: {why}. Run it as root, or let your group read /dev/bpf (devfs.rules). {_FILES}"
-
-
-class User(NamedTuple):
-    """Whom to become."""
-
-    name: str
-    uid: int
-    gid: int
-
-
-def lesser_user() -> User | None:
-    """Who runs this process after the capture is open: the user who called sudo, else `nobody`.
-
-    None where there is nothing to give up: not started as root, or no such user.
-    """
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return None
-    import pwd
-
-    try:
-        if os.environ.get("SUDO_UID", "0") != "0":
-            entry = pwd.getpwuid(int(os.environ["SUDO_UID"]))
-        else:
-            entry = pwd.getpwnam("nobody")
-    except (KeyError, ValueError):
-        return None
-    return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
-
-
-def become(user: User) -> None:
-    """Give up root for good; open files and sockets stay open."""
-    os.setgroups([])
-    os.setgid(user.gid)
-    os.setuid(user.uid)
-
-
-def can_write(user: User, folder: os.PathLike[str] | str) -> bool:
-    """Whether a user may create files in a folder. To be asked by root."""
-    os.setegid(user.gid)
-    os.seteuid(user.uid)
-    try:
-        return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
-    finally:
-        os.seteuid(0)
-        os.setegid(0)

@@ -12,7 +12,6 @@ wire. The pseudo-interface `any` has no link-layer headers; an SLL2 header is wr
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import select
 import socket
@@ -25,21 +24,26 @@ from ..capture.batch import FrameBatch, Interface
 from ..errors import InputError
 from .blocks import STATUS_AT, USER, Blocks
 from .bpf import attach, compile_filter, cooked
-from .engine import LINK_ETHERNET, LINK_RAW, LINK_SLL2, SNAPLEN, Counts, Settings
+from .engine import BUFFER, LINK_ETHERNET, LINK_RAW, LINK_SLL2, SNAPLEN, Counts, Settings
+from .links import IFF_LOOPBACK, Link, find, links
 
-BLOCK = 1 << 20
-"""Octets of a block: room for four of the largest frames."""
+BLOCK = 1 << 18
+"""Octets of a block at least: room for three of the largest frames, unless the interface takes larger ones."""
 
-RETIRE = 50
-"""Milliseconds after which a block that is not full is handed over. Each hand-over costs about a millisecond."""
+RETIRE = 80
+"""Milliseconds after which a block that is not full is handed over. While nobody takes blocks, each holds this long at
+least, so that the ring bridges RETIRE times its number of blocks: 20 s where 64 MB are blocks of the usual size."""
 
 FRAMES = 16_384
 """Frames that a batch holds at most, unless one block alone holds more."""
 
-GATHER = 0.1
+GATHER = 0.08
 """Seconds for which blocks are gathered while there are few: a batch costs the same whether it holds one or ten."""
 STEP = 0.01
 """Seconds between looks meanwhile; the ring must not fill in that time."""
+
+LOOK = 0.2
+"""Seconds between looks for interfaces that are away."""
 
 ANY = "any"
 """The pseudo-interface of all interfaces."""
@@ -55,8 +59,6 @@ _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _IGNORE_OUTGOING = 1, 5, 6, 10
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _PROMISCUOUS = 1
-_SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
-_IFF_UP, _IFF_LOOPBACK = 1, 8
 _ETHERNET_TYPES = frozenset({1, 772})
 """ARPHRD_ values (linux/if_arp.h) of Ethernet and of the loopback interface."""
 _RAW_TYPES = frozenset({519, 768, 769, 776, 65534})
@@ -69,6 +71,7 @@ class Ring:
     Attributes:
         descriptor: for poll: readable when a block is ready.
         link_type: LINKTYPE_ value of its frames.
+        away: the interface is down or gone at the moment.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -79,11 +82,12 @@ class Ring:
             InputError: there is no such interface, it is down, or the filter is wrong.
             MissingError: there is nothing to compile the filter with.
         """
-        self._name = name
-        self._received = self._dropped = 0
-        flags, hardware = (0, 0) if name == ANY else _interface(name)
-        raw = hardware in _ETHERNET_TYPES or hardware in _RAW_TYPES
-        self.link_type = LINK_SLL2 if not raw else LINK_ETHERNET if hardware in _ETHERNET_TYPES else LINK_RAW
+        self._promiscuous = settings.promiscuous
+        self._counts = Counts(0, 0)
+        self._link = link = _any() if name == ANY else _ready_link(name)
+        self.link_type = _link_type(link)
+        raw = self.link_type != LINK_SLL2
+        self._block = _block_size(link)
         # Of one interface nothing comes before bind(); of `any`, what came before the ring is there is thrown away.
         protocol = socket.htons(_ETH_P_ALL) if name == ANY else 0
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW if raw else socket.SOCK_DGRAM, protocol)
@@ -93,13 +97,10 @@ class Ring:
                 attach(self._socket, program if raw else cooked(program))
             elif settings.snaplen < SNAPLEN:
                 attach(self._socket, [(_RETURN, 0, 0, settings.snaplen)])
-            twice = bool(flags & _IFF_LOOPBACK) and not self._ignore_outgoing()
-            self._map = self._make(max(settings.buffer // BLOCK, _LEAST_BLOCKS))
+            twice = bool(link.flags & IFF_LOOPBACK) and not self._ignore_outgoing()
+            self._map = self._make(max((settings.buffer or BUFFER) // self._block, _LEAST_BLOCKS))
             if name != ANY:
-                self._socket.bind((name, _ETH_P_ALL))
-                if settings.promiscuous:
-                    member = struct.pack("iHH8x", socket.if_nametoindex(name), _PROMISCUOUS, 0)
-                    self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
+                self._bind(link)
         except OSError as error:
             self._socket.close()
             raise InputError(f"{name}: cannot be captured: {error.strerror}") from error
@@ -108,9 +109,10 @@ class Ring:
             raise
         memory = np.frombuffer(self._map, np.uint8)
         self._frames = Blocks(memory, self.link_type, _loopback_index() if name == ANY else twice)
-        self._blocks = len(self._map) // BLOCK
+        self._blocks = len(self._map) // self._block
         self._next = 0
         self._held = 0
+        self.away = False
 
     @property
     def descriptor(self) -> int:
@@ -119,19 +121,19 @@ class Ring:
     @property
     def ready(self) -> bool:
         """Whether a block is ready to be taken."""
-        return bool(self._frames.status(self._next * BLOCK) & USER)
+        return bool(self._frames.status(self._next * self._block) & USER)
 
     @property
     def crowded(self) -> bool:
         """Whether so many blocks are ready that they should be taken now."""
-        return bool(self._frames.status((self._next + self._blocks // 8) % self._blocks * BLOCK) & USER)
+        return bool(self._frames.status((self._next + self._blocks // 8) % self._blocks * self._block) & USER)
 
     def take(self) -> FrameBatch | None:
         """The frames of the blocks that are ready, None where there are none to take; see `release`."""
         starts = []
         frames = 0
         while self._held < self._blocks and frames < FRAMES and self.ready:
-            starts.append(self._frames.starts(self._next * BLOCK, BLOCK))
+            starts.append(self._frames.starts(self._next * self._block, self._block))
             frames += len(starts[-1])
             self._held += 1
             self._next = (self._next + 1) % self._blocks
@@ -142,7 +144,7 @@ class Ring:
     def release(self) -> None:
         """Give the blocks of the last batch back to the kernel."""
         for back in range(self._held, 0, -1):
-            struct.pack_into("I", self._map, (self._next - back) % self._blocks * BLOCK + STATUS_AT, 0)
+            struct.pack_into("I", self._map, (self._next - back) % self._blocks * self._block + STATUS_AT, 0)
         self._held = 0
 
     def count(self) -> Counts:
@@ -151,29 +153,52 @@ class Ring:
             received, dropped, _ = struct.unpack("III", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 12))
         except OSError:
             received = dropped = 0  # closed
-        self._received += received
-        self._dropped += dropped
-        return Counts(self._received, self._dropped)
+        self._counts = Counts(self._counts.received + received, self._counts.dropped + dropped)
+        return self._counts
 
-    def check(self) -> None:
-        """After poll saw an error.
+    def check(self) -> str | None:
+        """After poll saw an error: what to say of it, None where there is nothing new."""
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error or self.away:
+            return None
+        self.away = True
+        return f"{self._link.name}: the interface went down or away; waiting for its return"
+
+    def mend(self) -> str | None:
+        """See whether an interface that was away is there again: what to say then, None as long as it is not.
 
         Raises:
-            InputError: the interface is gone or down.
+            InputError: it has come back as another kind of interface.
         """
-        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise InputError(f"{self._name}: the interface went down or away during the capture")
+        link = find(self._link.name)
+        if link is None or not link.up:
+            return None
+        if link.index != self._link.index:  # made anew; the kernel itself brings back one that only was down
+            if _link_type(link) != self.link_type:
+                raise InputError(f"{self._link.name}: the interface came back with another link type")
+            try:
+                self._bind(link)
+            except OSError:
+                return None  # gone again
+            self._link = link
+        self.away = False
+        return f"{self._link.name}: the interface is back"
 
     def close(self) -> None:
         self.count()
         self._socket.close()
 
+    def _bind(self, link: Link) -> None:
+        self._socket.bind((link.name, _ETH_P_ALL))
+        if self._promiscuous:
+            member = struct.pack("iHH8x", link.index, _PROMISCUOUS, 0)
+            self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
+
     def _make(self, blocks: int) -> mmap.mmap:
         """A ring of so many blocks, or of as many as the system has memory for."""
         self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
         while True:
-            request = struct.pack("7I", BLOCK, blocks, _SLOT, BLOCK // _SLOT * blocks, RETIRE, 0, 0)
+            request = struct.pack("7I", self._block, blocks, _SLOT, self._block // _SLOT * blocks, RETIRE, 0, 0)
             try:
                 self._socket.setsockopt(_SOL_PACKET, _RX_RING, request)
             except OSError as error:
@@ -181,7 +206,7 @@ class Ring:
                     raise
                 blocks = max(blocks // 2, _LEAST_BLOCKS)
             else:
-                return mmap.mmap(self._socket.fileno(), BLOCK * blocks, flags=mmap.MAP_SHARED)
+                return mmap.mmap(self._socket.fileno(), self._block * blocks, flags=mmap.MAP_SHARED)
 
     def _ignore_outgoing(self) -> bool:
         """On the loopback interface each frame passes twice; have the kernel give it once (Linux 4.20)."""
@@ -200,12 +225,13 @@ class RingEngine:
     def __init__(self, settings: Settings) -> None:
         """Opens all rings; raises what `Ring` raises."""
         self.interfaces: list[Interface] = []
+        self.notices: list[str] = []
         self._rings: list[Ring] = []
         self._poll = select.poll()
         self._by_descriptor: dict[int, int] = {}
         self._taken: Ring | None = None
         self._turn = 0
-        self._last = 0.0
+        self._last = self._looked = 0.0
         self._number = 1
         try:
             for index, name in enumerate(settings.names):
@@ -224,9 +250,7 @@ class RingEngine:
             self._taken = None
         index = self._ready()
         if index is None:
-            for descriptor, event in self._poll.poll(seconds * 1000):
-                if event & select.POLLERR:
-                    self._rings[self._by_descriptor[descriptor]].check()
+            self._look_after(self._poll.poll(seconds * 1000))
             index = self._ready()
             if index is None:
                 return None
@@ -252,24 +276,52 @@ class RingEngine:
         for ring in self._rings:
             ring.close()
 
+    def _look_after(self, events: list[tuple[int, int]]) -> None:
+        """Notice interfaces that go and come."""
+        said = [self._rings[self._by_descriptor[place]].check() for place, event in events if event & select.POLLERR]
+        now = time.monotonic()
+        if now > self._looked + LOOK:
+            self._looked = now
+            said += [ring.mend() for ring in self._rings if ring.away]
+        self.notices += filter(None, said)
+
     def _ready(self) -> int | None:
         """A ring with a block to take; each gets its turn."""
         count = len(self._rings)
         return next((i % count for i in range(self._turn, self._turn + count) if self._rings[i % count].ready), None)
 
 
-def _interface(name: str) -> tuple[int, int]:
-    """Flags (netdevice(7)) and hardware type of an interface that is up."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        try:
-            request = struct.pack("16s24x", name.encode()[:15])
-            flags = struct.unpack_from("H", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request), 16)[0]
-            hardware = struct.unpack_from("H", fcntl.ioctl(any_socket, _SIOCGIFHWADDR, request), 16)[0]
-        except OSError:
-            raise InputError(f"{name}: no such interface; `socks5sniff interfaces` lists them") from None
-    if not flags & _IFF_UP:
-        raise InputError(f"{name}: the interface is down; `sudo ip link set {name} up` brings it up")
-    return flags, hardware
+def _ready_link(name: str) -> Link:
+    """An interface that is up.
+
+    Raises:
+        InputError: it is not, or there is none.
+    """
+    link = find(name)
+    if link is None:
+        raise InputError(f"{name}: no such interface; `socks5sniff interfaces` lists them (--wait waits for one)")
+    if not link.up:
+        raise InputError(f"{name}: the interface is down; `sudo ip link set {name} up` brings it up (--wait waits)")
+    return link
+
+
+def _any() -> Link:
+    """All interfaces as one; hardware type 0 (ARPHRD_NETROM) is captured cooked."""
+    return Link(ANY, 0, 0, 0, max((link.largest for link in links()), default=0))
+
+
+def _link_type(link: Link) -> int:
+    if link.hardware in _ETHERNET_TYPES:
+        return LINK_ETHERNET
+    return LINK_RAW if link.hardware in _RAW_TYPES else LINK_SLL2
+
+
+def _block_size(link: Link) -> int:
+    """A power of two, as the kernel allocates memory, with room for three of the largest frames that are to be kept.
+
+    The largest packet that can be set up (BIG TCP) has 512 kB; frames are kept to 256 kB.
+    """
+    return BLOCK if link.largest <= BLOCK // 4 else 4 * BLOCK
 
 
 def _loopback_index() -> int:

@@ -1,78 +1,41 @@
-"""Writing what is captured to pcapng files while it is analysed.
+"""Writing what is captured to files while it is analysed.
 
-Frames are held back for a moment before they are written: that a conversation is SOCKS, and what comes of it, is
-known a few packets after its first one, which is to carry the comment. What is written is readable at any time. A
-thread writes it: a disk that is too slow costs frames of the file, which are counted, and none of the analysis.
+What is written is readable at any time. A thread writes it: a disk that is too slow costs frames of the file, which
+are counted, and none of the analysis. A full disk is waited for.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from time import localtime, strftime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..capture.batch import FrameBatch, Interface
-from ..capture.writer import Blocks, PcapngWriter
+from ..capture.creating import Owner, open_to_write
 from ..errors import OutputError
-from .behind import BehindFile
+from .behind import RawFile
+from .capture_file import CaptureFile
 from .engine import Counts
+from .holding import Held, Holding
+from .rotation import Rotation, Series
 
-HOLD = 500_000_000
-"""Nanoseconds that frames are held back."""
-HOLD_OCTETS = 64 << 20
-"""Octets held back at most; then the oldest are written sooner."""
 BEHIND_OCTETS = 256 << 20
 """Octets that the disk may be behind."""
 
-
 Wanted = Callable[[], Collection[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """When to begin a new file, and how many to keep; 0 for never, and for all.
-
-    Attributes:
-        size: octets of a file, about.
-        seconds: age of a file.
-        keep: files to keep; older ones of this capture are deleted.
-    """
-
-    size: int = 0
-    seconds: float = 0
-    keep: int = 0
-
-    @property
-    def active(self) -> bool:
-        return bool(self.size or self.seconds)
-
-
-@dataclass(slots=True)
-class _Held:
-    """A batch that waits to be written."""
-
-    blocks: Blocks
-    first_number: int
-    taken: int
-    streams: NDArray[np.int64] | None
-    comments: dict[int, Callable[[], str]] = field(default_factory=dict)
 
 
 class Saving:
     """The file or files of one capture.
 
     Attributes:
-        frames: how many have been written.
-        lost: how many have not, because the disk was too slow.
-        files: how many have been begun.
+        frames: how many are in the files.
+        lost: how many are not, because the disk was too slow or full.
+        series: the files' names.
         failure: why nothing more is written, None as long as all is well.
     """
 
@@ -84,49 +47,51 @@ class Saving:
         rotation: Rotation,
         counts: Callable[[], Sequence[Counts | None]],
         now: int,
-        complain: Callable[[OutputError], None],
+        say: Callable[[str], None],
+        owner: Owner | None = None,
     ) -> None:
         """Begins the first file, readable by its owner only.
 
         Args:
-            path: of the file; with a rotation, number and time come before its ending.
+            path: of the file, `-` for standard output; what ends in .pcap is pcap, all else pcapng.
             interfaces: of the batches to come.
             snaplen: octets at which frames are cut.
             rotation: when to begin a new one.
             counts: gives the interfaces' counts, for the end of a file.
             now: nanoseconds since 1970.
-            complain: told when nothing more can be written.
+            say: told when frames cannot be written, and when they can be again.
+            owner: whose the files are to be.
 
         Raises:
-            OutputError: the first file cannot be written.
+            OutputError: the first file cannot be written, or cannot hold these frames.
         """
-        self.frames = self.lost = self.files = 0
+        self.frames = self.lost = 0
         self.failure: OutputError | None = None
-        self._path = Path(path)
-        self._interfaces = interfaces
-        self._snaplen = snaplen
+        self.series = Series(path, rotation)
+        self._path = path
         self._rotation = rotation
+        self._described = (interfaces, snaplen, owner)
         self._counts = counts
-        self._complain = complain
-        self._names: deque[Path] = deque()
-        self._held: deque[_Held] = deque()
-        self._held_octets = 0
+        self._say = say
+        self._holding = Holding()
+        self._ended: list[CaptureFile] = []
         self._base: Sequence[Counts | None] = ()
-        self._closing: list[BehindFile] = []
+        self._stalled = False
         self._begin(now)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> str:
         """The file that is being written."""
-        return self._names[-1]
+        return self._file.name
 
     @property
     def folder(self) -> Path:
-        return self._path.absolute().parent
+        return Path(self._path).absolute().parent
 
-    def give_to(self, uid: int, gid: int) -> None:
-        """Make the file another user's."""
-        os.fchown(self._file.fileno(), uid, gid)
+    @property
+    def waiting(self) -> int:
+        """Octets that the disk is behind."""
+        return sum(file.waiting for file in (*self._ended, self._file))
 
     def take(self, batch: FrameBatch, now: int, streams: NDArray[np.int64] | None = None) -> None:
         """Take a copy of a batch.
@@ -136,10 +101,10 @@ class Saving:
             now: nanoseconds since 1970.
             streams: the number of the stream each frame belongs to, by which `write` selects; None to keep all.
         """
-        if self.failure is None and len(batch):
-            blocks = self._writer.blocks(batch)
-            self._held.append(_Held(blocks, batch.first_number, now, streams))
-            self._held_octets += len(blocks.octets)
+        if self.failure is not None:
+            self.lost += len(batch) if streams is None else 0
+        elif len(batch):
+            self._holding.add(Held(self._file.blocks(batch), batch.first_number, now, streams))
 
     def comment(self, frame: int, text: Callable[[], str]) -> None:
         """Comment the frame of that number, if it is still held back; a later comment replaces an earlier one.
@@ -148,12 +113,7 @@ class Saving:
             frame: its number.
             text: gives the comment when the frame is written.
         """
-        for held in reversed(self._held):
-            row = frame - held.first_number
-            if row >= 0:
-                if row < len(held.blocks.starts):
-                    held.comments[row] = text
-                return
+        self._holding.comment(frame, text)
 
     def write(self, now: int, wanted: Wanted = frozenset, everything: bool = False) -> None:
         """Write what has been held back long enough, or everything.
@@ -163,105 +123,149 @@ class Saving:
             wanted: gives the streams whose frames are written, where `take` was told streams.
             everything: hold nothing back.
         """
+        if self.failure is not None:
+            return
         try:
-            while self._held and self.failure is None:
-                held = self._held[0]
-                if not everything and held.taken > now - HOLD and self._held_octets <= HOLD_OCTETS:
-                    break
-                self._held.popleft()
-                self._held_octets -= len(held.blocks.octets)
+            self._file.flush()
+            for held in self._holding.due(now, everything):
                 self._write(held, wanted)
                 self._rotate(now)
-            if self.failure is None:
-                self._writer.flush()
-                self._rotate(now)
+            self._file.flush()
+            self._rotate(now)
+        except OutputError as error:
+            self._fail(error)
+        self._settle()
+        self._tell()
+
+    def reopen(self, now: int) -> None:
+        """Begin a new file, unless the one that is being written still is where it was begun."""
+        if self.failure is not None or self._path == "-":
+            return
+        try:
+            if not self._rotation.active and os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno())):
+                return
+        except OSError:
+            pass  # it has been moved away
+        try:
+            self._follow(now)
         except OutputError as error:
             self._fail(error)
 
-    def close(self, now: int, wanted: Wanted = frozenset) -> None:
-        """Write all that is held back, and end the file."""
+    def close(self, now: int, wanted: Wanted = frozenset, waits: Callable[[], bool] = lambda: True) -> None:
+        """Write all that is held back, and end the file.
+
+        Args:
+            now: nanoseconds since 1970.
+            wanted: see `write`.
+            waits: asked again and again whether to wait for a disk or reader that is slow.
+        """
         self.write(now, wanted, everything=True)
-        if self.failure is None:
-            try:
+        try:
+            if self.failure is None:
                 self._finish(now)
-            except OutputError as error:
-                self._fail(error)
-        self._join(wait=True)
+        except OutputError as error:
+            self._fail(error)
+        for file in self._ended:
+            file.hurry()
+        self._join(waits)
 
     def sync(self) -> None:
         """Wait until the file holds all that was written."""
         self._file.sync()
 
     def _begin(self, now: int) -> None:
-        path = self._path
-        if self._rotation.active:
-            stamp = strftime("%Y%m%d%H%M%S", localtime(now / 1e9))
-            path = path.with_name(f"{path.stem}_{self.files + 1:05d}_{stamp}{path.suffix}")
+        interfaces, snaplen, owner = self._described
+        name = str(self.series.next(now))
+        file: RawFile = _stdout() if name == "-" else open_to_write(name, private=True, owner=owner)
         try:
-            raw = FileIO(str(path), "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
-            if hasattr(os, "fchmod"):
-                os.fchmod(raw.fileno(), 0o600)  # the file may have been there with another mode
-        except OSError as error:
-            raise OutputError(f"{path}: {error.strerror}") from error
-        self._file = BehindFile(raw)
-        self._names.append(path)
-        self.files += 1
-        self._began = now
-        self._writer = PcapngWriter(self._file)
-        self._writer.add_interfaces(self._interfaces, self._snaplen)
-        while self._rotation.keep and len(self._names) > self._rotation.keep:
-            with contextlib.suppress(OSError):
-                self._names.popleft().unlink()
+            self._file = CaptureFile(file, "standard output" if name == "-" else name, interfaces, snaplen, now)
+        except OutputError as error:
+            file.close()
+            raise OutputError(f"{name}: {error}") from None
+        self.series.tidy()
 
-    def _write(self, held: _Held, wanted: Wanted) -> None:
+    def _write(self, held: Held, wanted: Wanted) -> None:
         kept = None
         if held.streams is not None:
             streams = wanted()
             kept = np.isin(held.streams, np.fromiter(streams, np.int64, len(streams)))
         count = len(held.blocks.starts) if kept is None else int(kept.sum())
-        if self._file.waiting > BEHIND_OCTETS:
+        if self.waiting > BEHIND_OCTETS:
             self.lost += count
-        else:
-            self._writer.write_blocks(held.blocks, {row: text() for row, text in held.comments.items()}, kept)
-            self.frames += count
+        elif count:
+            self._file.write(held.blocks, {row: text() for row, text in held.comments.items()}, kept, count)
 
     def _rotate(self, now: int) -> None:
-        if self._due(now):
-            self._finish(now)
-            self._join(wait=False)
-            self._begin(now)
+        if self._rotation.due(self._file.octets, (now - self._file.began) / 1e9) and not self._file.stalled:
+            self._follow(now)
 
-    def _due(self, now: int) -> bool:
-        size, seconds = self._rotation.size, self._rotation.seconds
-        return bool((size and self._file.tell() >= size) or (seconds and now - self._began >= seconds * 1e9))
+    def _follow(self, now: int) -> None:
+        """End the file, and begin another."""
+        self._finish(now)
+        self._join(lambda: False)
+        self._begin(now)
+        self._file.flush()
 
     def _finish(self, now: int) -> None:
         """End the file with what each interface received and dropped while it was written."""
         counts = self._counts()
-        for index, count in enumerate(counts):
-            before = self._base[index] if self._base else None
-            if count is not None:
-                received, dropped = (count.received, count.dropped)
-                if before is not None:
-                    received, dropped = received - before.received, dropped - before.dropped
-                self._writer.statistics(index, now, received, dropped, self._began)
+        self._ended.append(self._file)
+        self._file.finish(now, [_since(count, before) for count, before in _pairs(counts, self._base)])
         self._base = counts
-        self._writer.close()
-        self._closing.append(self._file)
 
-    def _join(self, wait: bool) -> None:
+    def _join(self, waits: Callable[[], bool]) -> None:
         """See how files that were closed have ended: those that have, or all of them."""
-        for file in [file for file in self._closing if wait or not file.waiting]:
-            self._closing.remove(file)
+        for file in [*self._ended]:
             try:
-                file.join()
+                if not file.join(waits):
+                    continue
             except OSError as error:
-                self._fail(OutputError(f"{file.name}: cannot be written: {error.strerror}"))
+                self._fail(OutputError(f"{file.name}: cannot be written: {error.strerror}"), error)
+            self._ended.remove(file)
+            self.frames += file.settle()
+            self.lost += file.unsettled
 
-    def _fail(self, error: OutputError) -> None:
-        """Nothing more is written. The file ends with its last whole block, so that it stays readable."""
+    def _settle(self) -> None:
+        self.frames += sum(file.settle() for file in (*self._ended, self._file))
+
+    def _tell(self) -> None:
+        """Of a disk that is full, and of space that is there again."""
+        stalled = self._file.stalled
+        if bool(stalled) != self._stalled and self.failure is None:
+            self._stalled = bool(stalled)
+            if stalled:
+                self._say(f"{self.path}: {stalled}; saving waits for space, the analysis goes on")
+            else:
+                self._say(f"{self.path}: there is space again, saving goes on")
+
+    def _fail(self, error: OutputError, cause: BaseException | None = None) -> None:
+        """Nothing more is written. The file ends with its last whole block, so that it stays readable.
+
+        Raises:
+            BrokenPipeError: the reader of the file went away.
+        """
         if self.failure is None:
             self.failure = error
-            self._complain(error)
-        self._held.clear()
-        self._file.close()
+            if not isinstance(cause or error.__cause__, BrokenPipeError):
+                self._say(f"{error}; the analysis goes on, nothing more is saved")
+        self.lost += self._holding.clear()
+        if self._file not in self._ended:
+            self._ended.append(self._file)
+            self._file.abandon()
+
+
+def _stdout() -> RawFile:
+    """Standard output, for a thread that may still write to it when all else has ended."""
+    return FileIO(os.dup(1), "wb")
+
+
+def _pairs(
+    counts: Sequence[Counts | None], before: Sequence[Counts | None]
+) -> list[tuple[Counts | None, Counts | None]]:
+    return [*zip(counts, before or [None] * len(counts), strict=True)]
+
+
+def _since(count: Counts | None, before: Counts | None) -> Counts | None:
+    if count is None or before is None:
+        return count
+    return Counts(count.received - before.received, count.dropped - before.dropped)

@@ -30,6 +30,7 @@ class ScapyEngine:
     def __init__(self, settings: Settings) -> None:
         """Opens all interfaces; raises what `pcap.Handle` raises."""
         self.interfaces: list[Interface] = []
+        self.notices: list[str] = []
         self._handles: list[Handle] = []
         self._counts: list[Counts] = []
         self._number = 1

@@ -48,6 +48,11 @@ class Faults:
     late_close: float = 0.0
     udp_fragment: int = 0
     udp_reserved: int = 0
+    udp_other_port: bool = False
+    udp_no_header: bool = False
+    udp_names_client: bool = False
+    bound_port: int | None = None
+    cut: Mapping[str, int] = field(default_factory=dict)
 
     def apply(self, frame: str, octets: bytes) -> bytes:
         """The octets of a frame as this proxy sends them."""
@@ -73,21 +78,30 @@ class Fault(NamedTuple):
 
 
 def number(text: str, limit: int = 255) -> int:
-    value = int(text, 0)
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
     if not 0 <= value <= limit:
         raise ValueError(f"{text} is not within 0 to {limit}")
     return value
 
 
 def octets(text: str) -> bytes:
-    value = bytes.fromhex(text)
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not octets in hexadecimal, as in 05ff") from None
     if not value:
         raise ValueError("no octets given")
     return value
 
 
 def seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of seconds") from None
     if not 0 < value <= 3600:
         raise ValueError(f"{text} is not within 0 to 3600 seconds")
     return value
@@ -109,6 +123,18 @@ def one_of(names: tuple[str, ...], text: str) -> str:
 def setter(name: str, convert: Callable[[str], Any]) -> Callable[[Faults, str], Faults]:
     """A fault with one value."""
     return lambda faults, text: replace(faults, **{name: convert(text)})
+
+
+def switch(name: str) -> Callable[[Faults, str], Faults]:
+    """A fault without a value."""
+
+    def change(faults: Faults, text: str) -> Faults:
+        if text:
+            raise ValueError("it takes no value")
+        changes: dict[str, Any] = {name: True}
+        return replace(faults, **changes)
+
+    return change
 
 
 def per_frame(name: str, convert: Callable[[str], Any]) -> Callable[[Faults, str], Faults]:
@@ -175,6 +201,21 @@ FAULTS: dict[str, Fault] = {
     "udp-reserved": Fault(
         "=CODE", "RSV of relayed datagrams", setter("udp_reserved", lambda text: number(text, 65535))
     ),
+    "udp-other-port": Fault(
+        "", "relayed datagrams reach the client from another port than BND's", switch("udp_other_port")
+    ),
+    "udp-no-header": Fault("", "relayed datagrams reach the client without a header", switch("udp_no_header")),
+    "udp-names-client": Fault(
+        "", "the header of relayed datagrams names the client, not their sender", switch("udp_names_client")
+    ),
+    "bound-port": Fault(
+        "=PORT", "BND's port, a UDP relay's included", setter("bound_port", lambda text: number(text, 65535))
+    ),
+    "cut": Fault(
+        "=FRAME:OCTETS",
+        "close after so many octets of a frame",
+        per_frame("cut", lambda text: number(text, 65535)),
+    ),
 }
 
 
@@ -194,11 +235,11 @@ def parse_faults(arguments: Iterable[str]) -> Callable[[int], Faults]:
         try:
             if at:
                 fault.set(Faults(), value)
-                single.setdefault(int(conversation), []).append((fault, value))
+                single.setdefault(number(conversation, 2**31), []).append((fault, value))
             else:
                 everyone = fault.set(everyone, value)
         except ValueError as error:
-            raise FaultError(f"fault {argument!r}: {error}") from error
+            raise FaultError(f"fault {argument!r}: {error}; {name}{fault.value}: {fault.help}") from error
 
     def choose(conversation: int) -> Faults:
         faults = everyone

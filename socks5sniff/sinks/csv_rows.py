@@ -11,9 +11,19 @@ from dataclasses import fields
 from typing import Any
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Conversation, Endpoint, ReplyCode, Target, Timing, Traffic, Tunnel, UdpTraffic
+from socks5sniff.record import (
+    Conversation,
+    Endpoint,
+    ProxyHeader,
+    ReplyCode,
+    Target,
+    Timing,
+    Traffic,
+    Tunnel,
+    UdpTraffic,
+)
 
-from .sink import Options, Totals, Writer
+from .sink import OneByOne, Options, Totals, Writer
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "client": Endpoint._fields,
@@ -28,6 +38,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "udp": UdpTraffic._fields,
     "timing": Timing._fields,
     "upstream": ("source", "destination", "matched_by"),
+    "proxy_header": ProxyHeader._fields,
     "process": ("pid", "name"),
 }
 """Keys of the record that are objects, and the keys in them."""
@@ -39,15 +50,21 @@ _PATHS = [(key, part) for key in _KEYS for part in _PARTS.get(key, ("",))]
 COLUMNS: tuple[str, ...] = tuple(f"{key}.{part}" if part else key for key, part in _PATHS)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms, which spreadsheets take too. (A tab or return is escaped before this.)"""
+_BYTE_ORDER_MARK = "\ufeff"
+"""Without it Excel takes UTF-8 for the system's old code page."""
 
 
-class CsvSink:
+class CsvSink(OneByOne):
     """A header row, then the rows."""
 
     def __init__(self, out: Writer, options: Options) -> None:
         self._out = out
         self._prompt = options.prompt
-        self._rows = csv.writer(out, lineterminator="\n")
+        self._excel = options.excel
+        if options.excel:
+            self._rows = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+        else:
+            self._rows = csv.writer(out, lineterminator="\n")
         self._started = False
 
     def conversation(self, conversation: Conversation) -> None:
@@ -62,6 +79,7 @@ class CsvSink:
 
     def _start(self) -> None:
         if not self._started:
+            self._out.write(_BYTE_ORDER_MARK if self._excel else "")
             self._rows.writerow(COLUMNS)
             self._started = True
 

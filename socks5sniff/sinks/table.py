@@ -1,230 +1,193 @@
 """`table`: conversations for the eye, in columns that fit the terminal, with totals and counts by outcome below.
 
-The first rows decide the layout (with `prompt`, usual widths do, and each row is shown at once); rows after them are
-cut to it, so that memory stays bounded however many there are. Where nothing has to fit, nothing is cut or left out.
+The widths of columns are those of all rows: until the last one has come, rows wait, in memory and then in a temporary
+file. Where someone waits for each row, it is shown at once in columns that grow with what comes. On a terminal cells
+are cut and columns left out so that lines fit, which the last line says; elsewhere nothing is cut or left out.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from operator import itemgetter
-from typing import NamedTuple
-from unicodedata import combining, east_asian_width
+from typing import IO, NamedTuple
 
-from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
 
-from .sink import Options, Totals, Writer
-from .words import explain, octets
+from .clock import Clock
+from .columns import RESULT, TIME, cell, chosen
+from .layout import GAP, Need, cut, display_width, fit, padded
+from .sink import OneByOne, Options, Totals, Writer
+from .words import COLOURS, counted
 
-CHUNK = 500
-"""Rows laid out at a time."""
-_GAP = 2
-"""Spaces between columns."""
-_FILLER = "\0"
-"""Taken out again before the table is written; it cannot be in an escaped text."""
+BLOCK = 10_000
+"""Rows kept in memory, and brought into the order of their ids together."""
 _RESET = "\x1b[0m"
-_COLOURS = {
-    "succeeded": "\x1b[32m",
-    "rejected": "\x1b[33m",
-    "incomplete": "\x1b[36m",
-    "auth-failed": "\x1b[31m",
-    "no-acceptable-method": "\x1b[31m",
-    "malformed": "\x1b[35m",
-}
+_SEPARATOR = "\t"
+"""Between cells in the temporary file; it cannot be in one, as they are escaped."""
 
 
-class Column(NamedTuple):
-    """One column of the table."""
+class Row(NamedTuple):
+    """One conversation, ready to be laid out."""
 
-    title: str
-    text: Callable[[Conversation], str]
-    least: int
-    """Characters below which the column is of no use."""
-    usual: int
-    """Characters it mostly needs, for a layout made before any row is seen."""
-    rank: int
-    """The higher, the sooner the column is left out where all don't fit; 0 stays."""
-    right: bool = False
-    middle: bool = False
-    """Cut in the middle: the end tells as much as the beginning."""
+    id: int
+    outcome: str
+    start_ns: int
+    cells: list[str]
+    """One for each column; that of the time is empty."""
 
 
-def _number(c: Conversation) -> str:
-    return str(c.id) if c.parent is None else f"{c.id} in {c.parent}"
-
-
-def _octets(conversation: Conversation, index: int) -> str:
-    counts = octets(conversation)
-    return "" if counts is None else str(counts[index])
-
-
-def _result(c: Conversation) -> str:
-    words = explain(c)
-    return c.outcome if c.outcome in ("succeeded", words.replace(" ", "-")) else f"{c.outcome}: {words}"
-
-
-def _tunnel(c: Conversation) -> str:
-    if c.tunnel is not None:
-        return " ".join(filter(None, (c.tunnel.protocol, c.tunnel.server_name)))
-    return f"{len(c.udp.destinations)} UDP destinations" if c.udp is not None else ""
-
-
-def _anomalies(c: Conversation) -> str:
-    return " ".join(dict.fromkeys(anomaly.code for anomaly in c.anomalies))
-
-
-COLUMNS = (
-    Column("#", _number, 3, 5, 1, right=True),
-    Column("time (UTC)", lambda c: c.start[11:23], 12, 12, 5),
-    Column("client", lambda c: str(c.client), 21, 21, 2, middle=True),
-    Column("proxy", lambda c: str(c.proxy), 21, 21, 6, middle=True),
-    Column("user", lambda c: c.username or "", 6, 10, 3),
-    Column("command", lambda c: c.command or "", 7, 13, 4),
-    Column("destination", lambda c: "" if c.destination is None else str(c.destination), 18, 30, 0, middle=True),
-    Column("result", _result, 18, 28, 0),
-    Column("tunnel", _tunnel, 7, 22, 7),
-    Column("sent", lambda c: _octets(c, 0), 9, 9, 10, right=True),
-    Column("received", lambda c: _octets(c, 1), 10, 10, 9, right=True),
-    Column("seconds", lambda c: f"{c.duration:.3f}", 8, 9, 11, right=True),
-    Column("anomalies", _anomalies, 12, 24, 8),
-)
-_RESULT = next(index for index, column in enumerate(COLUMNS) if column.title == "result")
-
-
-class TableSink:
-    """Rows in chunks, then the summary."""
+class TableSink(OneByOne):
+    """Rows, then the summary."""
 
     def __init__(self, out: Writer, options: Options) -> None:
         self._out = out
         self._options = options
-        self._rows: list[tuple[int, str, list[str]]] = []
-        self._layout: list[tuple[int, int]] | None = None
+        self._columns = chosen(options.columns)
+        self._all = bool(options.columns)
+        self._clock = Clock(options.time)
+        self._rows = Rows()
+        self._sizes = [0] * len(self._columns)
+        self._shown: dict[int, int] = {}
+        """Size of each column that is shown, by its index."""
+        self._first = self._last = 0
+        """Least and greatest time, in nanoseconds."""
         self._outcomes: Counter[str] = Counter()
 
     def conversation(self, conversation: Conversation) -> None:
+        cells = [cell(column, conversation) for column in self._columns]
+        row = Row(conversation.id, conversation.outcome, conversation.start_ns, cells)
+        self._measure(row)
         self._outcomes[conversation.outcome] += 1
-        cells = [escape_text(column.text(conversation)) for column in COLUMNS]
-        self._rows.append((conversation.id, conversation.outcome, cells))
-        if self._options.prompt or len(self._rows) >= CHUNK:
-            self._write_rows()
+        if self._options.prompt:
+            self._show_at_once(row)
+        else:
+            self._rows.add(row)
 
     def close(self, totals: Totals) -> None:
-        self._write_rows()
+        if self._rows:
+            self._shown = self._fit()
+            self._out.write(self._heading())
+            for row in self._rows:
+                self._out.write(self._line(row))
         self._out.write(self._summary(totals))
         self._out.flush()
 
-    def _write_rows(self) -> None:
-        if not self._rows:
-            return
-        from tabulate import tabulate
+    def _measure(self, row: Row) -> None:
+        first = not self._outcomes
+        self._first = row.start_ns if first else min(self._first, row.start_ns)
+        self._last = row.start_ns if first else max(self._last, row.start_ns)
+        self._clock.origin = self._first
+        for index, text in enumerate(row.cells):
+            if text:
+                self._sizes[index] = max(self._sizes[index], display_width(text))
 
-        width = self._options.width
-        first = self._layout is None
-        if self._layout is None:
-            self._layout = layout([] if self._options.prompt and width else [row for _, _, row in self._rows], width)
-        columns = self._layout
-        # Titles and rules are rows too, in every chunk: they hold the columns at their sizes. (As tabulate's own
-        # headers they would be two characters wider each.)
-        rows = [
-            [cut(COLUMNS[index].title, size) for index, size in columns],
-            ["-" * size for _, size in columns],
+    def _show_at_once(self, row: Row) -> None:
+        """With a new heading where this row does not go under the last one."""
+        before, self._shown = self._shown, self._fit()
+        # Where nothing is cut, a column may as well grow under its old heading.
+        if not before or (self._options.width is not None and self._shown != before):
+            self._out.write(self._heading())
+        self._out.write(self._line(row))
+        self._out.flush()
+
+    def _fit(self) -> dict[int, int]:
+        """The sizes of what is shown for the rows so far: columns with something in them, or those that were chosen."""
+        needs = []
+        indexes = []
+        everything = self._all or (self._options.prompt and self._options.width is None)
+        for index, (column, size) in enumerate(zip(self._columns, self._sizes, strict=True)):
+            if column.name == TIME:
+                size = display_width(self._clock.brief(self._last, self._dated))
+            elif not size and not everything:
+                continue
+            if self._options.prompt and not column.right:
+                size = max(size, column.least)  # so that the next rows fit, too
+            size = max(size, display_width(self._title(index)))
+            indexes.append(index)
+            needs.append(Need(size, column.least, 0 if self._all else column.rank))
+        return {indexes[place]: size for place, size in fit(needs, self._options.width).items()}
+
+    @property
+    def _dated(self) -> bool:
+        return self._clock.day(self._first) != self._clock.day(self._last)
+
+    def _title(self, index: int) -> str:
+        column = self._columns[index]
+        return f"{column.title} ({self._clock.label(self._first, self._last)})" if column.name == TIME else column.title
+
+    def _heading(self) -> str:
+        titles = [
+            padded(cut(self._title(index), size), size, self._columns[index].right)
+            for index, size in self._shown.items()
         ]
-        for _, outcome, row in sorted(self._rows, key=itemgetter(0)):
-            cells = [_measured(cut(row[index], size, COLUMNS[index].middle)) for index, size in columns]
-            if self._options.colour:
-                self._paint(cells, outcome)
-            rows.append(cells)
-        sides = ["right" if COLUMNS[index].right else "left" for index, _ in columns]
-        text = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=sides)
-        lines = [line.rstrip() for line in text.replace(_FILLER, "").split("\n")]
-        self._out.write("\n".join(lines if first else lines[2:]) + "\n")
-        if self._options.prompt:
-            self._out.flush()
-        self._rows = []
+        rules = ["-" * size for size in self._shown.values()]
+        return "".join((" " * GAP).join(cells).rstrip() + "\n" for cells in (titles, rules))
 
-    def _paint(self, cells: list[str], outcome: str) -> None:
-        assert self._layout is not None
-        for position, (index, _) in enumerate(self._layout):
-            if index == _RESULT:
-                cells[position] = f"{_COLOURS.get(outcome, '')}{cells[position]}{_RESET}"
+    def _line(self, row: Row) -> str:
+        cells = []
+        for index, size in self._shown.items():
+            column = self._columns[index]
+            text = self._clock.brief(row.start_ns, self._dated) if column.name == TIME else row.cells[index]
+            text = padded(cut(text, size, column.middle), size, column.right)
+            if self._options.colour and column.name == RESULT:
+                text = f"{COLOURS.get(row.outcome, '')}{text}{_RESET}"
+            cells.append(text)
+        return (" " * GAP).join(cells).rstrip() + "\n"
 
     def _summary(self, totals: Totals) -> str:
         shown = self._outcomes.total()
         found = f"{shown:,} of {totals.conversations:,}" if shown < totals.conversations else f"{shown:,}"
         word = "conversation" if totals.conversations == 1 and shown <= 1 else "conversations"
-        lines = ["", f"{found} {word} in {totals.packets:,} packets"]
+        lines = ["", f"{found} {word} in {counted(totals.packets, 'packet')}"]
         if totals.skipped:
             lines[-1] += f" ({totals.skipped:,} not understood)"
-        if shown:
-            counts = []
-            for outcome, count in self._outcomes.most_common():
-                text = f"{outcome} {count:,}"
-                counts.append(f"{_COLOURS.get(outcome, '')}{text}{_RESET}" if self._options.colour else text)
-            lines.append(", ".join(counts))
-        else:
-            lines = lines[1:]
+        if not shown:
+            return "\n".join(lines[1:]) + "\n"
+        counts = []
+        for outcome, count in self._outcomes.most_common():
+            text = f"{outcome} {count:,}"
+            counts.append(f"{COLOURS.get(outcome, '')}{text}{_RESET}" if self._options.colour else text)
+        lines.append(", ".join(counts))
+        hidden = [
+            column.name
+            for index, column in enumerate(self._columns)
+            if index not in self._shown and (self._sizes[index] or column.name == TIME)
+        ]
+        if hidden:
+            lines.append(f"no room for {','.join(hidden)}: see --columns")
         return "\n".join(lines) + "\n"
 
 
-def layout(rows: list[list[str]], width: int | None) -> list[tuple[int, int]]:
-    """Columns to show and their sizes, as (index into COLUMNS, characters).
+class Rows:
+    """Rows in the order of their ids, a BLOCK at a time; blocks but the last one are in a temporary file."""
 
-    Columns without any content are left out. Where the rest do not fit into `width`, those of the highest rank go
-    until the least sizes do, and the widest of the others are narrowed.
-    """
-    if rows:
-        sizes = {
-            index: max(len(column.title), *(display_width(row[index]) for row in rows))
-            for index, column in enumerate(COLUMNS)
-            if any(row[index] for row in rows)
-        }
-    else:
-        sizes = {index: column.usual for index, column in enumerate(COLUMNS)}
-    if width is None:
-        return list(sizes.items())
-    least = {index: min(size, COLUMNS[index].least) for index, size in sizes.items()}
-    while sum(least.values()) + _GAP * (len(least) - 1) > width:
-        droppable = [index for index in least if COLUMNS[index].rank]
-        if not droppable:
-            break
-        del least[max(droppable, key=lambda index: COLUMNS[index].rank)]
-    sizes = {index: sizes[index] for index in least}
-    room = max(width - _GAP * (len(sizes) - 1), len(sizes))
-    while sum(sizes.values()) > room:
-        narrowable = [index for index in sizes if sizes[index] > least[index]] or list(sizes)
-        sizes[max(narrowable, key=sizes.__getitem__)] -= 1
-    return list(sizes.items())
+    def __init__(self) -> None:
+        self._block: list[Row] = []
+        self._file: IO[str] | None = None
 
+    def __bool__(self) -> bool:
+        return bool(self._block or self._file)
 
-def display_width(text: str) -> int:
-    """Columns of a terminal that `text` takes: two for wide characters, none for combining ones."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1 for character in text)
+    def add(self, row: Row) -> None:
+        self._block.append(row)
+        if len(self._block) >= BLOCK:
+            self._put_aside()
 
+    def __iter__(self) -> Iterator[Row]:
+        if self._file is not None:
+            self._file.seek(0)
+            for line in self._file:
+                number, outcome, start, *cells = line.removesuffix("\n").split(_SEPARATOR)
+                yield Row(int(number), outcome, int(start), cells)
+            self._file.close()
+            self._file = None
+        yield from sorted(self._block, key=itemgetter(0))
 
-def _measured(text: str) -> str:
-    """`text` with a filler after each wide character, so that tabulate counts two for it without `wcwidth` too."""
-    if text.isascii():
-        return text
-    return "".join([char + _FILLER if east_asian_width(char) in "WF" else char for char in text])
-
-
-def cut(text: str, size: int, middle: bool = False) -> str:
-    """`text` in at most `size` columns, with an ellipsis where something is missing."""
-    if display_width(text) <= size:
-        return text
-    if size <= 1:
-        return "…"[:size]
-    tail = (size - 1) // 2 if middle else 0
-    head = _prefix(text, size - 1 - tail)
-    return head + "…" + (_prefix(text[::-1], tail)[::-1] if tail else "")
-
-
-def _prefix(text: str, size: int) -> str:
-    for length in range(min(len(text), size), -1, -1):
-        if display_width(text[:length]) <= size:
-            return text[:length]
-    return ""
+    def _put_aside(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 (closed when read)
+        for number, outcome, start, cells in sorted(self._block, key=itemgetter(0)):
+            self._file.write(_SEPARATOR.join((str(number), outcome, str(start), *cells)) + "\n")
+        self._block.clear()

@@ -2,9 +2,13 @@
 
     python -m tests.benchmarks.live                  all of it, about five minutes
     python -m tests.benchmarks.live short            20,000 conversations at 3,000 a second
+    python -m tests.benchmarks.live web              the same while Chromium shows them (`live --web`)
     python -m tests.benchmarks.live bulk             2 GB through one tunnel at 4 Gbit/s
     python -m tests.benchmarks.live soak             memory over 540,000 conversations: an hour of 150 a second
     python -m tests.benchmarks.live flood            1,000,000 half-open connections, made up and replayed
+
+    python -m tests.benchmarks.live service --count 2000000 --rate 1500      not among all: 22 minutes as a service,
+                                                     records cut into files, health and processes on
 
 All of it happens in a network namespace of its own, through microsocks on `lo`. The load generators take their share
 of the machine's cores, and what else runs on it shows in the figures. CPU seconds are of the whole process with its
@@ -35,7 +39,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROXY_PORT, TARGET_PORT = 1080, 8000
-PARTS = ("short", "bulk", "soak", "flood")
+PARTS = ("short", "web", "bulk", "soak", "flood")
+SERVICE = "service"
+STEPS = 20
+"""Parts of the time of `service`; its memory is compared from the fifth on."""
 CLIENTS = 2
 """Processes that make conversations."""
 BOUND = 300
@@ -131,6 +138,12 @@ class Watcher:
         self._reader.start()
         atexit.register(self._process.kill)
 
+    def said(self, pattern: str) -> str:
+        """The first group of what it has said that looks so."""
+        found = re.search(pattern, "".join(self._lines))
+        assert found is not None, self._lines
+        return found[1]
+
     @property
     def memory(self) -> int:
         """Octets of memory in use now."""
@@ -150,9 +163,9 @@ class Watcher:
         return said, usage
 
 
-def live(*options: str) -> Watcher:
+def live(*options: str, sign: str = "capturing on") -> Watcher:
     command = [sys.executable, "-m", "socks5sniff", "live", "-i", "lo", "--format", "jsonl", *options]
-    return Watcher(command, "capturing on")
+    return Watcher(command, sign)
 
 
 def tcpdump() -> Watcher:
@@ -217,6 +230,26 @@ def short(count: int, rate: float, options: list[str]) -> None:
     print(f"  {count / seconds:,.0f} conversations/s")
 
 
+def web(count: int, rate: float) -> None:
+    """The same with a browser: what the capture loses for it, and what the browser does not get."""
+    from tests.web.chromium import Browser
+
+    print(f"\n{count:,} conversations at {rate:,.0f}/s with a browser", flush=True)
+    watcher = live("--web", sign="open http")
+    with Browser() as browser:
+        tab = browser.tab()
+        tab.open(watcher.said("open (http\\S+)"))
+        tab.ready()
+        seconds = together(converse, *[(count // CLIENTS, rate / CLIENTS)] * CLIENTS)
+        browser.listen(5)
+        ours = of_live(watcher)
+        tab.wait("document.querySelector('.state.ended')?.textContent")
+        browser.listen(3)
+        shown, told = (tab.evaluate(f"document.querySelector('{part}').textContent") for part in (".note", ".stream"))
+    show("with web", count, ours, None, seconds)
+    print(f"  the browser: {shown}; {told}")
+
+
 def bulk(octets: int, rate: float, options: list[str]) -> None:
     print(f"\n{octets / 1e9:.1f} GB through one tunnel at {rate * 8 / 1e9:.0f} Gbit/s {' '.join(options)}", flush=True)
     ours, theirs = live(*options), tcpdump()
@@ -244,6 +277,43 @@ def soak(count: int, rate: float) -> None:
     grown = steps[-1] - steps[5]
     print(f"  conversations: {result.seen:,} of {count:,} {verdict(result.seen == count)}; {result.dropped:,} dropped")
     print(f"  memory in the last four tenths: {grown / 1e6:+.0f} MB (target below 10: {verdict(grown < 10e6)})")
+
+
+def service(count: int, rate: float, options: list[str]) -> None:
+    """As one leaves it running: nothing dropped, nothing missing over all files of records, memory flat."""
+    print(f"\n{count:,} conversations at {rate:,.0f}/s as a service {' '.join(options)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        output = ["-o", f"{folder}/records.jsonl", "--rotate-size", "20M", "--stats-interval", "2"]
+        ours = live(*output, *options)
+        began = time.monotonic()
+        for _ in range(STEPS):
+            together(converse, *[(count // STEPS // CLIENTS, rate / CLIENTS)] * CLIENTS)
+        seconds = time.monotonic() - began
+        time.sleep(3)
+        said, usage = ours.end()
+        files = sorted(Path(folder).iterdir())
+        seen: set[str] = set()
+        named = 0
+        health = []
+        for line in (line for path in files for line in path.open()):
+            record = json.loads(line)
+            if record.get("type") == "health":
+                health.append(record)
+            elif record["outcome"] == "succeeded":
+                seen.add(f"{record['client']['port']} {record['start']}")
+                named += record["process"] is not None
+        size = sum(path.stat().st_size for path in files)
+    made = count // STEPS // CLIENTS * STEPS * CLIENTS
+    dropped = sum(health[-1]["dropped"].values())
+    steady = [record["memory"] for record in health if record["uptime"] > seconds / 4]
+    growth = max(steady) / steady[0] - 1
+    print(f"  {seconds:.0f} s, {made / seconds:,.0f} a second; CPU {usage.ru_utime + usage.ru_stime:.0f} s")
+    print(
+        f"  records: {len(seen):,} of {made:,} in {len(files)} files, {size / 1e6:.0f} MB {verdict(len(seen) == made)}"
+    )
+    print(f"  dropped: {dropped:,} {verdict(not dropped)}; processes named: {named / max(len(seen), 1):.0%}")
+    print(f"  memory {steady[0] / 1e6:.0f} MB, then {growth:+.1%} at most (target 5 %: {verdict(growth <= 0.05)})")
+    print(f"  {said.splitlines()[-1]}", flush=True)
 
 
 def flood(count: int) -> None:
@@ -322,17 +392,17 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
-    parser.add_argument("--count", type=int, default=20_000, help="conversations of `short`; `soak` has 27 times that")
-    parser.add_argument("--rate", type=float, default=3_000, help="conversations a second of `short`")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join((*PARTS, SERVICE)))
+    parser.add_argument("--count", type=int, default=20_000, help="conversations; `soak` has 27 times that")
+    parser.add_argument("--rate", type=float, default=3_000, help="conversations a second")
     parser.add_argument("--octets", type=int, default=BULK, help="of `bulk`")
     parser.add_argument("--gigabits", type=float, default=4, help="a second, of `bulk`")
     parser.add_argument("--live-option", action="append", default=[], help="another option for live")
     parser.add_argument(_INSIDE, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     parts = arguments.parts or list(PARTS)
-    if not set(parts) <= set(PARTS):
-        parser.error(f"the parts are {', '.join(PARTS)}")
+    if not set(parts) <= {*PARTS, SERVICE}:
+        parser.error(f"the parts are {', '.join((*PARTS, SERVICE))}")
     if not arguments.inside:
         absent = [name for name in ("unshare", "ip", "tcpdump", "microsocks") if shutil.which(name) is None]
         if absent or os.geteuid():
@@ -348,10 +418,14 @@ def main() -> None:
     with lab():
         if "short" in parts:
             short(arguments.count, arguments.rate, arguments.live_option)
+        if "web" in parts:
+            web(arguments.count, arguments.rate)
         if "bulk" in parts:
             bulk(arguments.octets, arguments.gigabits * 1e9 / 8, arguments.live_option)
         if "soak" in parts:
             soak(arguments.count * 27, arguments.rate)
+        if SERVICE in parts:
+            service(arguments.count, arguments.rate, arguments.live_option)
 
 
 if __name__ == "__main__":

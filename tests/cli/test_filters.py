@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5sniff.cli.filters import OPTIONS, OUTCOMES, conversation_filter
-from socks5sniff.codec.codes import ANOMALIES, COMMANDS
+from socks5sniff.cli.filters import OPTIONS, conversation_filter
 from socks5sniff.record import AnomalyEntry, Conversation, Endpoint, Target, UdpDestination, UdpTraffic
 from tests.sinks.samples import sample
 
@@ -143,15 +142,6 @@ def test_anomalies_by_code_severity_or_any() -> None:
     assert not passes(sample(anomalies=[]), anomaly="any")
 
 
-@pytest.mark.parametrize(
-    ("option", "allowed"), [("command", COMMANDS.values()), ("outcome", OUTCOMES), ("anomaly", ANOMALIES)]
-)
-def test_a_bad_word_is_told_every_allowed_one(option: str, allowed: list[str]) -> None:
-    with pytest.raises(click.BadParameter) as caught:
-        passes(sample(), **{option: "nonsense"})
-    assert all(word in caught.value.message for word in allowed)
-
-
 def test_values_of_an_option_are_alternatives() -> None:
     assert passes(sample(outcome="rejected"), outcome=["succeeded", "rejected"])
     assert not passes(sample(outcome="malformed"), outcome=["succeeded", "rejected"])
@@ -170,4 +160,4 @@ def test_any_value_is_a_filter_or_a_clear_refusal(value: str, option: str) -> No
         passed = passes(sample(), **{option: value})
     except click.BadParameter as error:
         refusal = error.message
-    assert (passed is None) == ("allowed:" in refusal)
+    assert (passed is None) == bool(refusal)

@@ -135,27 +135,6 @@ class TestOptions:
 
 
 class TestUsage:
-    @pytest.mark.parametrize(
-        ("arguments", "said"),
-        [
-            (["read"], "Missing argument 'FILE...'"),
-            (["read", "--format", "xml", "x"], "'table', 'json', 'jsonl', 'csv', 'zeek', 'accesslog'"),
-            (["read", "--port", "0", "x"], "--port"),
-            (["read", "--port", "65536", "x"], "--port"),
-            (["read", "--outcome", "nope", "x"], "allowed: succeeded, rejected, auth-failed"),
-            (["read", "--client", "a b", "x"], "--client"),
-            (["read", "--nonsense", "x"], "--nonsense"),
-            (["nonsense"], "nonsense"),
-        ],
-    )
-    def test_one_line_and_status_2(self, run: Run, arguments: list[str], said: str) -> None:
-        status, out, err = run(*arguments)
-        assert (status, out) == (ExitCode.USAGE, "")
-        assert err.startswith("socks5sniff: ")
-        assert said in err
-        assert err.count("\n") == 1
-        assert err.endswith("--help.\n")
-
     def test_no_command_shows_the_help(self, run: Run) -> None:
         status, out, err = run()
         assert (status, out) == (ExitCode.USAGE, "")

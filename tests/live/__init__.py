@@ -1,1 +1,1 @@
-"""Tests of the room `live`."""
+"""Tests of the room `live`, most of them in network namespaces of their own."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,18 +12,20 @@ from socks5sniff.errors import InputError, MissingError, RightsError
 from socks5sniff.live.dumpcap import command, problem
 from socks5sniff.live.engine import Settings
 from socks5sniff.live.pcap import failure, missing, unusable
-from socks5sniff.live.rights import User, lesser_user, refusal
+from socks5sniff.live.privileges import User, lesser_user
+from socks5sniff.live.rights import program, refusal
 
 PERMISSION, NO_DEVICE, NOT_UP = -8, -5, -9
 
 
-def test_linux_offers_four_ways_in_order() -> None:
+def test_linux_offers_five_ways_in_order() -> None:
     message = refusal("lo", "no permission to capture (CAP_NET_RAW)", "linux")
     ways = (
         "lo: no permission",
-        "`sudo socks5sniff live --iface lo`",
+        f"`sudo {program()} live --iface lo`",
         "`sudo usermod -aG wireshark $USER`",
         "`sudo tcpdump -i lo -s 0 -U -w - 'tcp port 1080' | socks5sniff read -`",
+        "`--cap-add NET_RAW`",
         "`socks5sniff demo`",
         "Reading a capture file needs no rights.",
     )
@@ -29,6 +33,21 @@ def test_linux_offers_four_ways_in_order() -> None:
     assert places == sorted(places)
     assert "\n" not in message
     assert "setcap" not in message
+
+
+def test_sudo_is_given_an_absolute_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A virtual environment's folder is not among those that sudo looks in."""
+    script = tmp_path / "a folder" / "socks5sniff"
+    script.parent.mkdir()
+    script.write_text("")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.argv", [str(script)])
+    assert program() == f"'{script}'"
+    monkeypatch.chdir(script.parent)
+    monkeypatch.setattr("sys.argv", ["socks5sniff"])
+    assert program() == f"'{script}'"
+    monkeypatch.setattr("sys.argv", ["-c"])
+    assert program() == f"{sys.executable} -m socks5sniff"
 
 
 def test_macos_names_the_device_and_chmodbpf() -> None:
@@ -105,6 +124,8 @@ def test_dumpcap_is_asked_for_every_interface_with_its_own_options() -> None:
     expected = ["dumpcap", "-q", "-i", "lo", *per_interface, "-i", "eth0", *per_interface, "-w", "-"]
     assert command("dumpcap", settings) == expected
     assert "-p" not in command("dumpcap", Settings(("lo",), promiscuous=True))
+    arguments = command("dumpcap", Settings(("lo",)))
+    assert 16 <= int(arguments[arguments.index("-B") + 1]) <= 512  # by the memory of this machine
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users are POSIX only")

@@ -20,9 +20,9 @@ from .samples import START, conversations, sample
 NASTY = "\x1b[31m\n\u202eevil\t,\" '"
 
 
-def written(name: str, *records: Conversation) -> str:
+def written(name: str, *records: Conversation, options: Options | None = None) -> str:
     out = io.StringIO()
-    sink = open_sink(name, out, Options())
+    sink = open_sink(name, out, options or Options())
     for record in records:
         sink.conversation(record)
     sink.close(Totals())
@@ -84,6 +84,15 @@ class TestCsv:
     def test_no_conversation_gives_the_header_alone(self) -> None:
         assert written("csv") == ",".join(COLUMNS) + "\n"
 
+    def test_a_spreadsheet_gets_a_mark_of_its_encoding_and_every_cell_in_quotes(self) -> None:
+        text = written("csv", sample(username="Zoë; äé"), options=Options(excel=True))
+        assert text.startswith('\ufeff"id","parent",')
+        assert text.count("\r\n") == text.count("\n") == 2
+        assert text.encode().startswith(b"\xef\xbb\xbf")
+        (record,) = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+        assert record["username"] == "Zoë; äé"
+        assert all(re.fullmatch(r'(?:"(?:[^"]|"")*",)*"(?:[^"]|"")*"', line) for line in text[1:].split("\r\n")[:2])
+
 
 class TestAccessLog:
     def test_the_fields(self) -> None:
@@ -136,7 +145,7 @@ class TestAccessLog:
 class TestFrames:
     def test_a_line_for_each_frame(self) -> None:
         lines = written("frames", sample(id=7)).splitlines()
-        assert lines[0].split() == ["FRAME", "TIME", "#", "SENDER", "TYPE", "SUMMARY"]
+        assert lines[0].split() == ["FRAME", "TIME", "(UTC)", "#", "SENDER", "TYPE", "SUMMARY"]
         assert len(lines) == 7
         assert lines[5].split(maxsplit=5) == [
             "8",

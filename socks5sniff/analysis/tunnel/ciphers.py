@@ -8,6 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import cache
+from typing import Any
+
+
+@cache
+def _package() -> Any:
+    """The package's ciphers, None without it: looked for once, since every look costs a millisecond."""
+    try:
+        from cryptography.hazmat.primitives import ciphers
+        from cryptography.hazmat.primitives.ciphers import aead, algorithms, modes  # noqa: F401
+    except ImportError:
+        return None
+    return ciphers
 
 
 def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
@@ -24,31 +37,33 @@ def expand_label(secret: bytes, label: str, length: int) -> bytes:
 
 def aes_block(key: bytes, block: bytes) -> bytes | None:
     """One block encrypted with AES, None without the package."""
-    try:
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    except ImportError:
+    ciphers = _package()
+    if ciphers is None:
         return None
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
-    return encryptor.update(block) + encryptor.finalize()
+    encryptor = ciphers.Cipher(ciphers.algorithms.AES(key), ciphers.modes.ECB()).encryptor()
+    encrypted: bytes = encryptor.update(block) + encryptor.finalize()
+    return encrypted
 
 
 def aes_counter(key: bytes, counter: bytes, octets: bytes) -> bytes | None:
     """Octets decrypted with AES in counter mode, None without the package."""
-    try:
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    except ImportError:
+    ciphers = _package()
+    if ciphers is None:
         return None
-    return Cipher(algorithms.AES(key), modes.CTR(counter)).decryptor().update(octets)
+    decryptor = ciphers.Cipher(ciphers.algorithms.AES(key), ciphers.modes.CTR(counter)).decryptor()
+    plain: bytes = decryptor.update(octets)
+    return plain
 
 
 def aes_gcm_open(key: bytes, nonce: bytes, octets: bytes, header: bytes) -> bytes | None:
     """Plain octets of an AES-GCM message, its tag at the end; None where that is wrong, or without the package."""
-    try:
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError:
+    ciphers = _package()
+    if ciphers is None:
         return None
+    from cryptography.exceptions import InvalidTag
+
     try:
-        return AESGCM(key).decrypt(nonce, octets, header)
+        plain: bytes = ciphers.aead.AESGCM(key).decrypt(nonce, octets, header)
     except (InvalidTag, ValueError):
         return None
+    return plain

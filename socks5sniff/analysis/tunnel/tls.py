@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from socks5sniff.codec import decode_text
@@ -15,8 +17,14 @@ _VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "T
 _SHORT = {0x0300: "s3", 0x0301: "10", 0x0302: "11", 0x0303: "12", 0x0304: "13"}
 """Versions as JA4 writes them."""
 _SERVER_NAME, _SIGNATURES, _ALPN, _SUPPORTED = 0, 13, 16, 43
+_TELLING = frozenset({_SERVER_NAME, _SIGNATURES, _ALPN, _SUPPORTED})
+"""Extensions that are looked into."""
+_EXTENSION = struct.Struct(">HH")
+"""Type and length of an extension."""
 _NOTHING = "0" * 12
 """JA4's hash of an empty list."""
+_REMEMBERED = 1024
+"""Lists and their hashes that are kept: one program offers the same in every connection."""
 
 
 class ClientHello(NamedTuple):
@@ -28,10 +36,10 @@ class ClientHello(NamedTuple):
     alpn: list[str] | None
     first_protocol: bytes
     """The first of `alpn` as it was sent, empty where there is none."""
-    ciphers: list[int]
-    extensions: list[int]
+    ciphers: tuple[int, ...]
+    extensions: tuple[int, ...]
     """Types, in order."""
-    signatures: list[int]
+    signatures: tuple[int, ...]
     """Signature algorithms, in order."""
 
     @property
@@ -76,32 +84,31 @@ def read_hello(octets: bytes) -> ClientHello:
     version = int.from_bytes(octets[4:6], "big")
     at = 38
     at += 1 + (octets[at] if at < len(octets) else 0)
-    ciphers, at = _list16(octets, at)
+    ciphers = _list16(octets, at)
+    at += 2 + int.from_bytes(octets[at : at + 2], "big")
     at += 1 + (octets[at] if at < len(octets) else 0)
     end = min(len(octets), at + 2 + int.from_bytes(octets[at : at + 2], "big"))
     at += 2
     kinds: list[int] = []
     bodies: dict[int, bytes] = {}
     while at + 4 <= end:
-        kind = octets[at] << 8 | octets[at + 1]
-        size = octets[at + 2] << 8 | octets[at + 3]
+        kind, size = _EXTENSION.unpack_from(octets, at)
         at += 4
         if at + size > end:
             break
         kinds.append(kind)
-        bodies.setdefault(kind, octets[at : at + size])
+        if kind in _TELLING:
+            bodies.setdefault(kind, octets[at : at + size])
         at += size
     protocols = _protocols(bodies[_ALPN]) if _ALPN in bodies else []
-    offered = bodies.get(_SUPPORTED, b"")
-    versions = [int.from_bytes(offered[i : i + 2], "big") for i in range(1, len(offered) - 1, 2)]
     return ClientHello(
-        version=max(_plain(versions), default=version),
+        version=max(_numbers(bodies.get(_SUPPORTED, b"")[1:]), default=version),
         server_name=_server_name(bodies.get(_SERVER_NAME, b"")),
         alpn=[decode_text(protocol) for protocol in protocols] if _ALPN in bodies else None,
         first_protocol=protocols[0] if protocols else b"",
-        ciphers=_plain(ciphers),
-        extensions=_plain(kinds),
-        signatures=_plain(_list16(bodies.get(_SIGNATURES, b""), 0)[0]),
+        ciphers=ciphers,
+        extensions=tuple(_plain(kinds)),
+        signatures=_list16(bodies.get(_SIGNATURES, b""), 0),
     )
 
 
@@ -110,11 +117,13 @@ def fingerprint(hello: ClientHello, transport: str) -> str:
     named = "d" if _SERVER_NAME in hello.extensions else "i"
     counts = f"{min(len(hello.ciphers), 99):02d}{min(len(hello.extensions), 99):02d}"
     start = f"{transport}{_SHORT.get(hello.version, '00')}{named}{counts}{_ends(hello.first_protocol)}"
-    rest = [kind for kind in hello.extensions if kind not in (_SERVER_NAME, _ALPN)]
-    extensions = _hex(sorted(rest))
-    if hello.signatures:
-        extensions += f"_{_hex(hello.signatures)}"
-    return f"{start}_{_hash(_hex(sorted(hello.ciphers)))}_{_hash(extensions) if rest else _NOTHING}"
+    return f"{start}_{_hash(hello.ciphers)}_{_hash_extensions(hello.extensions, hello.signatures)}"
+
+
+@lru_cache(_REMEMBERED)
+def _hash_extensions(extensions: tuple[int, ...], signatures: tuple[int, ...]) -> str:
+    rest = sorted(kind for kind in extensions if kind not in (_SERVER_NAME, _ALPN))
+    return _digest(_hex(rest) + (f"_{_hex(signatures)}" if signatures else "")) if rest else _NOTHING
 
 
 def _ends(protocol: bytes) -> str:
@@ -132,19 +141,30 @@ def _hex(values: Iterable[int]) -> str:
     return ",".join([f"{value:04x}" for value in values])
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:12] if text else _NOTHING
+@lru_cache(_REMEMBERED)
+def _hash(values: tuple[int, ...]) -> str:
+    return _digest(_hex(sorted(values))) if values else _NOTHING
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:12]
 
 
 def _plain(values: Iterable[int]) -> list[int]:
     """Without GREASE: both octets equal, ending in A."""
-    return [value for value in values if not (value & 0x0F0F == 0x0A0A and value >> 8 == value & 0xFF)]
+    return [value for value in values if value & 0x0F0F != 0x0A0A or value >> 8 != value & 0xFF]
 
 
-def _list16(octets: bytes, at: int) -> tuple[list[int], int]:
-    """A list of 16-bit numbers after its length of two octets, and the place behind it."""
-    end = at + 2 + int.from_bytes(octets[at : at + 2], "big")
-    return [octets[i] << 8 | octets[i + 1] for i in range(at + 2, min(end, len(octets)) - 1, 2)], end
+@lru_cache(_REMEMBERED)
+def _numbers(octets: bytes) -> tuple[int, ...]:
+    """The 16-bit numbers that octets hold, without GREASE."""
+    count = len(octets) // 2
+    return tuple(_plain(struct.unpack_from(f">{count}H", octets)))
+
+
+def _list16(octets: bytes, at: int) -> tuple[int, ...]:
+    """A list of 16-bit numbers after its length of two octets."""
+    return _numbers(octets[at + 2 : at + 2 + int.from_bytes(octets[at : at + 2], "big")])
 
 
 def _server_name(body: bytes) -> str | None:

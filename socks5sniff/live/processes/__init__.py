@@ -12,4 +12,4 @@ Endpoints = tuple[str, int, str, int]
 """Address and port of the client, and of the proxy."""
 
 Process = dict[str, Any]
-"""`pid` and `name`."""
+"""`pid` and `name`, and `container` where the process is in one that is known."""

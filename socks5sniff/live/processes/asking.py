@@ -18,6 +18,10 @@ from contextlib import suppress
 
 from . import Endpoints, Process
 
+AGAIN, LATEST = 0.5, 32.0
+"""Seconds after which it is asked again where nothing was found, doubled each time, and at most."""
+UNANSWERED = 4096
+"""Connections that are asked for again at most, the latest ones."""
 PATIENCE = 2.0
 """Seconds to wait for the helper's start, and for its end."""
 REMEMBERED = 65_536
@@ -26,7 +30,11 @@ QUEUE = 512
 
 
 class Processes:
-    """Answers are remembered until the connection has ended."""
+    """Answers are remembered until the connection has ended; what was not answered is asked again until then.
+
+    Attributes:
+        left_out: questions that were not asked, because too many were on their way.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         """Starts the helper. Elsewhere than under Linux nothing is ever answered without psutil.
@@ -34,8 +42,12 @@ class Processes:
         Args:
             names: the interfaces on which connections are opened.
         """
-        self._answers: dict[Endpoints, Process | None] = {}
+        self.left_out = 0
+        self._answers: dict[Endpoints, Process] = {}
         self._asked: dict[Endpoints, float] = {}
+        self._unanswered: dict[Endpoints, tuple[float, float]] = {}
+        """When to ask again, and how long that was waited for."""
+        self._looked = 0.0
         self._questions: deque[list[Endpoints]] = deque()
         """On their way, in the order in which they are answered."""
         self._on_way = 0
@@ -51,10 +63,11 @@ class Processes:
         )
         assert self._helper.stdin is not None
         self._to_helper = self._helper.stdin
-        threading.Thread(target=self._read, daemon=True).start()
 
     def wait(self) -> None:
-        """Until the helper watches, or is gone."""
+        """Until the helper watches, or is gone. Answers are taken from here on, by a thread: not before rights are
+        given up, which belong to each thread."""
+        threading.Thread(target=self._read, daemon=True).start()
         self._ready.wait(PATIENCE)
 
     def ask(self, connections: Iterable[Endpoints]) -> None:
@@ -62,9 +75,10 @@ class Processes:
         asked, now = self._asked, time.monotonic()
         wanted = []
         for endpoints in connections:
-            if self._on_way >= QUEUE:  # counted until they are answered: a pipe that is full would make us wait
-                break
             if endpoints not in asked and endpoints not in self._answers:
+                if self._on_way >= QUEUE:  # counted until they are answered: a pipe that is full would make us wait
+                    self.left_out += 1
+                    continue
                 asked[endpoints] = now
                 self._on_way += 1
                 wanted.append(endpoints)
@@ -85,9 +99,13 @@ class Processes:
                 answers[place] = process
             for endpoints, answer in zip(wanted, answers, strict=True):
                 if self._asked.pop(endpoints, None) is not None:  # else it has ended
-                    self._answers[endpoints] = answer
+                    self._take(endpoints, answer)
             while len(self._answers) > REMEMBERED:
                 del self._answers[next(iter(self._answers))]
+        now = time.monotonic()
+        if now > self._looked + AGAIN / 2:
+            self._looked = now
+            self.ask([endpoints for endpoints, (when, _) in self._unanswered.items() if now >= when])
 
     def pending(self, endpoints: Endpoints, patience: float) -> bool:
         """Whether the answer may still come within so many seconds after the question."""
@@ -102,6 +120,7 @@ class Processes:
         """The connection has ended; its port may be used again by another."""
         self._answers.pop(endpoints, None)
         self._asked.pop(endpoints, None)
+        self._unanswered.pop(endpoints, None)
 
     def close(self) -> None:
         """End the helper, which leaves when nobody can ask any more (it may have rights that this process gave up)."""
@@ -109,6 +128,16 @@ class Processes:
             self._to_helper.close()
         with suppress(subprocess.TimeoutExpired):
             self._helper.wait(PATIENCE)
+
+    def _take(self, endpoints: Endpoints, answer: Process | None) -> None:
+        _, waited = self._unanswered.pop(endpoints, (0.0, AGAIN / 2))
+        if answer is not None:
+            self._answers[endpoints] = answer
+            return
+        wait = min(2 * waited, LATEST)
+        self._unanswered[endpoints] = time.monotonic() + wait, wait
+        if len(self._unanswered) > UNANSWERED:
+            del self._unanswered[next(iter(self._unanswered))]
 
     def _read(self) -> None:
         assert isinstance(self._helper.stdout, io.RawIOBase)

@@ -1,9 +1,8 @@
 """The helper: reads questions and writes answers.
 
-A process of its own, because looking takes time that the packet path does not have, and because it keeps the rights of
-the start when the capture gives them up. It answers lines with lines, JSON both: a list of endpoints with a list of
-pairs, the place in that list and the process, for those that were found. A line before all others says that it is
-ready.
+A process of its own, because looking takes time that the packet path does not have, and because it needs rights that
+the capture gives up. It answers lines with lines, JSON both: a list of endpoints with a list of pairs, the place in
+that list and the process, for those that were found. A line before all others says that it is ready.
 """
 
 from __future__ import annotations
@@ -12,12 +11,20 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
+from ..privileges import Capability, become, confine, nobody
 from . import Endpoints, Process
 
 _QUESTIONS, _ANSWERS = 0, 1
 """File descriptors."""
+_NEEDED = (Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH)
+"""To list the descriptors of other users' processes, and to read what they are."""
+
+
+_HASTE = -10
+"""Niceness, where that is allowed: a client is gone soon, and little is done for each."""
 
 
 class Look(Protocol):
@@ -40,6 +47,7 @@ def serve(names: Sequence[str]) -> None:
         look = _look(names)
     except ImportError:  # no psutil: nothing is ever answered
         return
+    _give_up_rights()
     os.write(_ANSWERS, b"\n")
     unread = b""
     while True:
@@ -52,6 +60,17 @@ def serve(names: Sequence[str]) -> None:
             answers = look.answer([tuple(endpoints) for endpoints in json.loads(line)])
             found = [(place, process) for place, process in enumerate(answers) if process]
             os.write(_ANSWERS, json.dumps(found).encode() + b"\n")
+
+
+def _give_up_rights() -> None:
+    """Nothing is left but looking at what processes of others have open; what sees SYNs is open."""
+    if sys.platform.startswith("linux"):
+        with suppress(OSError):
+            os.nice(_HASTE)
+        user = nobody() if os.geteuid() == 0 else None
+        if user is not None:
+            become(user, _NEEDED)
+        confine(_NEEDED)
 
 
 def _look(names: Sequence[str]) -> Look:

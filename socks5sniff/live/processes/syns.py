@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from ..bpf import Program, attach, compile_filter
-from .owners import Key
+from ..links import find, links
+from .namespaces import Key
 
 ANY = "any"
 """The pseudo-interface of all interfaces."""
@@ -31,7 +32,11 @@ _SENT: Program = [(0x20, 0, 0, 0xFFFFF004), (0x15, 1, 0, 4), (6, 0, 0, 0)]
 
 
 class Syns:
-    """Watches the SYNs of interfaces."""
+    """Watches the SYNs of interfaces.
+
+    Attributes:
+        away: interfaces that are down or gone at the moment.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         """Opens it.
@@ -40,14 +45,17 @@ class Syns:
             OSError: no right to capture (CAP_NET_RAW), or no such interface.
             MissingError: there is nothing to compile the filter with.
         """
-        program = _SENT + compile_filter(_OPENS, _RAW, _HEADERS)
-        self._sockets: list[socket.socket] = []
+        opens = compile_filter(_OPENS, _RAW, _HEADERS)
+        kinds = {link.name: link.kind for link in links()}
+        self.away: set[str] = set()
+        self._sockets: dict[str, socket.socket] = {}
         try:
             for name in [ANY] if ANY in names else names:
                 protocol = socket.htons(_ETH_P_ALL) if name == ANY else 0
                 opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, protocol)
-                self._sockets.append(opened)
-                attach(opened, program)
+                self._sockets[name] = opened
+                # What containers send comes in where it passes from one namespace to another.
+                attach(opened, opens if name == ANY or kinds.get(name) else _SENT + opens)
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
                 opened.setblocking(False)
                 if name == ANY:
@@ -62,22 +70,35 @@ class Syns:
 
     def descriptors(self) -> list[int]:
         """For poll: readable when there is something to take."""
-        return [opened.fileno() for opened in self._sockets]
+        return [opened.fileno() for opened in self._sockets.values()]
 
     def take(self) -> Iterator[Key]:
         """The connections that were opened since the last call, those of each interface in their order."""
-        for opened in [*self._sockets]:
-            try:
-                for _ in range(_AT_ONCE):
-                    yield _key(opened.recv(_HEADERS))
-            except BlockingIOError:
-                continue
-            except OSError:  # the interface is gone or down
-                self._sockets.remove(opened)
-                opened.close()
+        seen = set()  # one may pass several interfaces
+        for name, opened in self._sockets.items():
+            for _ in range(_AT_ONCE):
+                try:
+                    key = _key(opened.recv(_HEADERS))
+                except BlockingIOError:
+                    break
+                except OSError:  # the interface is gone or down, which is told once
+                    self.away.add(name)
+                    break
+                if key not in seen:
+                    seen.add(key)
+                    yield key
+
+    def mend(self) -> None:
+        """See whether interfaces that were away are there again."""
+        for name in [*self.away]:
+            link = find(name)
+            if link is not None and link.up:
+                with suppress(OSError):
+                    self._sockets[name].bind((name, _ETH_P_ALL))
+                    self.away.discard(name)
 
     def close(self) -> None:
-        for opened in self._sockets:
+        for opened in self._sockets.values():
             opened.close()
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from socks5sniff.errors import MissingError
 
 from . import Endpoints, Process
 from .budget import Budget
-from .owners import Key, Owners, process_name
+from .namespaces import Key, container_of
+from .owners import Owners, process_name
 from .syns import Syns
 
-SHARE = 0.02
-"""Of one processor. Connections that are opened while it rests are not looked at."""
+SHARE = 0.05
+"""Of one processor."""
+LATEST = 32
+"""Connections of those opened while it rests that are looked at afterwards: the others are gone, or will be asked
+for."""
 _REMEMBERED = 8192
 _SAME_NAME = 1.0
 """Seconds for which the name of a process is taken to stay."""
+_AWAY = 1.0
+"""Seconds between looks for an interface that is away."""
 
 
 class Watching:
@@ -47,40 +53,47 @@ class Watching:
     def watch(self) -> None:
         """Look at what is opened until there are questions."""
         syns = self._syns
+        rested = False
         while syns is not None:
             waiting = select.poll()
             for descriptor in (self._questions, *syns.descriptors()):
                 waiting.register(descriptor, select.POLLIN)
-            if any(descriptor == self._questions for descriptor, _ in waiting.poll()):
+            ready = waiting.poll(_AWAY * 1000 if syns.away else None)
+            if any(descriptor == self._questions for descriptor, _ in ready):
                 return
-            late = False
-            for key in syns.take():
-                if not late:
-                    self._remember(key)
-                    late = self._budget.rest()
+            if syns.away:
+                syns.mend()
+            opened = [*syns.take()]
+            self._remember(opened[-LATEST:] if rested else opened)
+            rested = self._budget.rest()
 
     def answer(self, wanted: Sequence[Endpoints]) -> list[Process | None]:
         """The processes that opened these connections, or that have them now."""
-        known, budget = self._known, self._budget
-        return [known.get(key) or (None if budget.spent() else self._find(key)) for key in map(key_of, wanted)]
+        keys = [*map(key_of, wanted)]
+        unknown = [key for key in keys if key not in self._known]
+        found = {} if not unknown or self._budget.spent() else dict(self._find(unknown))
+        return [self._known.get(key) or found.get(key) for key in keys]
 
     def close(self) -> None:
         self._owners.close()
         if self._syns is not None:
             self._syns.close()
 
-    def _remember(self, key: Key) -> None:
-        self._known.pop(key, None)  # the ports are used again
-        process = self._find(key)
-        if process is not None:
+    def _remember(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            self._known.pop(key, None)  # the ports are used again
+        for key, process in self._find(keys):
             self._known[key] = process
             if len(self._known) > _REMEMBERED:
                 del self._known[next(iter(self._known))]
 
-    def _find(self, key: Key) -> Process | None:
-        pid = self._owners.find(key)
-        if pid is None:
-            return None
+    def _find(self, keys: Sequence[Key]) -> Iterable[tuple[Key, Process]]:
+        for key, pid in zip(keys, self._owners.find(keys), strict=True):
+            process = None if pid is None else self._process(pid)
+            if process is not None:
+                yield key, process
+
+    def _process(self, pid: int) -> Process | None:
         now = time.monotonic()
         when, process = self._lately.get(pid, (0.0, None))
         if process is None or now - when > _SAME_NAME:
@@ -88,6 +101,9 @@ class Watching:
             if name is None:
                 return None
             process = {"pid": pid, "name": name}
+            container = container_of(pid)
+            if container is not None:
+                process["container"] = container
             if len(self._lately) > _REMEMBERED:
                 self._lately.clear()
             self._lately[pid] = now, process
