@@ -1838,7 +1838,7 @@ do
       add(item, F.reply_code, tvb(at + 1, 1), frame.code)
     end
     if frame.reserved then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
-    if frame.host_type and not frame.socks4 then
+    if frame.host_type and not frame.socks4 and not frame.head then
       add(item, (frame.code and BND or DST).type, tvb(at + 3, 1), frame.host_type)
     end
     if frame.host then
@@ -2470,7 +2470,8 @@ do
     if session.header and #found > 0 then
       found.notes = found.notes or {}
       found.notes[1] = found.notes[1] or {}
-      note(found.notes[1], "proxy-protocol", "a PROXY protocol header came first, and names " .. session.header)
+      note(found.notes[1], "proxy-protocol", "a PROXY protocol header came first, and names " .. session.header.named)
+      spend(session, side, session.header.size)
       session.header = nil
     end
     records[key] = pack(found)
@@ -2536,7 +2537,7 @@ do
     if not is_proxy_header(octets, 1) then return true end
     local frame = decode("proxy-protocol", octets)
     if not frame or frame.size < #octets then return false end
-    headers[ends_of(pinfo)] = frame.named and text(frame.named) or "no client"
+    headers[ends_of(pinfo)] = { named = frame.named and text(frame.named) or "no client", size = frame.size }
     return true
   end
 
