@@ -62,7 +62,6 @@ BACKWARD = {
     ("proxy.commands", "proxy.conversation"),
     ("proxy.udp", "proxy.server"),
     ("live.interfaces", "live.pcap"),
-    ("live.interfaces", "live.opening"),
 }
 """Imports that close a circle and are still to be opened: by the ends of the modules' names."""
 

@@ -113,6 +113,8 @@ class LiveOutput:
         self._file.close()
         self._ended.append(self._file)
         self._file = following
+        with self._failures():
+            self._ended = [file for file in self._ended if not file.join(0)]
 
     def close(self, waits: Callable[[], bool]) -> None:
         """Write all that is left.

@@ -8,6 +8,7 @@ from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation, FrameEntry
 from socks5sniff.sinks import Options, Sink, Totals, Writer, open_sink
 from socks5sniff.sinks.clock import Clock
+from socks5sniff.sinks.columns import process
 from socks5sniff.sinks.words import COLOURS, counted, octets, result
 
 _RESET = "\x1b[0m"
@@ -152,7 +153,7 @@ def comment(c: Conversation) -> str:
 
 
 def _who(c: Conversation) -> str:
-    program = "" if c.process is None else f" {c.process['name']}[{c.process['pid']}]"
+    program = f" {process(c)}" if c.process else ""
     user = f" user {c.username}" if c.username else ""
     target = "" if c.destination is None else f" {c.command} {c.destination}"
     return f"{c.client}{program} > {c.proxy}{user}{target}"

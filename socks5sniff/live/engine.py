@@ -15,6 +15,9 @@ cut, BIG TCP on the loopback interface included."""
 BUFFER = 64 << 20
 """Octets of memory that an engine with a buffer in the kernel needs."""
 
+WINDOWS_LOOPBACK = r"\Device\NPF_Loopback"
+"""What Npcap calls the loopback interface."""
+
 LINK_ETHERNET, LINK_RAW, LINK_NULL, LINK_LOOP, LINK_SLL2 = 1, 101, 0, 108, 276
 """LINKTYPE_ values that interfaces have."""
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import RightsError, Socks5sniffError
-from .engine import Settings
+from .engine import WINDOWS_LOOPBACK, Settings
 
-WINDOWS_LOOPBACK = r"\Device\NPF_Loopback"
 _LEGACY_LOOPBACK = "Npcap Loopback Adapter"
 _LOOPBACKS = frozenset({"lo", "lo0", WINDOWS_LOOPBACK, _LEGACY_LOOPBACK})
 

@@ -12,9 +12,8 @@ from ctypes import POINTER, byref, c_ubyte, create_string_buffer, string_at
 from typing import Any, NamedTuple
 
 from ..errors import InputError, MissingError, RightsError, Socks5sniffError
-from .engine import BUFFER, Counts, Settings
+from .engine import BUFFER, WINDOWS_LOOPBACK, Counts, Settings
 from .filter_fault import wrong
-from .interfaces import WINDOWS_LOOPBACK
 from .rights import refusal
 
 TIMEOUT = 50

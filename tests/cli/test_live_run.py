@@ -153,6 +153,7 @@ def test_the_records_are_those_that_read_gives_however_the_frames_come(path: Pat
     view, watch = play(list(slices(path, size)))
     assert sorted((record.as_dict() for record in view.records), key=lambda record: record["id"]) == as_read(path)
     assert watch.tally.conversations == len(view.records)
+    assert watch.open == 0
     assert view.totals is not None
     assert view.totals.packets == watch.packets
 

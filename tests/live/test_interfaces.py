@@ -12,8 +12,8 @@ import pytest
 
 from socks5sniff.capture.batch import FrameBatch, Interface
 from socks5sniff.cli import main
-from socks5sniff.live.engine import LINK_LOOP, LINK_NULL
-from socks5sniff.live.interfaces import WINDOWS_LOOPBACK, facts, system_name
+from socks5sniff.live.engine import LINK_LOOP, LINK_NULL, WINDOWS_LOOPBACK
+from socks5sniff.live.interfaces import facts, system_name
 from socks5sniff.packets import PacketReader
 
 

@@ -45,6 +45,17 @@ while True:
 """
 """Reads as many octets as it is told, and answers with three times as many and five."""
 
+REACH = f"""
+import socket, time
+for _ in range(50):
+    try:
+        socket.create_connection(("{PROXY}", {PROXY_PORT}), 1).close()
+        break
+    except OSError:
+        time.sleep(0.1)
+"""
+"""Waits until the link is up: a bridge learns for a moment."""
+
 CLIENTS = f"""
 import json, random, socket, struct, threading
 told, chance = [], random.Random(2)
@@ -93,7 +104,7 @@ def link(lab: LiveLab, request: pytest.FixtureRequest) -> Iterator[Link]:
     outer = "ip link add br0 type bridge && ip link set wire0 master br0 && ip link set wire0 up && ip link set br0 up"
     lab.run("sh", "-c", f"{outer} && ip address add {PROXY}/24 dev br0")
     lab.run(*inside, "sh", "-c", f"ip address add {CLIENT}/24 dev wire1 && ip link set wire1 up")
-    lab.run(*inside, "sh", "-c", f"for i in 1 2 3 4 5 6 7 8 9; do ping -c 1 -W 1 {PROXY} && exit; done", status=None)
+    lab.run(*inside, sys.executable, "-c", REACH)
     target = lab.start(sys.executable, "-c", TARGET)
     lab.wait_for_port(TARGET_PORT)
     yield Link(lab, inside)
