@@ -30,6 +30,8 @@ class ExitCode(IntEnum):
     """This user may not capture there."""
     DIFFERENCE = 8
     """`verify` found a difference."""
+    MATCHED = 9
+    """A conversation matches the expression of `--fail-if`."""
     INTERRUPTED = 130
     """Interrupted by Ctrl-C while reading a file."""
     BROKEN_PIPE = 141
@@ -48,6 +50,12 @@ class InputError(Socks5sniffError):
     exit_code = ExitCode.INPUT
 
 
+class EmptyInputError(InputError):
+    """There is nothing in an input."""
+
+
+class NotACaptureError(InputError):
+    """An input is something else than a capture."""
 class FilterError(InputError):
     """A capture filter is not understood: the fault is in the command line, not in an input."""
 
@@ -61,6 +69,7 @@ class DamagedInputError(Socks5sniffError):
         name: the input's name, as the user gave it.
         offset: octets from the start of the (decompressed) input to the damaged record.
         frame: number of the first frame that could not be read, from 1.
+        truncated: it ends within a record; what is there of it is sound.
     """
 
     exit_code = ExitCode.DAMAGED
@@ -70,6 +79,7 @@ class DamagedInputError(Socks5sniffError):
         self.name = name
         self.offset = offset
         self.frame = frame
+        self.truncated = what.startswith("truncated")
 
 
 class OutputError(Socks5sniffError):

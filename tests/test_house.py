@@ -26,20 +26,25 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
-    "sinks": {"errors", "record", "codec"},
+    "report": {"record", "codec"},
+    "sinks": {"errors", "record", "codec", "report"},
+    "web": {"errors", "report"},
+    "where": {"record", "codec"},
+    "stats": {"record", "codec"},
+    "explain": {"record", "codec"},
     "client": {"errors", "codec"},
     "proxy": {"errors", "codec", "capture", "client"},
     "lab": {"errors", "record", "codec", "capture", "client", "proxy"},
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
         *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
-        *("sinks", "client", "proxy", "lab", "dissector"),
+        *("sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"capture", "live", "packets", "streams", "analysis"},
+    "numpy": {"capture", "live", "packets", "streams", "analysis", "report"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -51,16 +56,18 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "rich": {"sinks", "cli"},
     "zstandard": {"capture"},
     "lz4": {"capture"},
+    "fsspec": {"capture"},
     "psutil": set(ROOMS),
     "prometheus_client": {"cli"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "gssapi": {"client", "proxy"},
+    "cryptography": {"analysis"},
+    "lark": {"where"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 
 BACKWARD = {
-    ("proxy.conversation", "proxy.server"),
-    ("proxy.commands", "proxy.conversation"),
-    ("proxy.udp", "proxy.server"),
     ("live.interfaces", "live.pcap"),
 }
 """Imports that close a circle and are still to be opened: by the ends of the modules' names."""

@@ -1,6 +1,7 @@
 """TCP and UDP conversations as packets, for tests of what comes after the capture file.
 
-Packets are Ethernet, IPv4 and TCP or UDP, built here octet by octet and independent of the project's own code.
+Packets are Ethernet, IPv4 or IPv6, and TCP or UDP, built here octet by octet and independent of the project's own code.
+An address says its version. `six` is the switch: it moves packets, and `analyse(…, version=6)` a whole test, to IPv6.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -54,7 +56,10 @@ class Packet:
 
 
 def ethernet(source: str, destination: str, protocol: int, octets: bytes) -> bytes:
-    """An Ethernet frame with an IPv4 packet."""
+    """An Ethernet frame with an IP packet."""
+    if ":" in source:
+        ends = socket.inet_pton(socket.AF_INET6, source), socket.inet_pton(socket.AF_INET6, destination)
+        return bytes(12) + b"\x86\xdd" + struct.pack(">IHBB16s16s", 6 << 28, len(octets), protocol, 64, *ends) + octets
     ip = struct.pack(
         ">BBHHHBBH4s4s", 0x45, 0, 20 + len(octets), 0, 0, 64, protocol, 0,
         socket.inet_aton(source), socket.inet_aton(destination),
@@ -100,6 +105,22 @@ def connection(
         send(SERVER, FIN | ACK)
         send(CLIENT, ACK)
     return packets
+
+
+def six_of(host: str) -> str:
+    """The IPv6 address that stands for an IPv4 one in IPv6 tests; the last of its groups are the same octets."""
+    if ":" in host:
+        return host
+    octets = socket.inet_aton(host)
+    return "::1" if octets[0] == 127 else socket.inet_ntop(socket.AF_INET6, b"\x20\x01\x0d\xb8" + bytes(8) + octets)
+
+
+def six(packets: Iterable[Packet]) -> list[Packet]:
+    """The same packets between IPv6 addresses."""
+    return [
+        replace(packet, ends=tuple((six_of(host), port) for host, port in packet.ends))  # type: ignore[arg-type]
+        for packet in packets
+    ]
 
 
 def cut(packets: Iterable[Packet], pieces: Iterable[int]) -> Iterator[Packet]:
@@ -149,9 +170,12 @@ def analyse(
     ports: Iterable[int] = (),
     show_passwords: bool = False,
     udp_frames: bool = False,
+    version: int = 4,
 ) -> list[Conversation]:
-    """The records of packets (or of frames with their times), by id."""
+    """The records of packets (or of frames with their times), by id; with `version` 6, of the packets over IPv6."""
+    if version == 6:
+        packets = [packet for each in packets for packet in (six([each]) if isinstance(each, Packet) else [each])]
     analyser = Analyser(ports=frozenset(ports), show_passwords=show_passwords, udp_frames=udp_frames)
     frames = [(p.time, p.frame()) if isinstance(p, Packet) else p for p in packets]
-    records = [record for batch in batches(frames, sizes, captured) for record in analyser.take(batch)]
-    return sorted(records + analyser.finish(), key=lambda record: record.id)
+    found = [part for batch in batches(frames, sizes, captured) for part in analyser.take(batch)]
+    return sorted(chain.from_iterable(found + analyser.finish()), key=lambda record: record.id)

@@ -1,21 +1,26 @@
 -- SOCKS4, SOCKS4A and SOCKS5 for Wireshark and tshark 3.6 to 4.6, on any port.
 --
 -- How it works
---   Wireshark's TCP calls this script with octets in stream order. `advance` turns the octets of one side into SOCKS
---   frames and keeps the conversation's state; `show_frame` puts a frame into the packet details; `tunnel` hands
---   what the proxy relays to the dissector that fits.
+--   Wireshark's TCP calls this script with each segment's octets in stream order. `read` turns the octets of one side
+--   into SOCKS frames: `due` says what the state asks for, `resynchronise` what octets are that do not fit it, and
+--   `apply` what a frame changes. `present` puts frames into the packet details; `tunnel` hands what the proxy relays
+--   to the dissector that fits.
 --   A packet's first dissection (`pinfo.visited` is false) is the only one that changes state, and leaves a record of
---   which frames lie where; every later dissection of the packet, in whatever order, replays that record.
+--   which frames lie where; every later dissection of the packet, in whatever order, shows that record.
 --   Roles come from octets: the client is the side that sends the greeting or the SOCKS4 request.
 --
--- Rules that keep Wireshark alive, each learnt from a failure
+-- Rules that keep Wireshark alive and quick, each learnt from a failure
+--   * No field extractor (`Field.new`): one of them makes Wireshark build the tree of every packet. So there are no
+--     sequence numbers here; that octets are missing is told from what the others mean.
 --   * The built-in socks dissector is never called (it crashes without TCP's data), nor DissectorTable.try_heuristics.
 --   * A C dissector that raises skips the rest of our function. State is therefore complete before any dissector of
 --     the payload is called, and such calls are counted: see `call_payload`.
+--   * `pinfo.can_desegment` is raised only where TCP has set it: HTTP's dissector loops for ever on octets that are
+--     cut short when it is told that more will come.
 --   * Lua 5.2 and 5.4 both load this file: no integer operators, no bit32, no utf8 library.
 
 set_plugin_info({
-  version = "1.0.0",
+  version = "2.0.0",
   description = "SOCKS4, SOCKS4A and SOCKS5 on any port",
   author = "the socks5sniff project",
 })
@@ -163,23 +168,63 @@ local ANOMALIES = { -- code, severity, description
     "a relay datagram is a fragment (FRAG is not 0)" },
   { "udp-unassociated", "warning",
     "a relay datagram from a party that the association does not name" },
+  { "auth-unasked", "error",
+    "a username/password sub-negotiation although another method was chosen" },
+  { "proxy-protocol", "note",
+    "a PROXY protocol header came first" },
+  { "closed-without-data", "note",
+    "success, but the proxy closed before one octet came from the destination, and before the client did" },
+  { "unreachable-bound", "warning",
+    "the address for datagrams cannot be reached from where the client is" },
+  { "udp-one-way", "warning",
+    "datagrams went to the relay and none came back" },
+  { "udp-no-header", "error",
+    "a datagram between client and relay without a SOCKS header" },
+  { "udp-names-client", "warning",
+    "the header of an answer names the client instead of the remote sender" },
+  { "udp-after-close", "warning",
+    "datagrams after the association's TCP connection had ended" },
+  { "udp-fragments-incomplete", "warning",
+    "a sequence of fragments (FRAG) that never was completed" },
+  { "odd-destination", "note",
+    "the domain name is a URL, holds a port, or is a number in another notation than an address" },
+  { "half-frame", "warning",
+    "a side closed in the middle of a frame" },
 }
 -- END GENERATED CODE POINTS
 
 local byte, sub, find, format, rep = string.byte, string.sub, string.find, string.format, string.rep
-local concat, floor = table.concat, math.floor
+local concat, floor, min, max = table.concat, math.floor, math.min, math.max
 
 local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
 local MAX_SOCKS4_STRING = 512 -- the codec's limit, for the codec's reason: a NUL is not waited for any longer
 local MAX_LEAKS = 60 -- payload dissectors that raised through us; near 95 Lua itself would fail
 local MAX_RESOLVED = 100000 -- addresses remembered from DNS answers
+local MAX_HOLES = 64 -- of one side of a connection, while its octets are counted
+local MAX_HOLE = 16777216 -- octets
 local FRAGMENT_LIFE = 5 -- seconds, RFC 1928 s7
 local MAX_FRAGMENTED = 65536 -- octets put together from UDP fragments
+local MAX_TRIES = 6 -- segments of a tunnel that are looked at for what its protocol is
 local UDP_PORT_TYPE = 3 -- pinfo.port_type of a UDP datagram
+local DNS_PORT = 53
 
 ---------------------------------------------------------------------------------------------------------------------
 -- Names
 ---------------------------------------------------------------------------------------------------------------------
+
+-- What a frame is. `lost` is what cannot be read, `extra` comes after a failure, `opaque` is a private method's.
+local TYPES = {
+  "greeting", "method-selection", "auth-request", "auth-reply", "gssapi", "request", "reply", "udp", "tunnel",
+  "opaque", "extra", "lost", "proxy-protocol",
+}
+local TYPE = {}
+for number, name in ipairs(TYPES) do TYPE[name] = number end
+
+local OUTCOMES = {
+  [0] = "incomplete", "succeeded", "rejected", "auth-failed", "no-acceptable-method", "malformed",
+}
+local OUTCOME = {}
+for number, name in pairs(OUTCOMES) do OUTCOME[name] = number end
 
 local function hex2(value)
   return format("0x%02x", value)
@@ -237,7 +282,9 @@ end
 local P = Proto("socks5", "SOCKS proxy protocol (versions 4, 4A and 5)")
 
 local F = {
-  type = ProtoField.string("socks5.type", "Frame type"),
+  type = ProtoField.uint8("socks5.type", "Frame type", base.DEC, TYPES),
+  stream = ProtoField.uint32("socks5.stream", "Conversation"),
+  outcome = ProtoField.uint8("socks5.outcome", "Outcome", base.DEC, OUTCOMES),
   sender = ProtoField.string("socks5.sender", "Sender"),
   depth = ProtoField.uint8("socks5.depth", "Nesting depth"),
   version = ProtoField.uint8("socks5.version", "Version"),
@@ -323,24 +370,8 @@ P.prefs.heuristic = Pref.bool("Find SOCKS on any TCP port", true,
 P.prefs.show_passwords = Pref.bool("Show passwords", false, "Else a password is shown as ********")
 P.prefs.payload = Pref.bool("Dissect what the proxy relays", true,
   "Hand tunnel octets and relayed datagrams to the dissector that fits")
-
--- Field extractors give nothing in the first pass of `tshark -2` without a filter, so nothing may depend on them alone.
-local tcp_stream = Field.new("tcp.stream")
-local tcp_seq = Field.new("tcp.seq")
-local tcp_len = Field.new("tcp.len")
-local tcp_ack = Field.new("tcp.ack")
-local tcp_completeness = Field.new("tcp.completeness") -- bits 1 and 2: SYN, SYN with ACK
-local dns_name = Field.new("dns.qry.name")
-local dns_a = Field.new("dns.a")
-local dns_aaaa = Field.new("dns.aaaa")
-
--- The value of the innermost TCP header's field (there can be TCP inside TCP), or nil.
-local function innermost(extractor)
-  local first, second = extractor()
-  if not second then return first and first() end
-  local all = { extractor() }
-  return all[#all]()
-end
+P.prefs.local_dns = Pref.bool("Point out names that the client resolved itself", false,
+  "Read DNS answers on port 53, and note requests for addresses that one gave to the same client (local-dns)")
 
 -- Kept here, since a packet's dissection asks for it each time.
 local dissect_payload
@@ -359,6 +390,7 @@ end
 
 local tcp_table = DissectorTable.get("tcp.port")
 local udp_table = DissectorTable.get("udp.port")
+local dns_in_udp = udp_table:get_dissector(DNS_PORT)
 
 ---------------------------------------------------------------------------------------------------------------------
 -- Text from the wire
@@ -380,19 +412,43 @@ local function utf8_length(octets, at)
   return 4
 end
 
--- Octets as UTF-8, others as \xNN. Control characters too: Wireshark's strings end at a NUL, and its XML is broken by
--- others.
+local function code_point(octets, at, length)
+  local a, b, c, d = byte(octets, at, at + length - 1)
+  if length == 1 then return a end
+  if length == 2 then return (a - 0xC0) * 64 + b - 0x80 end
+  if length == 3 then return ((a - 0xE0) * 64 + b - 0x80) * 64 + c - 0x80 end
+  return (((a - 0xF0) * 64 + b - 0x80) * 64 + c - 0x80) * 64 + d - 0x80
+end
+
+-- Code points that do not show as themselves: controls, marks that turn the direction of text, what has no width,
+-- line ends, private use. Each pair is the first and the last of a range.
+local UNSEEN = {
+  { 0x00, 0x1F }, { 0x7F, 0xA0 }, { 0xAD, 0xAD }, { 0x61C, 0x61C }, { 0x180E, 0x180E }, { 0x2000, 0x200F },
+  { 0x2028, 0x202F }, { 0x205F, 0x206F }, { 0x3000, 0x3000 }, { 0xE000, 0xF8FF }, { 0xFEFF, 0xFEFF },
+  { 0xFFF0, 0xFFFB }, { 0xE0000, 0x10FFFF },
+}
+
+local function escape_of(point)
+  for _, range in ipairs(UNSEEN) do
+    if point >= range[1] and point <= range[2] then
+      return format(point < 0x100 and "\\x%02x" or point < 0x10000 and "\\u%04x" or "\\U%08x", point)
+    end
+  end
+  return nil
+end
+
+-- Octets as UTF-8. Those that are none show as \xNN, characters that would not show as themselves as \xNN, \uNNNN or
+-- \UNNNNNNNN: Wireshark's strings end at a NUL, its XML is broken by controls, and its columns are turned by others.
 local function text(octets)
   if not find(octets, "[%c\128-\255]") then return octets end
   local out, at, size = {}, 1, #octets
   while at <= size do
     local length = utf8_length(octets, at)
-    local first = byte(octets, at)
-    if length and first >= 32 and first ~= 127 then
-      out[#out + 1] = sub(octets, at, at + length - 1)
+    if length then
+      out[#out + 1] = escape_of(code_point(octets, at, length)) or sub(octets, at, at + length - 1)
     else
       length = 1
-      out[#out + 1] = format("\\x%02x", first)
+      out[#out + 1] = format("\\x%02x", byte(octets, at))
     end
     at = at + length
   end
@@ -440,320 +496,417 @@ end
 -- It says nothing about the conversation, and is not changed after: many packets share one (see `decode`).
 ---------------------------------------------------------------------------------------------------------------------
 
-local function odd(frame, code, message)
-  local list = frame.odd
-  if not list then
-    list = {}
-    frame.odd = list
-  end
-  list[#list + 1] = code
-  list[#list + 1] = message
-end
-
-local function note(notes, code, message)
-  notes[#notes + 1] = code
-  notes[#notes + 1] = message
-end
-
-local function check_version(frame, what, wanted, code)
-  if frame.version ~= wanted then
-    odd(frame, code or "bad-version", format("%s has version %d, not %d", what, frame.version, wanted))
-  end
-end
-
-local function is_ip_literal(name)
-  name = name:match("^%[(.*)%]$") or name
-  local a, b, c, d = name:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
-  if a then
-    for _, part in ipairs({ a, b, c, d }) do
-      if #part > 3 or tonumber(part) > 255 or (#part > 1 and byte(part) == 48) then return false end
+local odd, note, check_domain, decoders, PROXY_2, decode, decode_head, unwrap -- what others use of this
+do
+  function odd(frame, code, message)
+    local list = frame.odd
+    if not list then
+      list = {}
+      frame.odd = list
     end
-    return true
+    list[#list + 1] = code
+    list[#list + 1] = message
   end
-  if not name:find(":", 1, true) or #name > 64 then return false end
-  name = name:gsub("%%.+$", "")
-  -- The last 32 bits may be a dotted quad.
-  local head, quad = name:match("^(.*:)(%d+%.%d+%.%d+%.%d+)$")
-  if head then
-    if not is_ip_literal(quad) then return false end
-    name = head .. "0:0"
+
+  function note(notes, code, message)
+    notes[#notes + 1] = code
+    notes[#notes + 1] = message
   end
-  local before, after = name:match("^(.-)::(.*)$")
-  local count = 0
-  for _, half in ipairs({ before or name, after or "" }) do
-    if half ~= "" then
-      for group in (half .. ":"):gmatch("(.-):") do
-        if not group:match("^%x%x?%x?%x?$") then return false end
-        count = count + 1
+
+  local function check_version(frame, what, wanted, code)
+    if frame.version ~= wanted then
+      odd(frame, code or "bad-version", format("%s has version %d, not %d", what, frame.version, wanted))
+    end
+  end
+
+  local function is_ip_literal(name)
+    name = name:match("^%[(.*)%]$") or name
+    local a, b, c, d = name:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
+    if a then
+      for _, part in ipairs({ a, b, c, d }) do
+        if #part > 3 or tonumber(part) > 255 or (#part > 1 and byte(part) == 48) then return false end
+      end
+      return true
+    end
+    if not name:find(":", 1, true) or #name > 64 then return false end
+    name = name:gsub("%%.+$", "")
+    -- The last 32 bits may be a dotted quad.
+    local head, quad = name:match("^(.*:)(%d+%.%d+%.%d+%.%d+)$")
+    if head then
+      if not is_ip_literal(quad) then return false end
+      name = head .. "0:0"
+    end
+    local before, after = name:match("^(.-)::(.*)$")
+    local count = 0
+    for _, half in ipairs({ before or name, after or "" }) do
+      if half ~= "" then
+        for group in (half .. ":"):gmatch("(.-):") do
+          if not group:match("^%x%x?%x?%x?$") then return false end
+          count = count + 1
+        end
       end
     end
+    return before and count <= 7 or count == 8
   end
-  return before and count <= 7 or count == 8
-end
 
-local function check_domain(frame, name)
-  if name == "" then
-    odd(frame, "empty-domain", "the domain name is empty")
-    return
-  end
-  if find(name, "[\128-\255]") then
-    odd(frame, "domain-not-ascii", "the domain name holds octets outside ASCII")
-  elseif is_ip_literal(name) then
-    odd(frame, "domain-is-ip-literal", "the domain name is an IP address in text")
-  end
-  if find(name, "%z") then odd(frame, "domain-has-nul", "the domain name holds a NUL octet") end
-end
-
--- The address that begins with ATYP, the fourth octet, into `frame`. Returns the place after it.
-local function read_address(frame, octets)
-  local kind, length = byte(octets, 4, 5)
-  local host_at, size = 5, 4
-  if kind == nil then return nil end
-  if kind == IPV6 then
-    size = 16
-  elseif kind == DOMAIN then
-    if not length then return nil end
-    host_at, size = 6, length
-  elseif kind ~= IPV4 then
-    return false
-  end
-  local high, low = byte(octets, host_at + size, host_at + size + 1)
-  if not low then return nil end
-  frame.host_type, frame.host_at, frame.host_size = kind, host_at, size
-  local raw = sub(octets, host_at, host_at + size - 1)
-  frame.raw_host = raw
-  frame.host = host_text(kind, raw)
-  frame.port = high * 256 + low
-  return host_at + size + 2
-end
-
--- Space for all that such a frame gets: a table that grows key by key is allocated four times.
-local function addressed_frame(kind)
-  return {
-    kind = kind, version = nil, reserved = nil, size = nil, host_type = nil, host_at = nil, host_size = nil,
-    raw_host = nil, host = nil, port = nil, line = nil, asked_by = nil,
-  }
-end
-
-local decoders = {}
-
-function decoders.greeting(octets)
-  local version, count = byte(octets, 1, 2)
-  if not count or #octets < 2 + count then return nil end
-  local methods = sub(octets, 3, 2 + count)
-  local frame = { kind = "greeting", size = 2 + count, version = version, methods = methods }
-  check_version(frame, "the greeting", 5)
-  if count == 0 then
-    odd(frame, "no-methods-offered", "the greeting offers no method")
-  elseif count > 1 then
-    local seen, twice = {}, {}
-    for i = 1, count do
-      local method = byte(methods, i)
-      if seen[method] == 1 then twice[#twice + 1] = method end
-      seen[method] = (seen[method] or 0) + 1
+  function check_domain(frame, name)
+    if name == "" then
+      odd(frame, "empty-domain", "the domain name is empty")
+      return
     end
-    if #twice > 0 then
-      table.sort(twice)
-      for i, method in ipairs(twice) do twice[i] = hex2(method) end
-      odd(frame, "duplicate-methods", "offered more than once: " .. concat(twice, ", "))
+    if find(name, "[\128-\255]") then
+      odd(frame, "domain-not-ascii", "the domain name holds octets outside ASCII")
+    elseif is_ip_literal(name) then
+      odd(frame, "domain-is-ip-literal", "the domain name is an IP address in text")
     end
+    if find(name, "%z") then odd(frame, "domain-has-nul", "the domain name holds a NUL octet") end
   end
-  return frame
-end
 
-decoders["method-selection"] = function(octets)
-  local version, method = byte(octets, 1, 2)
-  if not method then return nil end
-  local frame = { kind = "method-selection", size = 2, version = version, method = method }
-  check_version(frame, "the method choice", 5)
-  return frame
-end
-
-decoders["auth-request"] = function(octets)
-  local version, user_size = byte(octets, 1, 2)
-  if not user_size then return nil end
-  local password_at = 4 + user_size
-  local password_size = byte(octets, password_at - 1)
-  if not password_size or #octets < password_at + password_size - 1 then return nil end
-  local frame = {
-    kind = "auth-request", size = 3 + user_size + password_size, version = version,
-    username = sub(octets, 3, 2 + user_size), user_size = user_size, password_size = password_size,
-  }
-  check_version(frame, "the username/password request", 1, "auth-version")
-  if user_size == 0 then odd(frame, "empty-credential", "the user name is empty") end
-  if password_size == 0 then odd(frame, "empty-credential", "the password is empty") end
-  return frame
-end
-
-decoders["auth-reply"] = function(octets)
-  local version, status = byte(octets, 1, 2)
-  if not status then return nil end
-  local frame = { kind = "auth-reply", size = 2, version = version, status = status }
-  check_version(frame, "the username/password reply", 1, "auth-version")
-  return frame
-end
-
-function decoders.gssapi(octets)
-  local version, message_type, high, low = byte(octets, 1, 4)
-  if not message_type then return nil end
-  local frame = { kind = "gssapi", size = 2, version = version, message_type = message_type }
-  if message_type ~= 0xFF then
+  -- The address that begins with ATYP, the fourth octet, into `frame`. Returns the place after it.
+  local function read_address(frame, octets)
+    local kind, length = byte(octets, 4, 5)
+    local host_at, size = 5, 4
+    if kind == nil then return nil end
+    if kind == IPV6 then
+      size = 16
+    elseif kind == DOMAIN then
+      if not length then return nil end
+      host_at, size = 6, length
+    elseif kind ~= IPV4 then
+      return false
+    end
+    local high, low = byte(octets, host_at + size, host_at + size + 1)
     if not low then return nil end
-    frame.size = 4 + high * 256 + low
-    if #octets < frame.size then return nil end
-    frame.token = sub(octets, 5, frame.size)
+    frame.host_type, frame.host_at, frame.host_size = kind, host_at, size
+    local raw = sub(octets, host_at, host_at + size - 1)
+    frame.raw_host = raw
+    frame.host = host_text(kind, raw)
+    frame.port = high * 256 + low
+    return host_at + size + 2
   end
-  check_version(frame, "the GSSAPI message", 1, "auth-version")
-  return frame
-end
 
-function decoders.request(octets)
-  local frame = addressed_frame("request")
-  local after = read_address(frame, octets)
-  if not after then return after end
-  frame.version, frame.command, frame.reserved = byte(octets, 1, 3)
-  frame.size = after - 1
-  check_version(frame, "the request", 5)
-  if not COMMANDS[frame.command] then
-    odd(frame, "unknown-command", format("no command 0x%02x is known", frame.command))
+  -- Space for all that such a frame gets: a table that grows key by key is allocated four times.
+  local function addressed_frame(kind)
+    return {
+      kind = kind, version = nil, reserved = nil, size = nil, host_type = nil, host_at = nil, host_size = nil,
+      raw_host = nil, host = nil, port = nil, line = nil, asked_by = nil,
+    }
   end
-  if frame.reserved ~= 0 then odd(frame, "reserved-nonzero", format("RSV of the request is 0x%02x", frame.reserved)) end
-  if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
-  if frame.command == 1 and frame.port == 0 then odd(frame, "zero-port", "CONNECT to port 0") end
-  return frame
-end
 
-function decoders.reply(octets)
-  local frame = addressed_frame("reply")
-  local after = read_address(frame, octets)
-  if not after then return after end
-  frame.version, frame.code, frame.reserved = byte(octets, 1, 3)
-  frame.size = after - 1
-  check_version(frame, "the reply", 5)
-  if not REPLIES[frame.code] then odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code)) end
-  if frame.reserved ~= 0 then odd(frame, "reserved-nonzero", format("RSV of the reply is 0x%02x", frame.reserved)) end
-  if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
-  return frame
-end
+  decoders = {}
 
-decoders["socks4-request"] = function(octets)
-  if #octets < 8 then return nil end
-  local version, command, high, low, a, b, c, d = byte(octets, 1, 8)
-  local user_end = find(octets, "\0", 9, true)
-  if not user_end or user_end > 9 + MAX_SOCKS4_STRING then
-    if #octets > 8 + MAX_SOCKS4_STRING then return false end
+  function decoders.greeting(octets)
+    local version, count = byte(octets, 1, 2)
+    if not count or #octets < 2 + count then return nil end
+    local methods = sub(octets, 3, 2 + count)
+    local frame = { kind = "greeting", size = 2 + count, version = version, methods = methods }
+    check_version(frame, "the greeting", 5)
+    if count == 0 then
+      odd(frame, "no-methods-offered", "the greeting offers no method")
+    elseif count > 1 then
+      local seen, twice = {}, {}
+      for i = 1, count do
+        local method = byte(methods, i)
+        if seen[method] == 1 then twice[#twice + 1] = method end
+        seen[method] = (seen[method] or 0) + 1
+      end
+      if #twice > 0 then
+        table.sort(twice)
+        for i, method in ipairs(twice) do twice[i] = hex2(method) end
+        odd(frame, "duplicate-methods", "offered more than once: " .. concat(twice, ", "))
+      end
+    end
+    return frame
+  end
+
+  decoders["method-selection"] = function(octets)
+    local version, method = byte(octets, 1, 2)
+    if not method then return nil end
+    local frame = { kind = "method-selection", size = 2, version = version, method = method }
+    check_version(frame, "the method choice", 5)
+    return frame
+  end
+
+  decoders["auth-request"] = function(octets)
+    local version, user_size = byte(octets, 1, 2)
+    if not user_size then return nil end
+    local password_at = 4 + user_size
+    local password_size = byte(octets, password_at - 1)
+    if not password_size or #octets < password_at + password_size - 1 then return nil end
+    local frame = {
+      kind = "auth-request", size = 3 + user_size + password_size, version = version,
+      username = sub(octets, 3, 2 + user_size), user_size = user_size, password_size = password_size,
+    }
+    check_version(frame, "the username/password request", 1, "auth-version")
+    if user_size == 0 then odd(frame, "empty-credential", "the user name is empty") end
+    if password_size == 0 then odd(frame, "empty-credential", "the password is empty") end
+    return frame
+  end
+
+  decoders["auth-reply"] = function(octets)
+    local version, status = byte(octets, 1, 2)
+    if not status then return nil end
+    local frame = { kind = "auth-reply", size = 2, version = version, status = status }
+    check_version(frame, "the username/password reply", 1, "auth-version")
+    return frame
+  end
+
+  function decoders.gssapi(octets)
+    local version, message_type, high, low = byte(octets, 1, 4)
+    if not message_type then return nil end
+    local frame = { kind = "gssapi", size = 2, version = version, message_type = message_type }
+    if message_type ~= 0xFF then
+      if not low then return nil end
+      frame.size = 4 + high * 256 + low
+      if #octets < frame.size then return nil, frame.size end
+      frame.token = sub(octets, 5, frame.size)
+    end
+    check_version(frame, "the GSSAPI message", 1, "auth-version")
+    return frame
+  end
+
+  local function check_reserved(frame, what)
+    if frame.reserved ~= 0 then
+      odd(frame, "reserved-nonzero", format("RSV of %s is 0x%02x", what, frame.reserved))
+    end
+  end
+
+  -- An address type in no table: where the frame ends is unknown, what comes before is not.
+  local function unknown_address(frame, octets)
+    frame.size, frame.host_type = #octets, byte(octets, 4)
+    odd(frame, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
+  end
+
+  function decoders.request(octets)
+    local frame = addressed_frame("request")
+    local after = read_address(frame, octets)
+    if after == nil then return nil end
+    frame.version, frame.command, frame.reserved = byte(octets, 1, 3)
+    check_version(frame, "the request", 5)
+    if not COMMANDS[frame.command] then
+      odd(frame, "unknown-command", format("no command 0x%02x is known", frame.command))
+    end
+    check_reserved(frame, "the request")
+    if not after then
+      unknown_address(frame, octets)
+      return frame
+    end
+    frame.size = after - 1
+    if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
+    if frame.command == 1 and frame.port == 0 then odd(frame, "zero-port", "CONNECT to port 0") end
+    return frame
+  end
+
+  function decoders.reply(octets)
+    local frame = addressed_frame("reply")
+    local after = read_address(frame, octets)
+    if after == nil then return nil end
+    frame.version, frame.code, frame.reserved = byte(octets, 1, 3)
+    check_version(frame, "the reply", 5)
+    if not REPLIES[frame.code] then
+      odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code))
+    end
+    check_reserved(frame, "the reply")
+    if not after then
+      unknown_address(frame, octets)
+      return frame
+    end
+    frame.size = after - 1
+    if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
+    return frame
+  end
+
+  -- The place of the NUL that ends a SOCKS4 string, nil (more needed) or false (too long for one).
+  local function socks4_string(octets, from)
+    local nul = find(octets, "\0", from, true)
+    if nul and nul <= from + MAX_SOCKS4_STRING then return nul end
+    if nul or #octets >= from + MAX_SOCKS4_STRING then return false end
     return nil
   end
-  local frame = {
-    kind = "request", socks4 = true, version = version, command = command, port = high * 256 + low,
-    username = sub(octets, 9, user_end - 1), size = user_end,
-    host_type = IPV4, host_at = 5, host_size = 4,
-  }
-  check_version(frame, "the SOCKS4 request", 4)
-  if not SOCKS4_COMMANDS[command] then
-    odd(frame, "unknown-command", format("SOCKS4 has no command 0x%02x", command))
-  end
-  if command == 1 and frame.port == 0 then odd(frame, "zero-port", "CONNECT to port 0") end
-  if a == 0 and b == 0 and c == 0 and d ~= 0 then
-    local host_end = find(octets, "\0", user_end + 1, true)
-    if not host_end or host_end > user_end + 1 + MAX_SOCKS4_STRING then
-      if #octets > user_end + MAX_SOCKS4_STRING then return false end
-      return nil
+
+  decoders["socks4-request"] = function(octets)
+    if #octets < 8 then return nil end
+    local version, command, high, low, a, b, c, d = byte(octets, 1, 8)
+    local user_end = socks4_string(octets, 9)
+    if not user_end then return user_end end
+    local frame = {
+      kind = "request", socks4 = true, version = version, command = command, port = high * 256 + low,
+      username = sub(octets, 9, user_end - 1), size = user_end,
+      host_type = IPV4, host_at = 5, host_size = 4, raw_host = sub(octets, 5, 8),
+    }
+    check_version(frame, "the SOCKS4 request", 4)
+    if not SOCKS4_COMMANDS[command] then
+      odd(frame, "unknown-command", format("SOCKS4 has no command 0x%02x", command))
     end
-    frame.host_type, frame.host_at, frame.host_size = DOMAIN, user_end + 1, host_end - user_end - 1
-    frame.size = host_end
-    frame.raw_host = sub(octets, user_end + 1, host_end - 1)
-    check_domain(frame, frame.raw_host)
-  else
-    frame.raw_host = sub(octets, 5, 8)
+    if command == 1 and frame.port == 0 then odd(frame, "zero-port", "CONNECT to port 0") end
+    if a == 0 and b == 0 and c == 0 and d ~= 0 then
+      local host_end = socks4_string(octets, user_end + 1)
+      if not host_end then return host_end end
+      frame.host_type, frame.host_at, frame.host_size = DOMAIN, user_end + 1, host_end - user_end - 1
+      frame.size = host_end
+      frame.raw_host = sub(octets, user_end + 1, host_end - 1)
+      check_domain(frame, frame.raw_host)
+    end
+    frame.host = host_text(frame.host_type, frame.raw_host)
+    return frame
   end
-  frame.host = host_text(frame.host_type, frame.raw_host)
-  return frame
-end
 
-decoders["socks4-reply"] = function(octets)
-  if #octets < 8 then return nil end
-  local version, code, high, low = byte(octets, 1, 4)
-  local frame = {
-    kind = "reply", socks4 = true, size = 8, version = version, code = code, port = high * 256 + low,
-    host_type = IPV4, host_at = 5, host_size = 4, raw_host = sub(octets, 5, 8),
-  }
-  frame.host = ipv4_text(frame.raw_host)
-  check_version(frame, "the SOCKS4 reply", 0)
-  if not SOCKS4_REPLIES[code] then odd(frame, "unknown-reply", format("SOCKS4 has no reply code %d", code)) end
-  return frame
-end
-
--- RSV, FRAG and the address before a relayed datagram.
-function decoders.udp(octets)
-  local frame = addressed_frame("udp")
-  local after = read_address(frame, octets)
-  if not after then return after end
-  local high, low, fragment = byte(octets, 1, 3)
-  frame.reserved, frame.fragment, frame.size = high * 256 + low, fragment, after - 1
-  return frame
-end
-
--- Octets that are not a SOCKS frame: what follows a failure, or a sub-negotiation that nobody outside can read.
-local function remainder(kind)
-  return function(octets)
-    return { kind = kind, size = #octets }
+  decoders["socks4-reply"] = function(octets)
+    if #octets < 8 then return nil end
+    local version, code, high, low = byte(octets, 1, 4)
+    local frame = {
+      kind = "reply", socks4 = true, size = 8, version = version, code = code, port = high * 256 + low,
+      host_type = IPV4, host_at = 5, host_size = 4, raw_host = sub(octets, 5, 8),
+    }
+    frame.host = ipv4_text(frame.raw_host)
+    check_version(frame, "the SOCKS4 reply", 0)
+    if not SOCKS4_REPLIES[code] then odd(frame, "unknown-reply", format("SOCKS4 has no reply code %d", code)) end
+    return frame
   end
-end
-decoders.opaque = remainder("opaque")
-decoders.extra = remainder("extra")
-decoders.lost = remainder("lost")
 
--- Identical octets are decoded once: handshakes repeat themselves.
-local MAX_REMEMBERED = 4096
-local remembered, remembered_count = {}, 0
-
-local function decode(kind, octets)
-  local by_octets = remembered[kind]
-  if not by_octets then
-    by_octets = {}
-    remembered[kind] = by_octets
+  -- RSV, FRAG and the address before a relayed datagram.
+  function decoders.udp(octets)
+    local frame = addressed_frame("udp")
+    local after = read_address(frame, octets)
+    if not after then return after end
+    local high, low, fragment = byte(octets, 1, 3)
+    frame.reserved, frame.fragment, frame.size = high * 256 + low, fragment, after - 1
+    return frame
   end
-  local frame = by_octets[octets]
-  if frame then return frame end
-  frame = decoders[kind](octets)
-  if frame and frame.size == #octets and frame.size < 300 then
-    if remembered_count >= MAX_REMEMBERED then
-      remembered, remembered_count = {}, 0
+
+  -- The header that a load balancer puts before a connection's own octets: version 1 is a line, 2 has a length.
+  PROXY_2 = "\r\n\r\n\0\r\nQUIT\n"
+  local MAX_PROXY_1 = 107
+
+  decoders["proxy-protocol"] = function(octets)
+    local frame = { kind = "proxy-protocol" }
+    if sub(octets, 1, 6) == "PROXY " then
+      local line_end = find(octets, "\r\n", 1, true)
+      if not line_end then return #octets < MAX_PROXY_1 and nil end
+      frame.version, frame.size = 1, line_end + 1
+      local family, source, port = octets:match("^PROXY (TCP[46]) (%S+) %S+ (%d+) ")
+      if family then frame.named = (family == "TCP6" and "[" .. source .. "]:" or source .. ":") .. port end
+    else
+      local command, family, high, low = byte(octets, 13, 16)
+      if not low then return nil end
+      frame.version, frame.size = 2, 16 + high * 256 + low
+      if #octets < frame.size then return nil, frame.size end
+      family = floor(family / 16)
+      local width = family == 1 and 4 or family == 2 and 16
+      if command % 16 == 1 and width and high * 256 + low >= 2 * width + 4 then
+        local a, b = byte(octets, 17 + 2 * width, 18 + 2 * width)
+        local kind = width == 4 and IPV4 or IPV6
+        frame.named = endpoint_text(kind, host_text(kind, sub(octets, 17, 16 + width)), a * 256 + b)
+      end
+    end
+    odd(frame, "proxy-protocol", format("a PROXY protocol header (version %d, %d octets) came first, and names %s",
+      frame.version, frame.size, frame.named and text(frame.named) or "no client"))
+    return frame
+  end
+
+  -- Octets that are not a SOCKS frame: what follows a failure, or a sub-negotiation that nobody outside can read.
+  local function remainder(kind)
+    return function(octets)
+      return { kind = kind, size = #octets }
+    end
+  end
+  decoders.opaque = remainder("opaque")
+  decoders.extra = remainder("extra")
+  decoders.lost = remainder("lost")
+
+  -- Identical octets are decoded once: handshakes repeat themselves.
+  local MAX_REMEMBERED = 4096
+  local remembered, remembered_count = {}, 0
+
+  -- A frame, nil (more needed; then perhaps how many octets it takes), or false (never).
+  function decode(kind, octets)
+    local by_octets = remembered[kind]
+    if not by_octets then
       by_octets = {}
       remembered[kind] = by_octets
     end
-    remembered_count = remembered_count + 1
-    by_octets[octets] = frame
-  end
-  return frame
-end
-
--- The plaintext of a Kerberos wrap token that is not sealed (RFC 4121 s4.2.6.2, RFC 1964 s1.2.2), or nil.
-local function unwrap(token)
-  local a, b, flags, filler, c, d, e, f = byte(token, 1, 8)
-  if a == 5 and b == 4 then
-    if #token < 16 or flags % 4 >= 2 or filler ~= 0xFF then return nil end
-    local checksum, body = c * 256 + d, sub(token, 17)
-    if checksum > #body then return nil end
-    if #body > 0 then
-      local rotation = (e * 256 + f) % #body
-      body = sub(body, rotation + 1) .. sub(body, 1, rotation)
+    if by_octets[octets] then return by_octets[octets] end
+    local frame, needed = decoders[kind](octets)
+    if frame and frame.size == #octets and frame.size < 300 then
+      if remembered_count >= MAX_REMEMBERED then
+        remembered, remembered_count = {}, 0
+        by_octets = {}
+        remembered[kind] = by_octets
+      end
+      remembered_count = remembered_count + 1
+      by_octets[octets] = frame
     end
-    return sub(body, 1, #body - checksum)
+    return frame, needed
   end
-  if a == 0x60 and b then
-    local oid_at = 3 + (b >= 0x80 and b - 0x80 or 0)
-    if byte(token, oid_at) ~= 6 then return nil end
-    token = sub(token, oid_at + 2 + (byte(token, oid_at + 1) or 0))
-    a, b = byte(token, 1, 2)
+
+  -- What can be said of a frame whose end is not in the capture: the fields before the cut, and no address.
+  local heads = {}
+
+  function heads.greeting(octets)
+    return { methods = sub(octets, 3) }
   end
-  if a ~= 2 or b ~= 1 or sub(token, 5, 8) ~= "\255\255\255\255" then return nil end
-  local body = sub(token, 16 + (sub(token, 3, 4) == "\4\0" and 20 or 8) + 8 + 1)
-  local padding = byte(body, #body)
-  if not padding or padding < 1 or padding > 8 or padding > #body then return nil end
-  if sub(body, -padding) ~= rep(string.char(padding), padding) then return nil end
-  return sub(body, 1, #body - padding)
+
+  heads["auth-request"] = function()
+    return {}
+  end
+
+  function heads.request(octets)
+    local _, command, reserved, kind = byte(octets, 1, 4)
+    return command and { command = command, reserved = reserved, host_type = kind }
+  end
+
+  function heads.reply(octets)
+    local _, code, reserved, kind = byte(octets, 1, 4)
+    return code and { code = code, reserved = reserved, host_type = kind }
+  end
+
+  heads["socks4-request"] = function(octets)
+    local _, command, high, low, a, b, c, d = byte(octets, 1, 8)
+    if not command then return nil end
+    local frame = { socks4 = true, command = command, kind = "request", host_type = IPV4, username = sub(octets, 9) }
+    if d and not (a == 0 and b == 0 and c == 0 and d ~= 0) then
+      frame.port, frame.raw_host = high * 256 + low, sub(octets, 5, 8)
+      frame.host = ipv4_text(frame.raw_host)
+    elseif d then
+      frame.host_type, frame.port = DOMAIN, high * 256 + low
+    end
+    return frame
+  end
+
+  function decode_head(kind, octets)
+    local frame = heads[kind] and heads[kind](octets)
+    if not frame then return decode("lost", octets) end
+    frame.kind, frame.head = frame.kind or kind, true
+    frame.version, frame.size = byte(octets), #octets
+    return frame
+  end
+
+  -- The plaintext of a Kerberos wrap token that is not sealed (RFC 4121 s4.2.6.2, RFC 1964 s1.2.2), or nil.
+  function unwrap(token)
+    local a, b, flags, filler, c, d, e, f = byte(token, 1, 8)
+    if a == 5 and b == 4 then
+      if #token < 16 or flags % 4 >= 2 or filler ~= 0xFF then return nil end
+      local checksum, body = c * 256 + d, sub(token, 17)
+      if checksum > #body then return nil end
+      if #body > 0 then
+        local rotation = (e * 256 + f) % #body
+        body = sub(body, rotation + 1) .. sub(body, 1, rotation)
+      end
+      return sub(body, 1, #body - checksum)
+    end
+    if a == 0x60 and b then
+      local oid_at = 3 + (b >= 0x80 and b - 0x80 or 0)
+      if byte(token, oid_at) ~= 6 then return nil end
+      token = sub(token, oid_at + 2 + (byte(token, oid_at + 1) or 0))
+      a, b = byte(token, 1, 2)
+    end
+    if a ~= 2 or b ~= 1 or sub(token, 5, 8) ~= "\255\255\255\255" then return nil end
+    local body = sub(token, 16 + (sub(token, 3, 4) == "\4\0" and 20 or 8) + 8 + 1)
+    local padding = byte(body, #body)
+    if not padding or padding < 1 or padding > 8 or padding > #body then return nil end
+    if sub(body, -padding) ~= rep(string.char(padding), padding) then return nil end
+    return sub(body, 1, #body - padding)
+  end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -761,24 +914,28 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 local sessions -- all, in the order of their first packets
-local by_stream -- tcp.stream -> session
-local by_ends -- addresses and ports -> the latest session between them, which leads to earlier ones by `before`
-local records -- (frame, offset, depth) -> what the first dissection found there, see `pack`
-local relays -- UDP port -> associations
+local by_ports -- ports -> addresses -> the latest session between them, which leads to earlier ones by `before`
+local records -- (frame, offset, depth) -> what the first dissection found there
+local relays -- UDP port -> associations, and as `previous` the dissector that the port belongs to
 local datagrams -- frame -> what the first dissection found in that datagram
-local resolved -- client -> address -> name, from DNS answers
-local resolved_count
-local relative_sequence_numbers = true -- TCP's preference
+local resolved, resolved_count -- client -> address -> name, from DNS answers
+local headers -- addresses and ports -> the PROXY protocol header that Wireshark's own dissector shows
 local in_flight, leaks -- see call_payload
 local visited -- whether the packet in hand has been dissected before: `pinfo.visited`
-local last_place -- {session, number} where a sequence number was read last
 local last_call -- the last call's {frame, key}: several calls for one packet share its Info column
 
+local function restore_relays()
+  for port, there in pairs(relays or {}) do
+    udp_table:remove(port, P)
+    if there.previous then udp_table:add(port, there.previous) end
+  end
+end
+
 local function forget_all()
-  sessions, by_stream, by_ends, records = {}, {}, {}, {}
-  for port in pairs(relays or {}) do udp_table:remove(port, P) end
+  restore_relays()
+  sessions, by_ports, records, headers = {}, {}, {}, {}
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
-  in_flight, leaks, last_place, last_call = false, 0, {}, {}
+  in_flight, leaks, last_call = false, 0, {}
 end
 
 -- The ports of the preference as {first, last} pairs: a proxy's port is trusted whoever calls us.
@@ -802,24 +959,15 @@ local function is_loopback(address)
 end
 
 -- One SOCKS conversation: a TCP connection, or the inside of another's tunnel. Sides are 0 (sent first) and 1.
-local function new_session(pinfo, trusted, source, destination, stream)
+-- What happened is kept by phase, each a step {frame, number, time}: greeting, selection, auth_request, auth_reply,
+-- request, reply, peer (BIND's second reply). `gssapi`, `tunnel` and `partial` are there when they are needed.
+local function new_session(pinfo, trusted, source, destination)
   return {
-    trusted = trusted,
-    first = pinfo.number,
-    start = pinfo.rel_ts,
-    sent = 0,
-    received = 0,
-    address0 = source,
-    port0 = pinfo.src_port,
-    address1 = destination,
-    port1 = pinfo.dst_port,
-    stream = stream,
-    -- Those that nearly every conversation gets, so that the table is made large enough at once, and no larger: 32 is
-    -- a power of two, and in Lua 5.2 even a key that is set to nil takes a place.
-    id = nil, place0 = nil, place1 = nil, client = nil, methods = nil, method = nil, asked = nil, greeting_frame = nil,
-    selection_frame = nil, selection_after = nil, command = nil, host_type = nil, host = nil, port = nil,
-    tunnel_title = nil, request_frame = nil, code = nil, reply_frame = nil, reply_after = nil, open = nil,
-    payload = nil,
+    trusted = trusted, first = pinfo.number, start = pinfo.rel_ts,
+    address0 = source, port0 = pinfo.src_port, address1 = destination, port1 = pinfo.dst_port,
+    spent0 = 0, spent1 = 0, -- octets of a side that are not the tunnel's
+    -- Those that nearly every conversation gets, so that the table is made large enough at once.
+    id = nil, client = nil, greeting = nil, selection = nil, request = nil, reply = nil, open = nil, tunnel = nil,
   }
 end
 
@@ -830,22 +978,55 @@ local function new_nested_session(pinfo, parent)
   return session
 end
 
--- The same for both directions.
-local function ends_key(address0, port0, address1, port1)
-  if port0 > port1 or (port0 == port1 and address0 > address1) then
-    address0, port0, address1, port1 = address1, port1, address0, port0
+-- The sessions between two addresses and ports, whatever the direction: by the ports (a number is made quicker than a
+-- string), and there by the addresses. `last` is the one that was found last.
+local function sessions_between(port0, port1)
+  local key = port0 < port1 and port0 * 65536 + port1 or port1 * 65536 + port0
+  local there = by_ports[key]
+  if not there then
+    there = { last = nil }
+    by_ports[key] = there
   end
-  return address0 .. " " .. port0 .. " " .. address1 .. " " .. port1
+  return there
+end
+
+local function addresses_key(source, destination)
+  return source < destination and source .. " " .. destination or destination .. " " .. source
+end
+
+local function is_between(session, source, destination)
+  local one, other = session.address0, session.address1
+  return (one == source and other == destination) or (one == destination and other == source)
+end
+
+local function latest_between(source, source_port, destination, destination_port)
+  local there = sessions_between(source_port, destination_port)
+  local last = there.last
+  if last and is_between(last, source, destination) then return last end
+  last = there[addresses_key(source, destination)]
+  there.last = last or there.last
+  return last
 end
 
 local function remember(session)
   session.id = #sessions + 1
   sessions[session.id] = session
   if session.parent then return end
-  local key = ends_key(session.address0, session.port0, session.address1, session.port1)
-  if by_ends[key] then session.before = by_ends[key] end
-  by_ends[key] = session
-  if session.stream then by_stream[session.stream] = session end
+  local there = sessions_between(session.port0, session.port1)
+  local key = addresses_key(session.address0, session.address1)
+  session.before = there[key]
+  there[key], there.last = session, session
+end
+
+-- The session of this packet's ends that had begun by then, or nil; and the packet's addresses.
+local function lookup(pinfo)
+  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
+  local session = latest_between(source, pinfo.src_port, destination, pinfo.dst_port)
+  if session and (visited or session.before) then
+    local number = pinfo.number
+    while session and session.first > number do session = session.before end
+  end
+  return session, source, destination
 end
 
 local function side_of(session, pinfo)
@@ -853,255 +1034,345 @@ local function side_of(session, pinfo)
   return tostring(pinfo.src) == session.address0 and 0 or 1
 end
 
--- The session this packet belongs to, or nil; and the packet's addresses, where they had to be looked at.
-local function lookup(pinfo, stream)
-  if stream then
-    local session = by_stream[stream]
-    if session then return session end
-  end
-  local number = pinfo.number
-  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
-  local session = by_ends[ends_key(source, pinfo.src_port, destination, pinfo.dst_port)]
-  while session and session.first > number do session = session.before end
-  if session and stream then
-    -- The same addresses and ports, but another connection.
-    if session.stream then return nil, source, destination end
-    session.stream = stream
-    by_stream[stream] = session
-  end
-  return session, source, destination
+local function target_of(session)
+  local frame = session.request and session.request.frame
+  return frame and frame.host and endpoint_text(frame.host_type, frame.host, frame.port)
 end
 
 local function protocol_of(session)
   if not session.socks4 then return "SOCKS5" end
-  return session.host_type == DOMAIN and "SOCKS4A" or "SOCKS4"
+  return session.request and session.request.frame.host_type == DOMAIN and "SOCKS4A" or "SOCKS4"
 end
 
-local function target_of(session)
-  return session.host and endpoint_text(session.host_type, session.host, session.port)
+local function outcome_of(session)
+  if session.failed then return OUTCOME[session.failed] end
+  if session.reply and (session.open or session.resolving) then return OUTCOME.succeeded end
+  return session.unreadable and OUTCOME.malformed or OUTCOME.incomplete
 end
 
 local function is_client(session, side)
   return session.client == side
 end
 
-local function peer_address(session, side)
-  if side == 0 then return session.address0 end
-  return session.address1
+local function side_name(session, side)
+  return session.client == side and "client" or "proxy"
 end
 
 local function client_address(session)
-  return peer_address(session, session.client)
+  return session.client == 0 and session.address0 or session.address1
 end
 
 local function proxy_address(session)
-  return peer_address(session, 1 - session.client)
+  return session.client == 0 and session.address1 or session.address0
+end
+
+local SPENT = { [0] = "spent0", [1] = "spent1" }
+
+local function spend(session, side, octets)
+  local name = SPENT[side]
+  session[name] = session[name] + octets
 end
 
 -- Whether the proxy has said something that fits what the client said.
 local function confirmed(session)
-  return session.method ~= nil or session.code ~= nil
+  return session.selection ~= nil or session.reply ~= nil
 end
 
--- Whether octets can begin a greeting. Without trust in the port, methods must be distinct and known (or private).
-local function looks_like_greeting(octets, at, trusted)
-  local version, count = byte(octets, at, at + 1)
-  if version ~= 5 then return false end
-  if not count then return true end
-  if trusted and #octets - at + 1 == 2 + count then return true end
-  if count == 0 then return false end
-  local seen = {}
-  for i = at + 2, math.min(#octets, at + 1 + count) do
-    local method = byte(octets, i)
-    local odd_one = method == 4 or method == 0xFF or (method > 9 and method < 0x80)
-    if seen[method] or (odd_one and not trusted) then return false end
-    seen[method] = true
+local function method_of(session)
+  return session.selection and session.selection.frame.method
+end
+
+local function binds(session)
+  return session.request ~= nil and session.request.frame.command == 2
+end
+
+-- Anomalies that what follows would only repeat are noted once a conversation (or association).
+local function note_once(noted, notes, code, message)
+  if noted[code] then return end
+  noted[code] = true
+  note(notes, code, message)
+end
+
+local function noted_of(session)
+  session.noted = session.noted or {}
+  return session.noted
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- What octets can be
+---------------------------------------------------------------------------------------------------------------------
+
+local VERSION_DUE, HTTP_METHODS, foreign_name, is_proxy_header, looks_like_greeting, looks_like_socks4, sound,
+  sound_frame, due -- what others use of this
+do
+  VERSION_DUE = {
+    greeting = 5, ["method-selection"] = 5, ["auth-request"] = 1, ["auth-reply"] = 1, gssapi = 1,
+    request = 5, reply = 5, ["socks4-request"] = 4, ["socks4-reply"] = 0,
+  }
+
+  HTTP_METHODS = {}
+  for name in ("GET POST HEAD PUT DELETE OPTIONS PATCH CONNECT TRACE PROPFIND PRI"):gmatch("%S+") do
+    HTTP_METHODS[name] = true
   end
-  local after = byte(octets, at + 2 + count)
-  return after == nil or after == 1 or after == 5
-end
 
-local function looks_like_socks4(octets, at, trusted)
-  local version, command = byte(octets, at, at + 1)
-  if version ~= 4 then return false end
-  if command and not SOCKS4_COMMANDS[command] then return false end
-  if trusted then return true end
-  local frame = decode("socks4-request", sub(octets, at))
-  if frame == nil then return #octets - at < 9 or not find(sub(octets, at + 8), "[%c\127-\255]") end
-  if not frame or find(frame.username, "[%c\127-\255]") or #frame.username > 64 then return false end
-  if frame.host_type == DOMAIN then
-    if frame.raw_host == "" or find(frame.raw_host, "[%c\127-\255 ]") then return false end
-  elseif byte(frame.raw_host) == 0 then
-    return false
+  -- The protocol that the first octets of a side show, where it is worth a name.
+  function foreign_name(octets, at)
+    local a, b = byte(octets, at, at + 1)
+    if a == 6 then return "SOCKS6" end
+    if a == 0x16 and b == 3 then return "TLS" end
+    if sub(octets, at, at + 3) == "SSH-" then return "SSH" end
+    if sub(octets, at, at + 4) == "HTTP/" then return "HTTP" end
+    local word = octets:match("^(%u+) ", at)
+    return word and HTTP_METHODS[word] and "HTTP" or nil
   end
-  return #octets - at + 1 == frame.size and (frame.port ~= 0 or frame.command ~= 1)
-end
 
-local function after_greeting(session, octets, at, inside)
-  local method, first = session.method, byte(octets, at)
-  if method == nil then -- pipelined: the choice has not come yet
-    if first == 5 then return "request" end
-    if find(session.methods, "\2", 1, true) and not session.auth_frame then return "auth-request" end
-    if find(session.methods, "\1", 1, true) then return "gssapi" end
-    return "opaque"
-  elseif method == 2 then
-    if session.auth_frame or first == 5 then return "request" end
-    return "auth-request"
-  elseif method == 1 then
-    return (inside or first == 5) and "request" or "gssapi"
-  elseif method ~= 0 then
-    return first == 5 and "request" or "opaque"
+  function is_proxy_header(octets, at)
+    local first = byte(octets, at)
+    if first == 0x50 then return sub(octets, at, at + 5) == "PROXY " end
+    return first == 13 and sub(octets, at, at + 11) == PROXY_2
   end
-  return "request"
-end
 
--- Whether the port tells that a side is the proxy.
-local function speaks_for_proxy(session, side)
-  local own, other = session.port0, session.port1
-  if side == 1 then own, other = other, own end
-  return is_proxy_port(own) and not is_proxy_port(other)
-end
-
-local PIPELINED = {
-  [true] = "several frames of the client came in one segment",
-  [false] = "several frames of the proxy came in one segment",
-}
-
-local FAILURES = {
-  refused = "the refusal", ["auth-failed"] = "a failed authentication", rejected = "a failure reply",
-}
-
-local HTTP_METHODS = {}
-for name in ("GET POST HEAD PUT DELETE OPTIONS PATCH CONNECT TRACE PROPFIND PRI"):gmatch("%S+") do
-  HTTP_METHODS[name] = true
-end
-
--- What the octets at `at` of a side are: a decoder's name, "tunnel", or nil when they cannot be SOCKS.
--- `inside` is set for octets that came out of GSSAPI frames.
-local function expected(session, side, octets, at, inside)
-  -- A rejection may come before the request, which is still read.
-  if session.failed and (session.request_frame or session.failed ~= "rejected" or side ~= session.client) then
-    return "extra"
+  -- Whether octets can begin a greeting. Without trust in the port, methods must be distinct and known (or private).
+  function looks_like_greeting(octets, at, trusted)
+    local version, count = byte(octets, at, at + 1)
+    if version ~= 5 then return false end
+    if not count then return true end
+    local whole = #octets - at + 1 == 2 + count
+    if whole and (trusted or count == 0) then return true end
+    if count == 0 then return false end
+    local seen = {}
+    for i = at + 2, min(#octets, at + 1 + count) do
+      local method = byte(octets, i)
+      local odd_one = method == 4 or method == 0xFF or (method > 9 and method < 0x80)
+      if seen[method] or (odd_one and not trusted) then return false end
+      seen[method] = true
+    end
+    local after = byte(octets, at + 2 + count)
+    return after == nil or after == 1 or after == 5
   end
-  if session.client == nil then
+
+  -- A SOCKS4A request with a NUL too many behind USERID: its name lies behind what is then an empty one.
+  local function doubled_nul(frame, octets, at)
+    return frame.raw_host == "" and find(octets, "^[%w%.%-_]+%z$", at + frame.size) ~= nil
+  end
+
+  function looks_like_socks4(octets, at, trusted)
+    local version, command = byte(octets, at, at + 1)
+    if version ~= 4 then return false end
+    if command and not SOCKS4_COMMANDS[command] then return false end
+    if trusted then return true end
+    local frame = decode("socks4-request", sub(octets, at))
+    if frame == nil then return #octets - at < 9 or not find(sub(octets, at + 8), "[%c\127-\255]") end
+    if not frame or find(frame.username, "[%c\127-\255]") or #frame.username > 64 then return false end
+    if frame.host_type == DOMAIN then
+      if doubled_nul(frame, octets, at) then return true end
+      if frame.raw_host == "" or find(frame.raw_host, "[%c\127-\255 ]") then return false end
+    elseif byte(frame.raw_host) == 0 then
+      return false
+    end
+    return #octets - at + 1 == frame.size and (frame.port ~= 0 or frame.command ~= 1)
+  end
+
+  -- Whether a decoded frame is what it seems beyond doubt, whatever the state of the conversation.
+  sound = {}
+
+  function sound.request(frame)
+    return frame.version == 5 and COMMANDS[frame.command] ~= nil and frame.reserved == 0 and frame.host ~= nil
+  end
+
+  function sound.reply(frame)
+    return frame.version == 5 and REPLIES[frame.code] ~= nil and frame.reserved == 0 and frame.host ~= nil
+  end
+
+  sound["auth-request"] = function(frame, octets)
+    return frame.version == 1 and frame.user_size > 0 and (frame.size == #octets or byte(octets, frame.size + 1) == 5)
+  end
+
+  sound["auth-reply"] = function(frame, octets)
+    return frame.version == 1 and (#octets == 2 or byte(octets, 3) == 5)
+  end
+
+  sound["socks4-reply"] = function(frame)
+    return (frame.version == 0 or frame.version == 4) and SOCKS4_REPLIES[frame.code] ~= nil
+  end
+
+  function sound_frame(kind, octets)
+    local frame = decode(kind, octets)
+    return frame and sound[kind](frame, octets) and frame or nil
+  end
+
+  -- Whether the port tells that a side is the proxy.
+  local function speaks_for_proxy(session, side)
+    local own, other = session.port0, session.port1
+    if side == 1 then own, other = other, own end
+    return is_proxy_port(own) and not is_proxy_port(other)
+  end
+
+  -- A proxy's first frame, where nothing of the client is known: the client's side is not in the capture, or later.
+  local function proxy_alone(session, side, octets, at)
+    if byte(octets, at) ~= 5 or not session.trusted or not speaks_for_proxy(session, side) then return nil end
+    if #octets - at == 1 and METHODS[byte(octets, at + 1)] then return "method-selection" end
+    local frame = sound_frame("reply", sub(octets, at))
+    return frame and frame.size == #octets - at + 1 and "reply" or nil
+  end
+
+  -- A reply to a SOCKS4 request whose end has not come.
+  local function answers_socks4(session, side, octets, at)
+    local asked = session.partial and session.partial[1 - side]
+    return asked and asked.kind == "socks4-request" and asked.size >= 8
+      and sound_frame("socks4-reply", sub(octets, at)) ~= nil
+  end
+
+  -- What a connection can begin with: a decoder's name, or nil.
+  local function beginning(session, side, octets, at)
     local trusted = session.trusted
-    if trusted and (octets == "\5\0" or octets == "\5\255") and speaks_for_proxy(session, side) then
-      return "method-selection" -- before any greeting
+    if is_proxy_header(octets, at) then return "proxy-protocol" end
+    local alone = proxy_alone(session, side, octets, at)
+    if alone then return alone end
+    if trusted and byte(octets, at) == 5 then
+      local frame = sound_frame("request", sub(octets, at))
+      if frame and frame.size == #octets - at + 1 then return "request" end
     end
     if looks_like_greeting(octets, at, trusted) then return "greeting" end
     if looks_like_socks4(octets, at, trusted) then return "socks4-request" end
+    if answers_socks4(session, side, octets, at) then
+      session.client, session.socks4 = 1 - side, true
+      return "socks4-reply"
+    end
     return nil
   end
-  if session.lost then return "lost" end
-  if session.sealed and not inside then return "gssapi" end
-  if side == session.client then
-    if session.request_frame then return session.resolving and "extra" or "tunnel" end
-    if session.socks4 then return "socks4-request" end
-    if not session.methods then
-      if looks_like_greeting(octets, at, false) then return "greeting" end
-      return session.midstream and "request" or nil
+
+  local function after_greeting(session, first, inside)
+    local method = method_of(session)
+    if method == nil then -- pipelined: the choice has not come yet
+      local methods = session.greeting and session.greeting.frame.methods or "\2"
+      if first == 5 then return "request" end
+      if find(methods, "\2", 1, true) and not session.auth_request then return "auth-request" end
+      if find(methods, "\1", 1, true) then return "gssapi" end
+      return "request"
+    elseif method == 2 then
+      if session.auth_request or first == 5 then return "request" end
+      return "auth-request"
+    elseif method == 1 then
+      return (inside or first == 5) and "request" or "gssapi"
+    elseif method ~= 0 then
+      return first == 5 and "request" or "opaque"
     end
-    return after_greeting(session, octets, at, inside)
+    return "request"
   end
-  if session.socks4 then
-    if not session.code or (session.command == 2 and not session.peer_frame) then return "socks4-reply" end
-    return session.resolving and "extra" or "tunnel"
+
+  local function due_from_client(session, octets, at, inside)
+    if session.request or session.open then return session.resolving and "extra" or "tunnel" end
+    if session.socks4 then return "socks4-request" end
+    if not session.greeting and looks_like_greeting(octets, at, false) then return "greeting" end
+    return after_greeting(session, byte(octets, at), inside)
   end
-  if session.method == nil then return "method-selection" end
-  local first = byte(octets, at)
-  if session.method == 2 and session.authenticated == nil and not session.skipped_auth then return "auth-reply" end
-  if not session.request_frame and not inside then
-    if session.method == 1 then return "gssapi" end
-    if session.method ~= 0 and session.method ~= 2 then return first == 5 and "reply" or "opaque" end
-  elseif session.method == 1 and first == 1 and not session.code and not inside then
-    return "gssapi"
+
+  local function due_from_proxy(session, octets, at, inside)
+    local replied = session.reply and (session.peer or not binds(session))
+    if replied then return session.resolving and "extra" or "tunnel" end
+    if session.socks4 then return "socks4-reply" end
+    if session.reply then return "reply" end
+    local method, first = method_of(session), byte(octets, at)
+    if method == nil then return (session.auth_reply or not session.greeting) and "reply" or "method-selection" end
+    if method == 2 and not session.auth_reply and not session.skipped_auth then return "auth-reply" end
+    if session.auth_request and not session.auth_reply and first == 1 then return "auth-reply" end
+    if not session.request and not inside then
+      if method == 1 then return "gssapi" end
+      if method ~= 0 and method ~= 2 then return first == 5 and "reply" or "opaque" end
+    elseif method == 1 and first == 1 and not inside then
+      return "gssapi"
+    end
+    return "reply"
   end
-  if not session.code or (session.command == 2 and not session.peer_frame) then return "reply" end
-  return session.resolving and "extra" or "tunnel"
+
+  -- What the octets at `at` of a side have to be: a decoder's name, "tunnel", or nil when they cannot be SOCKS.
+  -- `inside` is set for octets that came out of GSSAPI frames.
+  function due(session, side, octets, at, inside)
+    -- A rejection may come before the request, which is still read.
+    if session.failed and (session.request or session.failed ~= "rejected" or side ~= session.client) then
+      return "extra"
+    end
+    if session.client == nil then return beginning(session, side, octets, at) end
+    if session.gssapi and session.gssapi.sealed and not inside then return "gssapi" end
+    if side == session.client then return due_from_client(session, octets, at, inside) end
+    return due_from_proxy(session, octets, at, inside)
+  end
 end
 
--- What a frame changes in its conversation, and what is odd about it there.
-local apply = {}
+---------------------------------------------------------------------------------------------------------------------
+-- What a frame changes in its conversation, and what is odd about it there
+---------------------------------------------------------------------------------------------------------------------
 
-function apply.greeting(session, side, frame, _, number, now)
-  session.client = side
-  session.methods = frame.methods
-  session.greeting_frame, session.asked = number, now
-end
+local apply -- what others use of this
+do
+  apply = {}
 
-apply["method-selection"] = function(session, side, frame, notes, number, now)
-  if session.client == nil then
-    session.client = 1 - side
-    if not session.midstream then
+  local function step(frame, number, time)
+    return { frame = frame, number = number, time = time }
+  end
+
+  apply["proxy-protocol"] = function() end
+
+  function apply.greeting(session, side, frame, notes, number, now)
+    if session.client == nil then
+      session.client = side
+    elseif session.selection then
       note(notes, "server-spoke-first", "the proxy sent before the client's first frame was whole")
     end
+    session.greeting = step(frame, number, now)
   end
-  session.method = frame.method
-  session.selection_frame, session.selection_after = number, session.asked and now - session.asked
-  if frame.method == 0xFF then
-    note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
-    session.failed = "refused"
-  elseif session.methods and not find(session.methods, string.char(frame.method), 1, true) then
-    note(notes, "method-not-offered", format("the proxy chose 0x%02x, which was not offered", frame.method))
-  end
-end
 
-apply["auth-request"] = function(session, _, frame, notes, number, now)
-  session.username = frame.username
-  session.auth_frame, session.asked = number, now
-  if not (is_loopback(session.address0) and is_loopback(session.address1)) then
-    note(notes, "cleartext-credentials", "user name and password crossed in clear")
-  end
-end
-
-apply["auth-reply"] = function(session, _, frame, notes, number, now)
-  session.authenticated = frame.status == 0
-  session.auth_reply_frame, session.auth_after = number, session.asked and now - session.asked
-  if not session.authenticated then
-    note(notes, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
-    session.failed = "auth-failed"
-  end
-end
-
-function apply.gssapi(session, side, frame, notes)
-  if frame.message_type == 0xFF then
-    session.authenticated = false
-    session.failed = "auth-failed"
-    note(notes, "auth-failed",
-      format("the %s refused the GSSAPI security context", is_client(session, side) and "client" or "proxy"))
-  elseif frame.message_type == 2 then
-    if #frame.token == 1 then
-      if not session.unprotected then
-        note(notes, "gssapi-level-unprotected", "the protection level was sent unwrapped")
-      end
-      session.unprotected = true
+  apply["method-selection"] = function(session, side, frame, notes, number, now)
+    if session.client == nil then session.client = 1 - side end
+    session.selection = step(frame, number, now)
+    local greeting = session.greeting and session.greeting.frame
+    if frame.method == 0xFF then
+      note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
+      session.failed = "no-acceptable-method"
+    elseif greeting and not greeting.head and not find(greeting.methods, string.char(frame.method), 1, true) then
+      note(notes, "method-not-offered", format("the proxy chose 0x%02x, which was not offered", frame.method))
     end
-    if not is_client(session, side) then session.authenticated = true end
-  elseif frame.message_type == 3 then
-    session.sealed = true
-    if not is_client(session, side) then session.authenticated = true end
   end
-end
 
-local function unmapped(address)
-  return (address:gsub("^::ffff:", ""))
-end
+  apply["auth-request"] = function(session, _, frame, notes, number, now)
+    session.auth_request = step(frame, number, now)
+    local method = method_of(session)
+    if method and method ~= 2 then
+      note(notes, "auth-unasked",
+        format("user name and password came although the proxy chose %s", method_name(method)))
+    end
+    if not (is_loopback(session.address0) and is_loopback(session.address1)) then
+      note(notes, "cleartext-credentials", "user name and password crossed in clear")
+    end
+  end
 
-function apply.request(session, side, frame, notes, number, now)
-  session.client = side
-  if frame.socks4 then session.socks4, session.username = true, frame.username end
-  session.command = frame.command
-  session.host_type, session.host, session.port = frame.host_type, frame.host, frame.port
-  if frame.command == 3 then session.raw_host = frame.raw_host end
-  session.tunnel_title = protocol_of(session) .. ", Tunnel: " .. target_of(session)
-  session.request_frame, session.asked = number, now
-  if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
-  if session.method == 2 and not session.auth_frame then session.skipped_auth = true end
-  if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
-  if session.method == 1 then session.authenticated = true end
-  -- The reply came before: see `apply.reply`.
-  if session.code == 0 and frame.command ~= 2 then session.open = not session.resolving end
-  if frame.command == 3 and not frame.socks4 then
+  apply["auth-reply"] = function(session, _, frame, notes, number, now)
+    session.auth_reply = step(frame, number, now)
+    if frame.status and frame.status ~= 0 then
+      note(notes, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
+      session.failed = "auth-failed"
+    end
+  end
+
+  function apply.gssapi(session, side, frame, notes)
+    local state = session.gssapi or { pending = {}, sent = 0, received = 0 }
+    session.gssapi = state
+    if frame.message_type == 0xFF then
+      session.failed = "auth-failed"
+      note(notes, "auth-failed", format("the %s refused the GSSAPI security context", side_name(session, side)))
+    elseif frame.message_type == 2 and #frame.token == 1 then
+      note_once(noted_of(session), notes, "gssapi-level-unprotected", "the protection level was sent unwrapped")
+    elseif frame.message_type == 3 then
+      state.sealed = true
+    end
+  end
+
+  local function unmapped(address)
+    return (address:gsub("^::ffff:", ""))
+  end
+
+  local function check_associate(session, frame, notes)
     local own = unmapped(client_address(session))
     if frame.host_type == DOMAIN then
       note(notes, "associate-names-target", "UDP ASSOCIATE for a domain name")
@@ -1109,1234 +1380,1774 @@ function apply.request(session, side, frame, notes, number, now)
       note(notes, "associate-names-target", format("UDP ASSOCIATE for %s, but the client is %s", frame.host, own))
     end
   end
-end
 
-local function open_relay(session, frame, notes, number)
-  local port = frame.port
-  local address = frame.host
-  if frame.host_type == DOMAIN then
-    address = nil
-  elseif not find(frame.raw_host, "[^%z]") then
-    note(notes, "bound-unspecified", format("the relay's address is %s: that of the proxy",
-      endpoint_text(frame.host_type, frame.host, frame.port)))
-    address = proxy_address(session)
-  end
-  if port == 0 then return end
-  local there = relays[port]
-  if not there then
-    there = {}
-    relays[port] = there
-    udp_table:add(port, P)
-  end
-  local own = unmapped(session.host) == unmapped(client_address(session)) or not find(session.raw_host, "[^%z]")
-  local client_port = session.host_type ~= DOMAIN and own and session.port or 0
-  there[#there + 1] = {
-    session = session, address = address, client = client_address(session), client_port = client_port, first = number,
-    queues = {}, sent = 0, received = 0, remotes = {},
-  }
-  session.relay = there[#there]
-end
-
-function apply.reply(session, _, frame, notes, number, now)
-  local granted = session.socks4 and 90 or 0
-  local peer = session.code ~= nil
-  if not peer then
-    session.code = frame.code
-    session.reply_frame, session.reply_after = number, session.request_frame and now - session.asked
-    if not session.request_frame then
+  function apply.request(session, side, frame, notes, number, now)
+    if session.client == nil then session.client = side end
+    if frame.socks4 then session.socks4 = true end
+    session.request = step(frame, number, now)
+    if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
+    local method = method_of(session)
+    if method == 2 and not session.auth_request and session.greeting then session.skipped_auth = true end
+    if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
+    local reply = session.reply and session.reply.frame
+    if reply and not session.settled then
       note(notes, "reply-before-request", "the proxy sent before the client's request")
+      if reply.code == 0 and frame.command ~= 2 and not session.resolving then session.open = number end
     end
-    if frame.code == granted and session.command == 3 and not session.socks4 then
+    if frame.command == 3 and not frame.socks4 and frame.host then check_associate(session, frame, notes) end
+  end
+
+  local function open_relay(session, frame, notes, number)
+    local port = frame.port
+    local address = frame.host
+    if frame.host_type == DOMAIN then
+      address = nil
+    elseif not find(frame.raw_host, "[^%z]") then
+      note(notes, "bound-unspecified", format("the relay's address is %s: that of the proxy",
+        endpoint_text(frame.host_type, frame.host, frame.port)))
+      address = proxy_address(session)
+    elseif is_loopback(frame.host) and not is_loopback(client_address(session)) then
+      note(notes, "unreachable-bound", format("the relay's address %s cannot be reached from %s", frame.host,
+        client_address(session)))
+      address = nil
+    end
+    if port == 0 then
+      note(notes, "unreachable-bound", "the relay's port is 0")
+      return
+    end
+    local there = relays[port]
+    if not there then
+      there = { previous = udp_table:get_dissector(port) }
+      relays[port] = there
+      udp_table:add(port, P)
+    end
+    local asked = session.request and session.request.frame
+    local own = asked and asked.host and asked.host_type ~= DOMAIN
+      and (unmapped(asked.host) == unmapped(client_address(session)) or not find(asked.raw_host, "[^%z]"))
+    there[#there + 1] = {
+      session = session, address = address, client = client_address(session), client_port = own and asked.port or 0,
+      first = number, queues = {}, sent = 0, received = 0, remotes = {}, noted = {},
+    }
+    session.relay = there[#there]
+  end
+
+  local function apply_peer(session, frame, number, now)
+    session.peer = step(frame, number, now)
+    if frame.code ~= (session.socks4 and 90 or 0) then
+      session.failed = "rejected"
+    else
+      session.open = number
+    end
+  end
+
+  function apply.reply(session, side, frame, notes, number, now)
+    if session.client == nil then session.client = 1 - side end
+    if session.reply then return apply_peer(session, frame, number, now) end
+    session.reply = step(frame, number, now)
+    if frame.code ~= (session.socks4 and 90 or 0) then
+      session.failed = "rejected"
+      return
+    end
+    local asked = session.request and session.request.frame
+    if asked and asked.command == 3 and not session.socks4 and frame.host then
       open_relay(session, frame, notes, number)
     end
-  else
-    session.peer_code = frame.code
-    session.peer_frame, session.peer_after = number, session.request_frame and now - session.asked
-  end
-  if frame.code ~= granted then
-    session.failed = "rejected"
-  elseif session.command ~= 2 or peer then
-    session.open = session.request_frame ~= nil and not session.resolving
+    -- Without a request, what the client sends next tells whether that is late or lost.
+    if (asked or session.unreadable) and not session.resolving and not binds(session) then session.open = number end
   end
 end
 
-local VERSION_DUE = {
-  greeting = 5, ["method-selection"] = 5, ["auth-request"] = 1, ["auth-reply"] = 1, gssapi = 1, request = 5, reply = 5,
-  ["socks4-request"] = 4, ["socks4-reply"] = 0,
-}
+---------------------------------------------------------------------------------------------------------------------
+-- From octets to frames
+---------------------------------------------------------------------------------------------------------------------
 
--- The protocol that the first octets of a side show, where it is worth a name.
-local function foreign_name(octets, at)
-  local a, b = byte(octets, at, at + 1)
-  if a == 6 then return "SOCKS6" end
-  if a == 0x16 and b == 3 then return "TLS" end
-  if sub(octets, at, at + 3) == "SSH-" then return "SSH" end
-  if sub(octets, at, at + 4) == "HTTP/" then return "HTTP" end
-  local word = octets:match("^(%u+) ", at)
-  return word and HTTP_METHODS[word] and "HTTP" or nil
-end
+local WORDS, read -- what others use of this
+do
+  local FAILURES = {
+    ["no-acceptable-method"] = "the refusal", ["auth-failed"] = "a failed authentication", rejected = "a failure reply",
+  }
 
--- Octets that are no frame that is due: the reading of this conversation ends here.
-local function unreadable(session, kind, octets, notes)
-  session.lost = "malformed"
-  local first, due = byte(octets), VERSION_DUE[kind]
-  if first ~= due then
-    local name = foreign_name(octets, 1)
-    note(notes, "bad-version", format("version %d where %d is due%s", first, due, name and " (" .. name .. ")" or ""))
-  elseif kind == "request" or kind == "reply" then
-    note(notes, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
-  else
-    note(notes, "not-socks-on-socks-port", format("no SOCKS4: a string has no NUL within %d octets", MAX_SOCKS4_STRING))
-  end
-  return decode("lost", octets)
-end
+  WORDS = {
+    greeting = "the greeting", ["method-selection"] = "the method choice", ["auth-request"] = "user name and password",
+    ["auth-reply"] = "the answer to user name and password", gssapi = "a GSSAPI message", request = "the request",
+    reply = "the reply", ["socks4-request"] = "the request", ["socks4-reply"] = "the reply",
+    ["proxy-protocol"] = "the PROXY header",
+  }
 
--- Whether the proxy's first frame fits what the client said. Without trust in the port, SOCKS is claimed only then.
-local function fits(session, frame)
-  if session.trusted or confirmed(session) then return true end
-  if frame.kind == "method-selection" then
-    return frame.version == 5
-      and (frame.method == 0xFF or find(session.methods, string.char(frame.method), 1, true) ~= nil)
-  elseif frame.socks4 and frame.kind == "reply" then
-    return frame.version == 0 and SOCKS4_REPLIES[frame.code] ~= nil
-  end
-  return true
-end
-
--- What octets after a failure mean. Each anomaly is noted once a conversation.
-local function judge_rest(session, side, notes)
-  if not session.failed then return end
-  if session.failed == "refused" and not is_client(session, side) then
-    if not session.too_long then note(notes, "refusal-too-long", "octets follow the refusal of all methods") end
-    session.too_long = true
-  else
-    if not session.talked_on then
-      local who = is_client(session, side) and "client" or "proxy"
-      note(notes, "data-after-failure", format("octets of the %s after %s", who, FAILURES[session.failed]))
+  -- Whether the proxy's first frame fits what the client said. Without trust in the port, SOCKS is claimed only then.
+  local function fits(session, frame, size)
+    if session.trusted or confirmed(session) then return true end
+    if frame.kind == "method-selection" then
+      local methods = session.greeting and session.greeting.frame.methods or ""
+      if frame.version ~= 5 then return false end
+      return frame.method == 0xFF or (methods == "" and frame.method == 0)
+        or find(methods, string.char(frame.method), 1, true) ~= nil
+    elseif frame.socks4 and frame.kind == "reply" then
+      return sound["socks4-reply"](frame) and (frame.version == 0 or size == frame.size)
     end
-    session.talked_on = true
+    return true
   end
-end
 
-local unseal -- below: it advances the conversation with what was inside a GSSAPI frame
-local scratch = {} -- notes on the frame in hand
+  -- What octets after a failure mean. Each anomaly is noted once a conversation.
+  local function judge_rest(session, side, notes)
+    if session.failed == "no-acceptable-method" and not is_client(session, side) then
+      note_once(noted_of(session), notes, "refusal-too-long", "octets follow the refusal of all methods")
+    elseif session.failed then
+      note_once(noted_of(session), notes, "data-after-failure",
+        format("octets of the %s after %s", side_name(session, side), FAILURES[session.failed]))
+    end
+  end
 
--- Turn the octets of a side into frames.
--- Returns them, what stopped it ("end", "more", "tunnel", "foreign") and the place where. Of the i-th frame, `at[i]` is
--- the place (nil: 1), `notes[i]` what is odd about it here, `inner[i]` what a GSSAPI frame encloses; `peer` is the
--- index of BIND's second reply. The first frame may have been decoded before: `ready`, see `in_step`.
-local function advance(session, side, octets, number, now, split, inside, ready)
-  local found = { ready }
-  local at, size = 1, #octets
-  local whole = 0 -- SOCKS frames in these octets
-  local i = 0
-  while at <= size do
-    local kind, due, rest
-    local frame = ready
-    if ready then
-      due, ready = ready.version, nil
+  -- Octets that are no frame that is due, nor another: the reading goes on with what comes after them.
+  local function unreadable(session, kind, octets, notes)
+    local first, version = byte(octets), VERSION_DUE[kind]
+    if first ~= version then
+      local name = foreign_name(octets, 1)
+      note_once(noted_of(session), notes, "bad-version",
+        format("version %d where %d is due%s", first, version or 5, name and " (" .. name .. ")" or ""))
     else
-      kind = expected(session, side, octets, at, inside)
-      if kind == nil then return found, "foreign", at end
-      if kind == "tunnel" then return found, "tunnel", at end
-      due = VERSION_DUE[kind]
-      rest = at == 1 and octets or sub(octets, at)
-      frame = false
-      if not due or byte(rest) == due or not foreign_name(rest, 1) then frame = decode(kind, rest) end
+      note_once(noted_of(session), notes, "not-socks-on-socks-port",
+        format("no SOCKS4: a string has no NUL within %d octets", MAX_SOCKS4_STRING))
     end
-    i = i + 1
-    if frame == nil then
-      if whole > 0 and session.piped ~= number then
-        session.piped = number
-        found.notes = found.notes or {}
-        found.notes[i - 1] = found.notes[i - 1] or {}
-        note(found.notes[i - 1], "pipelined-frames", PIPELINED[is_client(session, side)])
+    session.unreadable = true
+    return decode("lost", octets)
+  end
+
+  -- Frames that a side may send instead of the one that is due.
+  local OTHERS = { client = { "auth-request", "request" }, proxy = { "reply", "auth-reply" } }
+  local CAME = {
+    ["auth-request"] = "auth_request", ["auth-reply"] = "auth_reply", request = "request", reply = "reply",
+  }
+
+  -- The one resynchroniser: what octets are that do not begin as the frame that is due. A frame that is sound on its
+  -- own is taken, and what it shows to be missing is noted. Nil when they are nothing.
+  local function resynchronise(session, side, kind, octets, notes)
+    if session.socks4 or session.client == nil then return nil end
+    for _, other in ipairs(OTHERS[side_name(session, side)]) do
+      local possible = other ~= kind and not session[CAME[other]]
+        and (other ~= "reply" or session.request ~= nil or session.unreadable)
+        and (other ~= "auth-reply" or session.auth_request ~= nil or method_of(session) == 2)
+      local frame = possible and sound_frame(other, octets)
+      if frame then
+        if other == "reply" and (kind == "method-selection" or kind == "auth-reply") then
+          session.withheld = (session.withheld or 0) + 2
+          note_once(noted_of(session), notes, "handshake-gap", WORDS[kind] .. " (2 octets) is missing")
+        end
+        return frame
       end
-      return found, "more", at
     end
-    if not frame then
-      if session.client == nil or not (confirmed(session) or session.trusted) then return found, "foreign", at end
-      frame = unreadable(session, kind, rest, scratch)
-    elseif not fits(session, frame) then
-      return found, "foreign", at
-    elseif due then
-      if frame.kind == "reply" and session.code then found.peer = i end
-      apply[frame.kind](session, side, frame, scratch, number, now)
-      if frame.message_type == 3 then
-        found.inner = found.inner or {}
-        found.inner[i] = unseal(session, side, frame, number, now)
-      end
-      if split then note(scratch, "split-frame", "the " .. frame.kind .. " came in several segments") end
-      if whole > 0 and session.piped ~= number then
-        session.piped = number
-        note(scratch, "pipelined-frames", PIPELINED[is_client(session, side)])
-      end
-      whole = whole + 1
-    elseif kind == "extra" then
-      judge_rest(session, side, scratch)
-    end
-    split = false
+    return nil
+  end
+
+  -- Whether octets begin as a frame of this kind does.
+  local function in_step(session, kind, octets)
+    if byte(octets) ~= VERSION_DUE[kind] then return false end
+    if kind ~= "method-selection" or #octets == 2 or not session.request then return true end
+    local method, after = byte(octets, 2, 3) -- a reply has RSV there
+    return after == 5 or after == 1 or method == 0xFF or after == nil
+  end
+
+  -- The frame that octets begin with; nil (and perhaps its size) when its end has not come; false when they are none.
+  local function next_frame(session, side, kind, octets, notes)
+    if not VERSION_DUE[kind] or in_step(session, kind, octets) then return decode(kind, octets) end
+    local other = resynchronise(session, side, kind, octets, notes)
+    if other then return other end
+    if foreign_name(octets, 1) then return false end
+    if byte(octets) > 9 then return false end -- more than a slip of the version
+    local frame = decode(kind, octets)
+    if frame and frame.host_type and not frame.host then return false end
+    return frame
+  end
+
+  -- A side relays although the other's last frame was not seen: the client after a reply without a request, the proxy
+  -- after data of the client without a reply. The relay is open, then.
+  local function opened_unseen(session, side, notes, number)
+    local client = is_client(session, side)
+    if client and (session.request or not session.reply) then return false end
+    if not client and (session.reply or not session.request or not session.tunnel) then return false end
+    local missing = WORDS[client and "request" or "reply"]
+    note_once(noted_of(session), notes, "handshake-gap", missing .. " is not in the capture")
+    session.settled, session.open = true, number
+    return true
+  end
+
+  local spare -- a list for notes that nobody used
+  local unseal, settle -- below: the inside of a GSSAPI frame; a frame that was never finished
+
+  -- One more frame for `found`, which lists them. `at[i]` is the place of the i-th (nil: 1), `notes[i]` what is odd
+  -- about it here, `inner[i]` what a GSSAPI frame encloses; `peer` is the index of BIND's second reply.
+  local function put(found, frame, at, notes)
+    local i = #found + 1
     found[i] = frame
     if at > 1 then
       found.at = found.at or {}
       found.at[i] = at
     end
-    if #scratch > 0 then
+    if #notes > 0 then
       found.notes = found.notes or {}
-      found.notes[i], scratch = scratch, {}
+      found.notes[i] = notes
     end
-    at = at + frame.size
+    return i
   end
-  return found, "end", at
-end
 
--- What a GSSAPI frame that is not encrypted encloses: SOCKS frames, then tunnel octets. Nil where it is encrypted.
-function unseal(session, side, frame, number, now)
-  local plain = unwrap(frame.token)
-  if not plain then
-    session.encrypted = true
-    return nil
+  -- What is said once a segment: that it held more than one frame, and which.
+  local function note_pipelined(session, side, when, notes, kind)
+    if not when.whole or session.piped == when.number then return end
+    session.piped = when.number
+    note(notes, "pipelined-frames",
+      format("frames of the %s came in one segment: %s, then %s", side_name(session, side), when.whole, WORDS[kind]))
   end
-  local pending = session.pending or {}
-  session.pending = pending
-  local octets = (pending[side] or "") .. plain
-  local outer_notes = scratch
-  scratch = {}
-  local found, stopped, at = advance(session, side, octets, number, now, pending[side] ~= nil, true)
-  scratch = outer_notes
-  pending[side] = stopped == "more" and #octets < 1024 and sub(octets, at) or nil
-  return { octets = octets, found = found, tunnel = stopped == "tunnel" and at or nil, early = not session.open }
+
+  -- A frame takes effect.
+  local function take(session, side, found, frame, notes, when)
+    local known = apply[frame.kind]
+    if known then
+      if frame.kind == "reply" then
+        settle(session, side, when)
+        if session.reply then found.peer = #found + 1 end
+      end
+      known(session, side, frame, notes, when.number, when.now)
+      if frame.message_type == 3 then
+        found.inner = found.inner or {}
+        found.inner[#found + 1] = unseal(session, side, frame, when)
+      end
+      if frame.kind ~= "proxy-protocol" then
+        if when.split then note(notes, "split-frame", WORDS[frame.kind] .. " came in several segments") end
+        note_pipelined(session, side, when, notes, frame.kind)
+        when.whole = WORDS[frame.kind]
+      end
+    elseif frame.kind == "extra" then
+      judge_rest(session, side, notes)
+    end
+    when.split = false
+  end
+
+  -- The last octets are a frame's beginning: kept for the segment that has its end.
+  local function keep(session, side, found, kind, octets, at, needed, when)
+    local rest = at == 1 and octets or sub(octets, at)
+    session.partial = session.partial or {}
+    session.partial[side] = { rest, kind = kind, size = #rest, needed = needed }
+    found.partial, found.tail = kind, at - 1
+    if when.whole and session.piped ~= when.number then
+      found.notes = found.notes or {}
+      found.notes[#found] = found.notes[#found] or {}
+      note_pipelined(session, side, when, found.notes[#found], kind)
+    end
+    return found
+  end
+
+  -- Turn the octets of a side into frames. `when` says of the segment: number, now, split (its first frame began in an
+  -- earlier one), inside (of GSSAPI) and cut (the capture lacks its end). Returns them, or nil when this is not SOCKS;
+  -- `tail` is the place, from 0, of what is no frame: a `tunnel`, or the beginning (`partial`) of a frame.
+  function read(session, side, octets, when)
+    local found, at, size = {}, 1, #octets
+    local notes = spare or {}
+    spare, when.whole = nil, nil
+    while at <= size do
+      local kind = due(session, side, octets, at, when.inside)
+      if kind == nil then return nil end
+      if kind == "tunnel" then break end
+      local rest = at == 1 and octets or sub(octets, at)
+      local frame, needed = next_frame(session, side, kind, rest, notes)
+      if frame == nil then
+        if not when.cut then return keep(session, side, found, kind, octets, at, needed, when) end
+        frame = decode_head(kind, rest)
+        note_once(noted_of(session), notes, "handshake-gap",
+          "the capture holds only the beginning of " .. (WORDS[kind] or "a frame"))
+      end
+      if not frame or (frame.host_type and not frame.host and not frame.head) then
+        if session.client == nil or not (confirmed(session) or session.trusted) then return nil end
+        if not frame then
+          if opened_unseen(session, side, notes, when.number) then
+            found.remarks, notes = notes, {}
+            break
+          end
+          frame = unreadable(session, kind, rest, notes)
+        end
+      elseif not fits(session, frame, #rest) then
+        return nil
+      end
+      take(session, side, found, frame, notes, when)
+      put(found, frame, at, notes)
+      if #notes > 0 then notes = {} end
+      at = at + frame.size
+    end
+    if at <= size then found.tunnel, found.tail = true, at - 1 end
+    spare = notes
+    return found
+  end
+
+  -- What a GSSAPI frame that is not encrypted encloses: SOCKS frames, then tunnel octets. Nil where it is encrypted.
+  function unseal(session, side, frame, when)
+    local plain = unwrap(frame.token)
+    local state = session.gssapi
+    if not plain then
+      state.encrypted = true
+      return nil
+    end
+    local before = state.pending[side]
+    local octets = (before or "") .. plain
+    local partial = session.partial
+    session.partial = nil
+    local found = read(session, side, octets, {
+      number = when.number, now = when.now, inside = true, split = before ~= nil,
+    }) or {}
+    session.partial = partial
+    state.pending[side] = found.partial and #octets < 1024 and sub(octets, found.tail + 1) or nil
+    return { octets = octets, found = found, tunnel = found.tunnel and found.tail + 1, early = not session.open }
+  end
+
+  -- A reply shows that the frame it answers will not be finished: what there is of it is the frame.
+  function settle(session, side, when)
+    local waiting = session.partial and session.partial[1 - side]
+    if not waiting or not waiting.key or session.request then return end
+    if waiting.kind ~= "request" and waiting.kind ~= "socks4-request" then return end
+    local octets = concat(waiting)
+    local frame = decode_head(waiting.kind, octets)
+    if frame.kind ~= "request" then return end
+    session.partial[1 - side] = nil
+    local notes = {}
+    if waiting.kind == "request" then
+      note_once(noted_of(session), notes, "handshake-gap", "the end of the request is not in the capture")
+    end
+    apply.request(session, 1 - side, frame, notes, waiting.number, when.now)
+    local record = records[waiting.key]
+    if not record or not record.partial then return end
+    local at = record.tail + 1
+    record.partial, record.tail, record.silent = nil, nil, nil
+    put(record, frame, at, notes)
+  end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
 -- Packet details and columns
 ---------------------------------------------------------------------------------------------------------------------
 
-local function masked(octets)
-  return P.prefs.show_passwords and text(octets) or "********"
-end
+local add_anomalies, show_address, show_conversation, show_frame, our_dissector, wanted, set_info, words_for
+do
+  local function masked(octets)
+    return P.prefs.show_passwords and text(octets) or "********"
+  end
 
-local function words_of(session, frame, peer)
-  local kind = frame.kind
-  if kind == "greeting" then
+  local function level_of(frame)
+    local plain = #frame.token == 1 and frame.token or unwrap(frame.token)
+    return plain and #plain == 1 and byte(plain) or nil
+  end
+
+  -- One line for a frame.
+  local words_of = {}
+
+  function words_of.greeting(_, frame)
     local names = {}
     for i = 1, #frame.methods do names[i] = method_name(byte(frame.methods, i)) end
     return "Greeting: " .. (#names > 0 and concat(names, ", ") or "no methods")
-  elseif kind == "method-selection" then
+  end
+
+  words_of["method-selection"] = function(_, frame)
     return "Method selection: " .. method_name(frame.method)
-  elseif kind == "auth-request" then
-    return "Username/password: " .. text(frame.username)
-  elseif kind == "auth-reply" then
-    return frame.status == 0 and "Authentication succeeded"
-      or format("Authentication failed (status 0x%02x)", frame.status)
-  elseif kind == "gssapi" then
+  end
+
+  words_of["auth-request"] = function(_, frame)
+    return "Username/password: " .. (frame.username and text(frame.username) or "?")
+  end
+
+  words_of["auth-reply"] = function(_, frame)
+    if frame.status == 0 then return "Authentication succeeded" end
+    return format("Authentication failed (status %s)", hex2(frame.status))
+  end
+
+  function words_of.gssapi(_, frame)
+    local level = frame.message_type == 2 and level_of(frame)
     return "GSSAPI: " .. gssapi_message_name(frame.message_type)
-  elseif kind == "request" then
-    return "Request: " .. command_title(frame.command) .. " "
-      .. endpoint_text(frame.host_type, frame.host, frame.port)
-  elseif kind == "reply" then
+      .. (level and ", " .. protection_level_name(level) or "")
+  end
+
+  function words_of.request(_, frame)
+    local target = frame.host and endpoint_text(frame.host_type, frame.host, frame.port) or "(unreadable)"
+    return "Request: " .. command_title(frame.command) .. " " .. target
+  end
+
+  function words_of.reply(session, frame, peer)
     local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
-    if frame.code ~= (frame.socks4 and 90 or 0) then return "Reply: " .. name end
+    local target = target_of(session)
+    local asked = target and " (" .. target .. ")" or ""
+    if frame.code ~= (frame.socks4 and 90 or 0) or not frame.host then return "Reply: " .. name .. asked end
     local bound = endpoint_text(frame.host_type, frame.host, frame.port)
-    if session.resolving then return "Reply: " .. name .. ", " .. frame.host end
+    if session.resolving then return "Reply: " .. name .. ", " .. frame.host .. asked end
     if peer then return "Reply: " .. name .. ", peer " .. bound end
-    if session.command == 2 then return "Reply: " .. name .. ", listening on " .. bound end
-    if session.command == 3 and not session.socks4 then return "Reply: " .. name .. ", relay " .. bound end
-    return "Reply: " .. name
-  elseif kind == "opaque" then
-    return "Negotiation of " .. method_name(session.method or 0xFF)
-  elseif kind == "extra" then
+    if binds(session) then return "Reply: " .. name .. ", listening on " .. bound end
+    if session.relay then return "Reply: " .. name .. ", relay " .. bound end
+    return "Reply: " .. name .. asked
+  end
+
+  function words_of.opaque(session)
+    return "Negotiation of " .. method_name(method_of(session) or 0xFF)
+  end
+
+  function words_of.extra(session, frame)
     return format("%d octets after the %s", frame.size, session.failed and "failure" or "answer")
   end
-  return format("%d octets that cannot be read", frame.size)
-end
 
--- One line for a frame. Frames are shared, so are their lines; that of a reply depends on what was asked.
-local function summary(session, frame, peer)
-  local asked_by = frame.kind == "reply" and (peer and "peer" or session.command) or frame.kind
-  if frame.asked_by ~= asked_by then
-    frame.line, frame.asked_by = words_of(session, frame, peer), asked_by
+  function words_of.lost(_, frame)
+    return format("%d octets that cannot be read", frame.size)
   end
-  return frame.line
-end
 
-local function add_anomalies(item, list)
-  for i = 1, list and #list or 0, 2 do
-    item:add_proto_expert_info(E[list[i]], list[i + 1])
-    set_generated(add(item, F.anomaly, list[i]))
+  words_of["proxy-protocol"] = function(_, frame)
+    return "PROXY header: " .. (frame.named and text(frame.named) or "no client")
   end
-end
 
--- ATYP, host and port of `frame`, which begins at `at` in the tvb.
-local function show_address(item, tvb, at, frame, fields)
-  local kind = frame.host_type
-  local host_at, host_size = at + frame.host_at - 1, frame.host_size
-  local host = tvb(host_at, host_size)
-  if frame.socks4 then
-    add(item, fields.port, tvb(at + 2, 2), frame.port)
-    set_generated(add(item, fields.type, host, kind))
-  else
-    add(item, fields.type, tvb(at + 3, 1), kind)
-    if kind == DOMAIN then add(item, fields.length, tvb(at + 4, 1), host_size) end
+  function add_anomalies(item, list)
+    for i = 1, list and #list or 0, 2 do
+      local expert_info = E[list[i]]
+      if expert_info then item:add_proto_expert_info(expert_info, list[i + 1]) end
+      set_generated(add(item, F.anomaly, list[i]))
+    end
   end
-  add(item, fields.host, host, frame.host)
-  if kind == IPV4 then
-    add(item, fields.ipv4, host)
-  elseif kind == IPV6 then
-    add(item, fields.ipv6, host)
-  else
-    add(item, fields.domain, host, frame.host)
-    if host_size > 0 and host_size ~= #frame.host then add(item, fields.octets, host) end
+
+  -- ATYP, host and port of `frame`, which begins at `at` in the tvb.
+  function show_address(item, tvb, at, frame, fields)
+    local kind = frame.host_type
+    local host_at, host_size = at + frame.host_at - 1, frame.host_size
+    local host = tvb(host_at, host_size)
+    if frame.socks4 then
+      add(item, fields.port, tvb(at + 2, 2), frame.port)
+      set_generated(add(item, fields.type, host, kind))
+    else
+      add(item, fields.type, tvb(at + 3, 1), kind)
+      if kind == DOMAIN then add(item, fields.length, tvb(at + 4, 1), host_size) end
+    end
+    add(item, fields.host, host, frame.host)
+    if kind == IPV4 then
+      add(item, fields.ipv4, host)
+    elseif kind == IPV6 then
+      add(item, fields.ipv6, host)
+    else
+      add(item, fields.domain, host, frame.host)
+      if host_size > 0 and host_size ~= #frame.host then add(item, fields.octets, host) end
+    end
+    if not frame.socks4 then add(item, fields.port, tvb(host_at + host_size, 2), frame.port) end
   end
-  if not frame.socks4 then add(item, fields.port, tvb(host_at + host_size, 2), frame.port) end
-end
 
-local function show_username(item, range, octets)
-  add(item, F.username, range, text(octets))
-  if find(octets, "[%z\128-\255]") then add(item, F.username_octets, range) end
-end
-
-local function link_answer(item, number)
-  if number then set_generated(add(item, F.response_in, number)) end
-end
-
-local function link_question(item, number, after)
-  if not number or not after then return end
-  set_generated(add(item, F.response_to, number))
-  local seconds = floor(after)
-  set_generated(add(item, F.time, NSTime.new(seconds, floor((after - seconds) * 1e9 + 0.5))))
-end
-
-local show = {}
-
-function show.greeting(session, frame, item, tvb, at)
-  local count = #frame.methods
-  add(item, F.version, tvb(at, 1), frame.version)
-  add(item, F.method_count, tvb(at + 1, 1), count)
-  for i = 1, count do add(item, F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i)) end
-  link_answer(item, session.selection_frame)
-end
-
-show["method-selection"] = function(session, frame, item, tvb, at)
-  add(item, F.version, tvb(at, 1), frame.version)
-  add(item, F.method, tvb(at + 1, 1), frame.method)
-  link_question(item, session.greeting_frame, session.selection_after)
-end
-
-show["auth-request"] = function(session, frame, item, tvb, at)
-  local password_at = at + 3 + frame.user_size
-  add(item, F.version, tvb(at, 1), frame.version)
-  add(item, F.username_length, tvb(at + 1, 1), frame.user_size)
-  show_username(item, tvb(at + 2, frame.user_size), frame.username)
-  add(item, F.password_length, tvb(password_at - 1, 1), frame.password_size)
-  local range = tvb(password_at, frame.password_size)
-  add(item, F.password, range, masked(frame.password_size > 0 and range:raw() or ""))
-  link_answer(item, session.auth_reply_frame)
-end
-
-show["auth-reply"] = function(session, frame, item, tvb, at)
-  add(item, F.version, tvb(at, 1), frame.version)
-  add(item, F.auth_status, tvb(at + 1, 1), frame.status)
-  set_generated(add(item, F.authenticated, frame.status == 0))
-  link_question(item, session.auth_frame, session.auth_after)
-end
-
-function show.gssapi(_, frame, item, tvb, at)
-  add(item, F.version, tvb(at, 1), frame.version)
-  add(item, F.gssapi_type, tvb(at + 1, 1), frame.message_type)
-  if not frame.token then return end
-  add(item, F.gssapi_length, tvb(at + 2, 2), #frame.token)
-  local token = tvb(at + 4, #frame.token)
-  if #frame.token > 0 then add(item, F.gssapi_token, token) end
-  if frame.message_type == 2 then
-    local plain = #frame.token == 1 and frame.token or unwrap(frame.token)
-    if plain and #plain == 1 then set_generated(add(item, F.gssapi_level, token, byte(plain))) end
-  elseif frame.message_type == 3 then
-    set_generated(add(item, F.gssapi_encrypted, unwrap(frame.token) == nil))
-  end
-end
-
-function show.request(session, frame, item, tvb, at)
-  -- DST of UDP ASSOCIATE is where the client comes from, and an unspecified one may stand for any place.
-  local place = frame.command == 1 or (frame.command ~= 3 and find(frame.raw_host, "[^%z]"))
-  local names = place and frame.host_type ~= DOMAIN and resolved[client_address(session)]
-  local name = names and names[frame.host]
-  if name and name[2] < session.request_frame then
-    add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, name[1]) })
-  end
-  add(item, F.version, tvb(at, 1), frame.version)
-  add(item, F.command, tvb(at + 1, 1), frame.command)
-  if frame.socks4 then
-    show_address(item, tvb, at, frame, DST)
-    show_username(item, tvb(at + 8, #frame.username), frame.username)
-  else
-    add(item, F.reserved, tvb(at + 2, 1), frame.reserved)
-    show_address(item, tvb, at, frame, DST)
-  end
-  link_answer(item, session.reply_frame)
-end
-
-function show.reply(session, frame, item, tvb, at, peer)
-  add(item, F.version, tvb(at, 1), frame.version)
-  add(item, frame.socks4 and F.reply_code4 or F.reply_code, tvb(at + 1, 1), frame.code)
-  if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
-  show_address(item, tvb, at, frame, peer and PEER or BND)
-  if peer then set_generated(add(item, F.reply_peer, true)) end
-  link_question(item, session.request_frame, peer and session.peer_after or session.reply_after)
-end
-
-local SPEAKERS = {
-  greeting = "client", ["method-selection"] = "proxy", ["auth-request"] = "client", ["auth-reply"] = "proxy",
-  request = "client", reply = "proxy",
-}
-
--- The i-th of the frames found in a tvb. Our layer is always there, its fields only when somebody looks (`all`) or
--- when there is something odd: expert information counts even where nobody looks at the tree.
-local function show_frame(session, side, found, i, tvb, tree, all)
-  local frame = found[i]
-  local at = (found.at and found.at[i] or 1) - 1
-  local peer = found.peer == i
-  local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
-  local notes = found.notes and found.notes[i]
-  if not all and not frame.odd and not notes then
-    add(tree, P, range)
-    return
-  end
-  local item = add(tree, P, range)
-  set_text(item, protocol_of(session) .. ", " .. summary(session, frame, peer))
-  set_generated(add(item, F.type, frame.kind))
-  if session.depth then set_generated(add(item, F.depth, session.depth)) end
-  local details = show[frame.kind]
-  if not SPEAKERS[frame.kind] then -- the type does not tell
-    set_generated(add(item, F.sender, is_client(session, side) and "client" or "proxy"))
-  end
-  if details then
-    details(session, frame, item, tvb, at, peer)
-  else
+  -- The fields before the cut, or before an address type that is unknown.
+  local function show_head(frame, item, tvb, at)
+    add(item, F.version, tvb(at, 1), frame.version)
+    if frame.command then
+      add(item, F.command, tvb(at + 1, 1), frame.command)
+    elseif frame.code then
+      add(item, F.reply_code, tvb(at + 1, 1), frame.code)
+    end
+    if frame.reserved then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
+    if frame.host_type and not frame.socks4 then
+      add(item, (frame.code and BND or DST).type, tvb(at + 3, 1), frame.host_type)
+    end
+    if frame.host then
+      add(item, DST.host, tvb(at + 4, 4), frame.host)
+      add(item, DST.ipv4, tvb(at + 4, 4))
+      add(item, DST.port, tvb(at + 2, 2), frame.port)
+    end
+    for i = 1, frame.methods and #frame.methods or 0 do
+      add(item, F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i))
+    end
     add(item, F.data, tvb(at, frame.size))
   end
-  if frame.odd then add_anomalies(item, frame.odd) end
-  if notes then add_anomalies(item, notes) end
-end
 
--- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
-local our_dissector
-local function wanted(tree)
-  return tree.visible or tree:referenced(our_dissector)
+  local function show_username(item, range, octets)
+    add(item, F.username, range, text(octets))
+    if find(octets, "[%z\128-\255]") then add(item, F.username_octets, range) end
+  end
+
+  local function link_answer(item, answer)
+    if answer then set_generated(add(item, F.response_in, answer.number)) end
+  end
+
+  local function link_question(item, question, answer)
+    if not question or not answer then return end
+    local after = answer.time - question.time
+    if after < 0 or answer.number < question.number then return end
+    set_generated(add(item, F.response_to, question.number))
+    local seconds = floor(after)
+    set_generated(add(item, F.time, NSTime.new(seconds, floor((after - seconds) * 1e9 + 0.5))))
+  end
+
+  local show = {}
+
+  function show.greeting(session, frame, item, tvb, at)
+    local count = #frame.methods
+    add(item, F.version, tvb(at, 1), frame.version)
+    add(item, F.method_count, tvb(at + 1, 1), count)
+    for i = 1, count do add(item, F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i)) end
+    link_answer(item, session.selection)
+  end
+
+  show["method-selection"] = function(session, frame, item, tvb, at)
+    add(item, F.version, tvb(at, 1), frame.version)
+    add(item, F.method, tvb(at + 1, 1), frame.method)
+    link_question(item, session.greeting, session.selection)
+  end
+
+  show["auth-request"] = function(session, frame, item, tvb, at)
+    local password_at = at + 3 + frame.user_size
+    add(item, F.version, tvb(at, 1), frame.version)
+    add(item, F.username_length, tvb(at + 1, 1), frame.user_size)
+    show_username(item, tvb(at + 2, frame.user_size), frame.username)
+    add(item, F.password_length, tvb(password_at - 1, 1), frame.password_size)
+    local range = tvb(password_at, frame.password_size)
+    add(item, F.password, range, masked(frame.password_size > 0 and range:raw() or ""))
+    link_answer(item, session.auth_reply)
+  end
+
+  show["auth-reply"] = function(session, frame, item, tvb, at)
+    add(item, F.version, tvb(at, 1), frame.version)
+    add(item, F.auth_status, tvb(at + 1, 1), frame.status)
+    set_generated(add(item, F.authenticated, frame.status == 0))
+    link_question(item, session.auth_request, session.auth_reply)
+  end
+
+  function show.gssapi(_, frame, item, tvb, at)
+    add(item, F.version, tvb(at, 1), frame.version)
+    add(item, F.gssapi_type, tvb(at + 1, 1), frame.message_type)
+    if not frame.token then return end
+    add(item, F.gssapi_length, tvb(at + 2, 2), #frame.token)
+    local token = tvb(at + 4, #frame.token)
+    if #frame.token > 0 then add(item, F.gssapi_token, token) end
+    if frame.message_type == 2 then
+      local level = level_of(frame)
+      if level then set_generated(add(item, F.gssapi_level, token, level)) end
+    elseif frame.message_type == 3 then
+      set_generated(add(item, F.gssapi_encrypted, unwrap(frame.token) == nil))
+    end
+  end
+
+  -- Whether the client learnt the request's address from a DNS answer to itself.
+  local function note_local_dns(session, frame, item)
+    -- DST of UDP ASSOCIATE is where the client comes from, and an unspecified one may stand for any place.
+    local place = frame.command == 1 or (frame.command ~= 3 and find(frame.raw_host, "[^%z]"))
+    local names = place and frame.host_type ~= DOMAIN and resolved[client_address(session)]
+    local name = names and names[frame.host]
+    if name and name[2] < session.request.number then
+      add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, name[1]) })
+    end
+  end
+
+  function show.request(session, frame, item, tvb, at)
+    if resolved_count > 0 then note_local_dns(session, frame, item) end
+    add(item, F.version, tvb(at, 1), frame.version)
+    add(item, F.command, tvb(at + 1, 1), frame.command)
+    if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
+    show_address(item, tvb, at, frame, DST)
+    if frame.socks4 then show_username(item, tvb(at + 8, #frame.username), frame.username) end
+    link_answer(item, session.reply)
+  end
+
+  function show.reply(session, frame, item, tvb, at, peer)
+    add(item, F.version, tvb(at, 1), frame.version)
+    add(item, frame.socks4 and F.reply_code4 or F.reply_code, tvb(at + 1, 1), frame.code)
+    if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
+    show_address(item, tvb, at, frame, peer and PEER or BND)
+    if peer then set_generated(add(item, F.reply_peer, true)) end
+    link_question(item, session.request, peer and session.peer or session.reply)
+    -- Now that all is read: a request that came late has said so itself.
+    if visited and session.greeting and not session.request and not session.settled then
+      add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
+    end
+  end
+
+  local SPEAKERS = {
+    greeting = "client", ["method-selection"] = "proxy", ["auth-request"] = "client", ["auth-reply"] = "proxy",
+    request = "client", reply = "proxy",
+  }
+
+  -- What every frame of a conversation shows of it, so that one filter finds them all.
+  function show_conversation(session, item, kind)
+    set_generated(add(item, F.type, TYPE[kind]))
+    set_generated(add(item, F.stream, session.id))
+    set_generated(add(item, F.outcome, outcome_of(session)))
+    if session.depth then set_generated(add(item, F.depth, session.depth)) end
+    local asked = session.request and session.request.frame
+    if asked and asked.host and kind ~= "request" then
+      set_generated(add(item, DST.host, asked.host))
+      set_generated(add(item, DST.port, asked.port))
+    end
+  end
+
+  -- The i-th of the frames found in a tvb. Our layer is always there, its fields only when somebody looks (`all`) or
+  -- when there is something odd: expert information counts even where nobody looks at the tree.
+  function show_frame(session, side, found, i, tvb, tree, all, words)
+    local frame = found[i]
+    local at = (found.at and found.at[i] or 1) - 1
+    local notes = found.notes and found.notes[i]
+    local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
+    local leaks_name = frame.kind == "request" and resolved_count > 0
+    if not all and not frame.odd and not notes and not leaks_name then
+      add(tree, P, range)
+      return
+    end
+    local item = add(tree, P, range)
+    set_text(item, protocol_of(session) .. ", " .. words)
+    show_conversation(session, item, frame.kind)
+    if not SPEAKERS[frame.kind] and session.client then -- the type does not tell
+      set_generated(add(item, F.sender, side_name(session, side)))
+    end
+    local details = show[frame.kind]
+    if not details then
+      add(item, F.data, tvb(at, frame.size))
+    elseif frame.head or (frame.host_type and not frame.host) then
+      show_head(frame, item, tvb, at)
+    else
+      details(session, frame, item, tvb, at, found.peer == i)
+    end
+    if frame.odd then add_anomalies(item, frame.odd) end
+    if notes then add_anomalies(item, notes) end
+  end
+
+  -- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
+  function wanted(tree)
+    return tree.visible or tree:referenced(our_dissector)
+  end
+
+  -- In the Info column the frames of a conversation inside another's tunnel say how deep they are.
+  function set_info(pinfo, number, key, session, words)
+    local cols = pinfo.cols
+    cols.protocol = protocol_of(session)
+    if session.depth then words = "SOCKS " .. session.depth + 1 .. ": " .. words end
+    if last_call.number == number and last_call.key ~= key then
+      cols.info:append(", " .. words)
+    else
+      cols.info = words
+    end
+    last_call.number, last_call.key = number, key
+  end
+
+  function words_for(session, found)
+    local words = {}
+    for i, frame in ipairs(found) do words[i] = words_of[frame.kind](session, frame, found.peer == i) end
+    return words
+  end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
 -- What the proxy relays
 ---------------------------------------------------------------------------------------------------------------------
 
-local dissectors = {}
-local function dissector(name)
-  local found = dissectors[name]
-  if found == nil then
-    local ok, there = pcall(Dissector.get, name)
-    found = ok and there or false
-    dissectors[name] = found
+local dissector, names_port, call_payload, count_leaks, call_datagram, dissect_octets, may_dissect, tunnel
+do
+  local dissectors = {}
+  function dissector(name)
+    local found = dissectors[name]
+    if found == nil then
+      local ok, there = pcall(Dissector.get, name)
+      found = ok and there or false
+      dissectors[name] = found
+    end
+    return found
   end
-  return found
-end
 
--- The dissector that a port of the table names, unless that is SOCKS itself (the built-in one must not be called).
-local function names_port(ports, port)
-  local found = ports:get_dissector(port)
-  return found ~= nil and not find(tostring(found):lower(), "socks", 1, true)
-end
-
--- A payload's handler: {dissector = ...}, {port = ...} (by the port table), {smb = true}, {nested = true} or nil. One
--- for all conversations with such a payload, but for nested ones.
-local handlers = {}
-
-local function by_dissector(name)
-  local handler = handlers[name]
-  if handler == nil then
-    local found = dissector(name)
-    handler = found and { dissector = found, call = found.call } or false
-    handlers[name] = handler
+  -- The dissector that a port of the table names, unless that is SOCKS itself (the built-in one must not be called).
+  function names_port(ports, port)
+    local found = ports:get_dissector(port)
+    return found ~= nil and not find(tostring(found):lower(), "socks", 1, true)
   end
-  return handler
-end
 
-local function by_port(port)
-  local handler = handlers[port]
-  if not handler then
-    handler = { port = port }
-    handlers[port] = handler
+  -- A payload's handler: {dissector = ...}, {port = ...} (by the port table), {smb = true}, {nested = true} or nil. One
+  -- for all conversations with such a payload, but for nested ones.
+  local handlers = {}
+
+  local function by_dissector(name)
+    local handler = handlers[name]
+    if handler == nil then
+      local found = dissector(name)
+      handler = found and { dissector = found, call = found.call } or false
+      handlers[name] = handler
+    end
+    return handler
   end
-  return handler
-end
 
-local SMB = { smb = true }
-
-local function by_content(octets)
-  local a, b, c = byte(octets, 1, 3)
-  if a == 0x16 and b == 3 and c and c <= 4 then return by_dissector("tls") end
-  if sub(octets, 1, 14) == "PRI * HTTP/2.0" then return by_dissector("http2") end
-  local word = octets:match("^(%u+) ")
-  if (word and HTTP_METHODS[word]) or find(octets, "^HTTP/1%.") then return by_dissector("http") end
-  if find(octets, "^SSH%-") then return by_port(22) end
-  if find(octets, "^220[ %-]") and find(octets, "SMTP", 1, true) then return by_port(25) end
-  if find(octets, "^[EeHhLl][HhEe][Ll][Oo] ") then return by_port(25) end
-  if a == 0x13 and find(octets, "^\19BitTorrent protocol") then return by_dissector("bittorrent.tcp") end
-  if a == 3 and b == 0 and byte(octets, 6) == 0xE0 then return by_dissector("tpkt") end
-  if a == 0 and find(octets, "^%z...[\253\254\255]SMB") then return SMB end
-  return nil
-end
-
-local BEGINNINGS = { "HTTP/1.", "SSH-", "220 ", "220-", "EHLO ", "HELO ", "\22\3", "\5\1\0", "\4\1" }
-for name in pairs(HTTP_METHODS) do BEGINNINGS[#BEGINNINGS + 1] = name .. " " end
-
--- Whether a few octets may go on to be something that `by_content` knows.
-local function says_too_little(octets)
-  if #octets > 8 then return false end
-  for _, beginning in ipairs(BEGINNINGS) do
-    if #octets < #beginning and sub(beginning, 1, #octets) == octets then return true end
+  local function by_port(port)
+    local handler = handlers[port]
+    if not handler then
+      handler = { port = port }
+      handlers[port] = handler
+    end
+    return handler
   end
-  return false
-end
 
-local function choose_payload(session, octets)
-  if (session.depth or 0) + 1 < MAX_DEPTH
-    and (looks_like_greeting(octets, 1, false) or looks_like_socks4(octets, 1, false)) and #octets > 2 then
-    return { nested = true }
+  local SMB = { smb = true }
+
+  local function by_content(octets)
+    local a, b, c = byte(octets, 1, 3)
+    if a == 0x16 and b == 3 and c and c <= 4 then return by_dissector("tls") end
+    if sub(octets, 1, 14) == "PRI * HTTP/2.0" then return by_dissector("http2") end
+    local word = octets:match("^(%u+) ")
+    if (word and HTTP_METHODS[word]) or find(octets, "^HTTP/1%.") then return by_dissector("http") end
+    if find(octets, "^SSH%-") then return by_port(22) end
+    if find(octets, "^220[ %-]") and find(octets, "SMTP", 1, true) then return by_port(25) end
+    if find(octets, "^[EeHhLl][HhEe][Ll][Oo] ") then return by_port(25) end
+    if a == 0x13 and find(octets, "^\19BitTorrent protocol") then return by_dissector("bittorrent.tcp") end
+    if a == 3 and b == 0 and byte(octets, 6) == 0xE0 then return by_dissector("tpkt") end
+    if a == 0 and find(octets, "^%z...[\253\254\255]SMB") then return SMB end
+    return nil
   end
-  local found = by_content(octets)
-  if found ~= nil then return found or nil end
-  local port = session.port or 0
-  if port == 139 or port == 445 then return SMB end
-  if port ~= 0 and names_port(tcp_table, port) then return by_port(port) end
-  return nil
-end
 
--- Call a dissector with what the proxy relays. One that raises a C exception never comes back here: `in_flight` then
--- stays set, and is counted at the next packet. Each such exit uses up some of Lua's C stack, hence the limit.
-local function call_payload(pinfo, call, ...)
-  in_flight = true
-  pinfo.can_desegment = 2 -- C gives us 1, and a dissector that we call would get none
-  pcall(call, ...)
-  in_flight = false
-end
+  local BEGINNINGS = {
+    "HTTP/1.", "SSH-", "220 ", "220-", "EHLO ", "HELO ", "\22\3", "\5\1\0", "\5\2\0", "\4\1", "PROXY ", PROXY_2,
+  }
+  for name in pairs(HTTP_METHODS) do BEGINNINGS[#BEGINNINGS + 1] = name .. " " end
 
-local function count_leaks()
-  if in_flight then
+  -- Whether a few octets may go on to be something that `by_content` knows.
+  local function says_too_little(octets)
+    if #octets > 8 then return false end
+    for _, start in ipairs(BEGINNINGS) do
+      if #octets < #start and sub(start, 1, #octets) == octets then return true end
+    end
+    return false
+  end
+
+  local function begins_socks(session, octets)
+    if (session.depth or 0) + 1 >= MAX_DEPTH or #octets <= 2 then return false end
+    local at = 1
+    if is_proxy_header(octets, 1) then
+      local header = decode("proxy-protocol", octets)
+      if not header then return false end
+      at = header.size + 1
+      if at > #octets then return true end
+    end
+    return looks_like_greeting(octets, at, false) or looks_like_socks4(octets, at, false)
+  end
+
+  local function choose_payload(session, octets)
+    if begins_socks(session, octets) then return { nested = true } end
+    local found = by_content(octets)
+    if found ~= nil then return found or nil end
+    local port = session.request and session.request.frame.port or 0
+    if port == 139 or port == 445 then return SMB end
+    if port ~= 0 and names_port(tcp_table, port) then return by_port(port) end
+    return nil
+  end
+
+  -- Call a dissector with what the proxy relays. One that raises a C exception never comes back here: `in_flight` then
+  -- stays set, and is counted at the next packet. Each such exit uses up some of Lua's C stack, hence the limit.
+  function call_payload(pinfo, call, ...)
+    in_flight = true
+    -- C gives us 1, and a dissector that we call would get none. It is set back when we return.
+    if pinfo.can_desegment > 0 then pinfo.can_desegment = 2 end
+    local ok, taken = pcall(call, ...)
     in_flight = false
-    leaks = leaks + 1
-  end
-end
-
--- SMB's NetBIOS dissector wants TCP's own data, which Lua has not got; the exported-PDU dissector makes it from a tag.
--- Its tags: 14 a table's name, 32 the number in it, 34 TCP's data (version 1, the rest is not looked at), 0 the end.
-local SMB_TAGS = "\0\14\0\8tcp.port\0\32\0\4\0\0\0\139\0\34\0\19\0\1" .. rep("\0", 17) .. "\0\0\0\0"
-
-local function call_smb(payload, pinfo, tree)
-  local exported = dissector("exported_pdu")
-  if not exported then return end
-  local whole = ByteArray.new(SMB_TAGS .. payload:raw(), true):tvb("Relayed octets")
-  call_payload(pinfo, exported.call, exported, whole, pinfo, tree)
-  if pinfo.desegment_len ~= 0 then pinfo.desegment_offset = math.max(0, pinfo.desegment_offset - #SMB_TAGS) end
-end
-
-local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
-  local source, destination = pinfo.src_port, pinfo.dst_port
-  if is_from_client then pinfo.dst_port = port else pinfo.src_port = port end
-  call_payload(pinfo, ports.try, ports, port, payload, pinfo, tree)
-  pinfo.src_port, pinfo.dst_port = source, destination
-end
-
-local dissect_octets -- below; nested conversations need it here
-
--- Datagrams on the TCP stream: hev-socks5's FWD UDP (0x05) and GOST's UDP over TCP (0xF3).
-local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
-  local octets = octets_of(tvb, at)
-  local place = 1
-  local from_client = is_client(session, side)
-  while place <= #octets do
-    local frame = decoders.udp(sub(octets, place, place + 262))
-    if frame == false then return end
-    if frame == nil or #octets < place + frame.size + frame.reserved - 1 then
-      pinfo.desegment_offset = at + place - 1
-      pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
-      return
-    end
-    if item then
-      local header = add(item, P, tvb(at + place - 1, frame.size))
-      local remote = endpoint_text(frame.host_type, frame.host, frame.port)
-      set_text(header, format("UDP in TCP, %s, %d octets", remote, frame.reserved))
-      add(header, F.udp_data_length, tvb(at + place - 1, 2), frame.reserved)
-      if session.command == 5 then add(header, F.udp_header_length, tvb(at + place + 1, 1), frame.fragment) end
-      show_address(header, tvb, at + place - 1, frame, UDP)
-    end
-    if dissect_payload and leaks < MAX_LEAKS and frame.reserved > 0 and names_port(udp_table, frame.port) then
-      local payload = tvb(at + place - 1 + frame.size, frame.reserved):tvb()
-      call_by_port(udp_table, frame.port, from_client, payload, pinfo, tree)
-    end
-    place = place + frame.size + frame.reserved
-  end
-end
-
--- Octets of an open tunnel (or sent early into one), from `at` to the end of the tvb.
-local function tunnel(session, side, tvb, at, pinfo, tree, number, early)
-  local length = length_of(tvb) - at
-  local from_client = is_client(session, side)
-  local item
-  local range = at == 0 and tvb or tvb(at)
-  if early and from_client then session.early_noted = session.early_noted or number end
-  if not wanted(tree) and not (early and session.early_noted == number) then
-    add(tree, P, range)
-  else
-    item = add(tree, P, range)
-    set_text(item, session.tunnel_title or protocol_of(session) .. ", Tunnel: ?")
-    set_generated(add(item, F.type, "tunnel"))
-    if session.depth then set_generated(add(item, F.depth, session.depth)) end
-    if session.host then
-      set_generated(add(item, DST.host, session.host))
-      set_generated(add(item, DST.port, session.port))
-    end
-    if early then
-      set_generated(add(item, F.tunnel_early, true))
-      if session.early_noted == number then
-        add_anomalies(item, { "early-data", "data from the client before the reply" })
-      end
-    end
-  end
-  if not visited then
-    if from_client then session.sent = session.sent + length else session.received = session.received + length end
+    return ok and taken or 0
   end
 
-  if session.command == 5 or session.command == 0xF3 then
-    stream_datagrams(session, side, tvb, at, pinfo, tree, item)
-  elseif dissect_payload and leaks < MAX_LEAKS then
-    local handler = session.payload
-    if visited then
-      if handler and session.payload_since and number < session.payload_since then handler = nil end
-    elseif handler == nil then
-      if early and not confirmed(session) and not session.trusted then
-        handler = false -- no octet of the proxy has confirmed that this is SOCKS
-      else
-        local octets = octets_of(tvb, at, math.min(length, 600))
-        handler = choose_payload(session, octets)
-        if not handler and says_too_little(octets) then
-          if from_client then session.sent = session.sent - length else session.received = session.received - length end
-          pinfo.desegment_offset, pinfo.desegment_len = at, DESEGMENT_ONE_MORE_SEGMENT
-          return true
-        end
-        if handler then
-          session.payload = handler
-          if session.tries then session.payload_since = number end
-        else
-          session.tries = (session.tries or 0) + 1
-          if session.tries >= 6 then session.payload = false end
-        end
-      end
+  function count_leaks()
+    if in_flight then
+      in_flight = false
+      leaks = leaks + 1
     end
-    if handler then
-      local payload = at == 0 and tvb or range:tvb()
-      if handler.dissector then
-        call_payload(pinfo, handler.call, handler.dissector, payload, pinfo, tree)
-      elseif handler.port then
-        call_by_port(tcp_table, handler.port, from_client, payload, pinfo, tree)
-      elseif handler.smb then
-        call_smb(payload, pinfo, tree)
-      else
-        local inner = handler.session
-        if not inner then
-          inner = new_nested_session(pinfo, session)
-          handler.session = inner
-        end
-        if not dissect_octets(inner, side, payload, pinfo, tree) and not visited then
-          session.payload = nil
-          session.tries = 6
-          handler = choose_payload(session, "") -- by port only: it was not SOCKS
-          session.payload, session.payload_since = handler or false, number
-        end
-      end
-      local more = pinfo.desegment_len
-      if more ~= 0 then
-        if at > 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
-        if not visited then -- those octets will be seen again
-          local again = length_of(tvb) - pinfo.desegment_offset
-          if from_client then session.sent = session.sent - again else session.received = session.received - again end
-        end
-      end
-      -- A payload dissector may have made itself the connection's dissector.
-      if not session.parent then pinfo.conversation = P end
+  end
+
+  -- SMB's NetBIOS dissector wants TCP's own data, which Lua has not got; the exported-PDU dissector makes it from tags:
+  -- each a number, a length and a value of so many octets.
+  local function tag(number, value)
+    return string.char(floor(number / 256), number % 256, floor(#value / 256), #value % 256) .. value
+  end
+
+  local TAG_END, TAG_TABLE, TAG_TABLE_VALUE, TAG_TCP_INFO = 0, 14, 32, 34
+  local TCP_INFO_VERSION, TCP_INFO_REST = "\0\1", 17 -- only the version is looked at
+  local SMB_TAGS = tag(TAG_TABLE, "tcp.port") .. tag(TAG_TABLE_VALUE, "\0\0\0\139")
+    .. tag(TAG_TCP_INFO, TCP_INFO_VERSION .. rep("\0", TCP_INFO_REST)) .. tag(TAG_END, "")
+
+  local function call_smb(payload, pinfo, tree)
+    local exported = dissector("exported_pdu")
+    if not exported then return end
+    local whole = ByteArray.new(SMB_TAGS .. payload:raw(), true):tvb("Relayed octets")
+    call_payload(pinfo, exported.call, exported, whole, pinfo, tree)
+    if pinfo.desegment_len ~= 0 then pinfo.desegment_offset = max(0, pinfo.desegment_offset - #SMB_TAGS) end
+  end
+
+  local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
+    local source, destination = pinfo.src_port, pinfo.dst_port
+    if is_from_client then pinfo.dst_port = port else pinfo.src_port = port end
+    call_payload(pinfo, ports.try, ports, port, payload, pinfo, tree)
+    pinfo.src_port, pinfo.dst_port = source, destination
+  end
+
+  function call_datagram(port, is_from_client, payload, pinfo, tree)
+    if port == DNS_PORT then -- our own reader of DNS answers may have the port
+      call_payload(pinfo, dns_in_udp.call, dns_in_udp, payload, pinfo, tree)
     else
-      if item then add(item, F.data, tvb(at, length)) end
-      if at == 0 then
-        local cols = pinfo.cols
-        cols.protocol = protocol_of(session)
-        cols.info = format("Tunnel: %s, %d octets", target_of(session) or "?", length)
-      end
+      call_by_port(udp_table, port, is_from_client, payload, pinfo, tree)
     end
   end
-  return true
+
+
+  function may_dissect()
+    return dissect_payload and leaks < MAX_LEAKS
+  end
+
+  local function ask_for_more(pinfo, at)
+    pinfo.desegment_offset = at
+    pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
+  end
+
+  -- One datagram on the TCP stream: data length, header length (or FRAG), ATYP, address, port, data.
+  local function show_stream_datagram(session, item, frame, tvb, at)
+    local header = add(item, P, tvb(at, frame.size))
+    local remote = endpoint_text(frame.host_type, frame.host, frame.port)
+    set_text(header, format("UDP in TCP, %s, %d octets", remote, frame.reserved))
+    add(header, F.udp_data_length, tvb(at, 2), frame.reserved)
+    if session.request.frame.command == 5 then add(header, F.udp_header_length, tvb(at + 2, 1), frame.fragment) end
+    show_address(header, tvb, at, frame, UDP)
+  end
+
+  -- DNS looks at whether TCP carries the packet, and then expects a length before each message.
+  local function as_dns_in_tcp(payload)
+    local size = length_of(payload)
+    local length = string.char(floor(size / 256), size % 256)
+    return ByteArray.new(length .. octets_of(payload), true):tvb("DNS message with its length")
+  end
+
+  -- Datagrams on the TCP stream: hev-socks5's FWD UDP (0x05) and GOST's UDP over TCP (0xF3).
+  local function stream_datagrams(session, side, tvb, at, pinfo, tree, item)
+    local octets = octets_of(tvb, at)
+    local place = 1
+    while place <= #octets do
+      local frame = decoders.udp(sub(octets, place, place + 262))
+      if frame == false then return end
+      if frame == nil or #octets < place + frame.size + frame.reserved - 1 then
+        if pinfo.can_desegment > 0 then ask_for_more(pinfo, at + place - 1) end
+        return
+      end
+      if frame.reserved == 0 and item then
+        add_anomalies(item, { "udp-no-header", "a datagram in TCP with data length 0" })
+      end
+      if item then show_stream_datagram(session, item, frame, tvb, at + place - 1) end
+      if may_dissect() and frame.reserved > 0 and names_port(udp_table, frame.port) then
+        local payload = tvb(at + place - 1 + frame.size, frame.reserved):tvb()
+        if frame.port == DNS_PORT then payload = as_dns_in_tcp(payload) end
+        call_datagram(frame.port, is_client(session, side), payload, pinfo, tree)
+      end
+      if frame.reserved == 0 then return end -- its end is unknown
+      place = place + frame.size + frame.reserved
+    end
+  end
+
+  local function carries_datagrams(session)
+    local command = session.request and session.request.frame.command
+    return (command == 5 or command == 0xF3) and not session.socks4
+  end
+
+  local function show_tunnel(session, state, range, tree, number, early, remarks)
+    local item = add(tree, P, range)
+    local first_early = early and state.early == number
+    if not (first_early or remarks or wanted(tree)) then return nil end
+    set_text(item, protocol_of(session) .. ", Tunnel: " .. (target_of(session) or "?"))
+    show_conversation(session, item, "tunnel")
+    if early then set_generated(add(item, F.tunnel_early, true)) end
+    if first_early then add_anomalies(item, { "early-data", "data from the client before the reply" }) end
+    add_anomalies(item, remarks)
+    return item
+  end
+
+  -- The handler of a tunnel whose first octets these are; nil when there is none (yet), and whether more would tell.
+  local function new_handler(session, state, octets, number)
+    local handler = choose_payload(session, octets)
+    if not handler and says_too_little(octets) then return nil, true end
+    if handler then
+      state.handler = handler
+      if state.tries then state.since = number end
+    else
+      state.tries = (state.tries or 0) + 1
+      if state.tries >= MAX_TRIES then state.handler = false end
+    end
+    return handler
+  end
+
+  local function handler_of(session, state, tvb, at, number, early)
+    local handler = state.handler
+    if visited then
+      if handler and state.since and number < state.since then return nil end
+      return handler
+    end
+    if handler ~= nil then return handler end
+    if early and not confirmed(session) and not session.trusted then
+      return nil -- no octet of the proxy has confirmed that this is SOCKS
+    end
+    return new_handler(session, state, octets_of(tvb, at, min(length_of(tvb) - at, 600)), number)
+  end
+
+  -- SOCKS in the tunnel. What turns out to be none goes by the destination's port from here on.
+  local function call_nested(session, state, side, payload, pinfo, tree, number, cut)
+    local handler = state.handler
+    if not handler.session then handler.session = new_nested_session(pinfo, session) end
+    if dissect_octets(handler.session, side, payload, pinfo, tree, cut) or visited then return end
+    state.tries, state.since = MAX_TRIES, number
+    state.handler = choose_payload(session, "") or false
+  end
+
+  local function call_handler(session, state, handler, side, payload, pinfo, tree, number, cut)
+    if handler.nested then
+      call_nested(session, state, side, payload, pinfo, tree, number, cut)
+    elseif cut then
+      return -- octets that are cut short make dissectors raise, or ask for what will not come
+    elseif handler.dissector then
+      call_payload(pinfo, handler.call, handler.dissector, payload, pinfo, tree)
+    elseif handler.port then
+      call_by_port(tcp_table, handler.port, is_client(session, side), payload, pinfo, tree)
+    else
+      call_smb(payload, pinfo, tree)
+    end
+  end
+
+  local function name_tunnel(session, item, tvb, at, pinfo)
+    local length = length_of(tvb) - at
+    if item then add(item, F.data, tvb(at, length)) end
+    if at == 0 then
+      local cols = pinfo.cols
+      cols.protocol = protocol_of(session)
+      cols.info = format("Tunnel: %s, %d octets", target_of(session) or "?", length)
+    end
+  end
+
+  -- Octets of an open tunnel (or sent early into one), from `at` to the end of the tvb.
+  function tunnel(session, side, tvb, at, pinfo, tree, number, early, cut, remarks)
+    local state = session.tunnel
+    if not state then
+      state = {}
+      session.tunnel = state
+    end
+    early = early and is_client(session, side)
+    if early then state.early = state.early or number end
+    local range = at == 0 and tvb or tvb(at)
+    local item = show_tunnel(session, state, range, tree, number, early, remarks)
+    if carries_datagrams(session) then return stream_datagrams(session, side, tvb, at, pinfo, tree, item) end
+    local handler, unsure
+    if may_dissect() then handler, unsure = handler_of(session, state, tvb, at, number, early) end
+    if unsure and pinfo.can_desegment > 0 then return ask_for_more(pinfo, at) end
+    if not handler or (cut and not handler.nested) then return name_tunnel(session, item, tvb, at, pinfo) end
+    call_handler(session, state, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
+    if pinfo.desegment_len ~= 0 and at > 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
+    -- A payload dissector may have made itself the connection's dissector.
+    if not session.parent then pinfo.conversation = P end
+  end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
 -- TCP
 ---------------------------------------------------------------------------------------------------------------------
 
-local function key_of(number, offset, depth)
-  return (number * 131072 + offset) * 16 + depth
-end
-
-local function decoder_of(frame)
-  if not frame.socks4 then return frame.kind end
-  return frame.kind == "request" and "socks4-request" or "socks4-reply"
-end
-
-local function set_info(pinfo, number, key, session, words)
-  local cols = pinfo.cols
-  cols.protocol = protocol_of(session)
-  if last_call.number == number and last_call.key ~= key then
-    cols.info:append(", " .. words)
-  else
-    cols.info = words
+local dissect_tcp, find_anywhere -- what others use of this
+do
+  local function key_of(number, offset, depth)
+    return (number * 131072 + offset) * 16 + depth
   end
-  last_call.number, last_call.key = number, key
-end
 
--- What a later dissection needs to show the same frames: decoders and places, and what was odd. For one frame of which
--- nothing else is to be said, the name of its decoder.
-local function pack(found)
-  if #found == 1 and not found.notes and not found.inner and not found.peer then return decoder_of(found[1]) end
-  local record = { notes = found.notes, peer = found.peer }
-  for i, frame in ipairs(found) do
-    record[2 * i - 1] = decoder_of(frame)
-    record[2 * i] = found.at and found.at[i] or 1
-  end
-  for i, inner in pairs(found.inner or {}) do
-    record.inner = record.inner or {}
-    record.inner[i] = { octets = inner.octets, record = pack(inner.found), tunnel = inner.tunnel, early = inner.early }
-  end
-  return record
-end
-
-local function unpack_record(record, octets)
-  if type(record) == "string" then return { decode(record, octets) } end
-  local found = { at = {}, notes = record.notes, peer = record.peer }
-  for i = 1, #record / 2 do
-    local at = record[2 * i]
-    local frame = decode(record[2 * i - 1], sub(octets, at))
-    if not frame then break end
-    found[i], found.at[i] = frame, at
-  end
-  for i, inner in pairs(record.inner or {}) do
-    found.inner = found.inner or {}
-    found.inner[i] = {
-      octets = inner.octets, found = unpack_record(inner.record, inner.octets),
-      tunnel = inner.tunnel, early = inner.early,
-    }
-  end
-  return found
-end
-
-local function words_for(session, found)
-  local words = summary(session, found[1], found.peer == 1)
-  if #found == 1 and not found.inner then return words end
-  words = {}
-  for i, frame in ipairs(found) do
-    words[i] = summary(session, frame, found.peer == i)
-    local inner = found.inner and found.inner[i]
-    if inner and #inner.found > 0 then words[i] = words[i] .. " (" .. words_for(session, inner.found) .. ")" end
-  end
-  return concat(words, ", ")
-end
-
--- Octets of a tunnel inside a GSSAPI frame. What their dissector asks for comes in another such frame, if at all: TCP,
--- which would look for it behind this one, must not hear of it.
-local function enclosed_tunnel(session, side, inner, plain, pinfo, tree, number)
-  local offset, length = pinfo.desegment_offset, pinfo.desegment_len
-  local sent, received = session.sent, session.received
-  pinfo.desegment_len = 0
-  tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early)
-  if pinfo.desegment_len ~= 0 and not visited then
-    local octets = #inner.octets - inner.tunnel + 1
-    if is_client(session, side) then session.sent = sent + octets else session.received = received + octets end
-    local nested = session.payload and session.payload.session
-    if nested then nested.lost = nested.lost or "gap" end
-  end
-  pinfo.desegment_offset, pinfo.desegment_len = offset, length
-end
-
-local function present(session, side, found, tvb, pinfo, tree, number, key)
-  if #found == 0 then return end
-  local all = wanted(tree)
-  for i = 1, #found do show_frame(session, side, found, i, tvb, tree, all) end
-  set_info(pinfo, number, key, session, words_for(session, found))
-  if not found.inner then return end
-  for place = 1, #found do
-    local inner = found.inner[place]
-    if inner and #inner.octets > 0 then
-      local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
-      for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all) end
-      if inner.tunnel then enclosed_tunnel(session, side, inner, plain, pinfo, tree, number) end
+  -- Octets of a tunnel inside a GSSAPI frame. What their dissector asks for comes in another such frame, if at all:
+  -- TCP, which would look for it behind this one, must not hear of it.
+  local function enclosed_tunnel(session, side, inner, plain, pinfo, tree, number)
+    local offset, length = pinfo.desegment_offset, pinfo.desegment_len
+    local state, octets = session.gssapi, visited and 0 or #inner.octets - inner.tunnel + 1
+    if is_client(session, side) then state.sent = state.sent + octets else state.received = state.received + octets end
+    pinfo.desegment_len = 0
+    tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early)
+    if pinfo.desegment_len ~= 0 and not visited then
+      local nested = session.tunnel.handler and session.tunnel.handler.session
+      if nested then nested.unreadable = true end
     end
+    pinfo.desegment_offset, pinfo.desegment_len = offset, length
   end
-end
 
-local function ask_for_more(pinfo, at)
-  pinfo.desegment_offset = at
-  pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
-end
+  local function present_inside(session, side, inner, pinfo, tree, number, all)
+    if #inner.octets == 0 then return end
+    local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
+    local words = words_for(session, inner.found)
+    for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all, words[i]) end
+    if inner.tunnel then enclosed_tunnel(session, side, inner, plain, pinfo, tree, number) end
+  end
 
--- After the frames of a segment: octets that need others to be a frame, or the tunnel's first.
-local function go_on(record, session, side, tvb, pinfo, tree, number, has_frames)
-  if type(record) == "string" then return end
-  if record.more then ask_for_more(pinfo, record.more) end
-  if record.tunnel then
-    if has_frames then
+  -- The beginning of a frame. On a port that nobody named nothing is claimed by it.
+  local function present_partial(session, found, tvb, pinfo, tree, number, key)
+    if found.silent then return end
+    local length = length_of(tvb) - max(0, found.tail - found.before)
+    local item = add(tree, P, tvb(length_of(tvb) - length, length))
+    local what = WORDS[found.partial] or "a frame"
+    set_text(item, format("%s, part of %s, %d octets", protocol_of(session), what, length))
+    if #found == 0 then set_info(pinfo, number, key, session, "Part of " .. what) end
+  end
+
+  -- Shows what a call found: SOCKS frames, then a tunnel's octets or the beginning of another frame. Where the first
+  -- frame began in an earlier segment, `found.octets` are all of them, of which `found.before` came before this tvb.
+  local function present(session, side, found, tvb, pinfo, tree, number, key, cut)
+    local before = found.before or 0
+    if #found > 0 then
+      local all = wanted(tree)
+      local shown = found.octets and ByteArray.new(found.octets, true):tvb("SOCKS frame") or tvb
+      local words = words_for(session, found)
+      for i = 1, #found do show_frame(session, side, found, i, shown, tree, all, words[i]) end
+      for i, inner in pairs(found.inner or {}) do
+        local enclosed = words_for(session, inner.found)
+        if #enclosed > 0 then words[i] = words[i] .. " (" .. concat(enclosed, ", ") .. ")" end
+      end
+      set_info(pinfo, number, key, session, #words == 1 and words[1] or concat(words, ", "))
+      for i = 1, found.inner and #found or 0 do
+        if found.inner[i] then present_inside(session, side, found.inner[i], pinfo, tree, number, all) end
+      end
+    end
+    if found.partial then return present_partial(session, found, tvb, pinfo, tree, number, key) end
+    if not found.tunnel then return end
+    if #found > 0 then
       pinfo.cols.info:append(" | ")
       pinfo.cols.info:fence()
     end
-    tunnel(session, side, tvb, record.tunnel, pinfo, tree, number, record.early)
+    tunnel(session, side, tvb, found.tail - before, pinfo, tree, number, found.early, cut, found.remarks)
   end
-end
 
-local function replay(session, side, tvb, pinfo, tree, number)
-  if session.foreign then return false end
-  local key = key_of(number, offset_of(tvb), session.depth or 0)
-  local record = records[key]
-  if not record then
-    local since = session.early_noted or (session.open and (session.peer_frame or session.reply_frame))
-    if since and number >= since then
-      tunnel(session, side, tvb, 0, pinfo, tree, number, number < (session.reply_frame or number))
+  -- A frame alone is its own record.
+  local function pack(found)
+    local plain = #found == 1 and not (found.notes or found.inner or found.peer or found.tail or found.octets)
+    return plain and found[1] or found
+  end
+
+  local function replay(session, side, tvb, pinfo, tree, number, cut)
+    if session.foreign then return false end
+    local key = key_of(number, offset_of(tvb), session.depth or 0)
+    local record = records[key]
+    if record then
+      present(session, side, record.kind and { record } or record, tvb, pinfo, tree, number, key, cut)
+    elseif session.open and number >= session.open then
+      tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut)
     end
     return true
   end
-  local found = unpack_record(record, octets_of(tvb))
-  present(session, side, found, tvb, pinfo, tree, number, key)
-  go_on(record, session, side, tvb, pinfo, tree, number, #found > 0)
-  return true
-end
 
--- Where the octets of this call begin in their side's stream (from 1, relative to TCP's start), and how many octets of
--- the handshake are missing before them. What TCP put together from several packets (it then lies at offset 0, and
--- tcp.seq is that of one of them) continues where the last call stopped; so does what follows it in the same packet.
-local PLACE = { [0] = "place0", [1] = "place1" }
+  -- What a side's earlier segment left of an unfinished frame, and this one's octets; nil while they are too few.
+  local function continue(partial, octets)
+    partial[#partial + 1] = octets
+    partial.size = partial.size + #octets
+    if partial.needed and partial.size < partial.needed then return nil end
+    return concat(partial), partial.size - #octets
+  end
 
-local function place_of(session, side, number, tvb)
-  local due = session[PLACE[side]]
-  if session.parent or (last_place.session == session and last_place.number == number)
-    or (offset_of(tvb) == 0 and due) then
-    return due or 1, 0
-  end
-  last_place.session, last_place.number = session, number
-  local seq = innermost(tcp_seq)
-  if not seq then return due or 1, 0 end
-  due = due or (relative_sequence_numbers and 1 or seq)
-  local gap = (seq - due) % 4294967296
-  if gap > 0 and gap < 2147483648 then return seq, gap end
-  if side == session.client or session.request_frame or not session.method then return seq, 0 end
-  -- The proxy acknowledges more than the client was seen to send: a request, or what comes before one, is lost.
-  local acknowledged, sent = innermost(tcp_ack), session[PLACE[1 - side]]
-  gap = acknowledged and sent and (acknowledged - sent) % 4294967296 or 0
-  return seq, gap < 2147483648 and gap or 0
-end
+  local segment = {} -- what `read` is told of the one in hand
 
--- The frame that is due next, if octets are exactly that and nothing about it is odd: then nothing can be missing
--- before them. (Reading a sequence number costs more than the frame.)
-local function in_step(session, side, octets)
-  if session.client == nil then return nil end
-  local kind = expected(session, side, octets, 1)
-  local due = VERSION_DUE[kind]
-  if not due or byte(octets) ~= due then return nil end
-  if (kind == "auth-reply" and not session.auth_frame) or (kind == "reply" and not session.request_frame) then
-    return nil
+  -- The octets of one side in order, read for the first time. Returns what they hold, or nil when this is not SOCKS.
+  local function first_reading(session, side, tvb, pinfo, number, key, cut)
+    local octets, before = octets_of(tvb), 0
+    local partial = session.partial and session.partial[side]
+    -- TCP's own reassembly: octets that it held back because they came out of order.
+    local split = partial ~= nil or (not session.parent and offset_of(tvb) == 0)
+    if partial then
+      local whole, already = continue(partial, octets)
+      if not whole then return { partial = partial.kind, tail = 0, before = 0 }, #octets end
+      octets, before, session.partial[side] = whole, already, nil
+    end
+    segment.number, segment.now, segment.split, segment.cut = number, pinfo.rel_ts, split, cut
+    local found = read(session, side, octets, segment)
+    if not found then return nil end
+    if before > 0 then found.octets, found.before = octets, before end
+    found.before = found.before or found.partial and 0
+    local left = session.partial and session.partial[side]
+    if left then left.key, left.number = key, number end
+    if found.partial and not (session.trusted or confirmed(session)) then found.silent = true end
+    if found.tunnel and not session.open then found.early = true end
+    return found, (found.tunnel and found.tail or #octets) - before
   end
-  local frame = decode(kind, octets)
-  if frame and frame.size == #octets and not frame.odd then return frame end
-  return nil
-end
 
--- One call: the octets of one side in order. Returns whether they are SOCKS.
-function dissect_octets(session, side, tvb, pinfo, tree)
-  local number = pinfo.number
-  if visited then return replay(session, side, tvb, pinfo, tree, number) end
-  if session.foreign then return false end
-  if session.open and not session.sealed then
-    return tunnel(session, side, tvb, 0, pinfo, tree, number, false)
-  end
-  local octets = octets_of(tvb)
-  local key = key_of(number, offset_of(tvb), session.depth or 0)
-  local waiting = session.waiting and session.waiting[side]
-  if waiting then session.waiting[side] = nil end
-  local ready, place, missing
-  if not waiting then ready = in_step(session, side, octets) end
-  if ready then
-    place, missing = session[PLACE[side]] or 1, 0
-  else
-    place, missing = place_of(session, side, number, tvb)
-  end
-  if missing > 0 and not session.failed and not (side == session.client and session.request_frame) then
-    session.lost = session.lost or "gap"
-  end
-  -- Octets that TCP itself held back, because they came out of order, are split without our having asked.
-  local split = waiting or (not session.parent and offset_of(tvb) == 0 and (innermost(tcp_len) or #octets) < #octets)
-  local found, stopped, at = advance(session, side, octets, number, pinfo.rel_ts, split, false, ready)
-  if stopped == "foreign" then
-    session.foreign = true
-    return false
-  end
-  session[PLACE[side]] = (place + at - 1) % 4294967296
-  if not session.id then
-    remember(session)
-    if session.midstream and found[1] then
+  -- One call: the octets of one side in order. Returns whether they are SOCKS.
+  function dissect_octets(session, side, tvb, pinfo, tree, cut)
+    local number = pinfo.number
+    if visited then return replay(session, side, tvb, pinfo, tree, number, cut) end
+    if session.foreign then return false end
+    if session.open and not session.gssapi and not (session.partial and session.partial[side]) then
+      tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut)
+      return true
+    end
+    local key = key_of(number, offset_of(tvb), session.depth or 0)
+    local found, spent = first_reading(session, side, tvb, pinfo, number, key, cut)
+    if not found then
+      session.foreign = true
+      return false
+    end
+    spend(session, side, spent)
+    if not session.id then remember(session) end
+    if session.header and #found > 0 then
       found.notes = found.notes or {}
       found.notes[1] = found.notes[1] or {}
-      note(found.notes[1], "midstream", "the connection's start is not in the capture")
+      note(found.notes[1], "proxy-protocol", "a PROXY protocol header came first, and names " .. session.header)
+      session.header = nil
     end
-  end
-  if missing > 0 and found[1] and found[1].kind == "lost" then
-    found.notes = found.notes or {}
-    found.notes[1] = found.notes[1] or {}
-    note(found.notes[1], "handshake-gap", format("%d octets of the handshake are not in the capture", missing))
-  end
-  local record = pack(found)
-  if stopped == "more" or stopped == "tunnel" then
-    if type(record) == "string" then record = { record, 1 } end
-    record[stopped] = at - 1
-  end
-  records[key] = record
-  if stopped == "more" then
-    session.waiting = session.waiting or {}
-    session.waiting[side] = true
-  elseif stopped == "tunnel" then
-    record.early = not session.open or nil
-  end
-  present(session, side, found, tvb, pinfo, tree, number, key)
-  go_on(record, session, side, tvb, pinfo, tree, number, #found > 0)
-  return true
-end
-
--- A protocol of another kind on a SOCKS port: pointed out once, without claiming the packet.
-local function point_out_foreign(session, tvb, pinfo, tree)
-  if not session.trusted or session.pointed_out ~= pinfo.number then return end
-  local name = foreign_name(octets_of(tvb, 0, math.min(length_of(tvb), 16)), 1) or "unknown protocol"
-  tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
-end
-
--- Where the port table named us, but a conversation that we know is open, its addresses and ports are in use again.
-local function used_again(tvb, pinfo)
-  local matched = pinfo.match_uint
-  if matched ~= pinfo.src_port and matched ~= pinfo.dst_port then return false end
-  return looks_like_greeting(octets_of(tvb, 0, math.min(length_of(tvb), 300)), 1, false)
-end
-
-local function dissect_tcp(tvb, pinfo, tree, trusted)
-  count_leaks()
-  if not add then use_methods(tvb, tree) end
-  visited = pinfo.visited
-  local stream = innermost(tcp_stream)
-  local session, source, destination = lookup(pinfo, stream)
-  if session and not stream and not visited and used_again(tvb, pinfo) then session = nil end
-  local fresh = not session
-  if fresh then
-    if visited then return false end
-    trusted = trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port)
-    session = new_session(pinfo, trusted, source, destination, stream)
-    local completeness = innermost(tcp_completeness)
-    if completeness and completeness % 4 == 0 then session.midstream = true end
-  end
-  if dissect_octets(session, side_of(session, pinfo), tvb, pinfo, tree) then
-    if fresh then pinfo.conversation = P end
+    records[key] = pack(found)
+    present(session, side, found, tvb, pinfo, tree, number, key, cut)
     return true
   end
-  if fresh and session.trusted then
-    -- Remembered, so that no later octets of a foreign connection are taken for a greeting.
-    session.pointed_out = pinfo.number
-    remember(session)
-  end
-  point_out_foreign(session, tvb, pinfo, tree)
-  return false
-end
 
--- On a port that nobody named: the first octets of a direction, and only those.
-local function find_anywhere(tvb, pinfo, tree)
-  local first = byte(tvb:raw(0, 1))
-  if (first ~= 5 and first ~= 4) or not P.prefs.heuristic then return false end
-  local seq = innermost(tcp_seq)
-  if seq and relative_sequence_numbers and seq ~= 1 and not lookup(pinfo, innermost(tcp_stream)) then return false end
-  return dissect_tcp(tvb, pinfo, tree, false)
+  -- A protocol of another kind on a SOCKS port: pointed out once, without claiming the packet.
+  local function point_out_foreign(session, tvb, pinfo, tree)
+    if not session.trusted or session.pointed_out ~= pinfo.number then return end
+    local name = foreign_name(octets_of(tvb, 0, min(length_of(tvb), 16)), 1) or "unknown protocol"
+    tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
+  end
+
+  -- TCP calls a connection's dissector once it has one, and we are that from our first frame on. When the port table or
+  -- the heuristics name us although we know a conversation between these ends, it is another connection.
+  local function used_again(session, pinfo, unasked)
+    if session.foreign then return false end
+    if unasked then return true end
+    local matched = pinfo.match_uint
+    return matched == session.port0 or matched == session.port1
+  end
+
+  -- Of a client that put a PROXY header first.
+  local function ends_of(pinfo)
+    return format("%s %d %s %d", tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)
+  end
+
+  -- Whether the capture lacks the end of this segment.
+  local function is_cut(tvb, pinfo)
+    return pinfo.can_desegment == 0 and tvb:reported_len() > length_of(tvb)
+  end
+
+  function dissect_tcp(tvb, pinfo, tree, trusted, unasked)
+    count_leaks()
+    if not add then use_methods(tvb, tree) end
+    visited = pinfo.visited
+    local session, source, destination = lookup(pinfo)
+    if session and not visited and used_again(session, pinfo, unasked) then session = nil end
+    local fresh = not session
+    if fresh then
+      if visited then return false end
+      trusted = trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port)
+      session = new_session(pinfo, trusted, source, destination)
+      session.header = next(headers) and headers[ends_of(pinfo)]
+    end
+    if dissect_octets(session, side_of(session, pinfo), tvb, pinfo, tree, is_cut(tvb, pinfo)) then
+      if fresh then pinfo.conversation = P end
+      return true
+    end
+    if fresh and session.trusted then
+      -- Remembered, so that no later octets of a foreign connection are taken for a greeting.
+      session.pointed_out = pinfo.number
+      remember(session)
+    end
+    point_out_foreign(session, tvb, pinfo, tree)
+    return false
+  end
+
+  -- A PROXY header alone is left to Wireshark's own dissector, which hands on what follows.
+  local function leave_header(tvb, pinfo)
+    local octets = tvb:raw()
+    if not is_proxy_header(octets, 1) then return true end
+    local frame = decode("proxy-protocol", octets)
+    if not frame or frame.size < #octets then return false end
+    headers[ends_of(pinfo)] = frame.named and text(frame.named) or "no client"
+    return true
+  end
+
+  -- On a port that nobody named.
+  function find_anywhere(tvb, pinfo, tree)
+    local first = byte(tvb:raw(0, 1))
+    if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 then return false end
+    if not P.prefs.heuristic then return false end
+    if first > 5 and leave_header(tvb, pinfo) then return false end
+    return dissect_tcp(tvb, pinfo, tree, false, true)
+  end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
 -- UDP
 ---------------------------------------------------------------------------------------------------------------------
 
--- The association of a datagram: of those on its port the latest that was open by then.
-local function find_association(list, address, number)
-  for i = #list, 1, -1 do
-    local association = list[i]
-    if association.first <= number and (association.address == nil or association.address == address) then
-      return association
+local find_association, dissect_datagram, dissect_udp_port -- what others use of this
+do
+  -- The association of a datagram: of those on its port the latest that was open by then.
+  function find_association(list, address, number)
+    for i = #list, 1, -1 do
+      local association = list[i]
+      if association.first <= number and (association.address == nil or association.address == address) then
+        return association
+      end
     end
+    return nil
   end
-  return nil
-end
 
--- Fragments of one direction on their way to being one datagram (RFC 1928 s7); returns its octets when it is whole.
-local function put_together(association, outward, fragment, octets, now)
-  local position = fragment % 128
-  local queue = association.queues[outward]
-  if not queue then
-    queue = { highest = 0, began = 0, size = 0 }
-    association.queues[outward] = queue
+  -- Fragments of one direction on their way to being one datagram (RFC 1928 s7). Returns its octets when it is whole,
+  -- and whether a sequence that had begun was given up.
+  local function put_together(association, outward, fragment, octets, now)
+    local position = fragment % 128
+    local queue = association.queues[outward]
+    if not queue then
+      queue = { highest = 0, began = 0, size = 0 }
+      association.queues[outward] = queue
+    end
+    local given_up = false
+    if position <= queue.highest or now - queue.began > FRAGMENT_LIFE then
+      given_up, queue.highest = queue.highest > 0, 0
+    end
+    if position ~= queue.highest + 1 or queue.size + #octets > MAX_FRAGMENTED then
+      given_up = given_up or queue.highest > 0 or position ~= 1
+      queue.highest, queue.size, queue.parts = 0, 0, nil
+      if position ~= 1 then return nil, given_up end
+    end
+    if position == 1 then queue.began, queue.parts, queue.size = now, {}, 0 end
+    queue.highest = position
+    queue.parts[position] = octets
+    queue.size = queue.size + #octets
+    if fragment < 128 then return nil, given_up end
+    queue.highest = 0
+    return concat(queue.parts), given_up
   end
-  if position <= queue.highest or now - queue.began > FRAGMENT_LIFE then queue.highest = 0 end
-  if position ~= queue.highest + 1 or queue.size + #octets > MAX_FRAGMENTED then
-    queue.highest, queue.size, queue.parts = 0, 0, nil
-    if position ~= 1 then return nil end
-  end
-  if position == 1 then queue.began, queue.parts, queue.size = now, {}, 0 end
-  queue.highest = position
-  queue.parts[position] = octets
-  queue.size = queue.size + #octets
-  if fragment < 128 then return nil end
-  queue.highest = 0
-  return concat(queue.parts)
-end
 
--- Anomalies of an association are noted once each: a stream of datagrams repeats what is wrong with it.
-local function note_once(association, list, code, message)
-  if association[code] then return end
-  association[code] = true
-  list[#list + 1] = code
-  list[#list + 1] = message
-end
-
-local function first_look(tvb, pinfo, number)
-  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
-  local there = relays[pinfo.dst_port]
-  local association = there and find_association(there, destination, number)
-  local outward = association ~= nil
-  if not outward then
+  -- The association, whether the datagram goes out through it, and the party at the other end of this leg.
+  local function association_of(pinfo, number)
+    local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
+    local there = relays[pinfo.dst_port]
+    local association = there and find_association(there, destination, number)
+    if association then return association, true, source, pinfo.src_port end
     there = relays[pinfo.src_port]
     association = there and find_association(there, source, number)
-    if not association then return nil end
+    return association, false, destination, pinfo.dst_port
   end
-  local party, port = outward and source or destination, outward and pinfo.src_port or pinfo.dst_port
-  if association.remotes[party .. ":" .. port] then return nil end -- the proxy's leg to the destination: no header
-  local octets = octets_of(tvb)
-  local frame = decoders.udp(octets)
-  local list = {}
-  local look = { association = association, outward = outward, odd = list }
-  if party ~= association.client or (outward and association.client_port ~= 0 and association.client_port ~= port) then
-    if not outward or not frame or frame.reserved ~= 0 or frame.odd then return nil end
+
+  -- A datagram of somebody whom the association does not name: pointed out when it is a SOCKS datagram to the relay.
+  local function look_at_stranger(look, frame, party, port)
+    if not look.outward or not frame or frame.reserved ~= 0 or frame.odd then return nil end
     look.stranger = true
-    if not association.stranger then association.stranger = {} end
-    if not association.stranger[party .. ":" .. port] then
-      association.stranger[party .. ":" .. port] = true
-      list[1] = "udp-unassociated"
-      list[2] = format("%s:%d sends to the relay, which is another client's", party, port)
+    local who = party .. ":" .. port
+    local seen = look.association.strangers or {}
+    look.association.strangers = seen
+    if not seen[who] then
+      seen[who] = true
+      note(look.odd, "udp-unassociated", who .. " sends to the relay, which is not its own")
     end
     return look
   end
-  if not frame then
-    if frame == nil or not outward then return nil end
-    note_once(association, list, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
+
+  local function look_at_unreadable(look, frame, octets)
+    local noted = look.association.noted
+    if frame == false and look.outward then
+      note_once(noted, look.odd, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
+    elseif frame == nil and look.outward and #octets >= 10 then
+      note_once(noted, look.odd, "udp-no-header", "a datagram of the client without a SOCKS header")
+    elseif not look.outward then
+      note_once(noted, look.odd, "udp-no-header", "a datagram of the relay without a SOCKS header")
+    else
+      return nil
+    end
     look.bad = true
     return look
   end
-  if frame.reserved ~= 0 then
-    note_once(association, list, "reserved-nonzero", format("RSV of the UDP header is 0x%04x", frame.reserved))
-  end
-  if frame.host_type == DOMAIN then
+
+  local function check_header(look, frame, party)
+    local association, noted = look.association, look.association.noted
+    if frame.reserved ~= 0 then
+      note_once(noted, look.odd, "reserved-nonzero", format("RSV of the UDP header is 0x%04x", frame.reserved))
+    end
+    if frame.host_type ~= DOMAIN then
+      if not look.outward and frame.host == party and party ~= association.address then
+        note_once(noted, look.odd, "udp-names-client", "the header of an answer names the client, not the sender")
+      end
+      association.remotes[frame.host .. ":" .. frame.port] = true
+      return
+    end
     check_domain(frame, frame.raw_host)
-    for i = 1, #(frame.odd or {}), 2 do note_once(association, list, frame.odd[i], frame.odd[i + 1]) end
-  else
-    association.remotes[frame.host .. ":" .. frame.port] = true
+    for i = 1, #(frame.odd or {}), 2 do note_once(noted, look.odd, frame.odd[i], frame.odd[i + 1]) end
   end
-  local size = #octets - frame.size
-  if frame.fragment ~= 0 then
-    note_once(association, list, "udp-fragmented",
+
+  local function collect(look, frame, octets, now)
+    local association = look.association
+    local data = sub(octets, frame.size + 1)
+    note_once(association.noted, look.odd, "udp-fragmented",
       format("datagram %s:%d is sent in fragments", frame.host, frame.port))
-    look.whole = put_together(association, outward, frame.fragment, sub(octets, frame.size + 1), pinfo.rel_ts)
-    size = look.whole and #look.whole or 0
+    local given_up
+    look.whole, given_up = put_together(association, look.outward, frame.fragment, data, now)
+    if given_up then
+      note_once(association.noted, look.odd, "udp-fragments-incomplete", "a sequence of fragments was not completed")
+    end
+    return look.whole and #look.whole or 0
   end
-  local session = association.session
-  if outward then session.sent = session.sent + size else session.received = session.received + size end
-  return look
-end
 
-local function show_datagram(look, frame, tvb, tree)
-  local session = look.association.session
-  local item = add(tree, P, tvb(0, frame.size))
-  set_text(item, format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
-    endpoint_text(frame.host_type, frame.host, frame.port), length_of(tvb) - frame.size))
-  set_generated(add(item, F.type, "udp"))
-  set_generated(add(item, F.sender, look.outward and "client" or "proxy"))
-  add(item, F.udp_reserved, tvb(0, 2), frame.reserved)
-  local fragment = add(item, F.udp_fragment, tvb(2, 1), frame.fragment)
-  if frame.fragment ~= 0 then
-    add(fragment, F.udp_position, tvb(2, 1))
-    add(fragment, F.udp_last, tvb(2, 1))
+  local function first_look(tvb, pinfo, number)
+    local association, outward, party, port = association_of(pinfo, number)
+    if not association or association.remotes[party .. ":" .. port] then
+      return nil -- nobody's, or the proxy's leg to the destination: no header
+    end
+    local octets = octets_of(tvb)
+    local frame = decoders.udp(octets)
+    local look = { association = association, outward = outward, odd = {} }
+    local declared = association.client_port
+    if party ~= association.client or (outward and declared ~= 0 and declared ~= port) then
+      return look_at_stranger(look, frame, party, port)
+    end
+    if not frame then return look_at_unreadable(look, frame, octets) end
+    check_header(look, frame, party)
+    local size = #octets - frame.size
+    if frame.fragment ~= 0 then size = collect(look, frame, octets, pinfo.rel_ts) end
+    local counter = outward and "sent" or "received"
+    association[counter] = association[counter] + size
+    return look
   end
-  show_address(item, tvb, 0, frame, UDP)
-  set_generated(add(item, DST.host, frame.host))
-  set_generated(add(item, DST.port, frame.port))
-  set_generated(add(item, F.udp_data_length, length_of(tvb) - frame.size))
-  set_generated(add(item, F.request_in, session.request_frame))
-  add_anomalies(item, look.odd)
-end
 
-local function dissect_datagram(tvb, pinfo, tree)
-  if pinfo.in_error_pkt then return 0 end
-  count_leaks()
-  if not add then use_methods(tvb, tree) end
-  local number = pinfo.number
-  local look
-  if pinfo.visited then
-    look = datagrams[number]
-  else
-    look = first_look(tvb, pinfo, number)
-    datagrams[number] = look
+  local function show_datagram(look, frame, tvb, tree)
+    local session = look.association.session
+    local item = add(tree, P, tvb(0, frame.size))
+    set_text(item, format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
+      endpoint_text(frame.host_type, frame.host, frame.port), length_of(tvb) - frame.size))
+    set_generated(add(item, F.type, TYPE.udp))
+    set_generated(add(item, F.stream, session.id))
+    set_generated(add(item, F.outcome, outcome_of(session)))
+    set_generated(add(item, F.sender, look.outward and "client" or "proxy"))
+    add(item, F.udp_reserved, tvb(0, 2), frame.reserved)
+    local fragment = add(item, F.udp_fragment, tvb(2, 1), frame.fragment)
+    if frame.fragment ~= 0 then
+      add(fragment, F.udp_position, tvb(2, 1))
+      add(fragment, F.udp_last, tvb(2, 1))
+    end
+    show_address(item, tvb, 0, frame, UDP)
+    set_generated(add(item, DST.host, frame.host))
+    set_generated(add(item, DST.port, frame.port))
+    set_generated(add(item, F.udp_data_length, length_of(tvb) - frame.size))
+    set_generated(add(item, F.request_in, session.request.number))
+    add_anomalies(item, look.odd)
   end
-  if not look then return 0 end
-  pinfo.cols.protocol:set("SOCKS5")
-  local frame = decoders.udp(octets_of(tvb))
-  if not frame or look.stranger then
-    pinfo.cols.info:set(look.stranger and "UDP from a stranger to the association" or "UDP, unreadable header")
+
+  -- A datagram that says nothing to us but that it is there.
+  local function show_odd_datagram(look, tvb, pinfo, tree)
+    local words = look.stranger and "UDP from a stranger to the association" or "UDP without a readable SOCKS header"
+    pinfo.cols.info:set(words)
     local item = add(tree, P, tvb)
-    set_generated(add(item, F.request_in, look.association.session.request_frame))
+    set_generated(add(item, F.stream, look.association.session.id))
+    set_generated(add(item, F.request_in, look.association.session.request.number))
     add(item, F.data, tvb(0))
     add_anomalies(item, look.odd)
     return length_of(tvb)
   end
-  if wanted(tree) then show_datagram(look, frame, tvb, tree) end
-  local size = length_of(tvb) - frame.size
-  pinfo.cols.info:set(format("UDP %s %s, %d octets%s, ", look.outward and "to" or "from",
-    endpoint_text(frame.host_type, frame.host, frame.port), size,
-    frame.fragment ~= 0 and format(", fragment %d", frame.fragment % 128) or ""))
-  pinfo.cols.info:fence()
-  local payload
-  if frame.fragment ~= 0 then
-    payload = look.whole and #look.whole > 0 and ByteArray.new(look.whole, true):tvb("Reassembled datagram")
-  elseif size > 0 then
-    payload = tvb(frame.size):tvb()
+
+  local function call_relayed(look, frame, tvb, pinfo, tree)
+    local payload
+    if frame.fragment ~= 0 then
+      payload = look.whole and #look.whole > 0 and ByteArray.new(look.whole, true):tvb("Reassembled datagram")
+    elseif length_of(tvb) > frame.size then
+      payload = tvb(frame.size):tvb()
+    end
+    local cut = tvb:reported_len() > length_of(tvb)
+    if payload and may_dissect() and not cut and names_port(udp_table, frame.port) then
+      call_datagram(frame.port, look.outward, payload, pinfo, tree)
+    elseif payload and tree.visible then
+      Dissector.get("data"):call(payload, pinfo, tree)
+    end
   end
-  if payload and dissect_payload and leaks < MAX_LEAKS and names_port(udp_table, frame.port) then
-    call_by_port(udp_table, frame.port, look.outward, payload, pinfo, tree)
-  elseif payload and tree.visible then
-    Dissector.get("data"):call(payload, pinfo, tree)
+
+  -- Whether the datagram is one of an association; then it is dissected.
+  function dissect_datagram(tvb, pinfo, tree)
+    if pinfo.in_error_pkt then return false end
+    count_leaks()
+    if not add then use_methods(tvb, tree) end
+    local number = pinfo.number
+    local look
+    if pinfo.visited then
+      look = datagrams[number]
+    else
+      look = first_look(tvb, pinfo, number)
+      datagrams[number] = look
+    end
+    if not look then return false end
+    pinfo.cols.protocol:set("SOCKS5")
+    local frame = decoders.udp(octets_of(tvb))
+    if not frame or look.stranger then return show_odd_datagram(look, tvb, pinfo, tree) > 0 end
+    if wanted(tree) or #look.odd > 0 then show_datagram(look, frame, tvb, tree) end
+    pinfo.cols.info:set(format("UDP %s %s, %d octets%s, ", look.outward and "to" or "from",
+      endpoint_text(frame.host_type, frame.host, frame.port), length_of(tvb) - frame.size,
+      frame.fragment ~= 0 and format(", fragment %d", frame.fragment % 128) or ""))
+    pinfo.cols.info:fence()
+    call_relayed(look, frame, tvb, pinfo, tree)
+    return true
   end
-  return length_of(tvb)
+
+  -- The dissector that had a relay's port before: datagrams of others stay its own.
+  local function owner_of_port(pinfo)
+    local there = relays[pinfo.match_uint]
+    local owner = there and there.previous
+    if not owner or find(tostring(owner):lower(), "socks", 1, true) then return nil end
+    return owner
+  end
+
+  function dissect_udp_port(tvb, pinfo, tree)
+    if dissect_datagram(tvb, pinfo, tree) then return length_of(tvb) end
+    local owner = not pinfo.in_error_pkt and owner_of_port(pinfo)
+    return owner and call_payload(pinfo, owner.call, owner, tvb, pinfo, tree) or 0
+  end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
--- The conversation table
+-- Names that clients resolved themselves (local-dns)
 ---------------------------------------------------------------------------------------------------------------------
 
-local function outcome_of(session)
-  if session.lost == "malformed" then return "malformed" end
-  if session.failed == "refused" then return "no-acceptable-method" end
-  if session.failed == "rejected" then
-    local code = session.peer_code or session.code
+local learn_names, listen_to_dns -- what others use of this
+do
+  local MAX_LABELS = 128
+
+  -- The name at a place of a DNS message, and the place behind it; nil where it cannot be read.
+  local function dns_name(octets, at)
+    local labels, behind, jumps = {}, nil, 0
+    while true do
+      local length, low = byte(octets, at, at + 1)
+      if not length then return nil end
+      if length == 0 then return #labels > 0 and concat(labels, ".") or "<Root>", behind or at + 1 end
+      if length >= 0xC0 then
+        if not low or jumps >= MAX_LABELS then return nil end
+        behind = behind or at + 2
+        at, jumps = (length - 0xC0) * 256 + low + 1, jumps + 1
+      else
+        if length > 63 or #labels >= MAX_LABELS then return nil end
+        labels[#labels + 1] = text(sub(octets, at + 1, at + length))
+        at = at + 1 + length
+      end
+    end
+  end
+
+  local function learn(client, name, number, address)
+    local names = resolved[client]
+    if not names then
+      names = {}
+      resolved[client] = names
+    end
+    if not names[address] and resolved_count < MAX_RESOLVED then
+      resolved_count = resolved_count + 1
+      names[address] = { name, number }
+    end
+  end
+
+  -- The addresses that a DNS answer gives for its question.
+  local function read_answer(octets, client, number)
+    local _, _, flags, _, _, questions, count_high, count_low = byte(octets, 1, 8)
+    if not count_low or flags < 128 or questions ~= 1 then return end
+    local name, at = dns_name(octets, 13)
+    at = at and at + 4
+    for _ = 1, count_high * 256 + count_low do
+      local _, behind = nil, nil
+      if at then _, behind = dns_name(octets, at) end
+      local kind_high, kind, _, _, _, _, _, _, size_high, size_low = byte(octets, behind or 1, (behind or 1) + 9)
+      if not behind or not size_low then return end
+      local size = size_high * 256 + size_low
+      local address = sub(octets, behind + 10, behind + 9 + size)
+      if kind_high == 0 and kind == 1 and #address == 4 then learn(client, name, number, ipv4_text(address)) end
+      if kind_high == 0 and kind == 28 and #address == 16 then learn(client, name, number, ipv6_text(address)) end
+      at = behind + 10 + size
+    end
+  end
+
+  -- Stands before Wireshark's DNS dissector on port 53 when the preference says so, and hands everything on.
+  local DNS = Proto("dns_names", "Names that clients resolved")
+
+  local listens = false
+
+  -- An answer on port 53, unless it is one to a relay's own question.
+  function learn_names(tvb, pinfo)
+    if not listens or pinfo.visited or pinfo.src_port ~= DNS_PORT or pinfo.in_error_pkt then return end
+    local there = relays[pinfo.dst_port]
+    local client = tostring(pinfo.dst)
+    if there and find_association(there, client, pinfo.number) then return end
+    read_answer(octets_of(tvb), client, pinfo.number)
+  end
+
+  function DNS.dissector(tvb, pinfo, tree)
+    if not add then use_methods(tvb, tree) end
+    if pinfo.port_type == UDP_PORT_TYPE then learn_names(tvb, pinfo) end
+    count_leaks()
+    if leaks >= MAX_LEAKS then return 0 end
+    return call_payload(pinfo, dns_in_udp.call, dns_in_udp, tvb, pinfo, tree)
+  end
+
+  function listen_to_dns(wish)
+    if wish == listens or not dns_in_udp then return end
+    listens = wish
+    udp_table:add(DNS_PORT, wish and DNS or dns_in_udp)
+  end
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Counting a connection's octets, and the statistics
+---------------------------------------------------------------------------------------------------------------------
+
+do
+  -- A payload's dissector may keep octets back until more come, so what reaches us is not what was sent. While
+  -- statistics are asked for, a tap on TCP counts each side's octets by their sequence numbers, each once.
+  local flows -- tcp.stream -> {address, port of side 0; next, sum, holes of both sides}
+  local flow_of -- session -> its flow
+
+  local function ahead(seq, from)
+    local distance = (seq - from) % 4294967296
+    return distance < 2147483648 and distance or distance - 4294967296
+  end
+
+  -- Octets from `seq` to `last` that fill a hole: how many.
+  local function fill(holes, seq, last)
+    local filled = 0
+    for i = #holes, 1, -1 do
+      local hole = holes[i]
+      local first, past = max(0, ahead(seq, hole[1])), min(ahead(hole[2], hole[1]), ahead(last, hole[1]))
+      if first < past then
+        filled = filled + past - first
+        local rest = { (hole[1] + past) % 4294967296, hole[2] }
+        if first > 0 then
+          hole[2] = (hole[1] + first) % 4294967296
+          if rest[1] ~= rest[2] and #holes < MAX_HOLES then holes[#holes + 1] = rest end
+        elseif rest[1] == rest[2] then
+          table.remove(holes, i)
+        else
+          hole[1] = rest[1]
+        end
+      end
+    end
+    return filled
+  end
+
+  -- Octets that went by without being captured. What is further than a window can be is another sequence space.
+  local function lost_octets(side)
+    local lost = 0
+    for _, hole in ipairs(side.holes) do
+      local size = ahead(hole[2], hole[1])
+      if size < MAX_HOLE then lost = lost + size end
+    end
+    return lost
+  end
+
+  local function count_octets(side, seq, length)
+    local last = (seq + length) % 4294967296
+    side.next = side.next or seq
+    local distance = ahead(seq, side.next)
+    if distance > 0 and #side.holes < MAX_HOLES then side.holes[#side.holes + 1] = { side.next, seq } end
+    local new = min(length, length + distance)
+    if new > 0 then
+      side.next = last
+      side.sum = side.sum + new
+    end
+    if distance < 0 then side.sum = side.sum + fill(side.holes, seq, last) end
+  end
+
+  local function count_segment(pinfo, info)
+    local length, flags = info.th_seglen or 0, info.th_flags
+    local syn, reset = flags % 4 >= 2, flags % 8 >= 4
+    if reset or (length == 0 and not syn) then return end -- the payload of a reset is text for people
+    local stream, source, port = info.th_stream, tostring(info.ip_src), info.th_sport
+    local flow = flows[stream]
+    if not flow then
+      flow = { stream = stream, address = source, port = port }
+      flow[0], flow[1] = { sum = 0, holes = {} }, { sum = 0, holes = {} }
+      flows[stream] = flow
+    end
+    local side = flow[(flow.port == port and flow.address == source) and 0 or 1]
+    if syn then side.next = side.next or (info.th_seq + 1) % 4294967296 end
+    if length > 0 then count_octets(side, (info.th_seq + (syn and 1 or 0)) % 4294967296, length) end
+    local session = length > 0 and latest_between(source, port, tostring(info.ip_dst), info.th_dport)
+    while session do
+      if session.first == pinfo.number then flow_of[session] = flow end
+      session = session.before
+    end
+  end
+
+  -- Octets of a side through the tunnel.
+  local function relayed_octets(session, side)
+    if session.relay then
+      return is_client(session, side) and session.relay.sent or session.relay.received
+    end
+    if session.gssapi and session.gssapi.sealed then
+      return is_client(session, side) and session.gssapi.sent or session.gssapi.received
+    end
+    local spent = session[SPENT[side]]
+    if session.parent then return max(0, relayed_octets(session.parent, side) - spent) end
+    local flow = flow_of[session]
+    if not flow then return 0 end
+    local counted = flow[(flow.port == session.port0 and flow.address == session.address0) and side or 1 - side]
+    if not is_client(session, side) and #counted.holes == 0 then spent = spent + (session.withheld or 0) end
+    local gap = session.noted and session.noted["handshake-gap"] -- then a hole is not the tunnel's
+    return max(0, counted.sum + (gap and 0 or lost_octets(counted)) - spent)
+  end
+
+  local TITLES = {
+    "Id", "Protocol", "Client", "Proxy", "Command", "Destination", "Outcome", "Start", "Reply", "Sent", "Received",
+  }
+  local FIRST_NUMBER = 8 -- from this column on, to the right
+
+  local function outcome_words(session)
+    local outcome = OUTCOMES[outcome_of(session)]
+    if outcome ~= "rejected" then return outcome end
+    local code = (session.peer or session.reply).frame.code
     return "rejected: " .. (session.socks4 and socks4_reply_name(code) or reply_name(code))
   end
-  if session.failed then return session.failed end
-  if session.open or (session.resolving and session.code) then return "succeeded" end
-  return "incomplete"
-end
 
-local TITLES = {
-  "Id", "Protocol", "Client", "Proxy", "Command", "Destination", "Outcome", "Start", "Reply", "Sent", "Received",
-}
-local FIRST_NUMBER = 8 -- from this column on, to the right
+  local function row_of(session)
+    local client_port, proxy_port = session.port0, session.port1
+    if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
+    local request, reply = session.request, session.reply
+    local after = request and reply and reply.time - request.time
+    return {
+      session.id .. (session.parent and " in " .. session.parent.id or ""),
+      protocol_of(session),
+      client_address(session) .. ":" .. client_port,
+      proxy_address(session) .. ":" .. proxy_port,
+      request and command_name(request.frame.command) or "-",
+      target_of(session) or (session.gssapi and session.gssapi.encrypted and "(encrypted)" or "-"),
+      outcome_words(session),
+      format("%.6f", session.start),
+      after and format("%.6f", after) or "-",
+      format("%d", relayed_octets(session, session.client)),
+      format("%d", relayed_octets(session, 1 - session.client)),
+    }
+  end
 
-local function row_of(session)
-  local client_port, proxy_port = session.port0, session.port1
-  if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
-  return {
-    session.id .. (session.parent and " in " .. session.parent.id or ""),
-    protocol_of(session),
-    client_address(session) .. ":" .. client_port,
-    proxy_address(session) .. ":" .. proxy_port,
-    session.command and command_name(session.command) or "-",
-    target_of(session) or (session.encrypted and "(encrypted)" or "-"),
-    outcome_of(session),
-    format("%.6f", session.start),
-    session.reply_after and format("%.6f", session.reply_after) or "-",
-    tostring(session.sent),
-    tostring(session.received),
-  }
-end
-
-local function conversation_table()
-  local rows, widths = { TITLES }, {}
-  for _, session in ipairs(sessions) do
-    if session.client and (session.greeting_frame or session.request_frame) and not session.foreign then
-      rows[#rows + 1] = row_of(session)
+  -- Conversations in which something of SOCKS was seen. One whose first frame never ended has a client all the same.
+  local function listed()
+    local list = {}
+    for _, session in ipairs(sessions) do
+      if session.client == nil and session.trusted and session.partial then
+        session.client = session.partial[0] and 0 or session.partial[1] and 1 or nil
+      end
+      local seen = session.greeting or session.selection or session.request or session.reply or session.partial
+      if session.client and seen and not session.foreign then list[#list + 1] = session end
     end
+    return list
   end
-  for _, row in ipairs(rows) do
-    for i, value in ipairs(row) do widths[i] = math.max(widths[i] or 0, #value) end
-  end
-  local lines = {}
-  for n, row in ipairs(rows) do
-    local cells = {}
-    for i, value in ipairs(row) do
-      local padding = rep(" ", widths[i] - #value)
-      cells[i] = i >= FIRST_NUMBER and padding .. value or value .. padding
+
+  local function lined_up(rows)
+    local widths, lines = {}, {}
+    for _, row in ipairs(rows) do
+      for i, value in ipairs(row) do widths[i] = max(widths[i] or 0, #value) end
     end
-    lines[n] = concat(cells, "  ")
+    for n, row in ipairs(rows) do
+      local cells = {}
+      for i, value in ipairs(row) do
+        local padding = rep(" ", widths[i] - #value)
+        cells[i] = i >= FIRST_NUMBER and padding .. value or value .. padding
+      end
+      lines[n] = concat(cells, "  ")
+    end
+    return lines
   end
-  lines[#lines + 1] = format("%d conversations", #rows - 1)
-  return concat(lines, "\n") .. "\n"
-end
 
-register_stat_cmd_arg("socks5,conversations", function()
-  local tap = Listener.new("frame") -- only to be called when the file has been read
-  function tap.packet() end
-  function tap.draw() print(conversation_table()) end
-  function tap.reset() end
-end)
+  local function conversation_table()
+    local rows = { TITLES }
+    for _, session in ipairs(listed()) do rows[#rows + 1] = row_of(session) end
+    local lines = lined_up(rows)
+    lines[#lines + 1] = format("%d conversations", #rows - 1)
+    return concat(lines, "\n") .. "\n"
+  end
 
-if gui_enabled() then
-  register_menu("SOCKS5 Conversations", function()
-    local window = TextWindow.new("SOCKS5 Conversations")
-    local tap = Listener.new("frame")
+  -- A window wraps its lines: what does not fit into this many characters stands on a line of its own.
+  local function conversation_list()
+    local lines = {}
+    for _, session in ipairs(listed()) do
+      local row = row_of(session)
+      lines[#lines + 1] = format("%s  %s %s  %s", row[1], row[2], row[5], row[6])
+      lines[#lines + 1] = format("      %s -> %s", row[3], row[4])
+      lines[#lines + 1] = format("      %s, at %s s, reply after %s s, %s octets sent, %s received",
+        row[7], row[8], row[9], row[10], row[11])
+    end
+    lines[#lines + 1] = format("%d conversations", #listed())
+    return concat(lines, "\n") .. "\n"
+  end
+
+  -- For programs: TCP stream, depth, first frame, and the octets, a line each.
+  local function octets_table()
+    local lines = {}
+    for _, session in ipairs(listed()) do
+      local outermost = session
+      while outermost.parent do outermost = outermost.parent end
+      local flow = flow_of[outermost]
+      lines[#lines + 1] = format("octets\t%d\t%d\t%d\t%d\t%d", flow and flow.stream or -1, session.depth or 0,
+        session.first, relayed_octets(session, session.client), relayed_octets(session, 1 - session.client))
+    end
+    return concat(lines, "\n") .. "\n"
+  end
+
+  local MAX_BRANCHES = 20 -- of one heading, the most frequent ones
+
+  local function count_branch(tree, heading, name)
+    local branch = tree[heading]
+    branch[name] = (branch[name] or 0) + 1
+  end
+
+  local HEADINGS = { "Outcome", "Protocol", "Command", "Method", "Proxy", "Destination" }
+
+  local function count_session(tree, session)
+    local row = row_of(session)
+    count_branch(tree, "Outcome", row[7])
+    count_branch(tree, "Protocol", row[2])
+    count_branch(tree, "Command", row[5])
+    count_branch(tree, "Method", session.selection and method_name(session.selection.frame.method) or "-")
+    count_branch(tree, "Proxy", row[4])
+    count_branch(tree, "Destination", row[6])
+  end
+
+  local function branch_lines(lines, branch, total)
+    local names = {}
+    for name in pairs(branch) do names[#names + 1] = name end
+    table.sort(names, function(a, b)
+      if branch[a] ~= branch[b] then return branch[a] > branch[b] end
+      return a < b
+    end)
+    for i = 1, min(#names, MAX_BRANCHES) do
+      lines[#lines + 1] = format("  %8d  %5.1f %%  %s", branch[names[i]], 100 * branch[names[i]] / total, names[i])
+    end
+    if #names > MAX_BRANCHES then lines[#lines + 1] = format("  and %d others", #names - MAX_BRANCHES) end
+  end
+
+  local function statistics_tree()
+    local tree, list = {}, listed()
+    for _, heading in ipairs(HEADINGS) do tree[heading] = {} end
+    for _, session in ipairs(list) do count_session(tree, session) end
+    local lines = { format("%d conversations", #list) }
+    for _, heading in ipairs(HEADINGS) do
+      lines[#lines + 1] = heading
+      branch_lines(lines, tree[heading], max(1, #list))
+    end
+    return concat(lines, "\n") .. "\n"
+  end
+
+  -- Counts octets while the file is read (again), then draws.
+  local function tap_with(draw)
+    flows, flow_of = {}, {}
+    local tap = Listener.new("tcp")
+    function tap.packet(pinfo, _, info) count_segment(pinfo, info) end
+    function tap.draw() draw() end
+    function tap.reset() flows, flow_of = {}, {} end
+    return tap
+  end
+
+  register_stat_cmd_arg("socks5,conversations", function()
+    tap_with(function() print(conversation_table()) end)
+  end)
+
+  register_stat_cmd_arg("socks5,octets", function()
+    tap_with(function() print(octets_table()) end)
+  end)
+
+  register_stat_cmd_arg("socks5,tree", function()
+    tap_with(function() print(statistics_tree()) end)
+  end)
+
+  local function filter_conversation(number)
+    if not tonumber(number) then return end
+    set_filter(format("socks5.stream == %d", tonumber(number)))
+    apply_filter()
+  end
+
+  local function open_window(title, content, with_filter)
+    local window = TextWindow.new(title)
+    local tap = tap_with(function() window:set(content()) end)
     window:set_atclose(function() tap:remove() end)
-    function tap.packet() end
-    function tap.draw() window:set(conversation_table()) end
-    function tap.reset() window:clear() end
-    retap_packets()
-  end, MENU_STAT_UNSORTED)
-end
-
--- Which names a client resolved itself, for `local-dns`. DNS that came through a proxy is none of that.
-do
-  local tap = Listener.new("dns")
-  local function learn(client, name, number, ...)
-    for i = 1, select("#", ...) do
-      local address = tostring((select(i, ...)))
-      local names = resolved[client]
-      if not names then
-        names = {}
-        resolved[client] = names
-      end
-      if not names[address] and resolved_count < MAX_RESOLVED then
-        resolved_count = resolved_count + 1
-        names[address] = { name, number }
-      end
+    if with_filter then
+      window:add_button("Filter a conversation", function()
+        new_dialog("Filter a SOCKS conversation", filter_conversation, "Its number")
+      end)
     end
+    retap_packets()
   end
-  function tap.packet(pinfo)
-    if not dns_a() and not dns_aaaa() then return end
-    if datagrams[pinfo.number] or innermost(tcp_stream) then return end
-    local client = tostring(pinfo.dst)
-    local there = relays[pinfo.dst_port]
-    if there and find_association(there, client, pinfo.number) then return end -- the relay is on the client's machine
-    local name = dns_name()
-    name = name and name.value or "?"
-    learn(client, name, pinfo.number, dns_a())
-    learn(client, name, pinfo.number, dns_aaaa())
+
+  if gui_enabled() then
+    register_menu("SOCKS5/Conversations", function()
+      open_window("SOCKS5 Conversations", conversation_list, true)
+    end, MENU_STAT_UNSORTED)
+    register_menu("SOCKS5/Statistics", function()
+      open_window("SOCKS5 Statistics", statistics_tree)
+    end, MENU_STAT_UNSORTED)
   end
-  function tap.reset() end
-  function tap.draw() end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -2344,22 +3155,43 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 function P.dissector(tvb, pinfo, tree)
-  if pinfo.port_type == UDP_PORT_TYPE then return dissect_datagram(tvb, pinfo, tree) end
+  if pinfo.port_type == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
   return dissect_tcp(tvb, pinfo, tree, true) and length_of(tvb) or 0
 end
 
+local ports -- of the preference, as they are claimed now
+local owners = {} -- port -> the dissector that a claimed port belongs to
+
+local function claim(ranges)
+  ports = ranges
+  read_ports(ranges)
+  if ranges == "" then return end
+  for _, range in ipairs(proxy_ports) do
+    for port = range[1], range[2] do
+      local owner = tcp_table:get_dissector(port)
+      if owner and not find(tostring(owner), "^SOCKS5$") then owners[port] = owners[port] or owner end
+    end
+  end
+  tcp_table:add(ranges, P)
+end
+
+-- What the preference does not list any more goes back to where it was.
+local function release()
+  if ports == "" then return end
+  tcp_table:remove(ports, P)
+  for port, owner in pairs(owners) do tcp_table:add(port, owner) end
+  owners = {}
+end
+
 read_preferences()
-local ports = P.prefs.ports
-if ports ~= "" then tcp_table:add(ports, P) end
-read_ports(ports)
+claim(P.prefs.ports)
 
 function P.prefs_changed()
   read_preferences()
+  listen_to_dns(P.prefs.local_dns)
   if P.prefs.ports == ports then return end
-  if ports ~= "" then tcp_table:remove(ports, P) end
-  ports = P.prefs.ports
-  if ports ~= "" then tcp_table:add(ports, P) end
-  read_ports(ports)
+  release()
+  claim(P.prefs.ports)
 end
 
 -- Called when a file is opened and when it is closed. The built-in socks dissector puts itself back on a port that
@@ -2367,15 +3199,10 @@ end
 function P.init()
   forget_all()
   read_preferences()
+  listen_to_dns(P.prefs.local_dns)
   our_dissector = Dissector.get("socks5")
   if ports ~= "" then tcp_table:add(ports, P) end
-  local ok, relative = pcall(get_preference, "tcp.relative_sequence_numbers")
-  relative_sequence_numbers = not ok or relative ~= false
 end
-
--- Nearly all that a packet makes here is garbage when it is done, but the conversations stay, and the collector walks
--- over them in each of its cycles. Lua's own pause of 200 % means twice as many cycles, and 5 % more time.
-collectgarbage("setpause", 400)
 
 forget_all()
 tcp_table:add_for_decode_as(P)
@@ -2384,5 +3211,7 @@ P:register_heuristic("tcp", find_anywhere)
 -- A relay's port is put into the port table, where a lower port that somebody else registered wins; with Wireshark's
 -- preference "udp.try_heuristic_first" this one is asked before.
 P:register_heuristic("udp", function(tvb, pinfo, tree)
-  return next(relays) ~= nil and dissect_datagram(tvb, pinfo, tree) > 0
+  if not add then use_methods(tvb, tree) end
+  learn_names(tvb, pinfo)
+  return next(relays) ~= nil and dissect_datagram(tvb, pinfo, tree)
 end)

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from socks5sniff.codec import reply_name, socks4_reply_name
+from socks5sniff.codec import Address, command_name, decode_text, method_name, reply_name, socks4_reply_name
+from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import (
     MASKED_PASSWORD,
-    AnomalyEntry,
     Conversation,
     Endpoint,
     FrameEntry,
+    ProxyHeader,
     ReplyCode,
     Target,
     Timing,
     Traffic,
     Tunnel,
 )
-from socks5sniff.record.regular import FlowFacts, RegularConversation
-from socks5sniff.session import Session, SessionFrame
+from socks5sniff.session import HalfFrame, Session, SessionFrame, Verdict
 
 from .anomalies import anomaly, by_frame
-from .connection import Connection
-from .relay import Nested
-from .transcripts import shape_of, target
+from .association import Association
+from .dialogue import Dialogue
+from .relay import DatagramRelay, Nested, Relay
 
 LATE_CLOSE = 10_000_000_000
 """Nanoseconds after a failure by which the proxy must have closed (RFC 1928 s6)."""
@@ -35,45 +35,72 @@ _Sides = tuple[int, int] | None
 _FAILURES = frozenset({"rejected", "auth-failed", "no-acceptable-method"})
 
 
-class _Dialogue(NamedTuple):
-    """The varying part of what was said: addresses, frames, times."""
+class FlowFacts(NamedTuple):
+    """What the flow table knows of one connection; sides are TCP's, 0 opened it."""
 
-    destination: Target | None
-    bound: Target | None
-    peer_reply: ReplyCode | None
-    peer: Target | None
-    frames: list[FrameEntry]
-    anomalies: list[AnomalyEntry]
-    timing: Timing
+    stream: int
+    capture: str
+    start: int
+    end: int
+    first_frame: int
+    last_frame: int
+    packets: int
+    opener: str
+    opener_port: int
+    responder: str
+    responder_port: int
+    opener_known: bool
+    tcp_handshake: float | None
+    close: str
+    closer: int | None
+    """Side that closed first."""
+    community_id: str
+    passed0: int
+    """Octets of side 0, from the start of its stream."""
+    passed1: int
+    first_byte: int | None
+    """ns, when the destination's first octet came."""
+
+
+def target(address: Address) -> Target:
+    """An address of the codec as the record shows it."""
+    return Target(address.type_name, address.text, address.port)
 
 
 def build(
-    connection: Connection, flow: FlowFacts, *, number: int = 0, show_passwords: bool = False, now: int
+    dialogue: Dialogue,
+    association: Association | None,
+    flow: FlowFacts,
+    book: AddressBook,
+    *,
+    number: int = 0,
+    show_passwords: bool = False,
+    now: int,
 ) -> Conversation:
     """The record of a connection.
 
     Args:
+        association: what came of UDP ASSOCIATE.
         flow: what the flow table knows of it.
+        book: the addresses behind endpoints.
         number: the record's id.
         show_passwords: give the password, not a mask.
         now: time the capture has reached, ns.
     """
-    if connection.first_byte is not None:
-        flow = flow._replace(first_byte=connection.first_byte)
-    if connection.regular is not None:
-        connection.regular.tunnel = connection.tunnel
-        record: Conversation = RegularConversation(number, connection.regular, flow)
-    else:
-        assert connection.session is not None
-        through = None
-        if connection.relay is not None:
-            through = _through(connection.session, (flow.passed0, flow.passed1))
-        record = _record(connection.session, flow, number, show_passwords, connection.tunnel, through)
-        if connection.association is not None:
-            record.udp = connection.association.traffic()
-            record.frames += sorted(connection.association.frames)
-            record.anomalies += connection.association.anomalies
-    _add_flow_anomalies(record, connection, flow, now)
+    relay = dialogue.relay
+    if relay is not None:
+        flow = flow._replace(first_byte=relay.first_byte)
+    through = None if relay is None else _through(dialogue.session, (flow.passed0, flow.passed1))
+    record = _record(dialogue.session, flow, number, show_passwords, dialogue.tunnel, through)
+    if dialogue.clocks_disagree:
+        record.timing = Timing()
+    _add_datagrams(record, relay, through)
+    _add_silence(record, relay, flow)
+    if association is not None:
+        record.udp = association.amounts.traffic()
+        record.frames += sorted(association.frames)
+        record.anomalies += association.findings(book)
+    _add_flow_anomalies(record, dialogue, flow, now)
     return record
 
 
@@ -99,20 +126,17 @@ def build_nested(
     through = None if relay is None else _through(nested.session, passed)
     record = _record(nested.session, flow, number, show_passwords, None if relay is None else relay.tunnel, through)
     record.parent = parent
+    _add_datagrams(record, relay, through)
+    _add_silence(record, relay, flow)
+    if nested.session.half_frame is not None:
+        _add_half_frame(record, nested.session.half_frame)
     return record
 
 
-def carried(connection: Connection, flow: FlowFacts) -> Iterator[_Sides]:
+def carried(dialogue: Dialogue, flow: FlowFacts) -> Iterator[_Sides]:
     """Octets of each side that the connection's tunnel carried, then those of the tunnel inside, and so on."""
-    assert connection.relay is not None
-    regular, session = connection.regular, connection.session
-    if regular is not None:
-        start = sum(regular.lengths[0::2]), sum(regular.lengths[1::2])
-        passed: _Sides = (max(flow.passed0 - start[0], 0), max(flow.passed1 - start[1], 0))
-    else:
-        assert session is not None
-        passed = _through(session, (flow.passed0, flow.passed1))
-    for nested in connection.relay.conversations():
+    passed = _through(dialogue.session, (flow.passed0, flow.passed1))
+    for nested in dialogue.nested():
         yield passed
         passed = _through(nested.session, passed)
 
@@ -133,38 +157,38 @@ def _record(
     tunnel: Tunnel | None,
     through: _Sides,
 ) -> Conversation:
-    shape = shape_of(session)
-    destination, bound, peer_reply, peer, frames, anomalies, timing = _observed(session, flow)
-    password = shape.password
-    side = shape.client_side or 0
+    username, password = session.username, session.password
+    side = session.client_side or 0
+    destination = None if session.destination is None else target(session.destination)
+    foreign = session.verdict is Verdict.FOREIGN
     ends = Endpoint(flow.opener, flow.opener_port), Endpoint(flow.responder, flow.responder_port)
-    return Conversation(
+    record = Conversation(
         number,
         None,
         flow.capture,
-        shape.protocol,
+        session.protocol,
         ends[side],
         ends[1 - side],
         side == 1 and flow.opener_known,
         flow.start,
         flow.end,
-        shape.phase,
-        shape.outcome,
-        shape.methods,
-        shape.method,
-        shape.username,
-        password if password is None or show_passwords else MASKED_PASSWORD,
-        shape.authenticated,
-        shape.command,
+        session.phase,
+        "malformed" if foreign else session.outcome(ended=False) or "incomplete",
+        None if session.methods is None else [method_name(method) for method in session.methods],
+        None if session.method is None else method_name(session.method),
+        None if username is None else decode_text(username),
+        None if password is None else decode_text(password) if show_passwords else MASKED_PASSWORD,
+        session.authenticated,
+        None if session.command is None else command_name(session.command),
         destination,
-        shape.reply,
-        bound,
-        peer_reply,
-        peer,
+        _reply(session.reply, session.socks4),
+        None if session.bound is None else target(session.bound),
+        _reply(session.peer_reply, session.socks4),
+        None if session.peer is None else target(session.peer),
         tunnel,
         None if through is None else Traffic(through[side], through[1 - side]),
         None,
-        timing,
+        _timing(session, flow),
         flow.close,
         # `closer` and `side` are both TCP sides, so the client closed when they are the same.
         None if flow.closer is None else "client" if flow.closer == side else "proxy",
@@ -174,30 +198,31 @@ def _record(
         None if destination is None else "remote" if destination.type == "domain" else "address",
         flow.first_frame,
         flow.last_frame,
-        frames,
-        anomalies,
-    )
-
-
-def _observed(session: Session, flow: FlowFacts) -> _Dialogue:
-    reply = session.peer_reply_frame or session.reply_frame
-    return _Dialogue(
-        None if session.destination is None else target(session.destination),
-        None if session.bound is None else target(session.bound),
-        _reply(session.peer_reply, session.socks4),
-        None if session.peer is None else target(session.peer),
         [
             FrameEntry(frame.frame, frame.time, frame.sender, frame.type, frame.length, frame.summary)
             for frame in session.frames
         ],
         [anomaly(entry.code, entry.frame, entry.message) for entry in session.anomalies],
-        Timing(
-            flow.tcp_handshake,
-            _between(session.greeting, session.selection),
-            _seconds(session.authentication_start, session.authentication_end),
-            _between(session.request, session.reply_frame),
-            None if reply is None else _seconds(reply.time, flow.first_byte),
-        ),
+    )
+    if session.proxy_header is not None:
+        header = session.proxy_header.frame
+        source, stated_to = _stated(header.source), _stated(header.destination)
+        record.proxy_header = ProxyHeader(header.version, source, stated_to, session.proxy_header.length)
+    return record
+
+
+def _stated(address: Address | None) -> Endpoint | None:
+    return None if address is None else Endpoint(address.text, address.port)
+
+
+def _timing(session: Session, flow: FlowFacts) -> Timing:
+    reply = session.peer_reply_frame or session.reply_frame
+    return Timing(
+        flow.tcp_handshake,
+        _between(session.greeting, session.selection),
+        _seconds(session.authentication_start, session.authentication_end),
+        _between(session.request, session.reply_frame),
+        None if reply is None else _seconds(reply.time, flow.first_byte),
     )
 
 
@@ -206,7 +231,7 @@ def _reply(code: int | None, socks4: bool) -> ReplyCode | None:
 
 
 def _seconds(start: int | None, end: int | None) -> float | None:
-    """Null where the order is not the usual one: a step takes no negative time."""
+    """A step's length; None also where two clocks disagree about its ends."""
     return None if start is None or end is None or end < start else (end - start) / 1e9
 
 
@@ -214,13 +239,47 @@ def _between(first: SessionFrame | None, second: SessionFrame | None) -> float |
     return None if first is None or second is None else _seconds(first.time, second.time)
 
 
-def _add_flow_anomalies(record: Conversation, connection: Connection, flow: FlowFacts, now: int) -> None:
+def _add_datagrams(record: Conversation, relay: Relay | None, through: _Sides) -> None:
+    """What a tunnel carried of datagrams."""
+    if isinstance(relay, DatagramRelay):
+        unread = relay.datagrams.unread(through)
+        record.udp = relay.datagrams.amounts.traffic()
+        record.anomalies += relay.datagrams.anomalies(not unread)
+        if unread and record.tunnel is not None:
+            detail = f"{record.tunnel.detail}; counted in the first octets only"
+            record.tunnel = record.tunnel._replace(detail=detail)
+
+
+def _add_silence(record: Conversation, relay: Relay | None, flow: FlowFacts) -> None:
+    """What a proxy does that answers before it has connected."""
+    if relay is None or relay.first_byte is not None or record.closed_by != "proxy" or record.close == "open":
+        return
+    if record.bytes is None or not record.bytes.received:
+        how = "reset" if record.close == "reset" else "closed"
+        message = f"the proxy {how} the connection after its success without an octet from the destination"
+        record.anomalies.append(anomaly("closed-without-data", flow.last_frame, message))
+
+
+def _add_half_frame(record: Conversation, half: HalfFrame) -> None:
+    """Who closed in the middle of which frame."""
+    if record.closed_by is None:
+        return
+    whose = "its" if half.sender == record.closed_by else f"the {half.sender}'s"
+    octets = "1 octet" if half.octets == 1 else f"{half.octets} octets"
+    message = f"the {record.closed_by} closed after {octets} of {whose} {half.type}"
+    record.anomalies.append(anomaly("half-frame", half.frame, message))
+
+
+def _add_flow_anomalies(record: Conversation, dialogue: Dialogue, flow: FlowFacts, now: int) -> None:
     """What only the TCP connection tells."""
     anomalies = record.anomalies
     if not flow.opener_known:
         anomalies.append(anomaly("midstream", flow.first_frame, "the connection's start is not in the capture"))
-    for frame in connection.conflicts:
+    for frame in dialogue.conflicts:
         anomalies.append(anomaly("conflicting-retransmission", frame, "a retransmission differs from the first copy"))
+    half = dialogue.session.half_frame
+    if half is not None and half.end >= (flow.passed1 if half.side else flow.passed0):
+        _add_half_frame(record, half)
     if record.outcome in _FAILURES and record.frames:
         failed = record.frames[-1]
         ended = flow.end if flow.closer is not None else now

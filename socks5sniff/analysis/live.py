@@ -2,54 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.capture.batch import FrameBatch
-from socks5sniff.packets.columns import Datagrams, Segments
+from socks5sniff.packets.columns import Datagrams
+from socks5sniff.packets.reader import PacketReader
 from socks5sniff.record import Conversation, Endpoint
-from socks5sniff.session import Verdict
-from socks5sniff.streams.flows import FlowBatch, FlowTable
+from socks5sniff.record.batch import Batch
+from socks5sniff.streams.flows import NO_TIME, FlowBatch
+from socks5sniff.streams.slots import SlotTable
 
-from .analyser import CANDIDATE, Analyser
-from .connection import Connection
-from .udp import Associations
+from .analyser import Analyser
+from .dialogue import Dialogue
+from .watch import SOCKS, UNDECIDED
 
 PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids, where results are wanted as they come."""
 
 STALLED = 100_000_000
-"""Nanoseconds after which an unfinished handshake is judged by what there is of it."""
+"""Nanoseconds after which an unfinished handshake is told as it stands."""
 
 ASSOCIATED = -2
 """What `LiveAnalyser.streams` gives for datagrams of UDP associations."""
 
-_FOUND, _DECIDED = 1, 2
+_NOTHING, _FOUND, _DECIDED = range(3)
 
 
-class LiveAnalyser(Analyser):
+class _Told(SlotTable):
+    """Columns by slot: `reached` (how far the flow was when news of it was given last; each conversation that has its
+    outcome counts _DECIDED, they follow one another); `over` (nothing is news of it any more)."""
+
+    COLUMNS: ClassVar = {"reached": (np.uint8, _NOTHING), "over": (np.bool_, False)}
+
+    reached: NDArray[np.uint8]
+    over: NDArray[np.bool_]
+
+
+class _LastBatch:
+    """Remembers whose the last packets were."""
+
+    def __init__(self) -> None:
+        self.found: FlowBatch | None = None
+        self.sent: Datagrams | None = None
+
+    def segments(self, batch: FlowBatch) -> None:
+        self.found = batch
+
+    def datagrams(self, datagrams: Datagrams) -> None:
+        self.sent = datagrams
+
+    def forget(self) -> None:
+        """The next batch begins."""
+        self.found = self.sent = None
+
+
+class News(NamedTuple):
+    """A conversation that was found, or got its outcome."""
+
+    record: Conversation
+    fresh: bool
+    """Nothing was told of it before."""
+
+
+class LiveAnalyser:
     """See `Analyser`; besides batches it takes the time."""
 
     def __init__(self, *, ports: Collection[int] = (), show_passwords: bool = False, udp_frames: bool = False) -> None:
-        super().__init__(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=PATIENCE)
-        self._told: dict[int, int] = {}
-        self._told_regular = np.full(0, -1, np.int64)  # for each slot, the stream that was told
-        self._flows: _Flows = _Flows()
-        self._associations: _Associations = _Associations(self._book, udp_frames)
+        self._last = _LastBatch()
+        self._analyser = Analyser(
+            ports=ports,
+            show_passwords=show_passwords,
+            udp_frames=udp_frames,
+            patience=PATIENCE,
+            consumers=(self._last,),
+        )
+        self._told = _Told()
+
+    @property
+    def packets(self) -> int:
+        """Frames taken."""
+        return self._analyser.packets
+
+    @property
+    def evicted(self) -> int:
+        """Flows forgotten while they were open."""
+        return self._analyser.evicted
+
+    @property
+    def reader(self) -> PacketReader:
+        """The packet reader, which counts what it does not understand."""
+        return self._analyser.reader
 
     def take(self, batch: FrameBatch) -> list[Conversation]:
-        self._flows.last = (None, None)
-        self._associations.last = None
-        return super().take(batch)
+        """Analyse a batch; return the records that it completed."""
+        self._last.forget()
+        return self._begun(self._analyser.take(batch))
 
     def tick(self, now: int) -> list[Conversation]:
         """No frame was captured before `now` (ns since 1970) that has not been taken: records completed by time."""
-        self._now = max(self._now, now)
-        self._finish_closed()
-        self._make_room()
-        return self._release_records()
+        return _conversations(self._analyser.tick(now))
+
+    def finish(self) -> list[Conversation]:
+        """The capture has ended: records of all that is still open."""
+        return _conversations(self._analyser.finish())
+
+    def _begun(self, batches: list[Batch]) -> list[Conversation]:
+        found = self._last.found
+        if found is not None:
+            self._told.grow(self._analyser.flows.capacity)
+            self._told.reset(found.slots[found.new])
+        return _conversations(batches)
 
     def news(self) -> list[Conversation]:
         """Conversations that were found, or got their outcome, since the last call, as far as they are known.
@@ -57,146 +123,106 @@ class LiveAnalyser(Analyser):
         Those that were found have the outcome `incomplete` as yet. A conversation whose record has been given is
         not news any more.
         """
-        fresh = dict(self._fresh())
-        if not fresh:
-            return []
-        records: list[Conversation] = []
-        told = iter(fresh.values())
-        before = depth = 0
-        for _, record, outer in self._records([*fresh]):
-            before, depth = (next(told), 0) if outer is None else (before, depth + 1)
-            if before < (depth + 1) * _DECIDED:
-                records.append(record)
-        return records
+        return [news.record for news in self._news()]
 
     def current(self, streams: Collection[int]) -> list[Conversation]:
         """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
-        flows = self._flows
-        slots = np.flatnonzero(np.isin(flows.stream[: flows.used], list(streams))).tolist()
-        found = [
-            slot
-            for slot in slots
-            if slot in self._regular
-            or ((connection := self._connections.get(slot)) is not None and connection.verdict is not Verdict.UNDECIDED)
-        ]
-        return [record for _, record, _ in self._records(found)]
+        analyser = self._analyser
+        used = analyser.flows.used
+        wanted = np.isin(analyser.flows.stream[:used], list(streams)) & (analyser.watch.kind[:used] == SOCKS)
+        slots = np.flatnonzero(wanted)
+        fresh = np.intersect1d(slots, analyser.handshakes.fresh())
+        decided = analyser.look(slots)
+        analyser.handshakes.look_again(fresh.tolist())
+        return [*analyser.records.make(slots, decided, analyser.associated).batch]
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.
 
-        This and `news` tell each conversation once, whichever is asked first; it costs a fraction of `news`.
+        This and `news` tell each conversation once, whichever is asked first.
         """
-        flows, book = self._flows, self._book
-        found = []
-        for slot, before in self._fresh():
-            if not before and not flows.closing[slot]:
-                connection = self._connections.get(slot)
-                side = 0 if connection is None else connection.client_side or 0
-                ends = int(flows.low[slot]), int(flows.high[slot])
-                client = side ^ int(flows.turn[slot])
-                first, second = (Endpoint(book.endpoint_address(end), book.port(end)) for end in ends)
-                found.append((second, first) if client else (first, second))
+        return [(news.record.client, news.record.proxy) for news in self._news() if news.fresh]
+
+    def _news(self) -> list[News]:
+        analyser, told = self._analyser, self._told
+        slots = analyser.handshakes.fresh()
+        slots = slots[~told.over[slots]]
+        if not len(slots):
+            return []
+        decided = analyser.look(slots)
+        reached, over = told.reached.copy(), told.over
+        told.reached[decided.slots] = _DECIDED
+        if decided.recognised is not None:
+            over[decided.slots[decided.recognised.first_byte != NO_TIME]] = True
+        pending = []
+        for slot, dialogue in decided.dialogues.items():
+            now = _reached(dialogue)
+            if now == _FOUND and not self._stalled(slot):
+                pending.append(slot)  # the proxy's answer is on its way
+                continue
+            told.reached[slot] = max(int(told.reached[slot]), now)
+            over[slot] = now >= _DECIDED and not _goes_on(dialogue)
+        analyser.handshakes.look_again(pending)
+        grown = slots[told.reached[slots] > reached[slots]]
+        decided = decided._replace(
+            dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
+        )
+        finished = analyser.records.make(grown, decided, analyser.associated)
+        records = [*finished.batch]
+        found: list[News] = []
+        stream, depth = -1, 0
+        for record in records:
+            depth = 0 if record.tcp_stream != stream else depth + 1
+            stream = record.tcp_stream
+            before = int(reached[analyser.flows.slot_of(stream)])
+            if before < (depth + 1) * _DECIDED:
+                found.append(News(record, before == _NOTHING and depth == 0))
         return found
 
-    def _look(self) -> None:
-        """Judge handshakes that do not go on: without them there would be no news until they end."""
-        closing, before = self._flows.closing, self._now - STALLED
-        stalled = [
-            connection
-            for connection in self._connections.values()
-            if connection.session is None
-            and len(connection.seen) > 1
-            and (connection.seen[-1][3] < before or closing[connection.slot])
-        ]
-        for connection in stalled:
-            connection.look()
-        settled = [connection for connection in stalled if self._judge(connection)]
-        if settled:
-            self._count(settled)
-
-    def _fresh(self) -> list[tuple[int, int]]:
-        """Flows that got further since the last call, and how far they were before; see `_reached`."""
-        self._look()
-        told = self._told
-        fresh = []
-        for connection in self._connections.values():
-            state = told.get(connection.stream, 0)
-            if state < _DECIDED or connection.nested is not None:
-                reached = _reached(connection)
-                if reached > state:
-                    told[connection.stream] = reached
-                    fresh.append((connection.slot, state))
-        fresh += [(slot, 0) for slot, stream in self._new_regular() if told.get(stream, 0) < _DECIDED]
-        if len(told) > 2 * len(self._connections) + 1024:
-            alive = {connection.stream for connection in self._connections.values()}
-            self._told = {stream: state for stream, state in told.items() if stream in alive}
-        return fresh
-
-    def _new_regular(self) -> Iterable[tuple[int, int]]:
-        """Slot and stream of the regular conversations since the last call."""
-        streams, told = self._flows.stream, self._told_regular
-        if len(told) < len(streams):
-            self._told_regular = told = np.pad(told, (0, len(streams) - len(told)), constant_values=-1)
-        slots = np.array([*self._regular], np.intp)
-        slots = slots[told[slots] != streams[slots]]
-        told[slots] = streams[slots]
-        return zip(slots.tolist(), streams[slots].tolist(), strict=True)
+    def _stalled(self, slot: int) -> bool:
+        """Whether a flow does not go on."""
+        flows, now = self._analyser.flows, self._analyser.handshakes.now
+        return bool(flows.last_time[slot] + STALLED < now or flows.close_time[slot] != NO_TIME)
 
     def streams(self, batch: FrameBatch) -> NDArray[np.int64]:
         """For each frame of the batch taken last: its connection's `tcp_stream`, ASSOCIATED, or -1 for neither."""
         streams = np.full(len(batch), -1, np.int64)
-        segments, found = self._flows.last
-        if len(batch) and segments is not None and found is not None:
-            rows = segments.frame[found.order] - batch.first_number
-            streams[rows] = np.repeat(self._flows.stream[found.slots], found.counts)
-        datagrams = self._associations.last
-        if datagrams is not None and len(datagrams):
-            streams[datagrams.frame[self._associations.related(datagrams)] - batch.first_number] = ASSOCIATED
+        found, sent = self._last.found, self._last.sent
+        if len(batch) and found is not None:
+            rows = found.segments.frame[found.order] - batch.first_number
+            streams[rows] = np.repeat(self._analyser.flows.stream[found.slots], found.counts)
+        if sent is not None and len(sent):
+            streams[sent.frame[self._analyser.associations.related(sent)] - batch.first_number] = ASSOCIATED
         return streams
 
     def undecided(self) -> set[int]:
         """`tcp_stream` of the connections that may yet turn out to be SOCKS."""
-        flows = self._flows
+        flows = self._analyser.flows
         used = flows.used
-        streams = flows.stream[:used][flows.kind[:used] <= CANDIDATE]
+        streams = flows.stream[:used][self._analyser.watch.kind[:used] == UNDECIDED]
         return set(streams[streams >= 0].tolist())
 
 
-class _Flows(FlowTable):
-    """Remembers which rows of the last segments are whose."""
-
-    last: tuple[Segments | None, FlowBatch | None] = (None, None)
-
-    def update(self, segments: Segments) -> FlowBatch:
-        found = super().update(segments)
-        self.last = (segments, found)
-        return found
+def _conversations(batches: list[Batch]) -> list[Conversation]:
+    return [conversation for batch in batches for conversation in batch]
 
 
-class _Associations(Associations):
-    """Remembers the last datagrams."""
-
-    last: Datagrams | None = None
-
-    def take(self, datagrams: Datagrams) -> None:
-        super().take(datagrams)
-        self.last = datagrams
-
-    def related(self, datagrams: Datagrams) -> NDArray[np.bool_]:
-        """Which of them go to a relay of an open association, or come from it."""
-        return np.isin(datagrams.destination, self._relays) | np.isin(datagrams.source, self._relays)
-
-
-def _reached(connection: Connection) -> int:
-    """How far a connection is, _DECIDED for each conversation in it that has its outcome: they follow one another."""
-    verdict = connection.verdict
-    if verdict is Verdict.UNDECIDED:
-        return 0
-    session = connection.session
-    reached = _DECIDED
-    if verdict is Verdict.SOCKS and session is not None and session.outcome(ended=False) is None:
-        reached = _FOUND
-    if connection.relay is not None:
-        for nested in connection.relay.conversations():
-            reached += _FOUND if nested.session.outcome(ended=False) is None else _DECIDED
+def _reached(dialogue: Dialogue) -> int:
+    """How far a dialogue is, _DECIDED for each conversation in it that has its outcome: they follow one another."""
+    reached = 0
+    for session in (dialogue.session, *(nested.session for nested in dialogue.nested())):
+        reached += _FOUND if session.outcome(ended=False) is None and session.foreign is None else _DECIDED
     return reached
+
+
+def _goes_on(dialogue: Dialogue) -> bool:
+    """Whether another conversation may come inside."""
+    relay = dialogue.relay
+    while relay is not None:
+        nested = relay.nested
+        if nested is None:
+            return relay.silent
+        if nested.relay is None:
+            return not nested.session.done
+        relay = nested.relay
+    return False

@@ -1,7 +1,8 @@
 """Which addresses a client has learned from DNS: one that asks a proxy for such an address has resolved a name itself.
 
-Only answers of a server's port 53 over UDP are read, those that went straight to the client. Of an answer the
-question's name counts, and every A and AAAA record whatever its owner, since that may be an alias (RFC 1034 s3.6.2).
+Only answers of a server's port 53 are read, over UDP and over TCP, those that went straight to the client, whatever
+their time to live: programs keep what they have learned. Of an answer the question's name counts, and every A and
+AAAA record whatever its owner, since that may be an alias (RFC 1034 s3.6.2).
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from socks5sniff.codec import decode_text, ipv4_text, ipv6_text
+from socks5sniff.codec import Address, AddressType, decode_text, ipv4_text, ipv6_text
 from socks5sniff.packets.addresses import AddressBook
-from socks5sniff.packets.columns import Datagrams, payload_octet, payload_octets
+from socks5sniff.packets.columns import Datagrams, Segments, payload_octet, payload_octets
 from socks5sniff.record import Conversation
 
 from .anomalies import anomaly, by_frame
+from .dns_streams import MAX_MESSAGE, PORT, DnsStreams
 
 MAX_LEARNED = 65_536
 """Addresses remembered; above it, the one that no answer has given for the longest time is forgotten."""
-MAX_ANSWER = 4096
-"""Octets of an answer that are read: what resolvers ask for at most (RFC 6891 s6.2.5)."""
+MAX_ANSWER = MAX_MESSAGE
+"""Octets of an answer that are read."""
+MAX_ANSWERS = 8
+"""Answers remembered that gave one address."""
 
-_PORT = 53
 _RESPONSE = 0x80
 _CUT = MAX_ANSWER + 1
 _HEADER = struct.Struct(">4x4H")
@@ -36,29 +39,55 @@ _SIZES = {1: 4, 28: 16}
 """Octets of an A and of an AAAA record (RFC 1035 s3.4.1, RFC 3596 s2.2)."""
 
 
+class Learned:
+    """An address that a client got from DNS.
+
+    Attributes:
+        name: in the question of the first answer that gave it.
+        answers: frame number and time (ns) of that answer, and of the latest ones that gave it for the same name.
+    """
+
+    __slots__ = ("answers", "name")
+
+    def __init__(self, name: bytes, frame: int, time: int) -> None:
+        self.name = name
+        self.answers = [(frame, time)]
+
+    def add(self, name: bytes, frame: int, time: int) -> None:
+        """Another answer has given it."""
+        if name == self.name:
+            self.answers = [*self.answers[:1], *self.answers[1:][1 - MAX_ANSWERS :], (frame, time)]
+
+    def before(self, frame: int) -> tuple[int, int] | None:
+        """The latest answer that came before a frame."""
+        return max((answer for answer in self.answers if answer[0] < frame), default=None)
+
+
 class Names:
     """Who learned which addresses, from which names."""
 
     def __init__(self, book: AddressBook) -> None:
         self._book = book
-        # By client and address, both as text: the name, and the frame of the first answer that gave the address.
-        self._learned: OrderedDict[tuple[str, str], tuple[bytes, int]] = OrderedDict()
+        self._streams = DnsStreams()
+        # By client and address, both as text.
+        self._learned: OrderedDict[tuple[str, str], Learned] = OrderedDict()
+        # By proxy and name: the frame of the first request for it. A proxy on its client's machine resolves it there.
+        self._requested: OrderedDict[tuple[str, bytes], int] = OrderedDict()
 
     def __len__(self) -> int:
         """Number of addresses remembered, each client's by itself."""
         return len(self._learned)
 
     def learn(self, datagrams: Datagrams, relayed: Callable[[int, int, int], bool]) -> None:
-        """Read the DNS answers of a batch.
+        """Read the DNS answers among a batch's datagrams.
 
         Args:
             relayed: whether a datagram (source, destination, ns) goes through an association.
         """
-        rows = np.flatnonzero((datagrams.source & np.uint64(0xFFFF)) == _PORT)
+        rows = np.flatnonzero((datagrams.source & np.uint64(0xFFFF)) == PORT)
         if not len(rows):
             return
         rows = rows[payload_octet(datagrams, rows, 2) >= _RESPONSE]
-        learned = self._learned
         for row, frame, time, source, destination in zip(
             rows.tolist(),
             datagrams.frame[rows].tolist(),
@@ -67,33 +96,75 @@ class Names:
             datagrams.destination[rows].tolist(),
             strict=True,
         ):
-            name, addresses = read_answer(payload_octets(datagrams, row, MAX_ANSWER))
-            if not addresses or relayed(source, destination, time):
-                continue
-            client = self._book.endpoint_address(destination)
-            for address in addresses:
-                key = client, ipv4_text(address) if len(address) == 4 else ipv6_text(address)
-                if learned.setdefault(key, (name, frame))[1] != frame:
-                    learned.move_to_end(key)
-            while len(learned) > MAX_LEARNED:
-                learned.popitem(last=False)
+            octets = payload_octets(datagrams, row, MAX_ANSWER)
+            name, addresses = read_answer(octets)
+            if addresses and not relayed(source, destination, time):
+                self._keep(name, addresses, destination, frame, time)
 
-    def judge(self, record: Conversation, asked: int | None) -> None:
+    def learn_from_streams(self, segments: Segments) -> None:
+        """Read the DNS answers among a batch's segments."""
+        for message in self._streams.messages(segments):
+            name, addresses = read_answer(message.octets)
+            if addresses:
+                self._keep(name, addresses, message.destination, message.frame, message.time)
+
+    def request(self, proxy: str, destination: Address | None, frame: int) -> None:
+        """A proxy was asked for a destination: it may resolve the name itself."""
+        if destination is None or destination.type != AddressType.DOMAIN:
+            return
+        key = proxy, destination.host.lower().rstrip(b".")
+        self._requested[key] = min(frame, self._requested.get(key, frame))
+        if len(self._requested) > MAX_LEARNED:
+            self._requested.popitem(last=False)
+
+    def knows(self, client: str, host: str, asked: int) -> bool:
+        """Whether a client had learned of an address before it asked for it in this frame."""
+        found = self._learned.get((client, host))
+        return found is not None and found.before(asked) is not None
+
+    def judge(self, record: Conversation, asked: int, time: int) -> None:
         """Say so in a record whose client knew the address it asks for from DNS.
 
         Args:
-            asked: the request's frame number.
+            asked, time: frame number and time (ns) of the request.
         """
         destination = record.destination if self._learned else None
         if destination is None or destination.type == "domain":
             return
         found = self._learned.get((record.client.address, destination.host))
-        if found is None or asked is None or found[1] >= asked or not _names_a_place(record.command, destination.host):
+        if found is None or not _names_a_place(record.command, destination.host):
+            return
+        answer = found.before(asked)
+        if answer is None or self._is_the_proxy_s(record, found.name, answer[0]):
             return
         record.name_resolution = "local"
-        message = f"a DNS answer gave {destination.host} for {decode_text(found[0])}"
+        frame, answered = answer
+        age = max(time - answered, 0) / 1e9
+        message = (
+            f"a DNS answer gave {destination.host} for {decode_text(found.name)} "
+            f"(frame {frame}, {age:.3f} s before the request)"
+        )
         record.anomalies.append(anomaly("local-dns", asked, message))
         record.anomalies.sort(key=by_frame)
+
+    def _is_the_proxy_s(self, record: Conversation, name: bytes, frame: int) -> bool:
+        """Whether an answer is rather the proxy's, on one machine with its client, that had been asked for the name."""
+        if record.client.address != record.proxy.address:
+            return False
+        return self._requested.get((record.proxy.address, name.lower().rstrip(b".")), frame) < frame
+
+    def _keep(self, name: bytes, addresses: list[bytes], client: int, frame: int, time: int) -> None:
+        learned, host = self._learned, self._book.endpoint_address(client)
+        for address in addresses:
+            key = host, ipv4_text(address) if len(address) == 4 else ipv6_text(address)
+            known = learned.get(key)
+            if known is None:
+                learned[key] = Learned(name, frame, time)
+            else:
+                known.add(name, frame, time)
+                learned.move_to_end(key)
+        while len(learned) > MAX_LEARNED:
+            learned.popitem(last=False)
 
 
 def _names_a_place(command: str | None, host: str) -> bool:

@@ -2,20 +2,19 @@
 
 The place of a conversation in that order is an integer; a connection's is that of its first frame, one inside a tunnel
 has that of the frame in which it begins. A number is certain once everything that began earlier is known to be SOCKS
-or not; finished records wait for it.
+or not; finished records wait for it, and come out in the order in which they were finished.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple
 
 from socks5sniff.record import Conversation
-
-MAX_HELD = 8192
-"""Finished records held back for their number; beyond that, later ones are numbered as if no earlier one could come."""
+from socks5sniff.record.batch import Batch
 
 _DEPTHS = 4
 """Bits of a place for how deep inside tunnels a conversation is."""
@@ -27,46 +26,52 @@ def place_of(frame: int, depth: int = 0) -> int:
 
 
 class Finished(NamedTuple):
-    """A record that is made."""
+    """Records that are made.
 
-    place: int
-    record: Conversation
-    outer: Conversation | None = None
-    """That of the conversation whose tunnel carries this one; its place is an earlier one."""
+    Attributes:
+        places: by row.
+        outer: by row that has one, the record of the conversation whose tunnel carries it.
+    """
+
+    batch: Batch
+    places: list[int]
+    outer: dict[int, Conversation]
 
 
 class Numbering:
     """Numbers places of conversations, and holds their finished records until they have a number."""
 
     def __init__(self) -> None:
+        self._places: set[int] = set()
         self._unnumbered: list[int] = []
         self._numbers: dict[int, int] = {}
-        self._finished: list[Finished] = []
+        self._finished: deque[Finished] = deque()
+        self._given = 0
         self._last = 0
+        self.held = 0
 
     @property
-    def waiting(self) -> bool:
-        """Whether a place has no number yet."""
-        return bool(self._unnumbered)
-
-    @property
-    def full(self) -> bool:
-        """Whether as many records are held back as may be."""
-        return len(self._finished) >= MAX_HELD
+    def last_frame(self) -> int:
+        """The latest first frame of a finished record."""
+        return max((max(finished.places, default=0) for finished in self._finished), default=0) >> _DEPTHS
 
     def add(self, places: Iterable[int]) -> None:
-        """There are SOCKS conversations."""
-        self._unnumbered.extend(places)
+        """There are SOCKS conversations; to say so again changes nothing."""
+        new = [place for place in places if place not in self._places]
+        self._places.update(new)
+        self._unnumbered.extend(new)
 
     def number(self, place: int) -> int:
         """The number of a place, 0 as long as it has none."""
         return self._numbers.get(place, 0)
 
-    def finish(self, records: Iterable[Finished]) -> None:
+    def finish(self, finished: Finished) -> None:
         """These records are made."""
-        self._finished.extend(records)
+        if finished.places:
+            self._finished.append(finished)
+            self.held += len(finished.places)
 
-    def release(self, floor: int | None) -> list[Conversation]:
+    def release(self, floor: int | None) -> list[Batch]:
         """Number the places below `floor` (all without one), and give out the finished records that have a number."""
         if self._unnumbered:
             self._unnumbered.sort()
@@ -74,25 +79,38 @@ class Numbering:
             self._numbers.update(zip(self._unnumbered[:certain], count(self._last + 1), strict=False))
             self._last += certain
             del self._unnumbered[:certain]
-        if not self._finished:
-            return []
-        held = []
         ready = []
-        for finished in self._finished:
-            place, record, outer = finished
-            number = self._numbers.pop(place, 0)
-            if number:
-                if record.id != number:
-                    record.id = number
-                if outer is not None:
-                    record.parent = outer.id
-                ready.append(record)
-            else:
-                held.append(finished)
-        self._finished = held
-        ready.sort(key=_by_id)
+        while self._finished:
+            finished = self._finished[0]
+            begin = self._given
+            self._give(finished)
+            if self._given > begin:
+                ready.append(finished.batch.slice(begin, self._given))
+            if self._given < len(finished.places):
+                break
+            self._finished.popleft()
+            self._given = 0
         return ready
 
-
-def _by_id(record: Conversation) -> int:
-    return record.id
+    def _give(self, finished: Finished) -> None:
+        """Number the rows of a batch, as far as they have one."""
+        numbers, batch = self._numbers, finished.batch
+        pop, discard, ids, written = numbers.pop, self._places.discard, batch.id, batch.written
+        begin = self._given
+        given = []
+        for place in finished.places[begin:]:
+            number = pop(place, 0)
+            if not number:
+                break
+            discard(place)
+            given.append(number)
+        self._given = end = begin + len(given)
+        self.held -= len(given)
+        ids[begin:end] = given
+        for row in range(begin, end):
+            conversation = written[row]
+            if conversation is not None:
+                conversation.id = given[row - begin]
+                outer = finished.outer.get(row)
+                if outer is not None:
+                    conversation.parent = outer.id

@@ -8,6 +8,7 @@ from socks5sniff.capture.merge import open_captures
 from socks5sniff.capture.source import Capture, Input, inputs
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 
@@ -18,7 +19,8 @@ PIPE_PATIENCE = 1_000_000_000
 class Reading(Iterator[Conversation]):
     """The conversations of one or more captures, each as soon as it is complete.
 
-    After the iteration (also when it ended with an error) the totals hold:
+    Whoever prints many takes `batches` instead of iterating. After either (also when it ended with an error) the
+    totals hold:
 
     Attributes:
         packets: frames read.
@@ -37,30 +39,38 @@ class Reading(Iterator[Conversation]):
         udp_frames: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        patience = PIPE_PATIENCE if "-" in names else 30 * PIPE_PATIENCE
+        patience = PIPE_PATIENCE if "-" in names else None
         self._analyser = Analyser(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience)
-        self._batches = open_captures(names, progress=progress)
-        self._records = self._run()
+        self._frames = open_captures(names, progress=progress)
+        self._records = self._each()
         self.conversations = 0
 
     def __iter__(self) -> Reading:
         return self
 
     def __next__(self) -> Conversation:
-        record = next(self._records)
-        self.conversations += 1
-        return record
+        return next(self._records)
 
-    def _run(self) -> Iterator[Conversation]:
+    def _each(self) -> Iterator[Conversation]:
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[Batch]:
+        """The records as they are complete, many at once."""
         fault: BaseException | None = None
         try:
-            for batch in self._batches:
-                yield from self._analyser.take(batch)
+            for frames in self._frames:
+                yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
             fault = error
-        yield from self._analyser.finish()
+        yield from self._counted(self._analyser.finish())
         if fault is not None:
             raise fault
+
+    def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.conversations += len(batch)
+            yield batch
 
     @property
     def packets(self) -> int:

@@ -6,16 +6,39 @@ session of its own that is fed what the tunnel around it carries; none of them k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
-from socks5sniff.session import Session, Verdict, could_open
+from socks5sniff.session import Session, Verdict, could_begin
 
 from .tunnel import HEAD_LIMIT, identify
+from .udp_in_tcp import StreamDatagrams, kind_of
 
 DEPTH = 8
 """Conversations inside each other, the outermost included."""
+
+
+class Setting(NamedTuple):
+    """Where a session observes.
+
+    Attributes:
+        trusted, loopback, addresses, midstream: see `Session`.
+    """
+
+    trusted: bool
+    loopback: bool
+    addresses: tuple[str, str]
+    midstream: bool = False
+
+    def session(self) -> Session:
+        """A new observer."""
+        return Session(self.trusted, self.loopback, self.addresses, self.midstream)
+
+    def inside(self) -> Setting:
+        """That of a conversation in a tunnel: nothing is known of the port there, and it begins where it begins."""
+        return self._replace(trusted=False, midstream=False)
 
 
 class Relay:
@@ -32,8 +55,8 @@ class Relay:
     __slots__ = (
         "_depth",
         "_heads",
-        "_make_session",
         "_port",
+        "_setting",
         "client_side",
         "first_byte",
         "nested",
@@ -41,13 +64,13 @@ class Relay:
         "tunnel",
     )
 
-    def __init__(self, client_side: int, port: int | None, make_session: Callable[[], Session], depth: int = 1) -> None:
+    def __init__(self, client_side: int, port: int | None, setting: Setting, depth: int = 1) -> None:
         """A tunnel that has just been opened.
 
         Args:
             client_side: the side that is the SOCKS client.
             port: the destination's.
-            make_session: makes the observer of a conversation inside.
+            setting: that of a conversation inside.
             depth: tunnels around this one, and it.
         """
         self.client_side = client_side
@@ -56,7 +79,7 @@ class Relay:
         self.nested: Nested | None = None
         self.settled = False
         self._port = port
-        self._make_session = make_session
+        self._setting = setting
         self._depth = depth
         self._heads = [b"", b""]
 
@@ -66,15 +89,15 @@ class Relay:
         if side != self.client_side:
             if self.first_byte is None:
                 self.first_byte = time
-        elif not heads[side] and self.first_byte is None and self.tunnel is None and could_open(octets[0]):
+        elif not heads[side] and self.first_byte is None and self.tunnel is None and could_begin(octets):
             self._nest(frame, time)
         if self.tunnel is None and len(heads[side]) < HEAD_LIMIT:
             heads[side] = (heads[side] + octets)[:HEAD_LIMIT]
         if self.nested is not None:
             self.nested.feed(side, octets, frame, time)
             self._look()
-        if self.tunnel is None:
-            self._identify(max(map(len, heads)) >= HEAD_LIMIT)
+        if self.tunnel is None and min(map(len, heads)) >= HEAD_LIMIT:
+            self._identify()
         self._settle()
 
     def gap(self, side: int, length: int, frame: int, time: int) -> None:
@@ -90,11 +113,12 @@ class Relay:
             self.nested.close()
             self._look()
         if self.tunnel is None:
-            self._identify(complete=True)
+            self._identify()
 
-    def head(self, side: int) -> bytes:
-        """The side's first octets, as long as the protocol is not known."""
-        return self._heads[side]
+    @property
+    def silent(self) -> bool:
+        """Nothing has been said in it."""
+        return not any(self._heads) and self.first_byte is None
 
     def conversations(self) -> Iterator[Nested]:
         """Those inside that are certain, the outermost first."""
@@ -112,7 +136,7 @@ class Relay:
 
     def _nest(self, frame: int, time: int) -> None:
         if self._depth < DEPTH:
-            self.nested = Nested(self._make_session, self._depth + 1, frame, time)
+            self.nested = Nested(self._setting, self._depth + 1, frame, time)
 
     def _look(self) -> None:
         """What the conversation inside has turned out to be."""
@@ -127,9 +151,9 @@ class Relay:
             self.tunnel = Tunnel(protocol[:6])
             self._heads = [b"", b""]
 
-    def _identify(self, complete: bool) -> None:
+    def _identify(self) -> None:
         client, server = self._heads[self.client_side], self._heads[1 - self.client_side]
-        self.tunnel = identify(client, server, self._port, complete)
+        self.tunnel = identify(client, server, self._port, complete=True)
         if self.tunnel is not None and self.nested is None:
             self._heads = [b"", b""]
 
@@ -145,10 +169,8 @@ class EnclosedRelay(Relay):
 
     __slots__ = ("_session",)
 
-    def __init__(
-        self, session: Session, client_side: int, port: int | None, make_session: Callable[[], Session], depth: int
-    ) -> None:
-        super().__init__(client_side, port, make_session, depth)
+    def __init__(self, session: Session, client_side: int, port: int | None, setting: Setting, depth: int) -> None:
+        super().__init__(client_side, port, setting, depth)
         self._session = session
 
     def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
@@ -174,21 +196,42 @@ class EnclosedRelay(Relay):
         self._session.gap(side, length, frame, time)
         self.read()
 
-    def head(self, side: int) -> bytes:
-        """Nothing: what is kept is not what the connection carries."""
-        return b""
+
+class DatagramRelay(Relay):
+    """A tunnel that carries datagrams, each with its own destination."""
+
+    __slots__ = ("datagrams",)
+
+    def __init__(self, kind: str, client_side: int, setting: Setting, depth: int) -> None:
+        super().__init__(client_side, None, setting, depth)
+        self.datagrams = StreamDatagrams(kind, client_side)
+        self.tunnel = Tunnel("udp-in-tcp", detail=kind)
+
+    def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
+        """The next octets of a side."""
+        if side != self.client_side and self.first_byte is None:
+            self.first_byte = time
+        self.datagrams.feed(side, octets, frame)
+
+    def gap(self, side: int, length: int, frame: int, time: int) -> None:
+        """So many octets of a side are missing."""
+        self.datagrams.gap(side, length)
 
 
-def open_relay(session: Session, make_session: Callable[[], Session], depth: int = 1) -> Relay:
+def open_relay(session: Session, setting: Setting, depth: int = 1) -> Relay:
     """The tunnel whose opening a session has seen, with what came of it so far; see `Relay` for the arguments."""
     target = session.destination
     port = None if target is None else target.port
     assert session.client_side is not None, "it is SOCKS"
     if session.enclosed:
-        enclosed = EnclosedRelay(session, session.client_side, port, make_session, depth)
+        enclosed = EnclosedRelay(session, session.client_side, port, setting, depth)
         enclosed.read()
         return enclosed
-    relay = Relay(session.client_side, port, make_session, depth)
+    kind = kind_of(session)
+    if kind is None:
+        relay = Relay(session.client_side, port, setting, depth)
+    else:
+        relay = DatagramRelay(kind, session.client_side, setting, depth)
     for run in session.take_tunnel():
         relay.feed(*run)
     return relay
@@ -205,16 +248,16 @@ class Nested:
         judged: it has been found worth a record.
     """
 
-    __slots__ = ("_depth", "_make_session", "frame", "judged", "relay", "session", "settled", "time")
+    __slots__ = ("_depth", "_setting", "frame", "judged", "relay", "session", "settled", "time")
 
-    def __init__(self, make_session: Callable[[], Session], depth: int, frame: int, time: int) -> None:
-        self.session = make_session()
+    def __init__(self, setting: Setting, depth: int, frame: int, time: int) -> None:
+        self.session = setting.session()
         self.relay: Relay | None = None
         self.settled = False
         self.frame = frame
         self.time = time
         self.judged = False
-        self._make_session = make_session
+        self._setting = setting
         self._depth = depth
 
     def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
@@ -243,7 +286,7 @@ class Nested:
     def _look(self) -> None:
         session = self.session
         if self.relay is None and session.relay and session.command != Command.UDP_ASSOCIATE:
-            self.relay = open_relay(session, self._make_session, self._depth)
+            self.relay = open_relay(session, self._setting, self._depth)
         if self.relay is not None:
             self.settled = self.relay.settled and self.relay.first_byte is not None
         else:

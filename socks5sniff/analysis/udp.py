@@ -5,255 +5,100 @@ What the client's address sends there, from any port, is `sent`; what comes from
 Proxies may serve all their associations on one port; then the client's address and port tell whose a datagram is.
 Datagrams are judged by their time stamps, not by their place in the file, and those that look like a SOCKS UDP header
 are kept for a while, so that a datagram which lies before the reply in the file is still found.
+
+All is done in columns: whose a datagram is, for each pair of endpoints at once; what went where, for each destination
+at once. Only what is odd about a datagram is looked at by itself.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.codec import (
-    Address,
-    AddressType,
-    Decoded,
-    GssapiMessageType,
-    Mismatch,
-    UdpHeader,
-    decode_udp_header,
-)
+from socks5sniff.codec import Decoded, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
-from socks5sniff.packets.columns import IPV6, Datagrams, payload_octet, payload_octets
-from socks5sniff.record import AnomalyEntry, FrameEntry, UdpDestination, UdpTraffic
+from socks5sniff.packets.columns import IPV6, Datagrams
 
 from .anomalies import anomaly
+from .association import MAX_PORTS, MAX_STRANGERS, Association, is_loopback
+from .datagrams import Copies, UdpRows, header_like
+from .delivery import Delivery
 
-MAX_HEADER = 262
-"""RSV, FRAG, ATYP, a 255-octet name with its length, and the port."""
 MAX_REMEMBERED = 4096
 """Datagrams kept because an association may turn out to be theirs."""
-MAX_DESTINATIONS = 65_536
-"""Destinations counted one by one per association; the totals go on."""
-MAX_STRANGERS = 16
-"""Foreign senders named per association."""
-SLACK = 1_000_000_000
-"""Nanoseconds a datagram's time may lie outside its association's life: two capture clocks are never the same."""
-MAX_PORTS = 1024
-"""Ports of its client that an association remembers."""
-MAX_OWNERS = 65_536
-"""Parties for which it is remembered whose association theirs is."""
-FRAGMENT_LIFE = 5_000_000_000
-"""Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
+MAX_LOOKED_AT = 64
+"""Associations of one client at one relay that are compared, where neither port nor time tell whose a datagram is."""
 
-_TOKEN = bytes((1, GssapiMessageType.USER_DATA))
-"""How a datagram inside a GSSAPI token begins."""
-_MAPPED = bytes(10) + b"\xff\xff"
-"""What an IPv4 address in the form of an IPv6 address begins with (RFC 4291 s2.5.5.2)."""
+_ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
+_opened = attrgetter("opened")
+_Ends = NDArray[np.uint64]
 
 
-def relays_of(bound: Address, proxy: int, book: AddressBook) -> tuple[int, ...]:
-    """Endpoints where the relay may listen, given BND and the proxy's endpoint.
+class Share:
+    """The associations of one client at one relay."""
 
-    Where BND names an address the proxy is not known by, datagrams go there, or, when that address means nothing to
-    the client (address translation), to the proxy's.
-    """
-    own = (proxy & ~0xFFFF) | bound.port
-    if bound.type == AddressType.DOMAIN or bound.is_unspecified:
-        return (own,)
-    named = book.make(bound.host.removeprefix(_MAPPED) if len(bound.host) == 16 else bound.host, bound.port)
-    return (named,) if named == own else (named, own)
-
-
-class _Datagram(NamedTuple):
-    frame: int
-    time: int
-    source: int
-    destination: int
-    octets: bytes
-    """Captured payload, as far as a header can reach."""
-    length: int
-
-
-class _Queue:
-    """Fragments of one direction on their way to being one datagram."""
-
-    __slots__ = ("began", "highest", "octets")
+    __slots__ = ("_by_port", "_fresh", "all")
 
     def __init__(self) -> None:
-        self.highest = 0
-        self.octets = 0
-        self.began = 0
+        self.all: list[Association] = []
+        self._by_port: dict[int, list[Association]] = {}
+        self._fresh: deque[Association] = deque()
 
-    def add(self, fragment: int, octets: int, time: int) -> int | None:
-        """Take a fragment; return the whole datagram's octets when this was its last."""
-        position = fragment & 0x7F
-        if position <= self.highest or time - self.began > FRAGMENT_LIFE:
-            self.highest = 0
-        if position != self.highest + 1:
-            self.highest = 0
-            return None
-        if position == 1:
-            self.octets, self.began = 0, time
-        self.highest = position
-        self.octets += octets
-        if not fragment & 0x80:
-            return None
-        self.highest = 0
-        return self.octets
-
-
-@dataclass(slots=True, eq=False)
-class Association:
-    """One UDP ASSOCIATE that succeeded.
-
-    Attributes:
-        relays: endpoints where the proxy may take datagrams.
-        client: the client's address: its endpoint without the port.
-        port: the port the client said it will use, 0 unknown.
-        opened, closed: ns, request to end of the TCP connection; `closed` is None while it lives.
-        enclosed: it was agreed on inside GSSAPI tokens, so that datagrams may come in such tokens; those are not read.
-        forgotten: its record has been made.
-    """
-
-    relays: tuple[int, ...]
-    client: int
-    port: int
-    opened: int
-    enclosed: bool = False
-    closed: int | None = None
-    forgotten: bool = False
-    sent: int = 0
-    received: int = 0
-    sent_octets: int = 0
-    received_octets: int = 0
-    fragments: int = 0
-    frames: list[FrameEntry] = field(default_factory=list)
-    anomalies: list[AnomalyEntry] = field(default_factory=list)
-    _destinations: dict[tuple[str, int], list[int]] = field(default_factory=dict)
-    _remotes: set[int] = field(default_factory=set)
-    _queues: tuple[_Queue, _Queue] = field(default_factory=lambda: (_Queue(), _Queue()))
-    _strangers: set[int] = field(default_factory=set)
-    _ports: set[int] = field(default_factory=set)
-    _other: int | None = None
-    """The client's address in the IP version that its TCP connection does not have."""
-
-    def alive(self, time: int, slack: int = SLACK) -> bool:
-        """Whether a datagram of that time can be this association's."""
-        return self.opened - slack <= time and (self.closed is None or time <= self.closed + slack)
-
-    def claim(self, party: int, time: int) -> tuple[bool, bool, bool, int]:
-        """How well a datagram of its client fits, compared with the client's other associations at the same relay.
-
-        Best is one that lives at that time, then one that knows the port, then the first that has no port yet.
-        """
-        port = party & 0xFFFF
-        known = port in self._ports or party in self._remotes or port == self.port != 0
-        fresh = not self._ports and not self.port
-        return self.alive(time, 0), known, fresh, -self.opened if fresh else self.opened
-
-    def endpoints(self) -> Iterator[int]:
-        """Endpoints that datagrams are compared with."""
-        yield self.client
-        if self._other is not None:
-            yield self._other
-        yield from self._remotes
-        yield from self._strangers
-
-    def traffic(self) -> UdpTraffic:
-        """What went through so far."""
-        return UdpTraffic(
-            self.sent,
-            self.received,
-            self.sent_octets,
-            self.received_octets,
-            self.fragments,
-            [UdpDestination(host, port, *counts) for (host, port), counts in self._destinations.items()],
-        )
-
-    def take(self, datagram: _Datagram, book: AddressBook, keep_frames: bool) -> None:
-        """Look at a datagram that comes from the relay or goes to it."""
-        outward = datagram.destination in self.relays
-        party = datagram.source if outward else datagram.destination
-        if party in self._remotes:
-            return  # the leg between proxy and destination, which carries no SOCKS header
-        if self.enclosed and datagram.octets[:2] == _TOKEN:
-            return
-        found = decode_udp_header(datagram.octets)
-        sound = isinstance(found, Decoded) and not found.deviations
-        if party & ~0xFFFF not in (self.client, self._other):
-            if not (outward and sound):
-                return
-            if self._ports or not (party ^ self.client) & IPV6:
-                self._note_stranger(datagram, book)
-                return
-            self._other = party & ~0xFFFF
-        if outward and sound and len(self._ports) < MAX_PORTS:
-            self._ports.add(party & 0xFFFF)
-        if not isinstance(found, Decoded):
-            # On the client's own machine another of its ports may be the destination's.
-            if isinstance(found, Mismatch) and outward and (party & 0xFFFF in self._ports or not self._ports):
-                self._note(found.deviation.code, datagram.frame, found.deviation.message)
-            return
-        for deviation in found.deviations:
-            self._note(deviation.code, datagram.frame, deviation.message)
-        self._count(datagram, found.frame, datagram.length - found.length, outward, book)
-        if keep_frames:
-            header = found.frame
-            fragment = f", fragment {header.fragment:#04x}" if header.fragment else ""
-            address = header.destination
-            self.frames.append(
-                FrameEntry(
-                    datagram.frame,
-                    datagram.time,
-                    "client" if outward else "proxy",
-                    "udp",
-                    datagram.length,
-                    f"UDP {'to' if outward else 'from'} {address.text}:{address.port}, "
-                    f"{datagram.length - found.length} octets{fragment}",
-                )
-            )
-
-    def _count(self, datagram: _Datagram, header: UdpHeader, octets: int, outward: bool, book: AddressBook) -> None:
-        address = header.destination
-        key = (address.text, address.port)
-        counts = self._destinations.get(key)
-        if counts is None:
-            counts = [0, 0]
-            if len(self._destinations) < MAX_DESTINATIONS:
-                self._destinations[key] = counts
-                if address.type_name != "domain":
-                    self._remotes.add(book.make(address.host, address.port))
-        if header.fragment:
-            self.fragments += 1
-            self._note("udp-fragmented", datagram.frame, f"datagram {key[0]}:{key[1]} is sent in fragments")
-            whole = self._queues[outward].add(header.fragment, octets, datagram.time)
-            if whole is None:
-                return
-            octets = whole
-        if outward:
-            counts[0] += 1
-            self.sent += 1
-            self.sent_octets += octets
+    def add(self, association: Association) -> None:
+        """One more, in the order of opening."""
+        self.all.insert(bisect_right(self.all, association.opened, key=_opened), association)
+        if association.port:
+            self._by_port.setdefault(association.port, []).append(association)
         else:
-            counts[1] += 1
-            self.received += 1
-            self.received_octets += octets
+            self._fresh.append(association)
 
-    def _note(self, code: str, frame: int, message: str) -> None:
-        """An anomaly, each code once per association: a stream of datagrams repeats what is wrong with it."""
-        if all(entry.code != code for entry in self.anomalies):
-            self.anomalies.append(anomaly(code, frame, message))
+    def remove(self, association: Association) -> None:
+        """Its record has been made."""
+        place = bisect_right(self.all, association.opened, key=_opened) - 1
+        while self.all[place] is not association:
+            place -= 1
+        del self.all[place]
+        for port in {association.port, *association.ports}:
+            there = self._by_port.get(port, [])
+            if association in there:
+                there.remove(association)
+            if not there:
+                self._by_port.pop(port, None)
 
-    def _note_stranger(self, datagram: _Datagram, book: AddressBook) -> None:
-        if datagram.source not in self._strangers and len(self._strangers) < MAX_STRANGERS:
-            self._strangers.add(datagram.source)
-            sender = book.endpoint_address(datagram.source)
-            message = f"{sender}:{book.port(datagram.source)} sends to the relay, which is another client's"
-            self.anomalies.append(anomaly("udp-unassociated", datagram.frame, message))
+    def learn(self, association: Association, port: int) -> None:
+        """The client has sent a datagram of this association from that port."""
+        if port not in association.ports and len(association.ports) < MAX_PORTS:
+            association.ports.add(port)
+            there = self._by_port.setdefault(port, [])
+            if association not in there:
+                there.append(association)
+
+    def owner(self, port: int, time: int) -> Association | None:
+        """Whose a datagram from or to this port is at that time.
+
+        Best is one that lives then, then one that knows the port, then the first that has no port yet, then the latest.
+        """
+        while self._fresh and (self._fresh[0].ports or self._fresh[0].forgotten):
+            self._fresh.popleft()
+        known = self._by_port.get(port, ())[-MAX_LOOKED_AT:]
+        for fits in (Association.lived, Association.may_have):
+            found = [association for association in known if fits(association, time)]
+            if found:
+                return max(found, key=_opened)
+            fresh = (self._fresh[place] for place in range(min(len(self._fresh), MAX_LOOKED_AT)))
+            first = [association for association in fresh if not association.ports and fits(association, time)]
+            if first:
+                return min(first, key=_opened)
+            until = bisect_right(self.all, time, key=_opened) if fits is Association.lived else len(self.all)
+            for association in reversed(self.all[max(until - MAX_LOOKED_AT, 0) : until]):
+                if fits(association, time):
+                    return association
+        return None
 
 
 class Associations:
@@ -262,114 +107,250 @@ class Associations:
     def __init__(self, book: AddressBook, keep_frames: bool = False) -> None:
         self._book = book
         self._keep_frames = keep_frames
-        # By relay, and then by client, in the order of opening.
-        self._by_relay: dict[int, dict[int, list[Association]]] = {}
-        self._owners: dict[tuple[int, int], Association] = {}
-        self._relays: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._recent: deque[_Datagram] = deque(maxlen=MAX_REMEMBERED)
+        self._copies = Copies()
+        self._opened = 0
+        # By relay and client's address, both as endpoints; by relay in the order of opening; by client's address
+        # those whose relay is not certain; by client's endpoint the one that it has used.
+        self._shares: dict[tuple[int, int], Share] = {}
+        self._by_relay: dict[int, dict[int, Association]] = {}
+        self._seeking: dict[int, list[Association]] = {}
+        self._clients: dict[int, Association] = {}
+        # The keys of three of them as sorted columns, made again where they have changed.
+        self._columns: dict[str, _Ends] = {}
+        self._recent: list[UdpRows] = []
 
     def open(self, associations: list[Association]) -> None:
         """UDP ASSOCIATEs have succeeded; datagrams that came before them in the file are looked through."""
         if not associations:
             return
         for association in associations:
+            self._opened += 1
+            association.number = self._opened
             for relay in association.relays:
-                there = self._by_relay.setdefault(relay, {}).setdefault(association.client, [])
-                there.append(association)
-                there.sort(key=_by_opening)
-        self._relays = np.array(sorted(self._by_relay), np.uint64)
-        recent, self._recent = self._recent, deque(maxlen=MAX_REMEMBERED)
-        for datagram in recent:
-            self._take_one(datagram)
+                self._enlist(association, relay)
+            if association.seeks:
+                self._seeking.setdefault(association.hosts[0], []).append(association)
+                self._columns.pop("seeking", None)
+        if self._recent:
+            rows = UdpRows.join(self._recent)
+            self._recent = []
+            self._seek(rows)
+            related = self._related(rows.source, rows.destination)
+            self._deliver(rows.take(related))
+            self._remember(rows.take(~related))
 
     def endpoints(self) -> Iterator[int]:
         """All endpoints that are still needed."""
-        for relay, clients in self._by_relay.items():
+        for relay, there in self._by_relay.items():
             yield relay
-            for there in clients.values():
-                for association in there:
-                    yield from association.endpoints()
-        for datagram in self._recent:
-            yield datagram.source
-            yield datagram.destination
+            for association in there.values():
+                yield from association.endpoints()
+        for seeking in self._seeking.values():
+            for association in seeking:
+                yield from association.endpoints()
+        for rows in self._recent:
+            yield from rows.source.tolist()
+            yield from rows.destination.tolist()
 
     def forget(self, association: Association) -> None:
         """The conversation's record has been made."""
         association.forgotten = True
         for relay in association.relays:
-            clients = self._by_relay[relay]
-            there = clients[association.client]
-            there.remove(association)
+            there = self._by_relay[relay]
+            del there[association.number]
             if not there:
-                del clients[association.client]
-            if not clients:
                 del self._by_relay[relay]
-                self._relays = np.array(sorted(self._by_relay), np.uint64)
+                self._columns.pop("relays", None)
+            for host in association.hosts:
+                share = self._shares[relay, host]
+                share.remove(association)
+                if not share.all:
+                    del self._shares[relay, host]
+        self._stop_seeking(association)
+        for host in association.hosts:
+            for port in association.ports:
+                if self._clients.get(host | port) is association:
+                    del self._clients[host | port]
+                    self._columns.pop("clients", None)
 
     def take(self, datagrams: Datagrams) -> None:
         """Hand a batch's datagrams to the associations they belong to."""
         if not len(datagrams):
             return
-        if len(self._relays):
-            related = np.isin(datagrams.destination, self._relays) | np.isin(datagrams.source, self._relays)
-            for row in np.flatnonzero(related).tolist():
-                self._take_one(self._datagram(datagrams, row))
-            rest = np.flatnonzero(~related)
-        else:
-            rest = np.arange(len(datagrams))
-        for row in self._header_like(datagrams, rest)[-MAX_REMEMBERED:].tolist():
-            self._recent.append(self._datagram(datagrams, row))
+        related = self._related(datagrams.source, datagrams.destination)
+        like = header_like(datagrams, np.flatnonzero(~related))
+        if self._seeking and len(like):
+            found = self._seek(UdpRows.of(datagrams, like[self._in("seeking", datagrams.source[like] & _ADDRESS)]))
+            if found:
+                related = self._related(datagrams.source, datagrams.destination)
+                like = like[~related[like]]
+        rows = np.flatnonzero(related)
+        if len(rows):
+            self._deliver(UdpRows.of(datagrams, rows))
+        if not len(like):
+            return
+        if self._clients:
+            self._find_elsewhere(datagrams, like[self._in("clients", datagrams.destination[like])])
+        self._remember(UdpRows.of(datagrams, like[-MAX_REMEMBERED:]))
+
+    def related(self, datagrams: Datagrams) -> NDArray[np.bool_]:
+        """Which of a batch's datagrams go to a relay or come from one."""
+        return self._related(datagrams.source, datagrams.destination)
 
     def carries(self, source: int, destination: int, time: int) -> bool:
         """Whether a datagram goes from or to the relay of an association that lives at that time."""
-        there = self._owner(destination, source, time)
-        return there is not None or self._owner(source, destination, time) is not None
+        for relay, party in ((destination, source), (source, destination)):
+            if relay in self._by_relay and self._owner(relay, party, time) is not None:
+                return True
+        return False
 
-    @staticmethod
-    def _header_like(datagrams: Datagrams, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Rows that can begin with a SOCKS UDP header: RSV 0000 and a known ATYP."""
-        for position, wanted in ((0, (0,)), (1, (0,)), (3, (1, 3, 4))):
-            rows = rows[np.isin(payload_octet(datagrams, rows, position), wanted)]
-        return rows
+    # -- where they are ------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _datagram(datagrams: Datagrams, row: int) -> _Datagram:
-        return _Datagram(
-            int(datagrams.frame[row]),
-            int(datagrams.time[row]),
-            int(datagrams.source[row]),
-            int(datagrams.destination[row]),
-            payload_octets(datagrams, row, MAX_HEADER),
-            int(datagrams.length[row]),
-        )
+    def _enlist(self, association: Association, relay: int) -> None:
+        """An association has its relay there."""
+        if relay not in association.relays:
+            association.relays.append(relay)
+        for host in association.hosts:
+            self._shares.setdefault((relay, host), Share()).add(association)
+        if relay not in self._by_relay:
+            self._by_relay[relay] = {}
+            self._columns.pop("relays", None)
+        self._by_relay[relay][association.number] = association
 
-    def _take_one(self, datagram: _Datagram) -> None:
-        association = self._owner(datagram.destination, datagram.source, datagram.time) or self._owner(
-            datagram.source, datagram.destination, datagram.time
-        )
-        if association is None:
-            self._recent.append(datagram)
-        else:
-            association.take(datagram, self._book, self._keep_frames)
+    def _in(self, name: str, ends: _Ends) -> NDArray[np.bool_]:
+        """Which endpoints are among the relays, the clients, or the addresses of clients whose relay is sought."""
+        column = self._columns.get(name)
+        if column is None:
+            tables: dict[str, Iterable[int]] = {
+                "relays": self._by_relay,
+                "clients": self._clients,
+                "seeking": self._seeking,
+            }
+            keys = [*tables[name]]
+            column = self._columns[name] = np.sort(np.fromiter(keys, np.uint64, len(keys)))
+        if not len(column):
+            return np.zeros(len(ends), np.bool_)
+        found: NDArray[np.bool_] = column[np.minimum(np.searchsorted(column, ends), len(column) - 1)] == ends
+        return found
+
+    def _related(self, source: _Ends, destination: _Ends) -> NDArray[np.bool_]:
+        return self._in("relays", destination) | self._in("relays", source)
+
+    def _seek(self, rows: UdpRows) -> bool:
+        """Find relays that BND does not tell, by what the clients send; True where there is one."""
+        adopted = False
+        rows = rows.take(self._in("seeking", rows.source & _ADDRESS)) if self._seeking else rows.take(np.arange(0))
+        for row in range(rows.size):
+            host, relay, time = int(rows.source[row] & _ADDRESS), int(rows.destination[row]), int(rows.time[row])
+            for association in self._seeking.get(host, ())[:MAX_LOOKED_AT]:
+                wanted = 0 if association.bound.address is None else association.bound.address.port
+                there = relay & 0xFFFF == wanted if wanted else relay >> 16 == association.proxy >> 16
+                if there and association.may_have(time) and isinstance(decode_udp_header(rows.octets(row)), Decoded):
+                    if relay not in association.relays:
+                        self._enlist(association, relay)
+                    self._stop_seeking(association)
+                    adopted = True
+                    break
+        return adopted
+
+    def _stop_seeking(self, association: Association) -> None:
+        there = self._seeking.get(association.hosts[0])
+        if there is not None and association in there:
+            there.remove(association)
+            if not there:
+                del self._seeking[association.hosts[0]]
+                self._columns.pop("seeking", None)
+
+    def _remember(self, rows: UdpRows) -> None:
+        """Keep the latest datagrams that may turn out to be an association's."""
+        if not rows.size:
+            return
+        self._recent.append(rows)
+        if sum(part.size for part in self._recent) > 2 * MAX_REMEMBERED:
+            whole = UdpRows.join(self._recent)
+            self._recent = [whole.take(np.arange(whole.size - MAX_REMEMBERED, whole.size))]
+
+    def _find_elsewhere(self, datagrams: Datagrams, rows: NDArray[np.intp]) -> None:
+        """Datagrams to a client's port, with a header, that come from somewhere else than its relay."""
+        for row in rows[:MAX_REMEMBERED].tolist():
+            association = self._clients[int(datagrams.destination[row])]
+            source, time = int(datagrams.source[row]), int(datagrams.time[row])
+            if association.elsewhere is None and association.may_have(time):
+                found = decode_udp_header(UdpRows.of(datagrams, np.array([row])).octets(0))
+                if isinstance(found, Decoded) and not found.deviations:
+                    association.elsewhere = source
+
+    # -- whose they are ------------------------------------------------------------------------------------------
+
+    def _deliver(self, rows: UdpRows) -> None:
+        """Count datagrams that come from relays or go to them."""
+        rows = rows.take(self._copies.fresh(rows))
+        if not rows.size:
+            return
+        delivery = Delivery(rows, self._in("relays", rows.destination), self._book, self._keep_frames)
+        for pair in delivery.pairs():
+            self._assign(pair, delivery)
+        delivery.run()
+
+    def _assign(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
+        """Whose the datagrams between a relay and a party are."""
+        relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
+        rows, sound = delivery.rows, pair[delivery.sound[pair]]
+        share = self._shares.get((relay, party & ~0xFFFF))
+        if share is None and len(sound):
+            share = self._adopt(relay, party, rows, int(sound[0]))
+        if share is None:
+            return
+        time = rows.time[pair]
+        first, last = int(time.min()), int(time.max())
+        owner = share.owner(party & 0xFFFF, first)
+        if owner is not None and owner.lived(first) and owner.lived(last):
+            self._give(owner, pair, len(sound) > 0, share, delivery)
+            return
+        for row in pair[np.argsort(time, kind="stable")].tolist():
+            owner = share.owner(party & 0xFFFF, int(rows.time[row]))
+            if owner is not None:
+                self._give(owner, np.array([row]), bool(delivery.sound[row]), share, delivery)
+
+    def _give(
+        self, owner: Association, rows: NDArray[np.intp], sound: bool, share: Share, delivery: Delivery
+    ) -> None:
+        """Datagrams of one pair are an association's; with a `sound` one the client shows its port."""
+        party = int(delivery.party[rows[0]])
+        if party in owner.amounts.remotes:
+            return  # the leg between proxy and destination, which carries no SOCKS header
+        if sound:
+            share.learn(owner, party & 0xFFFF)
+            if self._clients.get(party) is not owner:
+                self._clients[party] = owner
+                self._columns.pop("clients", None)
+        delivery.give(rows, owner)
+
+    def _adopt(self, relay: int, party: int, rows: UdpRows, row: int) -> Share | None:
+        """A client is known by another address at its relay: of the other IP version, or loopback on its own machine.
+        Anybody else disturbs the relay's latest association."""
+        time = int(rows.time[row])
+        latest = next(reversed(self._by_relay[relay].values()))
+        if not latest.may_have(time):
+            return None
+        local = is_loopback(self._book.endpoint_address(relay)) and is_loopback(self._book.endpoint_address(party))
+        if not latest.ports and ((party ^ latest.client) & IPV6 or local):
+            latest.hosts.append(party & ~0xFFFF)
+            for known in latest.relays:
+                self._shares.setdefault((known, party & ~0xFFFF), Share()).add(latest)
+            return self._shares[relay, party & ~0xFFFF]
+        if party in latest.amounts.remotes or party in latest.strangers or len(latest.strangers) >= MAX_STRANGERS:
+            return None
+        latest.strangers.add(party)
+        sender = self._book.endpoint_address(party)
+        message = f"{sender}:{party & 0xFFFF} sends to the relay, which is another client's"
+        latest.anomalies.append(anomaly("udp-unassociated", int(rows.frame[row]), message))
+        return None
 
     def _owner(self, relay: int, party: int, time: int) -> Association | None:
         """The association that a datagram between `relay` and `party` belongs to, or disturbs."""
-        clients = self._by_relay.get(relay)
-        if clients is None:
-            return None
-        owner = self._owners.get((relay, party))
-        if owner is not None and not owner.forgotten and owner.alive(time, 0):
-            return owner
-        own = [association for association in clients.get(party & ~0xFFFF, ()) if association.alive(time)]
-        if own:
-            owner = max(own, key=lambda association: association.claim(party, time))
-            if len(self._owners) >= MAX_OWNERS:
-                self._owners.clear()
-            self._owners[relay, party] = owner
-            return owner
-        latest = next(reversed(clients.values()))[-1]
-        return latest if latest.alive(time) else None
-
-
-def _by_opening(association: Association) -> int:
-    return association.opened
+        share = self._shares.get((relay, party & ~0xFFFF))
+        if share is not None:
+            return share.owner(party & 0xFFFF, time)
+        latest = next(reversed(self._by_relay[relay].values()))
+        return latest if latest.may_have(time) else None

@@ -6,11 +6,14 @@ No Python object is made per frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+INTERFACE_LIMIT = 65_536
+"""Interfaces of one reading: a frame's interface is a 16-bit number."""
 
 
 class Interface(NamedTuple):
@@ -22,6 +25,13 @@ class Interface(NamedTuple):
     """Interface name, empty where the file does not tell."""
     link_type: int
     """LINKTYPE_ value (https://www.tcpdump.org/linktypes.html), not a platform's DLT_ value."""
+
+
+class Process(NamedTuple):
+    """A process that a capture names as one end of its frames."""
+
+    pid: int
+    name: str
 
 
 @dataclass(slots=True)
@@ -38,6 +48,9 @@ class FrameBatch:
         first_number: number of the first frame, from 1, counted over the whole reading; the others follow it.
         interface: uint16[n], index into `interfaces`.
         interfaces: all interfaces known so far; grows, never changes.
+        process: int32[n], the process that each frame belongs to: `processes[k]` sent it where the number is k,
+            received it where it is -k, 0 where that is not known. None where the capture names no processes.
+        processes: all processes known so far; grows, never changes. The first is none.
     """
 
     octets: NDArray[np.uint8]
@@ -48,6 +61,8 @@ class FrameBatch:
     first_number: int
     interface: NDArray[np.uint16]
     interfaces: list[Interface]
+    process: NDArray[np.int32] | None = None
+    processes: list[Process] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.offset)

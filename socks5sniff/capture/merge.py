@@ -3,52 +3,77 @@
 Files of a rotating capture follow each other; files of two interfaces overlap and are merged. As with mergecap, each
 file keeps its own order, and of the next frames of all files the earliest comes first. That equals sorting all frames
 by the latest time so far in their file (their clock), ties in the order of the names. So batches can be merged up to
-the earliest of their last clocks, and a file need not be open before its first frame's turn.
+the earliest of their last clocks, and a file need not be read further than its first frames before its turn.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, Socks5sniffError
-from .batch import FrameBatch, Interface
-from .decode import parts
-from .reader import REGION, batches
+from ..errors import DamagedInputError, EmptyInputError, InputError, NotACaptureError, Socks5sniffError
+from .batch import FrameBatch, Interface, Process
+from .decode import BATCH, parts
+from .inputs import Candidate
+from .join import in_one_memory, rows_of
+from .reader import REGION, CaptureReader
 from .source import STANDARD_INPUT, Input, Source
 
 Progress = Callable[[int, int], None]
 """Called with the octets consumed so far, and with all octets there are, 0 where a pipe is among the inputs.
 They are counted as stored: compressed, where the file is."""
 
-_LEAST_REGION = 64 << 10
-"""Octets read to see when a file begins, and the least that one of many overlapping files reads at a time."""
+Note = Callable[[str], None]
+"""Called with a line about an input that could not be read to its end, though nothing is wrong with it."""
+
+_PEEK = 1 << 10
+"""Octets read to see when a file begins; they are kept, so there may be thousands of them."""
+
+_LEAST_REGION = 16 << 10
+"""The least that one of many overlapping files reads at a time."""
+
+_OPEN = 128
+"""With more files than this, those whose turn it is not are closed, and opened again where the reading stopped."""
+
+_DECOMPRESSORS = 8
+"""With more files than this, compressed ones are begun anew at their turn: what their decompressor would have to keep
+until then can be many megabytes."""
+
+_GATHERED = 4 << 20
+"""Octets of small batches that are put together at most."""
 
 
-def open_captures(names: Sequence[Input], progress: Progress | None = None) -> Iterator[FrameBatch]:
+def open_captures(
+    names: Sequence[Input], progress: Progress | None = None, note: Note | None = None
+) -> Iterator[FrameBatch]:
     """The frames of one capture in file order, or of several in time order, numbered from 1 over all.
 
     Args:
-        names: paths of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4), or binary files that
-            are open; `-` is standard input.
+        names: paths or URLs of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4), or binary files
+            that are open; `-` is standard input. A `Candidate` that is empty or no capture is left out.
         progress: called after each batch.
+        note: called for an input among several that is empty, or that ends within a record because it is still
+            being written. Without it these are errors like others.
 
     Returns:
         Batches; the octets of one are valid until the next is asked for.
 
     Raises:
-        InputError: an input cannot be opened or is not a capture.
+        InputError: an input cannot be opened or is not a capture, or all are candidates and none is one.
         DamagedInputError: an input is damaged or truncated; its `frame` counts that input's own frames.
-        MissingError: an input is compressed and the package to decompress it is not installed.
+        MissingError: an input is compressed or a URL, and the package that it needs is not installed.
             All are raised by the iterator, after all frames of all inputs that can be read.
     """
     if list(names).count(STANDARD_INPUT) > 1:
         raise InputError("-: standard input can be read only once")
-    inputs = [_Input(given, place) for place, given in enumerate(names)]
+    tally = _Tally()
+    inputs = [_Input(name, place, len(names), tally) for place, name in enumerate(names)]
     faults: list[Socks5sniffError] = []
-    frames = inputs[0].batches([], REGION) if len(inputs) == 1 else _merged(inputs, faults)
+    frames = inputs[0].all_batches() if len(inputs) == 1 else _gathered(_merged(inputs, faults, note))
     number = 1
     try:
         for batch in frames:
@@ -56,8 +81,7 @@ def open_captures(names: Sequence[Input], progress: Progress | None = None) -> I
             number += len(batch)
             yield batch
             if progress is not None:
-                totals = [one.total for one in inputs if one.total is not None]
-                progress(sum(one.consumed for one in inputs), sum(totals) if len(totals) == len(inputs) else 0)
+                progress(tally.consumed, 0 if tally.endless else tally.total)
     finally:
         for one in inputs:
             one.close()
@@ -66,153 +90,257 @@ def open_captures(names: Sequence[Input], progress: Progress | None = None) -> I
         raise faults[0]
 
 
-class _Input:
-    """One of the captures, and the batch of it that is being merged.
+class _Tally:
+    """Octets of all inputs.
 
     Attributes:
-        place: its place among the names.
-        first: time of its first frame, once peeked at.
-        total: octets of the file, None for a pipe and before it is opened.
-        clock: for each frame of the batch, the latest time so far in this capture.
-        row: how many frames of the batch are taken.
+        total: octets of the files that were opened.
+        endless: there is a pipe.
     """
 
-    def __init__(self, given: Input, place: int) -> None:
-        self._given = given
-        self.place = place
-        self.first = 0
-        self.total: int | None = None
-        self.clock = np.empty(0, np.int64)
-        self.row = 0
-        self._source: Source | None = None
-        self._frames: Iterator[FrameBatch] = iter(())
-        self._batch: FrameBatch | None = None
+    def __init__(self) -> None:
+        self.total = 0
+        self.endless = False
+        self._ended = 0
+        self._reading: dict[int, Source] = {}
 
     @property
     def consumed(self) -> int:
         """Octets read so far, as stored."""
-        return 0 if self._source is None else self._source.consumed
+        return self._ended + sum(source.consumed for source in self._reading.values())
 
-    def batches(self, interfaces: list[Interface], region: int) -> Iterator[FrameBatch]:
+    def opened(self, place: int, source: Source, again: bool) -> None:
+        """An input is being read."""
+        if not again:
+            self.total += source.total or 0
+            self.endless |= source.total is None
+        self._reading[place] = source
+
+    def closed(self, place: int, ended: bool) -> None:
+        """It is read no more; `ended`: it was read."""
+        source = self._reading.pop(place, None)
+        if source is not None and ended:
+            self._ended += source.consumed
+
+
+class _Input:
+    """One of the captures, and the batch of it that is being merged.
+
+    Attributes:
+        given: as the user gave it.
+        place: its place among the names.
+        candidate: nobody said that it is a capture.
+        left_out: it is none.
+        clock: for each frame of the batch, the latest time so far in this capture.
+        row: how many frames of the batch are taken.
+    """
+
+    def __init__(self, name: Input, place: int, among: int, tally: _Tally) -> None:
+        self.given = name
+        self.place = place
+        self.candidate = isinstance(name, Candidate)
+        self.left_out = False
+        self.clock = np.empty(0, np.int64)
+        self.row = 0
+        self._among = among
+        self._tally = tally
+        self._source: Source | None = None
+        self._reader: CaptureReader | None = None
+        self._frames: Iterator[FrameBatch] = iter(())
+        self._batch: FrameBatch | None = None
+
+    def all_batches(self) -> Iterator[FrameBatch]:
         """Opens the capture; its frames in file order."""
-        yield from batches(self._open(), interfaces, region)
+        yield from CaptureReader(self._open(), []).batches()
 
-    def peek(self, interfaces: list[Interface]) -> bool:
-        """Learns the time of the first frame; False where there is none. A file is closed until `start`."""
+    def peek(self, interfaces: list[Interface], processes: list[Process]) -> bool:
+        """Makes the first batch ready; False where there is none."""
         source = self._open()
-        again = source.reopenable
-        self._frames = batches(source, [] if again else interfaces, _LEAST_REGION if again else REGION)
+        anew = source.reopenable and source.compression is not None and self._among > _DECOMPRESSORS
+        self._read(source, [] if anew else interfaces, [] if anew else processes)
         if not self.advance():
             return False
-        self.first = int(self.clock[0])
-        if again:
-            self.close()
-            self.clock = np.empty(0, np.int64)
-            self._source = self._batch = None
+        if anew:
+            self.close(ended=False)
+            self._reader = self._batch = None
+            self.clock = self.clock[:1]
         return True
 
-    def start(self, interfaces: list[Interface], region: int) -> bool:
-        """Makes the first batch ready; False where there is none."""
-        if self._batch is None:
-            self._frames = self.batches(interfaces, region)
-            return self.advance()
+    def start(self, interfaces: list[Interface], processes: list[Process], region: int) -> bool:
+        """Its turn has come: from now on it reads so much at a time."""
+        if self._reader is None:
+            self.clock = np.empty(0, np.int64)
+            self._read(self._open(again=True), interfaces, processes)
+            if not self.advance():
+                return False
+        assert self._reader is not None
+        self._reader.region = region
         return True
+
+    def _read(self, source: Source, interfaces: list[Interface], processes: list[Process]) -> None:
+        self._reader = CaptureReader(source, interfaces, processes, _PEEK if source.reopenable else REGION)
+        self._frames = self._reader.batches()
 
     def advance(self) -> bool:
-        """Makes the next batch ready, if the present one is taken; False at the end."""
-        if self.row < len(self.clock):
-            return True
+        """Makes the next batch ready, when the present one is taken; False at the end."""
         self._batch = next(self._frames, None)
         if self._batch is None:
+            self.close()
             return False
         self.clock = np.maximum.accumulate(np.concatenate((self.clock[-1:], self._batch.time)))[-len(self._batch) :]
         self.row = 0
+        if self._among > _OPEN and self._source is not None:
+            self._source.park()
         return True
 
-    def take(self, until: int, inclusive: bool) -> FrameBatch | None:
-        """The frames of the batch whose clock is before `until`, or also those at it; None where there are none."""
+    def take(self, until: int, inclusive: bool) -> _Take:
+        """The frames of the batch whose clock is before `until`, or also those at it."""
         assert self._batch is not None
         begin = self.row
         self.row = int(np.searchsorted(self.clock, until, "right" if inclusive else "left"))
-        return _rows(self._batch, slice(begin, self.row)) if self.row > begin else None
+        rows = slice(begin, self.row)
+        return _Take(self.place, self.clock[rows], rows_of(self._batch, rows))
 
-    def close(self) -> None:
-        """Closes the capture."""
+    def growing(self) -> bool:
+        """Whether more octets have come since it was opened: somebody is writing it."""
+        return self._source is not None and self._source.growing
+
+    def close(self, ended: bool = True) -> None:
+        """Closes the capture and forgets its batch."""
+        self._tally.closed(self.place, ended)
         if self._source is not None:
             self._source.close()
+        self._frames = iter(())
+        self._batch = None
 
-    def _open(self) -> Source:
-        self._source = Source(self._given)
-        self.total = self._source.total
+    def _open(self, again: bool = False) -> Source:
+        self._source = Source(self.given)
+        self._tally.opened(self.place, self._source, again)
         return self._source
 
 
-def _merged(inputs: list[_Input], faults: list[Socks5sniffError]) -> Iterator[FrameBatch]:
+class _Take(NamedTuple):
+    """Rows of one capture's batch that are next in the merged order."""
+
+    place: int
+    clock: NDArray[np.int64]
+    batch: FrameBatch
+
+
+class _Merge:
+    """The captures that are being merged: heaps by their next frame, and by the last one that is known of them."""
+
+    def __init__(self) -> None:
+        self._heads: list[tuple[int, int, _Input]] = []
+        self._edges: list[tuple[int, int, _Input]] = []
+
+    def __len__(self) -> int:
+        return len(self._edges)
+
+    @property
+    def edge(self) -> int:
+        """What comes after this clock is not known yet of one capture, so nothing later may leave."""
+        return self._edges[0][0]
+
+    def add(self, one: _Input) -> None:
+        """A capture whose batch is ready."""
+        heapq.heappush(self._heads, (int(one.clock[0]), one.place, one))
+        heapq.heappush(self._edges, (int(one.clock[-1]), one.place, one))
+
+    def take(self) -> tuple[list[_Take], _Input]:
+        """All that may leave now, and the capture whose batch is all taken with it."""
+        until, place, edge = heapq.heappop(self._edges)
+        takes = []
+        left = []
+        while self._heads and self._heads[0][:2] <= (until, place):
+            one = heapq.heappop(self._heads)[2]
+            takes.append(one.take(until, one.place <= place))
+            if one is not edge:
+                left.append((int(one.clock[one.row]), one.place, one))
+        for head in left:
+            heapq.heappush(self._heads, head)
+        return sorted(takes, key=lambda take: take.place), edge
+
+
+def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | None) -> Iterator[FrameBatch]:
     """The frames of several captures in time order. A fault is noted and ends only its own capture."""
     interfaces: list[Interface] = []
+    processes: list[Process] = []
 
-    def able(step: Callable[..., bool], *arguments: object) -> bool:
+    def able(one: _Input, step: Callable[..., bool], *arguments: object) -> bool:
         try:
             return step(*arguments)
         except Socks5sniffError as fault:
-            faults.append(fault)
+            one.left_out = one.candidate and isinstance(fault, (EmptyInputError, NotACaptureError))
+            if not one.left_out and (note is None or not _harmless(fault, one)):
+                faults.append(fault)
+            elif note is not None:
+                note(str(fault))
+            one.close()
             return False
 
-    waiting = sorted((one for one in inputs if able(one.peek, interfaces)), key=lambda one: one.first, reverse=True)
-    active: list[_Input] = []
+    waiting = [one for one in inputs if able(one, one.peek, interfaces, processes)]
+    if not waiting and not faults and inputs and all(one.left_out for one in inputs):
+        raise NotACaptureError(f"none of {len(inputs)} files is a capture; the first is {inputs[0].given}")
+    waiting.sort(key=lambda one: int(one.clock[0]), reverse=True)
+    active = _Merge()
     while active or waiting:
-        while waiting and all(waiting[-1].first <= one.clock[-1] for one in active):
+        while waiting and (not active or waiting[-1].clock[0] <= active.edge):
             one = waiting.pop()
-            if able(one.start, interfaces, max(REGION // (len(active) + 1), _LEAST_REGION)):
-                active.append(one)
+            region = max(REGION // (len(active) + 1), _LEAST_REGION)
+            if able(one, one.start, interfaces, processes, region):
+                active.add(one)
         if not active:
             continue
-        # What comes after this batch of this capture is not known yet, so nothing later may leave.
-        edge = min(active, key=lambda one: (one.clock[-1], one.place))
-        until = int(edge.clock[-1])
-        active.sort(key=lambda one: one.place)
-        takes = [(one, one.row, one.take(until, one.place <= edge.place)) for one in active]
-        yield from _merge([(one.clock[row : one.row], batch) for one, row, batch in takes if batch is not None])
-        active = [one for one in active if able(one.advance)]
+        takes, edge = active.take()
+        yield from _merge(takes)
+        if able(edge, edge.advance):
+            active.add(edge)
 
 
-def _merge(takes: list[tuple[NDArray[np.int64], FrameBatch]]) -> Iterator[FrameBatch]:
+def _harmless(fault: Socks5sniffError, one: _Input) -> bool:
+    """Whether the input is only empty, or not written to its end yet."""
+    if isinstance(fault, DamagedInputError):
+        return fault.truncated and one.growing()
+    return isinstance(fault, EmptyInputError)  # which some programs make before there is anything to write
+
+
+def _merge(takes: list[_Take]) -> Iterator[FrameBatch]:
     """Several captures' frames in the order of their clocks."""
     if len(takes) == 1:
-        yield takes[0][1]
+        yield takes[0].batch
         return
-    pieces = []
-    size = 0
-    for _, batch in takes:
-        low = int(batch.offset.min())
-        pieces.append(batch.octets[low : int((batch.offset + batch.captured).max())])
-        batch.offset = batch.offset + (size - low)
-        size += len(pieces[-1])
-    octets = np.concatenate(pieces)
-    order = np.argsort(np.concatenate([clock for clock, _ in takes]), kind="stable")
-    joined = FrameBatch(
-        octets=octets,
-        offset=np.concatenate([batch.offset for _, batch in takes]),
-        captured=np.concatenate([batch.captured for _, batch in takes]),
-        length=np.concatenate([batch.length for _, batch in takes]),
-        time=np.concatenate([batch.time for _, batch in takes]),
-        first_number=1,
-        interface=np.concatenate([batch.interface for _, batch in takes]),
-        interfaces=takes[0][1].interfaces,
-    )
+    whole = in_one_memory([take.batch for take in takes])
+    order = np.argsort(np.concatenate([take.clock for take in takes]), kind="stable")
     for rows in parts(order):
-        yield _rows(joined, rows)
+        yield rows_of(whole, rows)
 
 
-def _rows(batch: FrameBatch, rows: slice | NDArray[np.intp]) -> FrameBatch:
-    """Some rows of a batch."""
-    return FrameBatch(
-        octets=batch.octets,
-        offset=batch.offset[rows],
-        captured=batch.captured[rows],
-        length=batch.length[rows],
-        time=batch.time[rows],
-        first_number=batch.first_number,
-        interface=batch.interface[rows],
-        interfaces=batch.interfaces,
-    )
+def _gathered(batches: Iterator[FrameBatch]) -> Iterator[FrameBatch]:
+    """Small batches of many small captures put together."""
+    waiting: list[FrameBatch] = []
+    frames = octets = 0
+    for batch in batches:
+        size = int(batch.captured.sum())
+        if waiting and (frames + len(batch) > BATCH or octets + size > _GATHERED):
+            yield in_one_memory(waiting)
+            waiting, frames, octets = [], 0, 0
+        if size > _GATHERED // 16 or len(batch) > BATCH // 16:
+            if waiting:
+                yield in_one_memory(waiting)
+                waiting, frames, octets = [], 0, 0
+            yield batch
+            continue
+        waiting.append(_kept(batch))
+        frames += len(batch)
+        octets += size
+    if waiting:
+        yield in_one_memory(waiting)
+
+
+def _kept(batch: FrameBatch) -> FrameBatch:
+    """A batch whose octets stay when the next one is asked for."""
+    low = int(batch.offset.min())
+    batch.octets = batch.octets[low : int((batch.offset + batch.captured).max())].copy()
+    batch.offset = batch.offset - low
+    return batch

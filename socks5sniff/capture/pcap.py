@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .batch import FrameBatch, Interface
+from .batch import INTERFACE_LIMIT, FrameBatch, Interface
 from .chain import RECORD_LIMIT, Layout, chain
 from .decode import DamageError, headers, parts
 
@@ -100,6 +100,8 @@ class PcapDecoder:
             raise DamageError(f"pcap of version {major}, which is not known", 0)
         self._tick, size = _MAGICS[magic]
         self._interface = len(self._interfaces)
+        if self._interface >= INTERFACE_LIMIT:
+            raise DamageError(f"more than {INTERFACE_LIMIT:,} interfaces in one reading", 0)
         self._interfaces.append(Interface(self._name, "", link_type(struct.unpack_from(order + "I", header, 20)[0])))
         # The upper half of the seconds is the same for 18 hours: a mark that payload seldom holds.
         return Layout(order, size_at=8, extra=size, least=size, align=1, mark_at=0 if big else 2, mark_size=2)

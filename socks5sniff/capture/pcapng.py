@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .batch import FrameBatch, Interface
+from .batch import INTERFACE_LIMIT, FrameBatch, Interface, Process
 from .chain import RECORD_LIMIT, Layout, chain
 from .decode import DamageError, headers, parts
 from .pcap import link_type
@@ -17,10 +17,18 @@ from .pcap import link_type
 SECTION = b"\x0a\x0d\x0d\x0a"
 """Type of the block that begins a section, the same in both byte orders."""
 
-INTERFACE_LIMIT = 65_536
-"""Interfaces of a section and of one reading: a frame's interface is a 16-bit number."""
+PROCESS_LIMIT = 65_536
+"""Processes of a section and of one reading; frames of later ones belong to nobody."""
 
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+_PROCESS = 0x8000_0001
+"""Apple's process information block; its packet blocks have an option with the block's number in the section."""
+_OF_PROCESS, _FLAGS, _NAME = 0x8001, 2, 2
+_NAME_LIMIT = 256
+_OPTIONS = 16
+"""Options of a packet block that are looked at."""
+_REACH = 16 << 10
+"""Octets that are searched for records at first, behind a section whose byte order was another one's."""
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
 _SECTION_LEAST = 28
 _NANO = 1_000_000_000
@@ -37,25 +45,37 @@ class _Description(NamedTuple):
     snaplen: int
 
 
+class _Scope(NamedTuple):
+    """Which descriptions a block may refer to: the section's first row in a table, and how many rows it has so far."""
+
+    interface: int
+    interfaces: int
+    process: int
+    processes: int
+
+
 class PcapngDecoder:
     """Decodes one pcapng file; see `decode.Decoder`."""
 
-    def __init__(self, name: str, interfaces: list[Interface]) -> None:
+    def __init__(self, name: str, interfaces: list[Interface], processes: list[Process] | None = None) -> None:
         """
         Args:
             name: the capture's name.
             interfaces: the list that all batches share; the file's interfaces are added to it.
+            processes: the same for processes; a list of its own where there is none.
         """
         self.rest = 0
         self._name = name
         self._interfaces = interfaces
         self._layout: Layout | None = None
-        self._slots: list[_Description] = []
+        self._slots = _Rows(4)
         self._known: dict[tuple[int, Interface], int] = {}
+        self._processes = _Processes([] if processes is None else processes)
 
     def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
         """See `decode.Decoder`."""
         self.rest = begin
+        reach = end - begin
         while True:
             if memory[begin : begin + 4] == SECTION and end - begin >= _SECTION_LEAST:
                 self._layout = _section_layout(memory, begin)
@@ -63,12 +83,16 @@ class PcapngDecoder:
                 return
             layout = self._layout
             mark = _PACKET.to_bytes(4, "big" if layout.order == ">" else "little")
-            starts, self.rest = chain(memory, begin, end, layout, mark)
+            stop = min(begin + reach, end)
+            starts, self.rest = chain(memory, begin, stop, layout, mark)
             yield from self._frames(memory, octets, starts, layout)
             begin = self.rest
-            if not (memory[begin : begin + 4] == SECTION and end - begin >= _SECTION_LEAST):
-                return
-            if _section_layout(memory, begin) == layout:
+            another = memory[begin : begin + 4] == SECTION and end - begin >= _SECTION_LEAST
+            if another and _section_layout(memory, begin) != layout:
+                reach = _REACH  # byte orders may change again soon, and a search to the end each time would be long
+            elif stop < end:
+                reach *= 2
+            else:
                 return
 
     def needed(self, memory: bytearray, begin: int, end: int) -> int:
@@ -89,17 +113,22 @@ class PcapngDecoder:
     ) -> Iterator[FrameBatch]:
         """Batches of the packet blocks among the blocks at `starts`."""
         kinds = headers(memory, starts, 4, layout.order)[:, 0]
-        described = np.flatnonzero((kinds == _INTERFACE) | (kinds == _SECTION))
-        slots, base, fault = self._slots, 0, None
+        described = np.flatnonzero((kinds == _INTERFACE) | (kinds == _SECTION) | (kinds == _PROCESS))
+        slots, processes, fault = self._slots, self._processes, None
+        slots.forget()
+        processes.blocks.forget()
         changes = [0]
-        scopes = [(0, len(slots))]
+        scopes = [_Scope(0, len(slots), 0, len(processes.blocks))]
         for row in described.tolist():
             start = int(starts[row])
             try:
                 if kinds[row] == _INTERFACE:
-                    slots.append(self._describe(memory, start, layout, len(slots) - base))
+                    slots.append(self._describe(memory, start, layout, len(slots) - slots.base))
+                elif kinds[row] == _PROCESS:
+                    processes.add(_process(memory, start, layout))
                 elif _section_layout(memory, start) == layout:
-                    base = len(slots)
+                    slots.begin()
+                    processes.blocks.begin()
                 else:
                     starts, self.rest = starts[:row], start
                     break
@@ -107,17 +136,16 @@ class PcapngDecoder:
                 starts, fault = starts[:row], damage
                 break
             changes.append(row)
-            scopes.append((base, len(slots) - base))
+            blocks = processes.blocks
+            scopes.append(_Scope(slots.base, len(slots) - slots.base, blocks.base, len(blocks) - blocks.base))
         scope = np.array(scopes, np.int64)
         if len(scopes) > 1:
             scope = np.repeat(scope, np.diff([*changes, len(starts)]), axis=0)
         else:
-            scope = np.broadcast_to(scope, (len(starts), 2))
-        table = np.array(slots, np.int64).reshape(-1, 4)
-        self._slots = slots[base:]
+            scope = np.broadcast_to(scope, (len(starts), 4))
         row = 0
         for part in parts(starts):
-            yield from self._batch(memory, octets, part, layout, scope[row : row + len(part)], table)
+            yield from self._batch(memory, octets, part, layout, scope[row : row + len(part)], slots.table())
             row += len(part)
         if fault is not None:
             raise fault
@@ -134,7 +162,7 @@ class PcapngDecoder:
         """One batch of the packet blocks at `starts`.
 
         Args:
-            scope: for each block, the first row of its section in `table`, and how many rows are described before it.
+            scope: the columns of `_Scope` for each block.
             table: the columns of `_Description`.
         """
         header = headers(memory, starts, 28, layout.order)
@@ -152,8 +180,6 @@ class PcapngDecoder:
         interface[simple] = 0
         unknown = packets & (interface >= scope[:, 1])
         slot = np.where(packets & ~unknown, scope[:, 0] + interface, 0)
-        if not len(table):
-            table = np.zeros((1, 4), np.int64)
         ticks = header[:, 3].astype(np.uint64) << np.uint64(32) | header[:, 4]
         captured = header[:, 5].astype(np.int64)
         length = header[:, 6].astype(np.int64)
@@ -185,6 +211,8 @@ class PcapngDecoder:
                 first_number=1,
                 interface=table[slot, 0].astype(np.uint16),
                 interfaces=self._interfaces,
+                process=self._process_column(memory, starts[:stop][chosen], layout, scope[:stop][chosen]),
+                processes=self._processes.known,
             )
         if stop < len(starts):
             what = "a block whose two lengths differ"
@@ -194,6 +222,36 @@ class PcapngDecoder:
                 what = f"a frame of {captured[stop]:,} octets in a block of {sizes[stop]:,}"
             raise DamageError(f"damaged: {what}", int(starts[stop]))
 
+    def _process_column(
+        self, memory: bytearray, starts: NDArray[np.int64], layout: Layout, scope: NDArray[np.int64]
+    ) -> NDArray[np.int32] | None:
+        """`FrameBatch.process` of the packet blocks at `starts`."""
+        if not scope[-1, 3]:
+            return None
+        header = headers(memory, starts, 28, layout.order)
+        captured = header[:, 5].astype(np.int64)
+        stop = starts + (header[:, 1].astype(np.int64) + 3 & -4) - 4
+        at = np.where(header[:, 0] == _PACKET, starts + 28 + (captured + 3 & -4), stop)
+        index = np.full(len(starts), -1, np.int64)
+        inbound = np.zeros(len(starts), np.bool_)
+        for _ in range(_OPTIONS):
+            rows = np.flatnonzero(at + 8 <= stop)
+            if not len(rows):
+                break
+            words = headers(memory, at[rows], 8, layout.order).astype(np.int64)
+            code, length = words[:, 0] & 0xFFFF, words[:, 0] >> 16
+            if layout.order == ">":
+                code, length = length, code
+            of_process, flags = (code == _OF_PROCESS) & (length == 4), (code == _FLAGS) & (length == 4)
+            index[rows[of_process]] = words[of_process, 1]
+            inbound[rows[flags]] = words[flags, 1] & 3 == 1
+            at[rows] = np.where(code == 0, stop[rows], at[rows] + 4 + (length + 3 & -4))
+        there = (index >= 0) & (index < scope[:, 3])
+        numbers = self._processes.blocks.table()[np.where(there, scope[:, 2] + index, 0), 0] * there
+        numbers[inbound] *= -1
+        column: NDArray[np.int32] = numbers.astype(np.int32)
+        return column
+
     def _describe(self, memory: bytearray, start: int, layout: Layout, place: int) -> _Description:
         """The interface that the description block at `start` describes, number `place` of its section."""
         size = layout.size(memory, start)
@@ -201,19 +259,13 @@ class PcapngDecoder:
             raise DamageError(f"damaged: an interface description of {size} octets", start)
         link, snaplen = struct.unpack_from(layout.order + "H2xI", memory, start + 8)
         name, resolution, offset = "", 6, 0
-        at, stop = start + 16, start + size - 4
-        while at + 4 <= stop:
-            code, length = struct.unpack_from(layout.order + "HH", memory, at)
-            value = bytes(memory[at + 4 : min(at + 4 + length, stop)])
-            if code == 0 or len(value) < length:
-                break
+        for code, value in _options(memory, start + 16, start + size - 4, layout):
             if code == 2:
                 name = value.decode("utf-8", "replace")
-            elif code == 9 and length == 1:
+            elif code == 9 and len(value) == 1:
                 resolution = value[0]
-            elif code == 14 and length == 8:
+            elif code == 14 and len(value) == 8:
                 offset = struct.unpack(layout.order + "q", value)[0]
-            at += 4 + (length + 3 & -4)
         interface = Interface(self._name, name, link_type(link))
         # Sections that describe the same interfaces again (captures joined with cat) share their entries.
         index = self._known.setdefault((place, interface), len(self._interfaces))
@@ -223,6 +275,92 @@ class PcapngDecoder:
             self._interfaces.append(interface)
         offset = max(-_TIME_LIMIT, min(offset * _NANO, _TIME_LIMIT))
         return _Description(index, resolution, offset, snaplen)
+
+
+class _Rows:
+    """Rows of numbers, of which those of earlier sections can be forgotten.
+
+    Attributes:
+        base: the first row of the present section.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.base = 0
+        self._rows = np.zeros((16, width), np.int64)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, row: tuple[int, ...]) -> None:
+        """One more row of the present section."""
+        if self._count == len(self._rows):
+            self._rows = np.concatenate((self._rows, np.zeros_like(self._rows)))
+        self._rows[self._count] = row
+        self._count += 1
+
+    def begin(self) -> None:
+        """A new section."""
+        self.base = self._count
+
+    def forget(self) -> None:
+        """Leaves only the present section's rows."""
+        if self.base:
+            self._rows = np.concatenate((self._rows[self.base :], self._rows[: self.base]))
+            self._count -= self.base
+            self.base = 0
+
+    def table(self) -> NDArray[np.int64]:
+        """All rows; at least one, of zeros where none was appended."""
+        return self._rows[: max(self._count, 1)]
+
+
+class _Processes:
+    """The processes that a capture names.
+
+    Attributes:
+        known: all of them; the first is none.
+        blocks: for each process block, the number of its process.
+    """
+
+    def __init__(self, known: list[Process]) -> None:
+        self.known = known
+        self.blocks = _Rows(1)
+        if not known:
+            known.append(Process(0, ""))
+        self._numbers: dict[Process, int] = {}
+
+    def add(self, process: Process) -> None:
+        """One more process block."""
+        if len(self.blocks) - self.blocks.base >= PROCESS_LIMIT:
+            return
+        number = self._numbers.get(process, 0)
+        if not number and len(self.known) < PROCESS_LIMIT:
+            number = self._numbers[process] = len(self.known)
+            self.known.append(process)
+        self.blocks.append((number,))
+
+
+def _process(memory: bytearray, start: int, layout: Layout) -> Process:
+    """The process that the block at `start` describes."""
+    size = layout.size(memory, start)
+    pid = struct.unpack_from(layout.order + "i", memory, start + 8)[0] if size >= 16 else 0
+    name = b""
+    for code, value in _options(memory, start + 12, start + size - 4, layout):
+        if code == _NAME:
+            name = value[:_NAME_LIMIT].partition(b"\0")[0]
+    return Process(max(pid, 0), name.decode("utf-8", "replace"))
+
+
+def _options(memory: bytearray, at: int, stop: int, layout: Layout) -> Iterator[tuple[int, bytes]]:
+    """Code and value of a block's options."""
+    unpack = struct.Struct(layout.order + "HH").unpack_from
+    while at + 4 <= stop:
+        code, length = unpack(memory, at)
+        if code == 0 or at + 4 + length > stop:
+            return
+        yield code, bytes(memory[at + 4 : at + 4 + length])
+        at += 4 + (length + 3 & -4)
 
 
 def _section_layout(memory: bytearray, start: int) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -11,9 +12,10 @@ import time
 from collections.abc import Iterable
 from typing import Any, BinaryIO, Protocol, cast
 
-from ..errors import InputError
+from ..errors import EmptyInputError, InputError
 from .compression import Decompressed, compression
 from .decode import DamageError
+from .remote import Remote, is_url, shown
 
 STANDARD_INPUT = "-"
 
@@ -68,7 +70,7 @@ class Source:
     """The octets of one input, decompressed.
 
     Attributes:
-        name: as the user gave it; of an open file, the name it has.
+        name: as the user gave it, a URL without what may be secret in it; of an open file, the name it has.
         compression: name of the compression, None for plain octets.
         total: octets of the (compressed) file, None for a pipe.
         consumed: (compressed) octets read so far.
@@ -78,18 +80,25 @@ class Source:
         """Opens the input and looks at its first octets, waiting for them if it is a pipe.
 
         Args:
-            given: a path, `-` for standard input, or an open file, which is read from where it stands and stays open.
+            given: a path, a URL, `-` for standard input, or an open file, which is read from where it stands and
+                stays open.
 
         Raises:
             InputError: it is missing, not permitted, a directory or empty.
             MissingError: it is compressed and the package to decompress it is not installed.
         """
-        self.name = given if isinstance(given, str) else str(getattr(given, "name", "octets"))
+        self.name = shown(given) if isinstance(given, str) else str(getattr(given, "name", "octets"))
         self.consumed = 0
+        self._parked = False
         self._ours = isinstance(given, str) and given != STANDARD_INPUT
         self._raw = _open(given) if isinstance(given, str) else cast(_Readable, given)
         try:
-            mode, self.total = _status(self._raw)
+            status = _status(self._raw)
+            mode = None if status is None else status.st_mode
+            self._status = status
+            self.total = getattr(self._raw, "size", None)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                self.total = status.st_size
             self._pipe = mode is not None and not stat.S_ISREG(mode)
             self._fault: DamageError | None = None
             self._waits = True
@@ -105,6 +114,30 @@ class Source:
     def reopenable(self) -> bool:
         """Whether the same octets come again when it is opened a second time."""
         return self.total is not None and self._ours
+
+    @property
+    def growing(self) -> bool:
+        """Whether the file has more octets than when it was opened, or somebody has it open to write into."""
+        if self.total is None or self.name == STANDARD_INPUT:
+            return False
+        try:
+            return os.stat(self.name).st_size > self.total or _written(self.name)
+        except OSError:
+            return False
+
+    def park(self) -> None:
+        """Closes a file until it is read on, so that there may be more of them than the system lets be open."""
+        if self.reopenable and not self._parked and self._status is not None:
+            self._parked = True
+            self._raw.close()
+
+    def _unpark(self) -> None:
+        self._raw = _open(self.name)
+        self._parked = False
+        status = _status(self._raw)
+        if status is None or self._status is None or not os.path.samestat(status, self._status):
+            raise DamageError("replaced by another file while it was read")
+        os.lseek(self._raw.fileno(), self.consumed, os.SEEK_SET)
 
     def readinto(self, room: memoryview) -> int:
         """Fills `room` as far as there are octets; from a pipe, without waiting long for more than there are.
@@ -154,7 +187,7 @@ class Source:
                 break
             got += count
         if not got:
-            raise InputError(f"{self.name}: empty, there is nothing in it")
+            raise EmptyInputError(f"{self.name}: empty, there is nothing in it")
         return bytes(room[:got])
 
     def _pull(self, room: memoryview) -> int:
@@ -163,6 +196,10 @@ class Source:
             piece, self._ahead = self._ahead[: len(room)], self._ahead[len(room) :]
             room[: len(piece)] = piece
             return len(piece)
+        if self._parked:
+            if self.consumed == self.total:
+                return 0
+            self._unpark()
         try:
             while (count := self._raw.readinto(room)) is None:
                 select.select([self._raw.fileno()], [], [])
@@ -192,18 +229,34 @@ class Source:
         return bool(poll.poll(QUIET * 1000))
 
 
-def _status(raw: _Readable) -> tuple[int | None, int | None]:
-    """File mode and, for a regular file, size. None where the input is no file of the operating system."""
+def _status(raw: _Readable) -> os.stat_result | None:
+    """None where the input is no file of the operating system."""
     try:
-        status = os.fstat(raw.fileno())
+        return os.fstat(raw.fileno())
     except (AttributeError, OSError, ValueError):  # no descriptor, or closed: reading will tell
-        return None, None
-    return status.st_mode, status.st_size if stat.S_ISREG(status.st_mode) else None
+        return None
+
+
+def _written(name: str) -> bool:
+    """Whether a process has the file open for writing: then Linux gives nobody a lease for reading it."""
+    try:
+        from fcntl import F_RDLCK, F_SETLEASE, F_UNLCK, fcntl
+    except ImportError:
+        return False
+    with io.FileIO(name) as file:
+        try:
+            fcntl(file.fileno(), F_SETLEASE, F_RDLCK)
+            fcntl(file.fileno(), F_SETLEASE, F_UNLCK)
+        except OSError as error:
+            return error.errno == errno.EAGAIN
+    return False
 
 
 def _open(name: str) -> _Readable:
     if name == STANDARD_INPUT:
         return _standard_input()
+    if is_url(name):
+        return Remote(name).open()
     try:
         return io.FileIO(name)
     except FileNotFoundError:

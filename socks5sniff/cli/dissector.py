@@ -13,24 +13,34 @@ def dissector() -> None:
 
 
 @dissector.command()
-def install() -> int:
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Also install a Wireshark profile: colouring rules, filter buttons, columns.",
+)
+def install(profile: bool) -> int:
     """Copy the dissector into Wireshark's personal Lua plugin folder."""
-    from socks5sniff.dissector.install import explain
+    from socks5sniff.dissector.install import explain, install_profile
     from socks5sniff.dissector.install import install as copy
 
     report = copy()
     click.echo(explain(report))
+    if profile:
+        click.echo(f"{install_profile()}: profile installed; `wireshark -C SOCKS5` starts with it")
     return ExitCode.OK if report.advice is None else ExitCode.FAILED
 
 
 @dissector.command()
 def uninstall() -> int:
-    """Remove the installed dissector."""
-    from socks5sniff.dissector.install import installed_path
+    """Remove the installed dissector, and its profile."""
+    from socks5sniff.dissector.install import installed_path, uninstall_profile
     from socks5sniff.dissector.install import uninstall as remove
 
     removed = remove()
     click.echo(f"{removed}: removed" if removed else f"{installed_path()}: not installed")
+    folder = uninstall_profile()
+    if folder:
+        click.echo(f"{folder}: removed")
     return ExitCode.OK
 
 

@@ -1,21 +1,24 @@
-"""Which conversations to show: `--client`, `--destination`, `--outcome` and so on, made into one test.
+"""Which conversations to show: `--client`, `--destination`, `--outcome` and so on, short forms of `--where`.
 
-Values of one option are alternatives; a conversation must pass every option that is given.
+Values of one option are alternatives; a conversation must pass every option that is given. Each value becomes a part
+of the tree that an expression would give, so that there is one way of choosing: `--client 10.0.0.0/8:5` is
+`client[address in 10.0.0.0/8 and port == 5]`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any
 
 import click
 
-from socks5sniff.record import Conversation, Target
+from socks5sniff.record import Conversation
+from socks5sniff.where import Expression, ExpressionError
+from socks5sniff.where.tree import Comparison, Group, Literal, Name, Node
 
 Test = Callable[[Conversation], bool]
-HostTest = Callable[[str], bool]
 
 OUTCOMES = ("succeeded", "rejected", "auth-failed", "no-acceptable-method", "incomplete", "malformed")
 SEVERITIES = ("note", "warning", "error")
@@ -26,75 +29,67 @@ _ENDPOINT_FORMS = (
 )
 
 
-def conversation_filter(options: Mapping[str, Sequence[str]]) -> Test | None:
+def conversation_filter(options: Mapping[str, Any]) -> Expression | None:
     """One test out of the options' values, None when there are none.
 
     Args:
-        options: values by option name, `client`, `proxy`, `destination`, `user`, `command`, `outcome` or `anomaly`;
-            words of the last three are known to be right.
+        options: values by option name, `client`, `proxy`, `destination`, `user`, `command`, `outcome` or `anomaly`
+            (a sequence each; words of the last three are known to be right), and `where`, an expression or None.
 
     Raises:
-        click.BadParameter: an endpoint is not understood; the message says what would be.
+        click.BadParameter: a value is not understood; the message says what would be.
     """
-    groups = [
-        [_MAKERS[option](value, f"--{option}") for value in values] for option, values in options.items() if values
+    parts = [
+        _group("or", [maker(value, f"--{option}") for value in options[option]])
+        for option, maker in _MAKERS.items()
+        if options.get(option)
     ]
-    if not groups:
+    where: Expression | None = options.get("where")
+    if where is not None and not parts:
+        return where
+    if where is not None:
+        parts.append(where.tree)
+    if not parts:
         return None
-    return lambda conversation: all(any(test(conversation) for test in group) for group in groups)
+    try:
+        return Expression("the filter options", _group("and", parts))
+    except ExpressionError as mistake:
+        raise click.BadParameter(f"{mistake.reason}.") from None
 
 
-def _client(value: str, option: str) -> Test:
-    host, port = _endpoint(value, option)
-    return lambda c: port in (None, c.client.port) and host(c.client.address)
+def _client(value: str, option: str) -> Node:
+    return _with("client", _endpoint(value, option, "address"))
 
 
-def _proxy(value: str, option: str) -> Test:
-    host, port = _endpoint(value, option)
-    return lambda c: port in (None, c.proxy.port) and host(c.proxy.address)
+def _proxy(value: str, option: str) -> Node:
+    return _with("proxy", _endpoint(value, option, "address"))
 
 
-def _destination(value: str, option: str) -> Test:
+def _destination(value: str, option: str) -> Node:
     """The request's destination, or any remote party of a UDP association."""
-    host, port = _endpoint(value, option)
-
-    def reached(target: Target | None) -> bool:
-        return target is not None and port in (None, target.port) and host(target.host)
-
-    def test(c: Conversation) -> bool:
-        if c.udp is None:
-            return reached(c.destination)
-        return any(port in (None, party.port) and host(party.host) for party in c.udp.destinations) or reached(
-            c.destination
-        )
-
-    return test
+    conditions = _endpoint(value, option, "host")
+    return Group("or", (_with("destination", conditions), _with("udp.destinations", conditions)))
 
 
-def _user(value: str, option: str) -> Test:
-    pattern = _wildcards(value)
-    return lambda c: c.username is not None and pattern.fullmatch(c.username) is not None
+def _user(value: str, option: str) -> Node:
+    return _matches("username", f"(?-i:{_wildcards(value)})")
 
 
-def _command(value: str, option: str) -> Test:
-    if value == "unknown":
-        return lambda c: c.command is not None and c.command.startswith("unknown-")
-    return lambda c: c.command == value
+def _command(value: str, option: str) -> Node:
+    return _matches("command", "unknown-.*") if value == "unknown" else _is("command", value)
 
 
-def _outcome(value: str, option: str) -> Test:
-    return lambda c: c.outcome == value
+def _outcome(value: str, option: str) -> Node:
+    return _is("outcome", value)
 
 
-def _anomaly(value: str, option: str) -> Test:
+def _anomaly(value: str, option: str) -> Node:
     if value == "any":
-        return lambda c: bool(c.anomalies)
-    if value in SEVERITIES:
-        return lambda c: any(anomaly.severity == value for anomaly in c.anomalies)
-    return lambda c: any(anomaly.code == value for anomaly in c.anomalies)
+        return Comparison(Name("anomalies", 0))
+    return _is("anomalies.severity" if value in SEVERITIES else "anomalies.code", value)
 
 
-_MAKERS: dict[str, Callable[[str, str], Test]] = {
+_MAKERS: dict[str, Callable[[str, str], Node]] = {
     "client": _client,
     "proxy": _proxy,
     "destination": _destination,
@@ -107,13 +102,31 @@ OPTIONS = tuple(_MAKERS)
 """Names of the filter options."""
 
 
-def _endpoint(value: str, option: str) -> tuple[HostTest, int | None]:
-    """The test of the host and the port (None for any) that a pattern asks for."""
+def _group(operator: str, parts: list[Node]) -> Node:
+    return parts[0] if len(parts) == 1 else Group(operator, tuple(parts))
+
+
+def _with(name: str, conditions: list[Node]) -> Node:
+    """A key whose inner keys fulfil all conditions."""
+    return Comparison(Name(name, 0, _group("and", conditions) if conditions else None))
+
+
+def _is(name: str, text: str, sort: str = "string") -> Node:
+    return Comparison(Name(name, 0), "==", (Literal(text, sort, 0),))
+
+
+def _matches(name: str, pattern: str) -> Node:
+    """The whole value fits a pattern, in any case."""
+    return Comparison(Name(name, 0), "matches", (Literal(rf"(?s:\A(?:{pattern})\Z)", "string", 0),))
+
+
+def _endpoint(value: str, option: str, name: str) -> list[Node]:
+    """Conditions that a pattern puts on the key called `name` and on `port`."""
     host, port = _split(value)
-    test = _host(host)
-    if test is None or not (port is None or (port.isascii() and port.isdigit() and int(port) <= 65535)):
+    conditions = _host(host, name)
+    if conditions is None or not (port is None or (port.isascii() and port.isdigit() and int(port) <= 65535)):
         raise click.BadParameter(f"{value!r} is not understood; allowed: {_ENDPOINT_FORMS}.", param_hint=option)
-    return test, None if port is None else int(port)
+    return conditions if port is None else [*conditions, _is("port", str(int(port)), "number")]
 
 
 def _split(value: str) -> tuple[str, str | None]:
@@ -127,33 +140,24 @@ def _split(value: str) -> tuple[str, str | None]:
     return host or "*", None if port == "*" else port
 
 
-def _host(host: str) -> HostTest | None:
-    """The test of a host pattern, None where it can't be one."""
-    if "/" in host:
-        try:
-            network = ip_network(host, strict=False)
-        except ValueError:
+def _host(host: str, name: str) -> list[Node] | None:
+    """Conditions that a host pattern puts on a key, None where it can't be one."""
+    if host == "*":
+        return []
+    try:
+        ip_network(host, strict=False) if "/" in host else ip_address(host)
+    except ValueError:
+        if "/" in host:
             return None
-        return lambda text: (address := _address(text)) is not None and address in network
-    wanted = _address(host)
-    if wanted is not None:
-        return lambda text: _address(text) == wanted
+    else:
+        return [_is(name, host, "address")]
     if not host or any(character.isspace() or character in "[]" for character in host):
         return None
     if re.fullmatch(r"[\d.]+", host) or (":" in host and "*" not in host and "?" not in host):
         return None  # meant as an address, and not one
-    pattern = _wildcards(host, re.IGNORECASE)
-    return lambda text: pattern.fullmatch(text) is not None
+    return [_matches(name, _wildcards(host))]
 
 
-@lru_cache(maxsize=4096)
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
-
-
-def _wildcards(text: str, flags: int = 0) -> re.Pattern[str]:
+def _wildcards(text: str) -> str:
     """A pattern in which `*` stands for any characters and `?` for one."""
-    return re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", "."), flags | re.DOTALL)
+    return re.escape(text).replace(r"\*", ".*").replace(r"\?", ".")

@@ -15,7 +15,8 @@ import click
 
 from socks5sniff.errors import ExitCode, OutputError
 
-from .filters import OPTIONS, conversation_filter
+from .filters import conversation_filter
+from .judging import Judge, JudgedView, SilentView, judging_options
 from .live_options import LiveOptions, limit_options, saving_options, service_options, source_options, view_options
 from .options import filter_options, port_option
 from .output import sink_options
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from socks5sniff.live.engine import Engine, Settings
     from socks5sniff.live.processes.asking import Processes
     from socks5sniff.live.saving import Saving
+    from socks5sniff.web import Server
 
     from .live_health import Health
     from .live_output import LiveOutput, RecordFiles
@@ -52,6 +54,7 @@ EXAMPLES = (
 @limit_options
 @service_options
 @filter_options
+@judging_options
 def live(**given: Any) -> int:
     """Report every SOCKS conversation on running interfaces, at any port.
 
@@ -60,7 +63,10 @@ def live(**given: Any) -> int:
     """
     options = LiveOptions(**{field.name: given[field.name] for field in fields(LiveOptions)})
     options.check()
-    keep = conversation_filter({option: given[option] for option in OPTIONS})
+    if given["quiet"] and (options.view or options.output):
+        raise click.UsageError("--quiet excludes --view and -o.")
+    keep = conversation_filter(given)
+    judge = Judge(given["fail_if"])
 
     from socks5sniff.live.engine import Settings
     from socks5sniff.live.filter_names import refuse_names
@@ -74,7 +80,7 @@ def live(**given: Any) -> int:
         wait_for(names, _say)
     engine = open_engine(options.engine, settings)
     try:
-        return _Capture(options, settings, engine).run(keep)
+        return judge.status(_Capture(options, settings, engine, judge, given["quiet"]).run(keep))
     finally:
         engine.close()
 
@@ -82,7 +88,7 @@ def live(**given: Any) -> int:
 class _Capture:
     """All that one capture has open."""
 
-    def __init__(self, options: LiveOptions, settings: Settings, engine: Engine) -> None:
+    def __init__(self, options: LiveOptions, settings: Settings, engine: Engine, judge: Judge, quiet: bool) -> None:
         """Opens the files.
 
         Raises:
@@ -97,12 +103,15 @@ class _Capture:
         user = sudo_user()
         owner = None if user is None else _owner(user.uid, user.gid)
         self._options = options
+        self._judge = judge
+        self._quiet = quiet
         self._settings = settings
         self._engine = engine
         self._rotation = Rotation(
             options.rotate_size or 0, options.rotate_seconds or 0, options.keep or 0, options.keep_size or 0
         )
         self._manager = Manager()
+        self._served: Server | None = None
         self._metrics = None if options.metrics is None else MetricsFile(options.metrics)
         self._saving = self._open_capture_file(owner)
         self._records, self._out = self._open_output(owner)
@@ -124,16 +133,21 @@ class _Capture:
             if processes is not None:
                 processes.wait()
             with signals(limits, wishes, self._view.leave):
-                _say(f"capturing on {', '.join(settings.names)} ({self._engine.name}){rights}")
+                self._tell(f"capturing on {', '.join(settings.names)} ({self._engine.name}){rights}")
                 for note in notes(settings):
                     _say(note)
                 self._manager.tell(READY="1")
+                if self._served is not None:
+                    self._served.start()
+                    _say(f"open {self._served.url}")
                 watch.run(limits)
                 self._manager.tell(STOPPING="1")
                 fault = self._close(limits)
         finally:
             if processes is not None:
                 processes.close()
+            if self._served is not None:
+                self._served.stop()
         return self._end(watch, fault)
 
     def _open_capture_file(self, owner: Owner | None) -> Saving | None:
@@ -175,14 +189,21 @@ class _Capture:
 
         options = self._options
         analyser = LiveAnalyser(ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames)
-        if options.view == "table":
+        if self._quiet:
+            self._view: View = SilentView()
+        elif options.view == "table":
             self._view = _table_view(options, self._out, self._engine, analyser, limits)
         else:
             self._view = _view(options, self._out)
+        if options.web is not None:
+            from .live_web import Together, WebView, server
+
+            publisher, self._served = server(options.web, options.allow_remote)
+            self._view = Together((self._view, WebView(publisher, self._engine.counts, analyser.current)))
         watch = Watch(
             self._engine,
             analyser,
-            Showing(self._view, processes, keep),
+            Showing(JudgedView(self._view, self._judge), processes, keep),
             saving=self._saving,
             only_socks=options.only_socks,
             processes=processes,
@@ -247,19 +268,24 @@ class _Capture:
 
         table = watch.shown.table()
         if table:
-            _say(f"\n{table}\n")
+            self._tell(f"\n{table}\n")
         names, counts = self._settings.names, self._engine.counts()
-        _say(counts_line(watch.packets, watch.shown.conversations, names, counts))
+        self._tell(counts_line(watch.packets, watch.shown.conversations, names, counts))
         saving = self._saving
         if saving is not None:
             files = saving.series.files
             where = saving.path if files == 1 else f"{files} files, the last is {saving.path}"
             lost = f"; {saving.lost:,} were lost, the disk is too slow or full" if saving.lost else ""
             early = " before that" if saving.failure is not None else ""
-            _say(f"saved {saving.frames:,} packets{early} to {where}{lost}")
+            self._tell(f"saved {saving.frames:,} packets{early} to {where}{lost}")
         if fault is not None or watch.fault is not None:
             raise fault or watch.fault or AssertionError
         return ExitCode.OUTPUT if saving is not None and (saving.failure or saving.lost) else ExitCode.OK
+
+    def _tell(self, text: str) -> None:
+        """Say something that is no error."""
+        if not self._quiet:
+            _say(text)
 
 
 def _view(asked: LiveOptions, out: LiveOutput) -> View:

@@ -18,6 +18,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 ENGINES = ("auto", "ring", "scapy", "dumpcap")
 VIEWS = ("lines", "table")
+WEB = "127.0.0.1:0"
+"""Where `--web` listens unless told: a free port."""
 FORMATS = ("jsonl", "csv", "zeek", "accesslog")
 
 
@@ -86,6 +88,14 @@ def view_options(command: Command) -> Command:
         click.option(
             "--frames", is_flag=True, help="A line for each SOCKS frame, too (jsonl: UDP datagrams in the records)."
         ),
+        click.option(
+            "--web",
+            is_flag=False,
+            flag_value=WEB,
+            metavar="[ADDRESS:PORT]",
+            help="Also serve a page that follows the capture; its address is printed. Default: 127.0.0.1, a free port.",
+        ),
+        click.option("--allow-remote", is_flag=True, help="Let --web listen where other machines can reach it."),
         time_option,
         *display_options,
         click.option("--no-process", is_flag=True, help="Do not look for the clients' processes."),
@@ -174,6 +184,8 @@ class LiveOptions:
     until_idle: float | None
     stats_interval: float | None
     metrics: str | None
+    web: str | None
+    allow_remote: bool
 
     @property
     def rotating(self) -> bool:
@@ -200,6 +212,8 @@ class LiveOptions:
             raise click.UsageError("--view and --format exclude each other.")
         if self.frames and (self.view == "table" or self.format_ in ("csv", "zeek", "accesslog")):
             raise click.UsageError("--frames goes with lines and with --format jsonl.")
+        if self.allow_remote and self.web is None:
+            raise click.UsageError("--allow-remote goes with --web.")
         if self.only_socks and self.write is None:
             raise click.UsageError("--only-socks goes with -w FILE.")
         if self.rotating and not (self.write_file or self.output_file):

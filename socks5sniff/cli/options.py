@@ -13,7 +13,7 @@ from socks5sniff.sinks.clock import FORMS
 
 from .filters import OUTCOMES, SEVERITIES
 from .pages import grouped
-from .values import Ports, Words, joined
+from .values import Condition, Ports, Words, joined
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,7 +33,7 @@ def column_names() -> tuple[str, ...]:
 
 
 def filter_options(command: Command) -> Command:
-    """The options of `socks5sniff.cli.filters`, each a tuple of values by the option's name."""
+    """The options of `socks5sniff.cli.filters`, each a tuple of values by the option's name, and `--where`."""
     commands = Words("a command", lambda: [*COMMANDS.values(), "unknown"], many=True, extra="unknown-0x[0-9a-f]{2}")
     outcomes = Words("an outcome", lambda: OUTCOMES, many=True)
     anomalies = Words("an anomaly", lambda: ["any", *SEVERITIES, *ANOMALIES], "`socks5sniff help record`", many=True)
@@ -69,6 +69,13 @@ def filter_options(command: Command) -> Command:
             multiple=True,
             callback=joined,
         ),
+        click.option(
+            "-Y",
+            "--where",
+            type=Condition(),
+            metavar="EXPR",
+            help="Only those an expression holds for: 'reply.code == 5 and client in 10.0.0.0/8'; see help where.",
+        ),
     )(command)
     return decorated
 
@@ -89,7 +96,7 @@ def output_options(command: Command) -> Command:
             "-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, not to standard output."
         ),
         click.option(
-            "--frames", is_flag=True, help="List each SOCKS frame, UDP datagrams included (table, json, jsonl)."
+            "--frames", is_flag=True, help="List each SOCKS frame, UDP datagrams included (table, json, jsonl, html)."
         ),
         click.option(
             "--columns",
@@ -115,6 +122,16 @@ display_options = (
     click.option("--no-color", is_flag=True, help="No colours (so does the environment variable NO_COLOR)."),
     click.option("-n", "numeric", is_flag=True, hidden=True, expose_value=False),  # tcpdump's habit; we never ask DNS
 )
+
+
+def html_options(command: Command) -> Command:
+    """`--max-rows N`, as max_rows, None where it is not given."""
+    return click.option(
+        "--max-rows",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Conversations in the table of --format html; its figures cover all. Default: 200000.",
+    )(command)
 
 
 def port_option(command: Command) -> Command:
@@ -155,8 +172,8 @@ def sink_name(format_: str, frames: bool) -> str:
     """
     if not frames:
         return format_
-    if format_ in ("json", "jsonl"):
+    if format_ in ("json", "jsonl", "html"):
         return format_  # the record lists its frames
     if format_ == "table":
         return "frames"
-    raise click.UsageError(f"--frames goes with --format table, json or jsonl, not with {format_}.")
+    raise click.UsageError(f"--frames goes with --format table, json, jsonl or html, not with {format_}.")

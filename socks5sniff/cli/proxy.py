@@ -103,8 +103,8 @@ def proxy(
 
     It listens on loopback addresses only, since an open proxy lets anyone use this machine's network; see
     --allow-remote. Every conversation is a line on standard output when it is over: time, number, client, protocol,
-    user, command, destination, outcome, octets to and from the destination, duration. A fault applies to every
-    conversation, or with @N to the one with that number.
+    user, command, destination, outcome, octets to and from the destination, duration, and the datagrams dropped, if
+    any. A fault applies to every conversation, or with @N to the one with that number.
     """
     if list_faults:
         from socks5sniff.proxy.faults import FAULTS, FRAMES, STATES

@@ -5,19 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from socks5sniff.errors import ExitCode, InputError
+from socks5sniff.where import Expression
 
-from .filters import OPTIONS, conversation_filter
+from .filters import conversation_filter
 from .interrupt import Interruption
-from .options import check_output, filter_options, output_options, port_option, sink_name
+from .judging import Judge, Silence, judging_options
+from .options import check_output, filter_options, html_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .pages import Command, Example
 from .progress import ProgressBar
 from .report import report
+
+if TYPE_CHECKING:
+    from socks5sniff.packets.reader import UnknownLink
 
 _NAMED = 3
 """Interfaces of unknown link types that are named."""
@@ -34,7 +39,9 @@ EXAMPLES = (
 @click.option("-r", "more", multiple=True, type=click.Path(), hidden=True)  # tcpdump's and tshark's habit
 @port_option
 @output_options
+@html_options
 @filter_options
+@judging_options
 def read(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -46,13 +53,16 @@ def read(
     time: str | None,
     show_passwords: bool,
     no_color: bool,
+    max_rows: int | None,
     port: tuple[int, ...],
+    fail_if: Expression | None,
+    quiet: bool,
     **filters: Any,
 ) -> int:
     """Report every SOCKS conversation in capture files, at any port.
 
-    FILE is a pcap or pcapng file, compressed or not, or - for standard input. Several files are read as one
-    capture, in time order.
+    FILE is a pcap or pcapng file, compressed or not, or - for standard input; a directory, a pattern, @FILE for a
+    list of names, or a URL (s3, gs, az, http, ssh). Several files are read as one capture, in time order.
     """
     files += more
     if not files:
@@ -60,12 +70,22 @@ def read(
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
     check_output(format_, columns=columns, time=time, excel=excel)
+    from socks5sniff.capture.inputs import expand
+
+    files = tuple(expand(files))
     name = sink_name(format_, frames)
     if columns and frames:
         raise click.UsageError("--columns are the conversations', --frames lists frames.")
-    keep = conversation_filter({option: filters[option] for option in OPTIONS})
+    if quiet and output:
+        raise click.UsageError("--quiet and -o exclude each other.")
+    if max_rows is not None and name != "html":
+        raise click.UsageError("--max-rows goes with --format html.")
+    judge = Judge(fail_if)
+    keep = judge.keeping(conversation_filter(filters))
     bar = ProgressBar()
     with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
+        if name == "html" and out.is_terminal:
+            raise click.UsageError("a page is nothing for a terminal: add -o FILE.")
         out.before = bar.stop
 
         def between_batches(done: int, total: int) -> None:
@@ -79,24 +99,30 @@ def read(
         )
         try:
             options = replace(
-                sink_options(out, files, colour=not no_color, rows=name == "table"),
+                sink_options(out, files, colour=not no_color, rows=name in ("table", "html")),
                 time=time or "utc",
                 columns=columns or (),
                 excel=excel,
+                inputs=files,
+                command=(*sys.argv[1:],),
+                ports=port,
             )
-            status = report(reading, name, out, options, keep, ctrl_c)
+            if max_rows is not None:
+                options = replace(options, max_rows=max_rows)
+            status = judge.status(report(reading, name, Silence() if quiet else out, options, keep, ctrl_c))
         finally:
             bar.stop()
     if status == ExitCode.OK and reading.unknown_links:
-        raise _unreadable(reading.unknown_links)
+        raise unreadable(reading.unknown_links)
     return status
 
 
-def _unreadable(links: Sequence[tuple[str, int, int]]) -> InputError:
-    """The error for interfaces (capture, link type, first frame) none of whose frames could be read."""
+def unreadable(links: Sequence[UnknownLink]) -> InputError:
+    """The error for interfaces none of whose frames could be read."""
     said = [
-        f"{capture}: link type {link_type} is not known, so its frames cannot be read (the first is frame {frame})"
-        for capture, link_type, frame in links[:_NAMED]
+        f"{link.capture}: link type {link.link_type}{f' ({link.name})' * bool(link.name)} is not known, so its frames "
+        f"cannot be read (the first is frame {link.frame})"
+        for link in links[:_NAMED]
     ]
     if len(links) > _NAMED:
         said.append(f"and {len(links) - _NAMED:,} more interfaces")

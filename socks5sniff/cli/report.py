@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
-from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, Totals, Writer, open_sink
 
 from .filters import Test
@@ -29,7 +29,7 @@ class Reading(Protocol):
     @property
     def evicted(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Conversation]: ...
+    def batches(self) -> Iterator[Batch]: ...
 
 
 def report(
@@ -49,12 +49,12 @@ def report(
     status = ExitCode.OK
     delivered = False
     try:
-        for conversation in reading:
+        for batch in reading.batches():
             delivered = True
-            if keep is None or keep(conversation):
-                interruption.writing = True
-                sink.conversation(conversation)
-                interruption.writing = False
+            kept = batch if keep is None else batch.select([keep(conversation) for conversation in batch])
+            interruption.writing = True
+            sink.records(kept)
+            interruption.writing = False
     except KeyboardInterrupt:
         status = ExitCode.INTERRUPTED
     except InputError as error:
@@ -63,7 +63,8 @@ def report(
         fault = error
     except Socks5sniffError as error:
         fault = error
-    sink.close(Totals(reading.packets, reading.skipped, reading.conversations))
+    ended = None if fault is None else str(fault)
+    sink.close(Totals(reading.packets, reading.skipped, reading.conversations, reading.evicted, ended))
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if fault is not None:

@@ -165,6 +165,22 @@ def interface_names() -> list[str]:
     return list(dict.fromkeys(["lo", *names]))
 
 
+class Condition(Type):
+    """An expression over a record's keys."""
+
+    name = "expression"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from socks5sniff.where import Expression, ExpressionError
+
+        if isinstance(value, Expression):
+            return value
+        try:
+            return Expression(value)
+        except ExpressionError as mistake:
+            return self.fail(f"{mistake}" if mistake.reason.endswith("?") else f"{mistake}.", param, ctx)
+
+
 def joined(context: click.Context, parameter: click.Parameter, values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
     """Callback of a repeatable option whose type gives tuples: all of them in one."""
     return tuple(item for value in values for item in value)

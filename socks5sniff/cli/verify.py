@@ -33,14 +33,22 @@ EXAMPLES = (
 )
 @click.option("--format", "form", type=Words("a format", lambda: ("table", "json")), default="table", show_default=True)
 @click.option("--port", "ports", type=Ports(), callback=joined, multiple=True, help="A further proxy port. Repeatable.")
-def verify(file: str, against: str, form: str, ports: tuple[int, ...]) -> int:
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each pass of tshark may take before it is ended.",
+)
+def verify(file: str, against: str, form: str, ports: tuple[int, ...], timeout: float) -> int:
     """Compare our reading of FILE with tshark's, frame by frame.
 
     The exit status is 0 when all agree and 8 when anything differs.
     """
     from socks5sniff.dissector.verify import verify as compare
 
-    found = compare(file, against, ports)
+    found = compare(file, against, ports, timeout)
     click.echo(_as_json(found) if form == "json" else _as_table(found))
     return ExitCode.DIFFERENCE if found.differences else ExitCode.OK
 

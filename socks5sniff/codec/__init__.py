@@ -1,7 +1,8 @@
 """Encoding and decoding of every SOCKS frame: values in, octets out, and back. No sockets, no clock, no state.
 
 Code points and their names are in `codes`, frames and how they are written in `frames`, addresses in `address`,
-reading in `decode`, the plaintext of unsealed GSSAPI tokens in `gssapi`, making wire text readable in `text`.
+reading in `decode`, the PROXY protocol header that may come first in `proxy_header`, the plaintext of unsealed GSSAPI
+tokens in `gssapi`, making wire text readable in `text`.
 """
 
 from __future__ import annotations
@@ -77,8 +78,18 @@ from .frames import (
     Socks4Reply,
     Socks4Request,
     UdpHeader,
+    is_socks4a_marker,
 )
 from .gssapi import unwrap_readable
+from .proxy_header import (
+    MAX_PROXY_HEADER,
+    MAX_PROXY_LINE,
+    PROXY_SIGNATURE,
+    PROXY_WORD,
+    ProxyHeader,
+    decode_proxy_header,
+    starts_proxy_header,
+)
 from .text import decode_text, escape_text
 
 __all__ = [
@@ -92,11 +103,15 @@ __all__ = [
     "MAX_AUTH_REQUEST",
     "MAX_GREETING",
     "MAX_GSSAPI",
+    "MAX_PROXY_HEADER",
+    "MAX_PROXY_LINE",
     "MAX_SOCKS4_REQUEST",
     "MAX_SOCKS4_STRING",
     "METHODS",
     "METHOD_OWNERS",
     "PROTECTION_LEVELS",
+    "PROXY_SIGNATURE",
+    "PROXY_WORD",
     "REPLIES",
     "SOCKS4_COMMANDS",
     "SOCKS4_REPLIES",
@@ -120,6 +135,7 @@ __all__ = [
     "NeedMore",
     "Octets",
     "ProtectionLevel",
+    "ProxyHeader",
     "Reply",
     "ReplyStatus",
     "Request",
@@ -137,6 +153,7 @@ __all__ = [
     "decode_greeting",
     "decode_gssapi",
     "decode_method_selection",
+    "decode_proxy_header",
     "decode_reply",
     "decode_request",
     "decode_socks4_reply",
@@ -148,9 +165,11 @@ __all__ = [
     "gssapi_message_name",
     "ipv4_text",
     "ipv6_text",
+    "is_socks4a_marker",
     "method_name",
     "protection_level_name",
     "reply_name",
     "socks4_reply_name",
+    "starts_proxy_header",
     "unwrap_readable",
 ]

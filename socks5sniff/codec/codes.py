@@ -253,6 +253,21 @@ ANOMALIES: dict[str, Anomaly] = {
     "local-dns": Anomaly("warning", "the client resolved the name itself before it asked the proxy (DNS leak)"),
     "udp-fragmented": Anomaly("note", "a relay datagram is a fragment (FRAG is not 0)"),
     "udp-unassociated": Anomaly("warning", "a relay datagram from a party that the association does not name"),
+    "auth-unasked": Anomaly("error", "a username/password sub-negotiation although another method was chosen"),
+    "proxy-protocol": Anomaly("note", "a PROXY protocol header came first"),
+    "closed-without-data": Anomaly(
+        "note", "success, but the proxy closed before one octet came from the destination, and before the client did"
+    ),
+    "unreachable-bound": Anomaly("warning", "the address for datagrams cannot be reached from where the client is"),
+    "udp-one-way": Anomaly("warning", "datagrams went to the relay and none came back"),
+    "udp-no-header": Anomaly("error", "a datagram between client and relay without a SOCKS header"),
+    "udp-names-client": Anomaly("warning", "the header of an answer names the client instead of the remote sender"),
+    "udp-after-close": Anomaly("warning", "datagrams after the association's TCP connection had ended"),
+    "udp-fragments-incomplete": Anomaly("warning", "a sequence of fragments (FRAG) that never was completed"),
+    "odd-destination": Anomaly(
+        "note", "the domain name is a URL, holds a port, or is a number in another notation than an address"
+    ),
+    "half-frame": Anomaly("warning", "a side closed in the middle of a frame"),
 }
 """Every anomaly that a record can hold."""
 

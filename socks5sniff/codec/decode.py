@@ -13,6 +13,7 @@ Octets other than `bytes` (a memoryview, a bytearray) are copied first, no more 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -194,6 +195,8 @@ def decode_request(octets: Octets, start: int = 0) -> Decoded[Request] | NeedMor
         deviations = _request_deviations(version, command, reserved) + deviations
     if command == _CONNECT and not destination.port:
         deviations += (_ZERO_PORT,)
+    if destination.type == _DOMAIN:
+        deviations += destination_deviations(destination.host)
     return Decoded(Request(command, destination, reserved, version), length, deviations)
 
 
@@ -280,7 +283,7 @@ def decode_socks4_request(octets: Octets, start: int = 0) -> Decoded[Socks4Reque
         return NeedMore(have + 1)
     host = octets[user_end + 1 : host_end]
     frame = Socks4Request(command, Address(_DOMAIN, host, port), user, version, octets[start + 7])
-    return Decoded(frame, host_end + 1 - start, deviations + domain_deviations(host))
+    return Decoded(frame, host_end + 1 - start, deviations + domain_deviations(host) + destination_deviations(host))
 
 
 def decode_socks4_reply(octets: Octets, start: int = 0) -> Decoded[Socks4Reply] | NeedMore:
@@ -312,6 +315,39 @@ def domain_deviations(host: bytes) -> tuple[Deviation, ...]:
     if b"\0" in host:
         deviations += (Deviation("domain-has-nul", "the domain name holds a NUL octet"),)
     return deviations
+
+
+_NUMBERS = re.compile(rb"(?:0[xX][0-9a-fA-F]+|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]+|[0-9]+)){0,3}\.?")
+_WITH_PORT = re.compile(rb"(?:[^:/]+|\[[^]/]*\]):[0-9]{1,5}")
+
+
+def destination_deviations(host: bytes) -> tuple[Deviation, ...]:
+    """What is odd about a name as a destination, besides `domain_deviations`."""
+    if host[-1:] > b"9" and b":" not in host and b"/" not in host and host[:2] not in (b"0x", b"0X"):
+        return ()
+    odd = None
+    if b"/" in host:
+        odd = "a URL" if b"://" in host else "a name with a path"
+    elif _WITH_PORT.fullmatch(host):
+        odd = "a name with a port"
+    elif host[:1] == b"[" and host[-1:] == b"]":
+        odd = "an address in brackets"
+    elif _NUMBERS.fullmatch(host) and _counts_as_ipv4(host.rstrip(b".")) and not _is_ip_literal(host):
+        odd = "a number in another notation than an address has"
+    return () if odd is None else (Deviation("odd-destination", f"the domain name is {odd}"),)
+
+
+def _base(number: bytes) -> int:
+    return 16 if number[:2].lower() == b"0x" else 8 if number[:1] == b"0" else 10
+
+
+def _counts_as_ipv4(host: bytes) -> bool:
+    """Whether resolvers take numbers for an IPv4 address: octets, then all that is left in the last of them."""
+    try:
+        *octets, last = (int(part, _base(part)) for part in host.split(b"."))
+    except ValueError:  # 09 is no octal number
+        return False
+    return max(octets, default=0) < 256 and last < 1 << 8 * (4 - len(octets))
 
 
 def _address(octets: bytes, start: int) -> tuple[Address, int, tuple[Deviation, ...]] | NeedMore | Mismatch:

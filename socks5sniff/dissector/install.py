@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from socks5sniff.errors import OutputError
 
-from .files import NAME, lua_file
-from .tshark import loads_protocol, plugin_folder, skips_user_scripts, version
+from .files import NAME, PROFILE, lua_file, profile_files
+from .tshark import loads_protocol, plugin_folder, profiles_folder, skips_user_scripts, version
 
 
 class State(Enum):
@@ -48,6 +48,44 @@ def install() -> Report:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
     return check()
+
+
+def profile_path() -> Path:
+    """Where the profile belongs for this user. Raises MissingError without tshark."""
+    return profiles_folder() / PROFILE
+
+
+def install_profile() -> Path:
+    """Copy colouring rules, filter buttons and columns into a Wireshark profile of their own.
+
+    Returns its folder. Files of that name that are there are replaced; the user's other profiles stay as they are.
+    """
+    folder = profile_path()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for source in profile_files():
+            shutil.copyfile(source, folder / source.name)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    return folder
+
+
+def uninstall_profile() -> Path | None:
+    """Remove what `install_profile` wrote; the folder, or None when nothing of it was there.
+
+    A file that Wireshark has put there since, such as recent settings, keeps the folder.
+    """
+    folder = profile_path()
+    ours = [folder / source.name for source in profile_files()]
+    there = [path for path in ours if path.is_file()]
+    try:
+        for path in there:
+            path.unlink()
+        if there and not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be removed: {error.strerror}") from error
+    return folder if there else None
 
 
 def uninstall() -> Path | None:

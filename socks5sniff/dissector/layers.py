@@ -7,6 +7,8 @@ pyshark's traps, and what is done about each:
   lost or made up (255) and a failure goes unnoticed: here tshark's end is waited for;
 - a capture that is not closed leaves a tshark process behind: it is closed whatever happens;
 - all packets are kept unless it is told not to;
+- a packet of megabytes of PDML stops it, and a tshark that does not end is waited for without end: only the layers that
+  are compared are asked for, payloads are not dissected, and after a time limit tshark is killed;
 - without tshark it raises its own exception, and when tshark fails another one: both become ours, in one line;
 - fields are attributes whose names depend on tshark's version: only the names in the PDML are used, and all values
   of a field that occurs more than once.
@@ -15,6 +17,10 @@ pyshark's traps, and what is done about each:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +39,15 @@ PREFERENCES = {
     # What is inside tunnels is not compared; reassembling large HTTP bodies takes quadratic time.
     "http.desegment_body": "FALSE",
 }
+
+LUA_PREFERENCES = {"socks5.local_dns": "TRUE"}
+"""Off unless asked for, and compared."""
+
+TIMEOUT = 120.0
+"""Seconds that tshark may take for one pass over a capture."""
+
+_LAYERS = "frame tcp "
+"""Layers that tshark prints besides SOCKS."""
 
 
 class Layer(NamedTuple):
@@ -54,25 +69,91 @@ class Layer(NamedTuple):
         return self.fields.get(name, [])
 
 
-def socks_layers(capture: str, builtin: bool = False, ports: tuple[int, ...] = ()) -> list[Layer]:
+class Octets(NamedTuple):
+    """Octets through one tunnel, as the dissector's tap counts them."""
+
+    stream: int
+    """`tcp.stream`."""
+    depth: int
+    sent: int
+    received: int
+
+
+def socks_layers(
+    capture: str, builtin: bool = False, ports: tuple[int, ...] = (), timeout: float = TIMEOUT
+) -> list[Layer]:
     """Every SOCKS layer that tshark finds in a capture file, in the order of packets and of layers in a packet.
 
     Args:
         capture: the file's name.
         builtin: with Wireshark's own `socks` dissector instead of our Lua one.
         ports: further ports that are a proxy's.
+        timeout: seconds after which tshark is ended.
 
     Raises:
         InputError: the capture cannot be read.
         MissingError: tshark or pyshark is missing, or this tshark does not load Lua.
-        Socks5sniffError: tshark failed.
+        Socks5sniffError: tshark failed, or did not end in time.
     """
+    _require(capture, builtin)
+    return _in_thread(lambda: _read(capture, builtin, ports, timeout))
+
+
+def tunnel_octets(capture: str, ports: tuple[int, ...] = (), timeout: float = TIMEOUT) -> list[Octets]:
+    """Octets through each tunnel of a capture: the whole file in two passes, without a filter, and our Lua's table.
+
+    Arguments and errors as of `socks_layers`.
+    """
+    _require(capture, builtin=False)
+    parameters, preferences = _arguments(False, ports)
+    command = [find_tshark(), *parameters, "-r", capture, "-q", "-z", "socks5,octets"]
+    for name, value in preferences.items():
+        command += ["-o", f"{name}:{value}"]
+    with own_settings():
+        output = _run(command, capture, timeout)
+    rows = [line.split("\t") for line in output.splitlines() if line.startswith("octets\t")]
+    return [Octets(int(stream), int(depth), int(sent), int(received)) for _, stream, depth, _, sent, received in rows]
+
+
+def _require(capture: str, builtin: bool) -> None:
     find_tshark()
     if not Path(capture).is_file():
         raise InputError(f"{capture}: no such file")
     if not builtin:
         require_lua()
-    return _in_thread(lambda: _read(capture, builtin, ports))
+
+
+def _run(command: list[str], capture: str, timeout: float) -> str:
+    """What a tshark prints. It is ended, with all that it started, when it takes too long."""
+    own_group = {"start_new_session": True} if os.name == "posix" else {}
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **own_group
+    )  # type: ignore[call-overload]
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except BaseException as error:
+        _end(process.pid)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise _too_slow(capture, timeout) from error
+        raise
+    if process.returncode:
+        last = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise Socks5sniffError(f"tshark cannot read {capture}: {''.join(last) or process.returncode}")
+    return str(output.decode("utf-8", "replace"))
+
+
+def _end(pid: int) -> None:
+    """Kill a tshark of ours and its children; one that loops in a dissector does not heed a milder signal."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.name == "posix":
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGTERM)
+
+
+def _too_slow(capture: str, timeout: float) -> Socks5sniffError:
+    return Socks5sniffError(f"{capture}: tshark did not end within {timeout:g} s and was killed; see --timeout")
 
 
 def require_lua() -> None:
@@ -87,10 +168,27 @@ def require_lua() -> None:
         )
 
 
-def _read(capture: str, builtin: bool, ports: tuple[int, ...]) -> list[Layer]:
+def _arguments(builtin: bool, ports: tuple[int, ...]) -> tuple[list[str], dict[str, str]]:
+    """tshark's parameters and preferences."""
+    preferences = dict(PREFERENCES)
+    # Two passes, so that a frame that only looked like SOCKS until the answer came is not counted.
+    parameters = ["-n", "-2"]
+    if builtin:
+        for port in ports:
+            parameters += ["-d", f"tcp.port=={port},socks"]
+        return parameters, preferences
+    preferences.update(HEURISTICS_FIRST)
+    preferences.update(LUA_PREFERENCES)
+    parameters += ["-X", f"lua_script:{lua_file()}"]
+    if ports:
+        preferences["socks5.ports"] = ",".join(map(str, (1080, 9050, 9150, *ports)))
+    return parameters, preferences
+
+
+def _source_class() -> Any:
+    """pyshark's file capture, mended. Raises MissingError without pyshark."""
     try:
         import pyshark
-        from pyshark.tshark.tshark import TSharkNotFoundException, TSharkVersionException
     except ImportError as error:
         raise MissingError("pyshark is not installed: pip install pyshark") from error
 
@@ -98,6 +196,7 @@ def _read(capture: str, builtin: bool, ports: tuple[int, ...]) -> list[Layer]:
         """A capture that lets tshark end by itself once its output has ended, and keeps its exit status."""
 
         status = 0
+        overdue = False
 
         async def _cleanup_subprocess(self, process: asyncio.subprocess.Process) -> None:
             if not self._eof_reached and process.returncode is None:
@@ -106,35 +205,42 @@ def _read(capture: str, builtin: bool, ports: tuple[int, ...]) -> list[Layer]:
             self._running_processes.discard(process)
             await asyncio.gather(*self._stderr_handling_tasks)
 
+        def end(self) -> None:
+            """Kill what still runs: the time is over."""
+            self.overdue = True
+            for process in self._running_processes:
+                if process.returncode is None:
+                    process.kill()
+
+    return Source
+
+
+def _read(capture: str, builtin: bool, ports: tuple[int, ...], timeout: float) -> list[Layer]:
+    source_class = _source_class()
+    from pyshark.tshark.tshark import TSharkNotFoundException, TSharkVersionException
+
     protocol = "socks" if builtin else "socks5"
-    preferences = dict(PREFERENCES)
-    # Two passes, so that a frame that only looked like SOCKS until the answer came is not counted.
-    parameters: list[str] = ["-n", "-2"]
-    if builtin:
-        for port in ports:
-            parameters += ["-d", f"tcp.port=={port},socks"]
-    else:
-        preferences.update(HEURISTICS_FIRST)
-        parameters += ["-X", f"lua_script:{lua_file()}"]
-        if ports:
-            preferences["socks5.ports"] = ",".join(map(str, (1080, 9050, 9150, *ports)))
+    parameters, preferences = _arguments(builtin, ports)
     loop = asyncio.new_event_loop()
     layers: list[Layer] = []
+    source = None
     with own_settings():
-        source = None
         try:
             # The filter makes tshark fail, rather than answer nothing, when the Lua file was not loaded.
-            source = Source(
+            source = source_class(
                 capture,
                 display_filter=protocol,
                 keep_packets=False,
                 eventloop=loop,
                 tshark_path=find_tshark(),
                 override_prefs=preferences,
-                custom_parameters=parameters,
+                custom_parameters=[*parameters, "-J", _LAYERS + protocol],
             )
+            loop.call_later(timeout, source.end)
             for packet in source:
                 layers += _layers(packet, protocol)
+            if source.overdue:
+                raise _too_slow(capture, timeout)
             if source.status:
                 raise Socks5sniffError(f"tshark cannot read {capture}: {source._last_error_line or source.status}")
         except TSharkNotFoundException as error:
@@ -151,9 +257,12 @@ def _read(capture: str, builtin: bool, ports: tuple[int, ...]) -> list[Layer]:
 
 def _layers(packet: Any, protocol: str) -> list[Layer]:
     frame = int(packet.frame_info.number)
-    stream = int(packet.tcp.stream) if "TCP" in packet else None
+    stream = None
     found = []
     for layer in packet.layers:
+        if layer.layer_name == "tcp":
+            number = getattr(layer, "stream", None)
+            stream = stream if number is None else int(number)
         if layer.layer_name != protocol:
             continue
         fields: dict[str, list[str]] = {}

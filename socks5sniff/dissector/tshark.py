@@ -91,6 +91,14 @@ def plugin_folder(env: Mapping[str, str] | None = None) -> Path:
     raise Socks5sniffError("tshark -G folders names no personal plugin folder")
 
 
+def profiles_folder() -> Path:
+    """The user's folder for Wireshark profiles, from `tshark -G folders`."""
+    found = re.search(r"^Personal configuration:\s*(\S.*?)\s*$", ask("-G", "folders"), re.MULTILINE)
+    if found is None:
+        raise Socks5sniffError("tshark -G folders names no personal configuration")
+    return Path(found[1]) / "profiles"
+
+
 def loads_protocol(env: Mapping[str, str] | None = None) -> bool:
     """Whether tshark, started with nothing but its own settings, knows our protocol (`tshark -G protocols`)."""
     return any(line.split("\t")[-1:] == [PROTOCOL] for line in ask("-G", "protocols", env=env).splitlines())

@@ -15,15 +15,37 @@ from typing import NamedTuple
 from socks5sniff.codec import Command, command_name, method_name, reply_name, socks4_reply_name
 from socks5sniff.record import Conversation, ReplyCode, Target
 
-from .layers import Layer, socks_layers
+from .layers import TIMEOUT, Layer, Octets, socks_layers, tunnel_octets
 
 AGAINST = ("lua", "builtin")
 
+FRAME_TYPES = (
+    "greeting",
+    "method-selection",
+    "auth-request",
+    "auth-reply",
+    "gssapi",
+    "request",
+    "reply",
+    "udp",
+    "tunnel",
+    "opaque",
+    "extra",
+    "lost",
+    "proxy-protocol",
+)
+"""What `socks5.type` counts, from 1."""
+
 NOT_IN_LUA = frozenset(
     (
+        "closed-without-data",  # a FIN without payload reaches no dissector
         "conflicting-retransmission",  # TCP does not hand retransmissions to a dissector
-        "late-close",  # a FIN without payload reaches no dissector
+        "half-frame",  # a FIN again
+        "late-close",  # a FIN again
+        "midstream",  # whether TCP's start was seen costs a field extractor
         "not-socks-on-socks-port",  # pointed out outside of any SOCKS layer
+        "udp-after-close",  # a FIN again
+        "udp-one-way",  # what does not come has no frame to be shown in
     )
 )
 """Anomalies that a dissector cannot see, or puts where no SOCKS layer is; they are not compared."""
@@ -85,20 +107,24 @@ class Comparison(NamedTuple):
     differences: list[Difference]
 
 
-def verify(capture: str, against: str = "lua", ports: Iterable[int] = ()) -> Comparison:
+def verify(capture: str, against: str = "lua", ports: Iterable[int] = (), timeout: float = TIMEOUT) -> Comparison:
     """Compare our reading of a capture with tshark's (`lua`: with our dissector, `builtin`: with Wireshark's own).
 
-    Raises what reading a capture raises, and MissingError when tshark, its Lua or pyshark is missing.
+    `timeout` is how many seconds each pass of tshark may take. Raises what reading a capture raises, MissingError when
+    tshark, its Lua or pyshark is missing, and Socks5sniffError when tshark fails or does not end in time.
     """
     from socks5sniff.analysis import read
 
     extra = tuple(ports)
-    ours = _from_records(read(capture, ports=extra, udp_frames=True))
-    layers = socks_layers(capture, builtin=against == "builtin", ports=extra)
+    records = list(read(capture, ports=extra, udp_frames=True))
+    ours = _from_records(records)
+    layers = socks_layers(capture, builtin=against == "builtin", ports=extra, timeout=timeout)
     theirs = _from_builtin(layers) if against == "builtin" else _from_lua(layers)
     differences: list[Difference] = []
     for key in sorted(ours.keys() | theirs.keys()):
         differences += _compare(key, ours.get(key, Side()), theirs.get(key, Side()), anomalies=against == "lua")
+    if against == "lua":
+        differences += _compare_octets(records, tunnel_octets(capture, ports=extra, timeout=timeout))
     return Comparison(capture, against, len(ours), sum(len(side.frames) for side in ours.values()), differences)
 
 
@@ -125,6 +151,27 @@ def _compare(key: Key, ours: Side, theirs: Side, anomalies: bool) -> list[Differ
         for code in sorted((ours.anomalies ^ theirs.anomalies) - NOT_IN_LUA):
             found = code in ours.anomalies
             differ(last, "", "anomaly", code if found else None, None if found else code)
+    return differences
+
+
+def _compare_octets(records: Iterable[Conversation], counted: Iterable[Octets]) -> list[Difference]:
+    """Octets through each tunnel. Where two conversations have one key, in their order."""
+    theirs: dict[Key, list[Octets]] = {}
+    for octets in counted:
+        theirs.setdefault((octets.stream, octets.depth), []).append(octets)
+    differences: list[Difference] = []
+    depths: dict[int, int] = {}
+    for record in sorted(records, key=lambda record: record.id):
+        depths[record.id] = depth = 0 if record.parent is None else depths.get(record.parent, 0) + 1
+        key = (record.tcp_stream, depth)
+        if record.bytes is None or record.udp is not None or not theirs.get(key):
+            continue
+        found = theirs[key].pop(0)
+        for name in ("sent", "received"):
+            ours, counts = str(getattr(record.bytes, name)), str(getattr(found, name))
+            if ours != counts:
+                last = max((entry.frame for entry in record.frames), default=0)
+                differences.append(Difference(*key, last, "tunnel", f"bytes.{name}", ours, counts))
     return differences
 
 
@@ -185,8 +232,20 @@ def _reply(reply: ReplyCode | None) -> str | None:
 
 
 def _plain(text: str | None) -> str | None:
-    r"""Text as Wireshark can carry it: control characters as `\xNN`."""
-    return None if text is None else re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    r"""Text as the dissector shows it: what would not show as itself as `\xNN`, `\uNNNN` or `\UNNNNNNNN`."""
+    return None if text is None else _UNSEEN.sub(lambda match: _escaped(ord(match[0])), text)
+
+
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufeff\ufff0-\ufffb"
+    r"\U000e0000-\U0010ffff]"
+)
+
+
+def _escaped(point: int) -> str:
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
 def _joined(names: list[str] | None) -> str | None:
@@ -207,7 +266,7 @@ def _from_lua(layers: Iterable[Layer]) -> dict[Key, Side]:
     sides: dict[Key, Side] = {}
     streams: dict[int, int] = {}
     for layer in layers:
-        kind = layer.one("socks5.type") or ""
+        kind = _frame_type(layer)
         stream = layer.stream
         if stream is None:
             # A relayed datagram belongs to the conversation whose request it names.
@@ -227,6 +286,12 @@ def _from_lua(layers: Iterable[Layer]) -> dict[Key, Side]:
             facts = _LUA_FACTS[kind](layer) if kind in _LUA_FACTS else []
             side.frames.append(Seen(layer.frame, kind, tuple(facts)))
     return {key: side for key, side in sides.items() if side.frames}
+
+
+def _frame_type(layer: Layer) -> str:
+    """The type's name; empty for the beginning of a frame that ends in another segment."""
+    number = _number(layer.one("socks5.type"))
+    return FRAME_TYPES[number - 1] if number else ""
 
 
 def _is_sealed_answer(layer: Layer) -> bool:

@@ -125,8 +125,10 @@ def fragment(flow: int, sender: int, number: int, size: int) -> Change:
         whole = frame[IP]
         whole.flags, whole.id, whole.chksum = 0, 0x7777, None
         head = Ether(src=frame.src, dst=frame.dst, type=0x0800)
+        pieces = [bytes(head / part) for part in whole.fragment(fragsize=size)]
         parts: list[Packet] = [
-            RawFrame(own.time + at, bytes(head / part), flow) for at, part in enumerate(whole.fragment(fragsize=size))
+            RawFrame(own.time + at, octets, flow, own if at == len(pieces) - 1 else None)
+            for at, octets in enumerate(pieces)
         ]
         return [*packets[:place], *parts, *packets[place + 1 :]]
 

@@ -85,14 +85,14 @@ def _play(scenario: Scenario, path: Path) -> dict[str, Any]:
 
         with capturing(raw):
             loop.run(perform())
-        scene.finish()
+        scene.finish(path.name)
         packets = _rewrite(raw, path)
     return {
         "scenario": scenario.name,
         "about": scenario.about,
         "made": "loopback",
         "packets": packets,
-        "conversations": None if scene.uncertain else scene.truth,
+        "conversations": scene.truth.conversations,
     }
 
 

@@ -14,6 +14,7 @@ from socks5sniff.errors import ExitCode, OutputError, Socks5sniffError
 from socks5sniff.lab.networks.simulated import SimulatedLoop
 from socks5sniff.lab.scenarios import SCENARIOS, Scenario
 from socks5sniff.lab.scene import Scene
+from socks5sniff.lab.truth import flow_of
 from socks5sniff.proxy.capture_file import INTERFACE
 from socks5sniff.proxy.packets import LINK_TYPE, Packet, Renderer
 
@@ -48,8 +49,9 @@ def choose(names: Iterable[str]) -> list[Scenario]:
 
 def play(scenario: Scenario) -> Recording:
     """Play one scenario."""
-    loop = SimulatedLoop()
-    scene = Scene(loop)
+    place = scenario.place
+    loop = SimulatedLoop(place.first_port)
+    scene = Scene(loop, place)
 
     async def perform() -> None:
         try:
@@ -58,13 +60,14 @@ def play(scenario: Scenario) -> Recording:
             await scene.close()
 
     loop.run(perform())
-    scene.finish()
+    scene.finish(f"{scenario.name}.pcapng")
     truth = {
         "scenario": scenario.name,
         "about": scenario.about,
-        "made": "tap",
+        "made": "simulated",
         "packets": len(scene.packets),
-        "conversations": None if scene.uncertain else scene.truth,
+        "connections": len({flow_of(packet) for packet in scene.packets} - {-1}),
+        "conversations": scene.truth.conversations,
     }
     return Recording(scenario, pcapng(scene.packets), truth)
 
@@ -110,7 +113,7 @@ def readme(folder: Path) -> str:
     for path in sorted(folder.glob("*.json")):
         truth = json.loads(path.read_text(encoding="utf-8"))
         rows.append(
-            f"| `{truth['scenario']}` | {truth['about']} | {len(truth['conversations'] or [])} | {truth['packets']} "
+            f"| `{truth['scenario']}` | {truth['about']} | {len(truth['conversations'])} | {truth['packets']} "
             f"| {truth['made']} |"
         )
     return README.format(rows="\n".join(rows))
@@ -120,16 +123,19 @@ README = """# Captures of known truth
 
 Each `NAME.pcapng` was made by the scenario of that name, `NAME.json` is what is in it: written by the scenario from
 what it did, not by reading the capture. The tests read every capture and compare. Keys are those of the record (see
-the project's README); a key that is missing is not judged, and anomalies are the codes without their frames. Where
-`conversations` is null, whether there is one at all is not judged.
+the project's README); `parent` is a place in the list, anomalies are the codes without their frames, and the few keys
+that are missing are not judged.
 
     socks5sniff record -o captures/          # make all of them again: the same files, octet for octet
     socks5sniff record --list                # what there is
     socks5sniff read captures/NAME.pcapng    # look at one
 
-Made by `tap`: the bundled proxy and client ran on a network in memory with fixed addresses, ports and times, and the
-proxy's tap wrote the packets that a sniffer beside it would have seen. `loopback`: captured on a real interface.
-Hosts: client 192.0.2.10, proxy 192.0.2.1 (outbound 203.0.113.1), servers 198.51.100.0/24 and 2001:db8::/32.
+Made `simulated`: the bundled proxy and client ran on a network in memory with fixed addresses, ports and times, and
+the proxy wrote the packets that a sniffer beside it would have seen. `loopback`: captured on a real interface.
+Hosts: proxy 192.0.2.1 (outbound 203.0.113.1), servers 198.51.100.0/24 and 2001:db8::/32. Each scenario has a client,
+ports, five minutes and sequence numbers of its own, so that all files together are one capture, too:
+
+    socks5sniff read captures/*.pcapng
 
 | scenario | what happens | conversations | packets | made by |
 | --- | --- | --- | --- | --- |

@@ -1,38 +1,29 @@
-"""Where a scenario plays: hosts with fixed addresses on the simulated network, the capture, and the truth.
-
-The truth is written by the scenario from what it did and what the targets saw. Nothing that reads captures has a
-part in it. A key that a scenario leaves out is not judged.
-"""
+"""Where a scenario plays: hosts with fixed addresses on the simulated network, the capture, and the truth."""
 
 from __future__ import annotations
 
 import asyncio
-import struct
-from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha1
-from ipaddress import ip_address
 from typing import Any
 
 from socks5sniff.client import Client, Witnessed
 from socks5sniff.client.wire import Wire
-from socks5sniff.codec import Address, reply_name, socks4_reply_name
 from socks5sniff.lab.networks.loopback import LoopbackLoop
 from socks5sniff.lab.networks.simulated import SimulatedLoop
 from socks5sniff.lab.payloads import HTTP_RESPONSE, SSH_SERVER, TLS_ALERT, dns_answer
+from socks5sniff.lab.place import Place
+from socks5sniff.lab.truth import Truth, target
 from socks5sniff.proxy.faults import Faults
-from socks5sniff.proxy.packets import ACK, SYN, HostPort, Packet, RawFrame, TcpSegment
+from socks5sniff.proxy.packets import HostPort, Packet
 from socks5sniff.proxy.server import Proxy
 from socks5sniff.proxy.settings import Settings
 from socks5sniff.proxy.trace import Trace
-from socks5sniff.record import iso_time
 
-EPOCH = 1_767_225_600_000_000_000
-"""2026-01-01 00:00:00 UTC, in nanoseconds: when every scenario begins."""
+HERE = Place()
+CLIENT, CLIENT6 = HERE.client, HERE.client6
+"""Where clients are outside of scenarios, which have each a client of its own (`Scene.place`)."""
 
-CLIENT = "192.0.2.10"
-CLIENT6 = "2001:db8:10::10"
 PROXY = "192.0.2.1"
 PROXY6 = "2001:db8:10::1"
 OUTBOUND = ("203.0.113.1", "2001:db8:1::1")
@@ -63,32 +54,6 @@ NAMES = {
     "echo.example.test": [ECHO[0]],
 }
 
-ENDS = ("client", "proxy", "community_id")
-"""What a truth always says of a conversation."""
-
-DEFAULTS: dict[str, Any] = {
-    "parent": None,
-    "protocol": "socks5",
-    "reversed": False,
-    "phase": "relay",
-    "outcome": "succeeded",
-    "methods": ["no-authentication"],
-    "method": "no-authentication",
-    "username": None,
-    "password": None,
-    "authenticated": None,
-    "command": "connect",
-    "peer_reply": None,
-    "peer": None,
-    "udp": None,
-    "close": "fin",
-    "anomalies": [],
-}
-"""What a conversation is unless the scenario says otherwise."""
-
-SOCKS4_DEFAULTS: dict[str, Any] = {**DEFAULTS, "protocol": "socks4", "methods": None, "method": None}
-
-
 @dataclass(slots=True)
 class Target:
     """A server that the proxy is asked to reach.
@@ -109,22 +74,6 @@ class Target:
         return target(*self.address)
 
 
-def target(host: str, port: int) -> dict[str, Any]:
-    """DST or BND as the truth writes it."""
-    address = Address.from_text(host, port)
-    return {"type": address.type_name, "host": host, "port": port}
-
-
-def reply(code: int, version: int = 5) -> dict[str, Any]:
-    """A reply code as the truth writes it."""
-    return {"code": code, "name": reply_name(code) if version == 5 else socks4_reply_name(code)}
-
-
-def endpoint(address: HostPort) -> dict[str, Any]:
-    """A client or proxy as the truth writes it."""
-    return {"address": address[0], "port": address[1]}
-
-
 class UnplayableError(Exception):
     """A scenario that cannot be played on real sockets; the text says why."""
 
@@ -135,23 +84,23 @@ class Scene:
     Attributes:
         loop: the network.
         packets: what has been captured so far.
-        truth: the expected conversations.
-        uncertain: whether the capture holds a conversation at all is not for the scenario to say.
+        truth: what the capture holds.
+        place: this scenario's own addresses and times.
     """
 
-    def __init__(self, loop: SimulatedLoop | LoopbackLoop) -> None:
+    def __init__(self, loop: SimulatedLoop | LoopbackLoop, place: Place = HERE) -> None:
         self.loop: Any = loop
         self.loop.names.update(NAMES)
         self.packets: list[Packet] = []
         self._live = not isinstance(loop, SimulatedLoop)
-        self._trace = Trace(self.packets.append, lambda: EPOCH + round(loop.time() * 1e6) * 1000)
+        self.place = place
+        self._trace = Trace(
+            self.packets.append, lambda: place.begins + round(loop.time() * 1e6) * 1000, place.connections
+        )
         self._servers: list[Any] = []
-        self.truth: list[dict[str, Any]] = []
-        self.uncertain = False
+        self.truth = Truth()
         self._proxies: list[Proxy] = []
         self._impairments: list[Callable[[list[Packet]], list[Packet]]] = []
-        self._unjudged: list[tuple[dict[str, Any], frozenset[str] | None]] = []
-        self._flows: list[tuple[dict[str, Any], frozenset[HostPort], int]] = []
 
     @property
     def trace(self) -> Trace:
@@ -176,7 +125,7 @@ class Scene:
 
     def client(self, host: str = PROXY, port: int = PORT, **options: Any) -> Client:
         """A client of the proxy at `host`."""
-        options.setdefault("local", (CLIENT6 if ":" in host else CLIENT, 0))
+        options.setdefault("local", (self.place.client6 if ":" in host else self.place.client, 0))
         return Client(host, port, **options)
 
     async def web(self, address: HostPort = WEB) -> Target:
@@ -270,28 +219,25 @@ class Scene:
         """A conversation that the capture holds, on this client's last connection. `facts` are keys of the record."""
         wire = client.wire if isinstance(client, Client) else client
         assert wire is not None
-        facts.setdefault("frames", witnessed(wire.witnessed))
+        facts.setdefault("frames", wire.witnessed)
         return self.expect_between(wire.local, wire.remote, **facts)
 
-    def expect_between(self, client: HostPort, proxy: HostPort, occurrence: int = 0, **facts: Any) -> dict[str, Any]:
-        """The same with the endpoints given; `occurrence` counts connections between the same two from 0."""
-        base = DEFAULTS if facts.get("protocol", "socks5") == "socks5" else SOCKS4_DEFAULTS
-        ends = {"client": endpoint(client), "proxy": endpoint(proxy), "community_id": community_id(client, proxy)}
-        expected = {**ends, **base, **facts}
-        if "destination" in facts and facts["destination"] is not None:
-            named = facts["destination"]["type"] == "domain"
-            expected.setdefault("name_resolution", "remote" if named else "address")
-        self.truth.append(expected)
-        self._flows.append((expected, frozenset((client, proxy)), occurrence))
-        return expected
+    def expect_between(
+        self,
+        client: HostPort,
+        proxy: HostPort,
+        occurrence: int = 0,
+        frames: list[Witnessed] | None = None,
+        after: tuple[int, int] = (0, 0),
+        source: HostPort | None = None,
+        **facts: Any,
+    ) -> dict[str, Any]:
+        """The same with the endpoints given; for the other arguments see `Expectation`."""
+        return self.truth.expect(client, proxy, occurrence, frames, after, source, facts)
 
     def forget(self, *keys: str) -> None:
-        """Do not judge these keys of the last expectation."""
-        self._unjudged.append((self.truth[-1], frozenset(keys)))
-
-    def forget_all(self) -> None:
-        """Judge nothing but the endpoints of the last expectation."""
-        self._unjudged.append((self.truth[-1], None))
+        """Do not judge these keys of the last expectation; `timing.request` is a key of an object."""
+        self.truth.forget(*keys)
 
     # Packets
 
@@ -314,65 +260,9 @@ class Scene:
             server.close()
         await self.settle()
 
-    def finish(self) -> None:
-        """Impair the packets, and fill in the truth what follows from the packets alone."""
+    def finish(self, capture: str) -> None:
+        """Impair the packets, and fill in the truth what follows from them alone."""
+        made = self.packets
         for change in self._impairments:
             self.packets = change(self.packets)
-        streams: dict[int, int] = {}
-        for packet in self.packets:
-            flow = flow_of(packet)
-            if flow >= 0:
-                streams.setdefault(flow, len(streams))
-        for expected, ends, occurrence in self._flows if not self._live else ():
-            flow = self._flow_between(ends, occurrence)
-            own = [(number, packet) for number, packet in enumerate(self.packets, 1) if flow_of(packet) == flow]
-            expected.setdefault("tcp_stream", streams[flow])
-            expected.setdefault("packets", len(own))
-            expected.setdefault("first_frame", own[0][0])
-            expected.setdefault("last_frame", own[-1][0])
-            expected.setdefault("start", iso_time(own[0][1].time))
-            expected.setdefault("end", iso_time(own[-1][1].time))
-            first, second = own[0][1], own[1][1]
-            if flags_of(first) == SYN and flags_of(second) == SYN | ACK:
-                expected.setdefault("timing", {"tcp_handshake": (second.time - first.time) / 1e9})
-        for expected, keys in self._unjudged:
-            for key in list(expected):
-                if key in keys if keys is not None else key not in ENDS:
-                    del expected[key]
-
-    def _flow_between(self, ends: frozenset[HostPort], occurrence: int) -> int:
-        flows: list[int] = []
-        for packet in self.packets:
-            if (
-                isinstance(packet, TcpSegment)
-                and packet.flow not in flows
-                and ends
-                == {
-                    packet.source,
-                    packet.destination,
-                }
-            ):
-                flows.append(packet.flow)
-        return flows[occurrence]
-
-
-def flags_of(packet: Packet) -> int:
-    """The packet's TCP flags, 0 where it has none."""
-    return packet.flags if isinstance(packet, TcpSegment) else 0
-
-
-def community_id(one: HostPort, other: HostPort) -> str:
-    """Community ID version 1 of a TCP connection (https://github.com/corelight/community-id-spec), seed 0."""
-    low, high = sorted((ip_address(host).packed, port) for host, port in (one, other))
-    octets = struct.pack(">H", 0) + low[0] + high[0] + struct.pack(">BBHH", 6, 0, low[1], high[1])
-    return "1:" + b64encode(sha1(octets).digest()).decode()
-
-
-def flow_of(packet: Packet) -> int:
-    """The packet's TCP connection, -1 where it has none."""
-    return packet.flow if isinstance(packet, (TcpSegment, RawFrame)) else -1
-
-
-def witnessed(frames: Iterable[Witnessed]) -> list[dict[str, Any]]:
-    """The frames as the truth writes them."""
-    return [frame._asdict() for frame in frames]
+        self.truth.finish(capture, made, self.packets, counted=not self._live)

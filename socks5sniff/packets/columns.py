@@ -43,6 +43,10 @@ class Segments:
         payload: int64[n], where the payload starts in `octets` (or in `spill`, see there).
         length: int64[n], payload octets on the wire, from the IP header (or the frame, where that says 0).
         captured: int64[n], payload octets that are there, 0 ≤ captured ≤ length.
+        network: int32[n], the network that the addresses belong to, as far as tags and tunnels tell (VLAN, VNI): a
+            number of `PacketReader.networks`; 0 for none.
+        process: int32[n], the process at one end: number k of `PacketReader.processes` sent the frame, -k received
+            it, 0 is not known. None where the batch names no process.
     """
 
     octets: NDArray[np.uint8]
@@ -58,6 +62,8 @@ class Segments:
     payload: NDArray[np.int64]
     length: NDArray[np.int64]
     captured: NDArray[np.int64]
+    network: NDArray[np.int32]
+    process: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -65,7 +71,11 @@ class Segments:
 
 @dataclass(slots=True)
 class Datagrams:
-    """UDP datagrams in file order; columns as in `Segments`, without what only TCP has."""
+    """UDP datagrams in file order; columns as in `Segments`, without what only TCP has.
+
+    Attributes:
+        ident: int32[n], identification of the IPv4 packet, by which copies of it are told; -1 for IPv6.
+    """
 
     octets: NDArray[np.uint8]
     spill: NDArray[np.uint8]
@@ -77,6 +87,9 @@ class Datagrams:
     payload: NDArray[np.int64]
     length: NDArray[np.int64]
     captured: NDArray[np.int64]
+    network: NDArray[np.int32]
+    ident: NDArray[np.int32]
+    process: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ class FragmentKey(NamedTuple):
     """What the fragments of one packet have in common."""
 
     capture: int
+    network: int
     source: bytes
     destination: bytes
     protocol: int
@@ -51,18 +53,33 @@ class _Partial:
             return False
         if end > len(self.octets):
             self.octets.extend(bytes(end - len(self.octets)))
-        holes: list[tuple[int, int]] = []
-        for low, high in self.holes:
-            if self.total is not None:
-                high = min(high, self.total)
-            first, behind = max(low, start), min(high, end)
-            if first < behind:
-                self.octets[first:behind] = octets[first - start : behind - start]
-                holes += [(low, first), (behind, high)]
-            else:
-                holes.append((low, high))
-        self.holes = [(low, high) for low, high in holes if low < high]
+        self._fill(start, end, octets)
         return True
+
+    def _fill(self, start: int, end: int, octets: bytes) -> None:
+        """Only the holes that the fragment meets are touched: there can be hundreds of others."""
+        holes = self.holes
+        if self.total is not None:
+            while holes and holes[-1][0] >= self.total:
+                holes.pop()
+            if holes and holes[-1][1] > self.total:
+                holes[-1] = holes[-1][0], self.total
+        begin = bisect_left(holes, start, key=_high)
+        if begin < len(holes) and holes[begin][1] == start:
+            begin += 1
+        behind = begin
+        left: list[tuple[int, int]] = []
+        while behind < len(holes) and holes[behind][0] < end:
+            low, high = holes[behind]
+            first, stop = max(low, start), min(high, end)
+            self.octets[first:stop] = octets[first - start : stop - start]
+            left += [(low, first)] * (low < first) + [(stop, high)] * (stop < high)
+            behind += 1
+        holes[begin:behind] = left
+
+
+def _high(hole: tuple[int, int]) -> int:
+    return hole[1]
 
 
 class Reassembler:

@@ -14,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import AddressBook
-from .kinds import Kind
+from .kinds import Kind, NumberSpace
+from .marks import FrameMarks, NetworkKind, Networks, Processes
 from .rows import Rows, Skipped, Structured
 
 _NESTING = 32
+
+
+class Tables(NamedTuple):
+    """What a reading keeps for all its batches."""
+
+    addresses: AddressBook
+    networks: Networks
+    processes: Processes
 
 
 class Fragments(NamedTuple):
@@ -38,24 +47,29 @@ class HeaderPass:
     """One pass over the packets in one memory.
 
     Args:
-        peelers: what reads each kind of header; one that has none is not read.
+        peelers: what reads each kind of header.
 
     Attributes:
         tcp, udp: what came down to TCP and UDP.
         fragments: IP fragments.
-        unknown: rows that the dissector may know.
+        marks: what is noted of the batch's frames, whichever memory their headers lie in.
     """
 
     def __init__(
-        self, memory: NDArray[np.uint8], addresses: AddressBook, skipped: Skipped, peelers: Mapping[int, Peeler]
+        self,
+        memory: NDArray[np.uint8],
+        tables: Tables,
+        skipped: Skipped,
+        marks: FrameMarks,
+        peelers: Mapping[int, Peeler],
     ) -> None:
         self.memory = memory
-        self.addresses = addresses
+        self.tables = tables
         self.skipped = skipped
+        self.marks = marks
         self.tcp: list[Rows] = []
         self.udp: list[Rows] = []
         self.fragments: list[Fragments] = []
-        self.unknown: list[Rows] = []
         self._peelers = peelers
         self._pending: list[tuple[int, Rows, int]] = []
         self._depth = 0
@@ -68,10 +82,6 @@ class HeaderPass:
                 self.skipped.malformed += rows.size
             elif kind == Kind.OTHER:
                 self.skipped.other += rows.size
-            elif kind == Kind.UNSUPPORTED:
-                self.skipped.unsupported += rows.size
-            elif kind == Kind.UNKNOWN:
-                self.unknown.append(rows)
             elif kind == Kind.TCP:
                 self.tcp.append(rows)
             elif kind == Kind.DATAGRAM:
@@ -84,18 +94,33 @@ class HeaderPass:
         if rows.size:
             self._pending.append((kind, rows, self._depth + 1))
 
-    def follow(self, table: NDArray[np.uint8], numbers: NDArray[np.integer[Any]], rows: Rows) -> None:
-        """Rows that have come to headers of the kinds `table[numbers]`."""
+    def follow(self, space: NumberSpace, numbers: NDArray[np.integer[Any]], rows: Rows) -> None:
+        """Rows that have come to headers of the kinds that these numbers name."""
         if not rows.size:
             return
         first = numbers[0]
         if (numbers == first).all():
-            self.push(int(table[first]), rows)
+            kind = int(space.kinds[first])
+            if kind == Kind.UNSUPPORTED:
+                self.skipped.unread(space.describe(int(first)), rows.size)
+            else:
+                self.push(kind, rows)
             return
-        kinds = table.take(numbers)
+        kinds = space.kinds.take(numbers)
         for kind in np.flatnonzero(np.bincount(kinds)).tolist():
             chosen = np.flatnonzero(kinds == kind)
-            self.push(kind, rows if len(chosen) == rows.size else rows.take(chosen))
+            if kind == Kind.UNSUPPORTED:
+                self._unread(space, numbers[chosen])
+            else:
+                self.push(kind, rows if len(chosen) == rows.size else rows.take(chosen))
+
+    def enter(self, kind: NetworkKind, rows: Rows, numbers: NDArray[np.int64]) -> None:
+        """These rows are in networks with these numbers."""
+        self.marks.enter(self.tables.networks, kind, rows.row, numbers)
+
+    def _unread(self, space: NumberSpace, numbers: NDArray[np.integer[Any]]) -> None:
+        for number, count in zip(*(column.tolist() for column in np.unique(numbers, return_counts=True)), strict=True):
+            self.skipped.unread(space.describe(number), count)
 
 
 Peeler = Callable[[HeaderPass, Rows], None]

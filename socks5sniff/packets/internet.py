@@ -32,6 +32,7 @@ _IPV6 = layout(
     destination_low=("u8", 32),
 )
 _EXTENSION = layout(2, next=("u1", 0), length=("u1", 1))
+_UDP = 17
 _FRAGMENT = layout(8, next=("u1", 0), place=(">u2", 2), identification=(">u4", 4))
 
 
@@ -59,6 +60,10 @@ def _ipv4(headers: HeaderPass, rows: Rows) -> None:
         source=header["source"].astype(np.uint64) << np.uint64(16),
         destination=header["destination"].astype(np.uint64) << np.uint64(16),
     )
+    datagrams = header["protocol"] == _UDP
+    if datagrams.any():
+        chosen = np.flatnonzero(datagrams)
+        headers.marks.identify(rows.row[chosen], header["identification"][chosen].astype(np.int32))
     fragment = header["fragment"].astype(np.uint16)
     pieces = fragment & 0x3FFF != 0
     if pieces.any():
@@ -85,7 +90,9 @@ def _ipv6(headers: HeaderPass, rows: Rows) -> None:
     wire = at + payload
     if not payload.all():  # a jumbogram (RFC 2675) or an offloaded segment: as long as the frame says
         wire = np.where(payload == 0, rows.wire, wire)
-    intern = headers.addresses.intern
+    if headers.marks.ident is not None:  # of a packet that this one lies in
+        headers.marks.identify(rows.row, -1)
+    intern = headers.tables.addresses.intern
     rows = Rows(
         rows.row,
         at,

@@ -7,35 +7,38 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..capture.batch import FrameBatch, Interface
+from ..capture.batch import FrameBatch, Interface, Process
 from .addresses import AddressBook
 from .columns import Datagrams, Segments
-from .dissect import Dissector
+from .envelopes import ENVELOPES
 from .fragments import FragmentKey, Reassembler
-from .headers import Fragments, HeaderPass
+from .headers import HeaderPass, Tables
 from .internet import INTERNET
-from .kinds import IP_PROTOCOLS, KINDS, LINK_TYPES, Kind
-from .links import LINKS
+from .kinds import IP_PROTOCOLS, KINDS, LINKS, Kind
+from .link_names import LINK_NAMES
+from .links import LINK_PEELERS
+from .marks import FrameMarks, Networks, Processes
 from .rows import Rows, Skipped
 from .transport import TcpColumns, UdpColumns, merged, read_tcp, read_udp
 from .tunnels import TUNNELS
+from .udp_tunnels import UDP_TUNNELS
+from .wlan import WLAN_PEELERS
 
 _ROUNDS = 4
 """Fragments of fragments: so many layers of them are put together."""
 _NOTHING = np.empty(0, np.uint8)
-_PEELERS = LINKS | INTERNET | TUNNELS
+_PEELERS = LINK_PEELERS | WLAN_PEELERS | ENVELOPES | INTERNET | TUNNELS | UDP_TUNNELS
 _Columns = TypeVar("_Columns", TcpColumns, UdpColumns)
 
 
 class _Packet(NamedTuple):
-    """Octets that lie in no frame as they are: a packet put together from fragments, or found by the dissector."""
+    """A packet put together from fragments: octets that lie in no frame as they are."""
 
     row: int
     octets: bytes
-    wire: int
     kind: int
-    source: int = 0
-    destination: int = 0
+    source: int
+    destination: int
 
 
 class UnknownLink(NamedTuple):
@@ -45,6 +48,11 @@ class UnknownLink(NamedTuple):
     link_type: int
     frame: int
     """Number of its first frame."""
+
+    @property
+    def name(self) -> str:
+        """What libpcap's registry calls the link type, empty for one that it does not list."""
+        return LINK_NAMES.get(self.link_type, "")
 
 
 class PacketReader:
@@ -62,10 +70,25 @@ class PacketReader:
         self.addresses = AddressBook()
         self.skipped = Skipped()
         self.unknown_links: list[UnknownLink] = []
+        self._tables = Tables(self.addresses, Networks(), Processes())
         self._reassembler = Reassembler()
-        self._dissector = Dissector()
-        self._interfaces: list[Interface] = []
-        self._kinds = np.empty(0, np.uint8)
+        self._links = _LinkTypes()
+        self._noted: set[tuple[str, int]] = set()
+
+    @property
+    def networks(self) -> list[str]:
+        """Names of the networks that the column `network` numbers: `vlan 10`, `vni 5001`; the first is none, ""."""
+        return self._tables.networks.names
+
+    @property
+    def processes(self) -> list[Process]:
+        """The processes that the column `process` numbers; the first is none."""
+        return self._tables.processes.known
+
+    @property
+    def not_understood(self) -> dict[str, int]:
+        """Frames that could have held TCP or UDP, by what is in the way (`EtherType 0x8926`), most frequent first."""
+        return self.skipped.not_understood
 
     def read(self, batch: FrameBatch) -> tuple[Segments, Datagrams]:
         """The TCP segments and UDP datagrams of a batch, in file order.
@@ -81,52 +104,55 @@ class PacketReader:
             nowhere,
             nowhere,
         )
-        found = HeaderPass(batch.octets, self.addresses, self.skipped, _PEELERS)
-        kinds = self._link_kinds(batch.interfaces)
-        if (kinds == Kind.UNSUPPORTED).any():
-            self._note_unknown_links(batch, kinds)
-        found.follow(kinds, batch.interface, rows)
+        marks = self._marks(batch)
+        found = self._pass(batch.octets, marks)
+        types = self._links.of(batch.interfaces)
+        if self._links.unsupported:
+            self._note_unknown_links(batch, types)
+        found.follow(LINKS, types.take(batch.interface) if len(types) > 1 else np.broadcast_to(types, len(batch)), rows)
         found.run()
         tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
         udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
-        packets = self._dissect(batch, found.unknown) if found.unknown else []
         memories = [batch.octets]
         base = 0
         for _ in range(_ROUNDS):
-            if found.fragments:
-                packets += self._put_together(batch, memories[-1], found.fragments)
+            packets = self._put_together(batch, memories[-1], found) if found.fragments else []
             if not packets:
                 break
             packets.sort(key=lambda packet: packet.row)
             base += len(memories[-1])
             memories.append(np.frombuffer(b"".join(packet.octets for packet in packets), np.uint8))
-            found = self._read_packets(memories[-1], packets)
+            found = self._read_packets(memories[-1], marks, packets)
             tcp.append(_moved(read_tcp(memories[-1], merged(found.tcp), self.skipped), base))
             udp.append(_moved(read_udp(memories[-1], merged(found.udp), self.skipped), base))
-            packets = []
         else:
             self.skipped.malformed += sum(group.rows.size for group in found.fragments)
         spill = np.concatenate(memories[1:]) if len(memories) > 1 else _NOTHING
-        return _segments(batch, spill, _in_order(tcp)), _datagrams(batch, spill, _in_order(udp))
+        return _segments(batch, marks, spill, _in_order(tcp)), _datagrams(batch, marks, spill, _in_order(udp))
 
-    def _link_kinds(self, interfaces: list[Interface]) -> NDArray[np.uint8]:
-        """The kind of header that frames of each interface begin with."""
-        if interfaces is not self._interfaces or len(interfaces) != len(self._kinds):
-            kinds = [LINK_TYPES.get(interface.link_type, Kind.UNSUPPORTED) for interface in interfaces]
-            self._interfaces = interfaces
-            self._kinds = np.array(kinds, np.uint8)
-        return self._kinds
+    def _pass(self, memory: NDArray[np.uint8], marks: FrameMarks) -> HeaderPass:
+        return HeaderPass(memory, self._tables, self.skipped, marks, _PEELERS)
 
-    def _note_unknown_links(self, batch: FrameBatch, kinds: NDArray[np.uint8]) -> None:
-        known = {link[:2] for link in self.unknown_links}
-        numbers, rows = np.unique(batch.interface, return_index=True)
+    def _marks(self, batch: FrameBatch) -> FrameMarks:
+        """The marks of a batch, with the processes that the capture file itself names."""
+        marks = FrameMarks(len(batch))
+        if batch.process is not None and batch.process.any():
+            number = self._tables.processes.number
+            numbers = np.array([number(process) for process in batch.processes], np.int32)
+            marks.process = numbers.take(np.abs(batch.process)) * np.sign(batch.process)
+        return marks
+
+    def _note_unknown_links(self, batch: FrameBatch, types: NDArray[np.uint16]) -> None:
+        unread = LINKS.kinds.take(types.take(batch.interface)) == Kind.UNSUPPORTED
+        numbers, rows = np.unique(batch.interface[unread], return_index=True)
+        rows = np.flatnonzero(unread)[rows]
         for number, row in sorted(zip(numbers.tolist(), rows.tolist(), strict=True), key=lambda pair: pair[1]):
             capture, _, link_type = batch.interfaces[number]
-            if kinds[number] == Kind.UNSUPPORTED and (capture, link_type) not in known:
-                known.add((capture, link_type))
+            if (capture, link_type) not in self._noted:
+                self._noted.add((capture, link_type))
                 self.unknown_links.append(UnknownLink(capture, link_type, batch.first_number + row))
 
-    def _read_packets(self, memory: NDArray[np.uint8], packets: list[_Packet]) -> HeaderPass:
+    def _read_packets(self, memory: NDArray[np.uint8], marks: FrameMarks, packets: list[_Packet]) -> HeaderPass:
         """The headers of packets that lie one behind another in the memory."""
         sizes = np.array([len(packet.octets) for packet in packets], np.int64)
         at = np.cumsum(sizes) - sizes
@@ -134,20 +160,21 @@ class PacketReader:
             np.array([packet.row for packet in packets], np.int64),
             at,
             at + sizes,
-            at + np.array([packet.wire for packet in packets], np.int64),
+            at + sizes,
             np.array([packet.source for packet in packets], np.uint64),
             np.array([packet.destination for packet in packets], np.uint64),
         )
-        found = HeaderPass(memory, self.addresses, self.skipped, _PEELERS)
+        found = self._pass(memory, marks)
         found.follow(KINDS, np.array([packet.kind for packet in packets], np.uint8), rows)
         found.run()
         return found
 
-    def _put_together(self, batch: FrameBatch, memory: NDArray[np.uint8], groups: list[Fragments]) -> list[_Packet]:
+    def _put_together(self, batch: FrameBatch, memory: NDArray[np.uint8], found: HeaderPass) -> list[_Packet]:
         """The packets that the fragments of this pass complete."""
+        networks = found.marks.network
         pieces = [
             (row, at, end, wire, source, destination, protocol, identification, start, more)
-            for group in groups
+            for group in found.fragments
             for row, at, end, wire, source, destination, protocol, identification, start, more in zip(
                 *(column.tolist() for column in (*group.rows, *group[1:])), strict=True
             )
@@ -160,6 +187,7 @@ class PacketReader:
                 continue
             key = FragmentKey(
                 int(batch.interface[row]),
+                0 if networks is None else int(networks[row]),
                 addresses.packed(source),
                 addresses.packed(destination),
                 -1 if source >> 63 else protocol,
@@ -173,8 +201,7 @@ class PacketReader:
                     _Packet(
                         row,
                         whole.octets,
-                        len(whole.octets),
-                        int(IP_PROTOCOLS[whole.protocol]),
+                        int(IP_PROTOCOLS.kinds[whole.protocol]),
                         addresses.make(key.source, 0),
                         addresses.make(key.destination, 0),
                     )
@@ -182,22 +209,32 @@ class PacketReader:
         self.skipped.fragments = self._reassembler.dropped
         return packets
 
-    def _dissect(self, batch: FrameBatch, groups: list[Rows]) -> list[_Packet]:
-        """The IP packets that scapy finds in frames whose link layer is not read column-wise."""
-        frames = [(row, batch.frame(row)) for group in groups for row in group.row.tolist()]
-        likely = [(row, frame) for row, frame in frames if self._dissector.may_hold_ip(frame)]
-        self.skipped.other += len(frames) - len(likely)
-        if not likely:
-            return []
-        links = [(batch.interfaces[batch.interface[row]].link_type, frame) for row, frame in likely]
-        packets: list[_Packet] = []
-        for (row, frame), octets in zip(likely, self._dissector.ip_packets(links), strict=True):
-            if octets is None:
-                self.skipped.unsupported += 1
-            else:
-                cut = int(batch.length[row]) - len(frame)
-                packets.append(_Packet(row, octets, len(octets) + cut, Kind.RAW_IP))
-        return packets
+
+class _LinkTypes:
+    """The link types of a growing list of interfaces, as a column.
+
+    Attributes:
+        unsupported: one of them cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self.unsupported = False
+        self._interfaces: list[Interface] = []
+        self._types = np.empty(0, np.uint16)
+        self._count = 0
+
+    def of(self, interfaces: list[Interface]) -> NDArray[np.uint16]:
+        """The link type of each interface; what is known of the list already is not looked at again."""
+        if interfaces is not self._interfaces:
+            self._interfaces, self._count, self.unsupported = interfaces, 0, False
+        if len(interfaces) > self._count:
+            if len(interfaces) > len(self._types):
+                self._types = np.concatenate((self._types[: self._count], np.zeros(2 * len(interfaces), np.uint16)))
+            new = [min(interface.link_type, 0xFFFF) for interface in interfaces[self._count :]]
+            self._types[self._count : len(interfaces)] = new
+            self.unsupported |= bool((LINKS.kinds.take(new) == Kind.UNSUPPORTED).any())
+            self._count = len(interfaces)
+        return self._types[: self._count]
 
 
 def _moved(columns: _Columns, base: int) -> _Columns:
@@ -213,7 +250,7 @@ def _in_order(parts: list[_Columns]) -> _Columns:
     return type(parts[0])(*(column[order] for column in joined))
 
 
-def _segments(batch: FrameBatch, spill: NDArray[np.uint8], tcp: TcpColumns) -> Segments:
+def _segments(batch: FrameBatch, marks: FrameMarks, spill: NDArray[np.uint8], tcp: TcpColumns) -> Segments:
     time, capture = _provenance(batch, tcp.row)
     return Segments(
         octets=batch.octets,
@@ -229,10 +266,12 @@ def _segments(batch: FrameBatch, spill: NDArray[np.uint8], tcp: TcpColumns) -> S
         payload=tcp.payload,
         length=tcp.length,
         captured=tcp.captured,
+        network=np.zeros(len(tcp.row), np.int32) if marks.network is None else marks.network.take(tcp.row),
+        process=None if marks.process is None else marks.process.take(tcp.row),
     )
 
 
-def _datagrams(batch: FrameBatch, spill: NDArray[np.uint8], udp: UdpColumns) -> Datagrams:
+def _datagrams(batch: FrameBatch, marks: FrameMarks, spill: NDArray[np.uint8], udp: UdpColumns) -> Datagrams:
     time, capture = _provenance(batch, udp.row)
     return Datagrams(
         octets=batch.octets,
@@ -245,6 +284,9 @@ def _datagrams(batch: FrameBatch, spill: NDArray[np.uint8], udp: UdpColumns) -> 
         payload=udp.payload,
         length=udp.length,
         captured=udp.captured,
+        network=np.zeros(len(udp.row), np.int32) if marks.network is None else marks.network.take(udp.row),
+        ident=np.full(len(udp.row), -1, np.int32) if marks.ident is None else marks.ident.take(udp.row),
+        process=None if marks.process is None else marks.process.take(udp.row),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,16 +45,21 @@ class Rows(NamedTuple):
         return len(self.row)
 
 
+_NAMES = 1024
+"""Kinds that are counted each: a capture has a handful, one that was made up could have any number."""
+
+
 @dataclass(slots=True)
 class Skipped:
     """Frames that gave neither a segment nor a datagram, by reason.
 
     Attributes:
-        other: evidently carry neither TCP nor UDP.
+        other: evidently carry neither TCP nor UDP: ARP, ICMP and the like.
         cut: a header is not wholly in the captured octets.
         malformed: header lengths that can't be true, or headers nested without end.
-        unsupported: a link type or encapsulation that the dissector does not know either.
+        unsupported: could hold TCP or UDP in what nobody here can read; `names` says in what.
         fragments: IP fragments whose packet never got complete, or that contradicted others.
+        names: the unsupported ones by what they are: `EtherType 0x8926`, `link type 147 (USER0)`.
     """
 
     other: int = 0
@@ -62,6 +67,25 @@ class Skipped:
     malformed: int = 0
     unsupported: int = 0
     fragments: int = 0
+    names: dict[str, int] = field(default_factory=dict)
+
+    def unread(self, name: str, count: int) -> None:
+        """So many more frames of a kind that could hold TCP or UDP, but cannot be read."""
+        if count:
+            self.unsupported += count
+            if len(self.names) >= _NAMES and name not in self.names:
+                name = "other kinds"
+            self.names[name] = self.names.get(name, 0) + count
+
+    @property
+    def not_understood(self) -> dict[str, int]:
+        """Frames that could have held TCP or UDP, by what is in the way, most frequent first."""
+        reasons = self.names | {
+            "headers that the capture cut off": self.cut,
+            "malformed headers": self.malformed,
+            "IP fragments without the others": self.fragments,
+        }
+        return {name: count for name, count in sorted(reasons.items(), key=lambda pair: -pair[1]) if count}
 
     @property
     def total(self) -> int:

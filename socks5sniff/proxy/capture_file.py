@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO
@@ -10,7 +11,7 @@ from typing import BinaryIO
 from socks5sniff.errors import OutputError
 from socks5sniff.proxy.packets import LINK_TYPE, Packet, Renderer
 
-INTERFACE = "tap"
+INTERFACE = "proxy"
 """Name of the interface in the captures, which says how they were made."""
 
 
@@ -79,4 +80,12 @@ class CaptureFile:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        # A file that was there before keeps its mode; a device (/dev/null) is left as it is.
+        if hasattr(os, "fchmod") and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -48,6 +48,11 @@ class Faults:
     late_close: float = 0.0
     udp_fragment: int = 0
     udp_reserved: int = 0
+    udp_other_port: bool = False
+    udp_no_header: bool = False
+    udp_names_client: bool = False
+    bound_port: int | None = None
+    cut: Mapping[str, int] = field(default_factory=dict)
 
     def apply(self, frame: str, octets: bytes) -> bytes:
         """The octets of a frame as this proxy sends them."""
@@ -120,6 +125,18 @@ def setter(name: str, convert: Callable[[str], Any]) -> Callable[[Faults, str], 
     return lambda faults, text: replace(faults, **{name: convert(text)})
 
 
+def switch(name: str) -> Callable[[Faults, str], Faults]:
+    """A fault without a value."""
+
+    def change(faults: Faults, text: str) -> Faults:
+        if text:
+            raise ValueError("it takes no value")
+        changes: dict[str, Any] = {name: True}
+        return replace(faults, **changes)
+
+    return change
+
+
 def per_frame(name: str, convert: Callable[[str], Any]) -> Callable[[Faults, str], Faults]:
     """A fault with a value for each frame: `FRAME:VALUE`, repeatable."""
 
@@ -183,6 +200,21 @@ FAULTS: dict[str, Fault] = {
     ),
     "udp-reserved": Fault(
         "=CODE", "RSV of relayed datagrams", setter("udp_reserved", lambda text: number(text, 65535))
+    ),
+    "udp-other-port": Fault(
+        "", "relayed datagrams reach the client from another port than BND's", switch("udp_other_port")
+    ),
+    "udp-no-header": Fault("", "relayed datagrams reach the client without a header", switch("udp_no_header")),
+    "udp-names-client": Fault(
+        "", "the header of relayed datagrams names the client, not their sender", switch("udp_names_client")
+    ),
+    "bound-port": Fault(
+        "=PORT", "BND's port, a UDP relay's included", setter("bound_port", lambda text: number(text, 65535))
+    ),
+    "cut": Fault(
+        "=FRAME:OCTETS",
+        "close after so many octets of a frame",
+        per_frame("cut", lambda text: number(text, 65535)),
     ),
 }
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import gmtime, strftime
-from typing import NamedTuple
 
 from socks5sniff.codec import escape_text
 
 
-class LogEntry(NamedTuple):
-    """What the proxy knows of one conversation when it is over. `str()` of it is the log's line; it has no secrets."""
+@dataclass(slots=True)
+class LogEntry:
+    """What the proxy knows of one conversation, complete when it is over. `str()` of it is the log's line.
+
+    It holds no secrets.
+    """
 
     number: int
     """From 1, in order of arrival."""
@@ -17,19 +21,21 @@ class LogEntry(NamedTuple):
     """Seconds since 1970 of its start."""
     client: str
     """Address and port."""
-    protocol: str
+    protocol: str = "-"
     """`socks5`, `socks4`, `socks4a`, or `-` where not even that became known."""
-    user: str | None
-    command: str | None
-    destination: str | None
-    outcome: str
+    user: str | None = None
+    command: str | None = None
+    destination: str | None = None
+    outcome: str = "closed by the client"
     """The reply's name, or why there was none."""
-    sent: int
+    sent: int = 0
     """Octets from the client to the destination."""
-    received: int
+    received: int = 0
     """Octets from the destination to the client."""
-    duration: float
+    duration: float = 0.0
     """Seconds."""
+    dropped: int = 0
+    """Datagrams that were to be relayed and found no room; in the line only where there are any."""
 
     def __str__(self) -> str:
         return " ".join(
@@ -44,5 +50,6 @@ class LogEntry(NamedTuple):
                 f'"{escape_text(self.outcome)}"',
                 f"{self.sent}/{self.received}",
                 f"{self.duration:.3f}s",
+                *([f"dropped {self.dropped}"] if self.dropped else []),
             )
         )

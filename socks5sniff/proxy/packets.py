@@ -65,11 +65,16 @@ class UdpDatagram:
 
 @dataclass(frozen=True, slots=True)
 class RawFrame:
-    """A frame that is ready; for what is neither of the others (IP fragments)."""
+    """A frame that is ready; for what is neither of the others (IP fragments).
+
+    Attributes:
+        completes: the segment that is whole with this frame.
+    """
 
     time: int
     octets: bytes
     flow: int = -1
+    completes: TcpSegment | None = None
 
 
 Packet = TcpSegment | UdpDatagram | RawFrame

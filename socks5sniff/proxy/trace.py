@@ -33,16 +33,20 @@ class Trace:
     Args:
         sink: called with each packet.
         clock: nanoseconds since 1970. Packets get times at least a microsecond apart.
+        before: connections that there were before: sequence numbers go on from them.
 
     Attributes:
         initial: initial sequence numbers (opener's, listener's) of the next connections; the trace's own after those.
     """
 
-    def __init__(self, sink: Callable[[Packet], None], clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, sink: Callable[[Packet], None], clock: Callable[[], int] = time.time_ns, before: int = 0
+    ) -> None:
         self._sink = sink
         self._clock = clock
         self._last = 0
         self._flows = 0
+        self._before = before
         self.initial: list[tuple[int, int]] = []
 
     def tcp(self, opener: HostPort, listener: HostPort) -> TcpTrace:
@@ -50,7 +54,8 @@ class Trace:
         index = self._flows
         self._flows += 1
         # Any numbers do that differ between connections, so that a port used again is seen to be a new one.
-        initial = ((index * 0x9E3779B1 + 0x1000) & MASK, (index * 0x85EBCA6B + 0x8000) & MASK)
+        count = self._before + index
+        initial = ((count * 0x9E3779B1 + 0x1000) & MASK, (count * 0x85EBCA6B + 0x8000) & MASK)
         if self.initial:
             initial = self.initial.pop(0)
         return TcpTrace(self, index, opener, listener, initial)
@@ -102,12 +107,12 @@ class TcpTrace:
         self._put(side, FIN | ACK)
         self._put(1 - side, ACK)
 
-    def reset(self, side: int) -> None:
-        """`side` reset the connection."""
+    def reset(self, side: int, text: bytes = b"") -> None:
+        """`side` reset the connection, with a text for people if it gives one (RFC 9293 s3.5.3)."""
         if self._ended == [True, True]:
             return
         self._ended = [True, True]
-        self._put(side, RST | ACK)
+        self._put(side, RST | ACK, text)
 
     def _put(self, side: int, flags: int, payload: bytes = b"") -> None:
         source, destination = self._ends[side], self._ends[1 - side]

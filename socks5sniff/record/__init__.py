@@ -1,4 +1,4 @@
-"""The conversation record: `conversation` is the contract, `regular` a way to keep records that are alike."""
+"""The conversation record: what the analyser produces and every sink prints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .conversation import (
     Conversation,
     Endpoint,
     FrameEntry,
+    ProxyHeader,
     ReplyCode,
     Target,
     Timing,
@@ -24,6 +25,7 @@ __all__ = [
     "Conversation",
     "Endpoint",
     "FrameEntry",
+    "ProxyHeader",
     "ReplyCode",
     "Target",
     "Timing",

@@ -105,6 +105,20 @@ class Timing(NamedTuple):
     """Request to reply."""
     first_byte: float | None = None
     """Reply to the first octet from the destination."""
+    upstream_handshake: float | None = None
+    """The proxy's own SYN to its SYN/ACK, where `upstream` is known."""
+
+
+class ProxyHeader(NamedTuple):
+    """A PROXY protocol header in front of the greeting."""
+
+    version: int
+    """1 or 2."""
+    source: Endpoint | None
+    """The client that it states; None where it names no addresses (UNKNOWN, LOCAL)."""
+    destination: Endpoint | None
+    length: int
+    """Octets of the header."""
 
 
 class FrameEntry(NamedTuple):
@@ -142,14 +156,8 @@ class AnomalyEntry(NamedTuple):
     message: str
 
 
-class _Source:
-    """Room for what a conversation is written out from when somebody looks at it (`.regular`)."""
-
-    __slots__ = ("_source",)
-
-
 @dataclass(slots=True)
-class Conversation(_Source):
+class Conversation:
     """One SOCKS conversation. Field meanings are in the README's table of record keys."""
 
     id: int
@@ -189,6 +197,8 @@ class Conversation(_Source):
     frames: list[FrameEntry] = field(default_factory=list)
     anomalies: list[AnomalyEntry] = field(default_factory=list)
     upstream: dict[str, Any] | None = None
+    proxy_header: ProxyHeader | None = None
+    network: str | None = None
     process: dict[str, Any] | None = None
 
     @property
@@ -212,6 +222,9 @@ class Conversation(_Source):
         def plain(value: Any) -> Any:
             return None if value is None else value._asdict()
 
+        header = plain(self.proxy_header)
+        if header is not None:
+            header |= {end: plain(header[end]) for end in ("source", "destination")}
         udp = plain(self.udp)
         if udp is not None:
             udp["destinations"] = [destination._asdict() for destination in udp["destinations"]]
@@ -254,5 +267,7 @@ class Conversation(_Source):
             "frames": [frame.as_dict() for frame in self.frames],
             "anomalies": [anomaly._asdict() for anomaly in self.anomalies],
             "upstream": self.upstream,
+            "proxy_header": header,
+            "network": self.network,
             "process": self.process,
         }

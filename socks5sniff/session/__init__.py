@@ -8,18 +8,20 @@ observer.
 
 from __future__ import annotations
 
-from .facts import SessionAnomaly, SessionFrame, Verdict
+from .facts import HalfFrame, SessionAnomaly, SessionFrame, Verdict
 from .held import Run
-from .opening import PREAMBLE_LIMIT, could_open, find_greeting
+from .opening import PREAMBLE_LIMIT, could_begin, could_open, find_greeting
 from .session import Session
 
 __all__ = [
     "PREAMBLE_LIMIT",
+    "HalfFrame",
     "Run",
     "Session",
     "SessionAnomaly",
     "SessionFrame",
     "Verdict",
+    "could_begin",
     "could_open",
     "find_greeting",
 ]

@@ -7,7 +7,9 @@ too. No protocol is excluded by name; the rules ask what SOCKS itself would say.
   IANA never assigned. It is SOCKS when the other side then answers with VER 05 and an offered method, or FF, and
   whatever else was sent by then fits as well.
 - A side opens SOCKS4 soundly with a known command, a user id of printable characters and, for 4A, a host name of
-  printable characters. It is SOCKS when the answer has VN 00 and a known code.
+  printable characters. It is SOCKS when the answer has VN 00 (or 04) and a known code. What is sound but for its end
+  (the NUL, or 4A's name) is SOCKS as well when it is answered so.
+- A client that offers no method at all is refused with FF: that and nothing else is SOCKS too.
 - Everything less (no method or a method twice, a choice that was not offered, octets before the greeting) is doubtful:
   it is SOCKS only after a request and its reply, or an authentication and its answer, came without any fault.
 - The first fault in an undecided dialogue makes it foreign, and so does an answer that comes before the opening was
@@ -20,8 +22,9 @@ a fitting answer.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
-from ..codec import GSSAPI_MESSAGES, AddressType, GssapiMessage, Method
+from ..codec import GSSAPI_MESSAGES, AddressType, GssapiMessage, Method, Socks4Reply, Socks4Request
 from .opening import printable, sound_methods
 from .states import PROXY
 from .steps import Step
@@ -30,7 +33,7 @@ UNDECIDED_OCTETS = 1100
 """Octets held of a side while undecided: preamble (64), greeting (257), user name and password (513) and request (262),
 all ahead of the choice, come to 1,096."""
 
-_HARMLESS = frozenset(("zero-port", "empty-credential", "domain-is-ip-literal", "domain-not-ascii"))
+_HARMLESS = frozenset(("zero-port", "empty-credential", "domain-is-ip-literal", "domain-not-ascii", "odd-destination"))
 """Deviations that say nothing about whether this is SOCKS."""
 
 
@@ -74,12 +77,19 @@ def weigh(step: Step, doubtful: bool, trusted: bool, methods: bytes | None) -> W
     return Weight.FITS if step.role == PROXY else Weight.NOTHING
 
 
+def _as_sent(code: str, frame: Any) -> bool:
+    """How programs do speak SOCKS4: with VN 04 in replies (which is no echo), with a second NUL before the name."""
+    if isinstance(frame, Socks4Reply):
+        return code == "bad-version" and frame.version == 4
+    return code == "empty-domain" and isinstance(frame, Socks4Request)
+
+
 def is_sound(step: Step) -> bool:
     """Whether a frame has nothing that a SOCKS program would not send."""
-    for deviation in step.deviations:
-        if deviation.code not in _HARMLESS:
-            return False
     frame = step.value
+    for deviation in step.deviations:
+        if deviation.code not in _HARMLESS and not _as_sent(deviation.code, frame):
+            return False
     if step.fact == "greeting":
         return sound_methods(frame.methods)
     if step.fact == "request" and frame.version == 4:

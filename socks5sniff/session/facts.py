@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, NamedTuple
 
-from ..codec import Address, AddressType, GssapiMessageType
+from ..codec import ADDRESS_TYPES, Address, AddressType, GssapiMessageType
 from .steps import SENDERS, Step
 
 
@@ -54,6 +54,22 @@ class SessionFrame(NamedTuple):
     def summary(self) -> str:
         """One line in English, with text from the wire as decoded (not escaped), never a password."""
         return f"{self.type.capitalize()}: octets are missing" if self.damaged else self.step.summary
+
+
+class HalfFrame(NamedTuple):
+    """What there is of a frame of which nothing more came."""
+
+    sender: str
+    """`client` or `proxy`."""
+    type: str
+    """As of `SessionFrame`."""
+    octets: int
+    frame: int
+    """Number of the packet with the last of them."""
+    side: int
+    """The TCP side that it comes from."""
+    end: int
+    """Stream offset behind its last octet."""
 
 
 class SessionAnomaly(NamedTuple):
@@ -166,7 +182,10 @@ class Facts:
     def destination(self) -> Address | None:
         """DST.ADDR and DST.PORT."""
         entry = self.request
-        return None if entry is None or entry.damaged else entry.value.destination
+        if entry is None or entry.damaged or entry.value.destination.type not in ADDRESS_TYPES:
+            return None
+        destination: Address = entry.value.destination
+        return destination
 
     @property
     def reply(self) -> int | None:

@@ -55,6 +55,11 @@ class Held:
             self._times.append(time)
             self.octets += octets
 
+    def first_segment(self) -> bytes:
+        """The held octets of the first segment."""
+        end = self._offsets[1] - self.start if len(self._offsets) > 1 else len(self.octets)
+        return bytes(self.octets[:end])
+
     def source(self, index: int) -> tuple[int, int]:
         """Frame number and time of the held octet with this index."""
         run = bisect_right(self._offsets, self.start + index) - 1

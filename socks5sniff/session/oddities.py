@@ -9,6 +9,7 @@ from .states import STATES, State
 from .steps import SENDERS, Step
 
 _AUTH = STATES["auth"]
+_REQUEST = STATES["request"]
 _ASSOCIATE_ANSWER = STATES["associate-answer"]
 _ASSOCIATION = STATES["association"]
 
@@ -34,6 +35,8 @@ def oddities(
         elif frame.version == 5 and methods is not None and frame.method not in methods:
             yield "method-not-offered", f"the proxy chose 0x{frame.method:02x}, which was not offered"
     elif step.fact == "auth_request":
+        if state is _REQUEST:
+            yield "auth-unasked", "user name and password were sent although another method was chosen"
         if not loopback:
             yield "cleartext-credentials", "user name and password crossed in clear"
     elif step.fact == "auth_reply":

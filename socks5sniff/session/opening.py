@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..codec import AddressType, Method
+from ..codec import AddressType, Method, starts_proxy_header
 
 PREAMBLE_LIMIT = 64
 """Octets of each side that may precede the greeting. Longer talk is another protocol."""
@@ -48,6 +48,11 @@ class Foreign(NamedTuple):
 def could_open(first_octet: int) -> bool:
     """Whether a SOCKS client's first octet can be this."""
     return first_octet in (4, 5)
+
+
+def could_begin(octets: bytes) -> bool:
+    """Whether what a SOCKS client says first can begin with these octets: a PROXY protocol header may precede."""
+    return could_open(octets[0]) or starts_proxy_header(octets)
 
 
 def find_client(octets: tuple[bytes, bytes], side: int, mark: int) -> Opening | Foreign | None:

@@ -11,11 +11,25 @@ Its frames and anomalies are the outer one's, and where it ends the outer one en
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ..codec import MAX_GSSAPI, GssapiMessageType, Mismatch, NeedMore, decode_gssapi, unwrap_readable
-from .detection import UNDECIDED_OCTETS, Weight, weigh
-from .facts import Facts, SessionAnomaly, SessionFrame, Verdict
+from ..codec import (
+    MAX_GSSAPI,
+    MAX_PROXY_HEADER,
+    MAX_PROXY_LINE,
+    Decoded,
+    GssapiMessageType,
+    Method,
+    Mismatch,
+    NeedMore,
+    ProxyHeader,
+    Socks4Reply,
+    decode_gssapi,
+    decode_proxy_header,
+    is_socks4a_marker,
+    starts_proxy_header,
+    unwrap_readable,
+)
+from .detection import UNDECIDED_OCTETS, Weight, is_sound, weigh
+from .facts import Facts, HalfFrame, SessionAnomaly, SessionFrame, Verdict
 from .held import Held, Run
 from .oddities import oddities
 from .opening import (
@@ -28,8 +42,8 @@ from .opening import (
     looks_like_request,
     sound_so_far,
 )
-from .states import CLIENT, EITHER, PROXY, STATES, State
-from .steps import SENDERS, Step, Unreadable, decode_step, whole_step
+from .states import CLIENT, EITHER, PROXY, STATES, Row, State
+from .steps import SENDERS, Step, Unreadable, decode_step, unaddressed_step, unfinished_step, whole_step
 
 HELD_OCTETS = 8192
 """Octets held of a side while the other has the turn, in a SOCKS conversation: the handshake's own frames come to
@@ -75,12 +89,21 @@ _REQUEST = STATES["request"]
 _REFUSED = STATES["refused"]
 _TUNNEL = STATES["tunnel"]
 _ASSOCIATION = STATES["association"]
+_UNASKED = STATES["unasked"]
 _STOPPED = STATES["stopped"]
 _NOT_SOCKS = STATES["foreign"]
 _FAILED = {STATES["rejected"]: "a failure reply", STATES["denied"]: "a failed authentication", _REFUSED: "the refusal"}
+_REJECTED = STATES["rejected"]
 _SEALED = STATES["sealed"]
 _ENCLOSED = STATES["enclosed"]
 _GSSAPI = (STATES["gssapi"], _SEALED)
+
+_SOCKS4_CODES = (b"", b"\x5a", b"\x5b", b"\x5c", b"\x5d")
+_TYPES = {
+    "greeting": "greeting", "selection": "method-selection", "auth_request": "auth-request", "auth_reply": "auth-reply",
+    "request": "request", "reply_frame": "reply", "peer_reply_frame": "reply", "": "gssapi",
+}  # fmt: skip
+"""What a frame is called whose row keeps it as this fact."""
 
 _NO_TURN = -1
 _make_frame = tuple.__new__
@@ -96,8 +119,8 @@ class Session(Facts):
         trusted: the port is a SOCKS port (the user named it, or it is 1080, 9050 or 9150). Then a greeting alone makes
             a conversation, and another protocol is named in an anomaly.
         loopback: both ends are loopback addresses: a password in clear is no anomaly then.
-        address_of: gives the address of a side in text; asked only for UDP ASSOCIATE, to tell whether the client named
-            its own address or the target. Without it only a domain name counts as a target.
+        addresses: those of the two sides in text; looked at only for UDP ASSOCIATE, to tell whether the client named
+            its own address or the target. Without them only a domain name counts as a target.
         midstream: the connection's start is not in the capture, so the greeting need not be. Then the dialogue is
             joined at the proxy's choice or at a whole request, and no foreign protocol is named: it may be a tunnel's.
 
@@ -143,10 +166,12 @@ class Session(Facts):
         leave_tunnel(): no more of an `enclosed` tunnel is wanted.
         buffered: octets kept in buffers now.
         preamble: (octets, octets) of each side that preceded the greeting and are not SOCKS.
+        half_frame: what there is of a frame in whose middle all ended; None where there is no such frame.
+        proxy_header: the PROXY protocol header that side 0 began with, with its length; None where there was none.
     """
 
     __slots__ = (
-        "_address_of",
+        "_addresses",
         "_doubtful",
         "_fed",
         "_first_frame",
@@ -171,8 +196,10 @@ class Session(Facts):
         "anomalies",
         "client_side",
         "foreign",
+        "half_frame",
         "malformed",
         "preamble",
+        "proxy_header",
         "trusted",
         "verdict",
     )
@@ -181,18 +208,20 @@ class Session(Facts):
         self,
         trusted: bool = False,
         loopback: bool = False,
-        address_of: Callable[[int], str] | None = None,
+        addresses: tuple[str, str] | None = None,
         midstream: bool = False,
     ) -> None:
         super().__init__()
         self.trusted = trusted
         self._loopback = loopback
-        self._address_of = address_of
+        self._addresses = addresses
         self.verdict = _UNDECIDED
         self.foreign: str | None = None
         self.client_side: int | None = None
         self.malformed = False
         self.preamble = (0, 0)
+        self.half_frame: HalfFrame | None = None
+        self.proxy_header: Decoded[ProxyHeader] | None = None
         self.anomalies: list[SessionAnomaly] = []
         self._state: State = _OPENING
         # The state in which reading stopped, when it did.
@@ -258,7 +287,10 @@ class Session(Facts):
             if length > 0:
                 self.leave_tunnel()  # where the next token begins is not known any more
             return
-        if self._state is _OPENING and self._held is None and not self._joining:
+        if self._state is _OPENING and side == 0 and self._bridge_proxy_header(length, frame, time):
+            return
+        if self._state is _OPENING and not self._joining and (self._held is None or not any(map(len, self._held))):
+            self._held = None
             self._joining = []
             self._gap = True
             self._note("handshake-gap", frame, f"{length} octets of the handshake are not in the capture")
@@ -284,7 +316,7 @@ class Session(Facts):
     def close(self, side: int, frame: int, time: int) -> None:
         """FIN or RST of `side`: nothing more comes from it."""
         if self.client_side is not None and side == self.client_side ^ PROXY:
-            self._read_short_refusal(side)
+            self._read_short_refusal(side, True)
             if self._inner is not None and self._state in _GSSAPI:
                 self._inner.close(side, frame, time)
                 self._follow_inner()
@@ -303,6 +335,7 @@ class Session(Facts):
                 self._be_foreign(None)
         if self.verdict is _SOCKS:
             self._read_unanswered_request()
+            self._find_half_frame()
 
     def take_tunnel(self) -> list[Run]:
         """The tunnel's octets fed so far, as (side, octets, frame, time) runs; each is given once."""
@@ -354,8 +387,11 @@ class Session(Facts):
         """`socks5`, `socks4`, `socks4a`; None while unknown or when foreign."""
         if self.client_side is None:
             return None
-        if self.socks4 or self._state is _REQUEST4:
+        if self.socks4:
             return "socks4a" if self.socks4a else "socks4"
+        if (self._halted or self._state) is _REQUEST4:
+            asked = b"" if self._held is None else self._held[self.client_side].octets
+            return "socks4a" if len(asked) > 7 and is_socks4a_marker(bytes(asked[4:8])) else "socks4"
         return "socks5"
 
     @property
@@ -371,7 +407,7 @@ class Session(Facts):
         """
         if ended:
             self.finish()
-        if self.malformed:
+        if self.malformed and self._state is not _REJECTED:
             return "malformed"
         return self._state.outcome or ("incomplete" if ended else None)
 
@@ -397,7 +433,7 @@ class Session(Facts):
                 break
             steps.append(step)
             state = step.next
-        turns = not before or before[0].side != run.side
+        turns = before[0].side != run.side if before else all(step.fact == "request" for step in steps)
         if len(steps) < len(runs) or not turns or (steps[-1].fact == "request" and not looks_like_request(run.octets)):
             self._feed_again(runs)
             return
@@ -448,8 +484,8 @@ class Session(Facts):
         return self._state is not _STOPPED and self._state is not _NOT_SOCKS
 
     def _weigh(self, step: Step, damaged: bool) -> None:
-        weight = weigh(step, self._doubtful, self.trusted, self.methods)
-        if weight is Weight.FOREIGN:
+        weight = weigh(step, self._doubtful and not self._refuses_nothing(step), self.trusted, self.methods)
+        if weight is Weight.FOREIGN or self._says_more(step):
             self._be_foreign(None)
         elif weight is Weight.DOUBTFUL or damaged:
             self._doubtful = True
@@ -459,10 +495,20 @@ class Session(Facts):
                 # Where SOCKS is expected an answer settles it, whatever the client has sent behind its greeting.
                 self.verdict = _SOCKS
 
+    def _refuses_nothing(self, step: Step) -> bool:
+        """The refusal of a greeting that offers nothing, and not an octet besides."""
+        said = step.fact == "selection" and step.value.method == Method.NO_ACCEPTABLE and self.methods == b""
+        return said and self._fed == [2, 2] and self.preamble == (0, 0)
+
+    def _says_more(self, step: Step) -> bool:
+        """On an unknown port SOCKS4's answer with VN 04 has to be all that the proxy has said by then."""
+        odd = not self.trusted and isinstance(step.value, Socks4Reply) and step.value.version == 4
+        return odd and self._fed[self.client_side ^ PROXY] > self.frames[-1].offset + step.length  # type: ignore[operator]
+
     def _own_address(self) -> str | None:
-        if self._address_of is None or self.client_side is None:
+        if self._addresses is None or self.client_side is None:
             return None
-        return self._address_of(self.client_side)
+        return self._addresses[self.client_side]
 
     # Octets that have to wait
 
@@ -474,15 +520,23 @@ class Session(Facts):
         held = self._hold(side, offset)
         self._on_turn = _NO_TURN
         limit = UNDECIDED_OCTETS if self.verdict is _UNDECIDED else HELD_OCTETS
-        held.add(octets, frame, time, limit + MAX_GSSAPI if self._state in _GSSAPI else limit)
+        if self._state in _GSSAPI:
+            limit += MAX_GSSAPI
+        elif self._state is _OPENING and self._header_may_follow(held, octets):
+            limit += MAX_PROXY_HEADER
+        held.add(octets, frame, time, limit)
         if self._state is not _OPENING or self._open(side):
             self._advance()
 
     def _open(self, side: int) -> bool:
         """While nobody has opened: whether somebody has now."""
         assert self._held is not None, "octets have just been held"
+        if not self._read_proxy_header(self._held[0]):
+            return False
         if side == 1:
-            self._mark = self._fed[0]
+            self._mark = len(self._held[0])
+        if not len(self._held[side]):
+            return False
         found = find_client((bytes(self._held[0].octets), bytes(self._held[1].octets)), side, self._mark)
         if isinstance(found, Foreign) or (found is None and self._held[side].cut):
             self._be_foreign(found and found.name)
@@ -491,12 +545,61 @@ class Session(Facts):
             return True
         return False
 
+    def _header_may_follow(self, held: Held, octets: bytes) -> bool:
+        """Whether these are octets of a PROXY protocol header, which may be longer than any handshake."""
+        return self.proxy_header is None and not held.start and starts_proxy_header(bytes(held.octets[:12]) + octets)
+
+    def _read_proxy_header(self, held: Held) -> bool:
+        """Take a PROXY protocol header off side 0's octets; False as long as it is not whole."""
+        if self.proxy_header is not None or held.start or not len(held) or len(held) < held.need:
+            return not len(held) or len(held) >= held.need
+        found = decode_proxy_header(bytes(held.octets))
+        if isinstance(found, NeedMore):
+            held.need = found.octets
+            return held.cut
+        held.need = 1
+        if isinstance(found, Decoded):
+            header = ProxyHeader(found.frame.version, None, None) if held.lost > 0 else found.frame
+            self._keep_proxy_header(header, found.length, held.completion(found.length)[0])
+            held.drop(found.length)
+        return True
+
+    def _keep_proxy_header(self, header: ProxyHeader, length: int, frame: int) -> None:
+        self.proxy_header = Decoded(header, length)
+        stated = "no client" if header.source is None else f"{header.source} as the client"
+        message = f"a PROXY protocol header of {length} octets came first and names {stated}"
+        self._note("proxy-protocol", frame, message)
+
+    def _bridge_proxy_header(self, length: int, frame: int, time: int) -> bool:
+        """Whether so many octets that are missing are a PROXY protocol header's.
+
+        A binary one says where it ends; a line is taken to end with the segment that was captured in part.
+        """
+        if self._held is None or self.proxy_header is not None:
+            return False
+        held = self._held[0]
+        have = len(held)
+        if not have or held.start or not starts_proxy_header(bytes(held.octets[:12])):
+            return False
+        if held.octets[0] == 0x50 and have + length <= MAX_PROXY_LINE:
+            held.drop(have)
+            held.start += length
+            self._keep_proxy_header(ProxyHeader(1, None, None), have + length, frame)
+        elif held.octets[0] != 0x50 and have >= 16 and have + length <= held.need:
+            held.add(bytes(length), frame, time, MAX_PROXY_HEADER)
+            held.lost = len(held)
+            self._read_proxy_header(held)
+        else:
+            return False
+        self._note("handshake-gap", frame, f"{length} octets of the PROXY protocol header are not in the capture")
+        return True
+
     def _begin(self, opening: Opening) -> None:
-        """Somebody opens, after octets that are not SOCKS."""
+        """Somebody opens, after octets that are not SOCKS or behind a PROXY protocol header."""
         assert self._held is not None, "the opening is held"
         self.client_side, self.preamble = opening
-        self._doubtful = True
-        if self.client_side == 0:
+        self._doubtful = self.proxy_header is None or self.preamble != (0, 0)
+        if self.client_side == 0 and self._doubtful:
             first = self._held[1].source(0)[0]
             self._note("server-spoke-first", first, f"{self.preamble[1]} octets of the proxy precede the greeting")
             if self._held[1].octets == b"\5\0":
@@ -526,9 +629,12 @@ class Session(Facts):
 
     def _read_frame(self) -> bool:
         """Read one frame of a role that has the turn; False when there is none to read yet."""
-        state = self._state
         assert self._held is not None, "octets are held"
         assert self.client_side is not None, "a side has opened"
+        answered = self._state is _UNASKED and self._held[self.client_side ^ PROXY].octets[:1] == b"\5"
+        if answered and looks_like_request(bytes(self._held[self.client_side].octets)):
+            self._state = _REQUEST  # no answer to credentials, but to what follows them
+        state = self._state
         for role in (CLIENT, PROXY) if state.turn == EITHER else (state.turn,):
             side = self.client_side ^ role
             held = self._held[side]
@@ -547,7 +653,7 @@ class Session(Facts):
                 return True
             held.need = max(found.octets, len(held) + 1)
             row = state.rows[role]
-            if self.verdict is _UNDECIDED and row is not None and octets[0] not in (row.version, 5):
+            if self.verdict is _UNDECIDED and row is not None and not _may_begin(row, octets[0]):
                 self._be_foreign(None)
                 return True
             if held.cut:
@@ -584,16 +690,63 @@ class Session(Facts):
     def _be_unreadable(self, found: Mismatch | Unreadable, octets: bytes, frame: int) -> None:
         """The octets are no frame that is due here."""
         if self.verdict is _UNDECIDED:
-            self._be_foreign(foreign_name(octets))
+            if not self._never_ends():
+                self._be_foreign(foreign_name(octets))
         elif isinstance(found, Mismatch):
             self._note(found.deviation.code, frame, found.deviation.message)
+            if self._accept_unaddressed(octets, found.deviation.code):
+                return
             if self.client_side is not None and self._state.turn == PROXY:
                 # Tor's refusals have ATYP 0: they can't be read to their end, but they say why.
-                self._read_short_refusal(self.client_side ^ PROXY)
+                self._read_short_refusal(self.client_side ^ PROXY, False)
             if not self._state.final:
                 self._stop(malformed=True)
         else:
             self._stop()
+
+    def _accept_unaddressed(self, octets: bytes, code: str) -> bool:
+        """A request with an impossible address type ends the request, not the dialogue."""
+        step = unaddressed_step(octets) if code == "unknown-address-type" and self._state is _REQUEST else None
+        if step is None or self._held is None or self.client_side is None:
+            return False
+        held = self._held[self.client_side]
+        self.malformed = True
+        self._accept_held(step, self.client_side, held)
+        held.cut = True  # where the request ends nobody knows
+        return True
+
+    def _never_ends(self) -> bool:
+        """A SOCKS4 request on a trusted port, sound as it was sent, whose NUL does not come."""
+        if not self.trusted or self._state is not _REQUEST4 or self._held is None or self.client_side is None:
+            return False
+        held = self._held[self.client_side]
+        if not sound_so_far(held.first_segment()):
+            return False
+        self.verdict = _SOCKS
+        self._note("half-frame", held.source(0)[0], "the client's request has no NUL at its end")
+        self._stop(malformed=True)
+        return True
+
+    def _accept_unfinished(self) -> bool | None:
+        """Read a SOCKS4 request without its end, once the proxy answers it; None: it may be about to."""
+        if self._state is not _REQUEST4 or self._held is None or self.client_side is None:
+            return False
+        asked, answered = self._held[self.client_side], self._held[self.client_side ^ PROXY]
+        if answered.octets[0] not in (0, 4) or answered.octets[1:2] not in _SOCKS4_CODES:
+            return False
+        whole = bytes(asked.octets)
+        found = unfinished_step(whole if sound_so_far(whole) else asked.first_segment())
+        if found is None or not is_sound(found[0]):
+            return False
+        if len(answered) < 8:
+            return None
+        step, lacks = found
+        self._note("reply-before-request", answered.source(0)[0], f"the proxy answered a request that lacks {lacks}")
+        damaged = step.value.is_socks4a and not step.value.destination.host
+        if damaged:
+            asked.lost = asked.start + 1
+        self._accept_held(step, self.client_side, asked)
+        return True
 
     def _look_at_waiting(self) -> None:
         """What octets of the role that does not have the turn mean."""
@@ -607,6 +760,9 @@ class Session(Facts):
         if state.turn == PROXY:
             if state.awaits_reply:
                 self._note("early-data", frame, "data of the client before the reply")
+        elif (unfinished := self._accept_unfinished()) is not False:
+            if unfinished:
+                self._advance()
         elif state is _GREETING or state is _REQUEST4:
             if self.trusted and sound_so_far(bytes(self._held[self.client_side].octets)):
                 self._note("server-spoke-first", frame, "the proxy sent before the client's first frame was whole")
@@ -669,7 +825,7 @@ class Session(Facts):
     def _enclose(self) -> Session:
         """The session of what tokens enclose: it begins with the request."""
         assert self.client_side is not None, "a side has opened"
-        inner = Session(self.trusted, self._loopback, self._address_of)
+        inner = Session(self.trusted, self._loopback, self._addresses)
         inner.verdict = _SOCKS
         inner.client_side = inner._on_turn = self.client_side
         inner._state = _REQUEST
@@ -727,7 +883,10 @@ class Session(Facts):
         if self._gap or self.client_side is None:
             return False
         if self._state is _GREETING or self._state is _REQUEST4:
-            return self._held is not None and sound_so_far(bytes(self._held[self.client_side].octets))
+            held = None if self._held is None else self._held[self.client_side]
+            return held is not None and (
+                sound_so_far(bytes(held.octets)) or (len(held) > 8 and sound_so_far(held.first_segment()))
+            )
         if self.client_side == 1 and not self.methods:
             return False  # rather a choice, in a capture that lacks the client's side
         # A greeting with odd methods or with more behind it, and nobody answered.
@@ -744,7 +903,7 @@ class Session(Facts):
         self._on_turn = _NO_TURN
         self._held = self._tunnel = self._halted = self.client_side = self._inner = None
         self._fits = self.malformed = False
-        self.anomalies = []
+        self.anomalies = [entry for entry in self.anomalies if entry.code == "proxy-protocol"]
         if self.trusted and not self._gap and not self._midstream:
             self.foreign = name or "unknown"
             self._note("not-socks-on-socks-port", self._first_frame, f"{name or 'unknown protocol'} on a SOCKS port")
@@ -762,7 +921,7 @@ class Session(Facts):
 
     def _read_unanswered_request(self) -> None:
         """A request behind the greeting where no answer came: the proxy was silent, or its side is not captured."""
-        if self._state is not _CHOICE or self._held is None or self.client_side is None:
+        if self._state not in (_CHOICE, _UNASKED) or self._held is None or self.client_side is None:
             return
         held = self._held[self.client_side]
         octets = bytes(held.octets)
@@ -785,7 +944,21 @@ class Session(Facts):
         found = decode_step(self._state, role, bytes(held.octets))
         return found.octets - len(held) if isinstance(found, NeedMore) else 0
 
-    def _read_short_refusal(self, side: int) -> None:
+    def _find_half_frame(self) -> None:
+        """What was held of a frame when it ended."""
+        if self._held is None or self.client_side is None or self._state.final or self._gap:
+            return
+        for role, row in enumerate(self._state.rows):
+            held = self._held[self.client_side ^ role]
+            if row is not None and row.decode is not None and len(held) and not held.cut:
+                self._keep_half_frame(role, row, held, len(held))
+
+    def _keep_half_frame(self, role: int, row: Row, held: Held, length: int) -> None:
+        side = role if self.client_side == 0 else 1 - role
+        last, _ = held.source(length - 1)
+        self.half_frame = HalfFrame(SENDERS[role], _TYPES[row.fact], length, last, side, held.start + length)
+
+    def _read_short_refusal(self, side: int, ended: bool) -> None:
         """A failure reply that ends before its address, because the proxy closed or the capture ended."""
         row = self._state.rows[PROXY]
         if self._held is None or row is None or not self._state.awaits_reply:
@@ -800,6 +973,8 @@ class Session(Facts):
         assert isinstance(step, Step), "a reply with an IPv4 address is whole"
         offset, started = held.start, held.source(0)[1]
         last, time = held.source(len(octets) - 1)
+        if ended:
+            self._keep_half_frame(PROXY, row, held, len(octets))
         held.drop(len(octets))
         self._accept(step, last, time, started, offset, len(octets), True)
         self._advance()
@@ -821,3 +996,8 @@ class Session(Facts):
         if self._tunnel_room is None:
             self._tunnel_room = [TUNNEL_KEPT, TUNNEL_KEPT]
         return self._tunnel_room
+
+
+def _may_begin(row: Row, octet: int) -> bool:
+    """Whether a frame that a row is about can begin with this octet, as SOCKS programs send it."""
+    return octet in (row.version, 5) or (row.version == 0 and octet == 4)

@@ -25,7 +25,7 @@ After a GSSAPI level negotiation request and reply travel inside the frames of t
 it goes through `sealed` (the client's enclosed request) to `enclosed` and stops. Where the frames' tokens can be read,
 the session runs the same table from `request` on what is inside, and goes where that leads instead. Where the
 negotiation ended with "no protection" (which NEC's servers, curl and Dante allow) the request follows in clear:
-`ESCAPES`.
+`ESCAPES`. What clients send instead of a request that can be read is in rows of its own: `UNASKED`, `UNADDRESSED`.
 """
 
 from __future__ import annotations
@@ -124,12 +124,23 @@ TRANSITIONS = (
     Row("bind-peer", PROXY, decode_reply, "rejected", 5, "peer_reply_frame", "code", {_OK: "tunnel"}, 5),
     Row("associate-answer", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "association"}, 5),
     Row("resolve-answer", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "resolved"}, 5),
+    Row("unasked", PROXY, decode_auth_reply, "denied", 1, "auth_reply", "status", {0: "request"}),
+    Row("unaddressed", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "lost"}, 5),
     Row("request4", CLIENT, decode_socks4_request, "connect-answer4", 4, "request", "command", _BY_COMMAND4),
     Row("connect-answer4", PROXY, decode_socks4_reply, "rejected", 0, "reply_frame", "code", {_OK4: "tunnel"}),
     Row("bind-answer4", PROXY, decode_socks4_reply, "rejected", 0, "reply_frame", "code", {_OK4: "bind-peer4"}),
     Row("bind-peer4", PROXY, decode_socks4_reply, "rejected", 0, "peer_reply_frame", "code", {_OK4: "tunnel"}),
     Row("resolve-answer4", PROXY, decode_socks4_reply, "rejected", 0, "reply_frame", "code", {_OK4: "resolved"}),
 )
+
+UNASKED = Row("request", CLIENT, decode_auth_request, "unasked", 1, "auth_request")
+"""User name and password although another method was chosen: the proxy answers them, or the request behind them."""
+
+REFUSES_UNASKED = Row("unasked", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "lost"}, 5)
+"""A proxy that took them for a request, as it must, and says so."""
+
+UNADDRESSED = Row("request", CLIENT, None, "unaddressed", 5, "request")
+"""A request whose address type nobody knows: it ends where its segments end, and the proxy may say what it thinks."""
 
 ESCAPES = {"gssapi": "request", "other-method": "request", "auth": "request"}
 """States in which the client may leave the sub-negotiation with a request in clear: after GSSAPI without protection
@@ -138,20 +149,22 @@ and after a method whose dialogue nobody here can read, legitimately; instead of
 PHASES = {
     "opening": "greeting", "greeting": "greeting", "choice": "greeting", "refused": "greeting",
     "auth": "authentication", "auth-answer": "authentication", "gssapi": "authentication",
-    "other-method": "authentication", "denied": "authentication",
+    "other-method": "authentication", "denied": "authentication", "unasked": "authentication",
     "sealed": "request", "enclosed": "request", "request": "request", "request4": "request",
     "connect-answer": "request", "bind-answer": "request", "bind-peer": "request", "associate-answer": "request",
     "resolve-answer": "request", "connect-answer4": "request", "bind-answer4": "request", "bind-peer4": "request",
     "resolve-answer4": "request", "resolved": "request", "rejected": "request",
+    "unaddressed": "request", "lost": "request",
     "tunnel": "relay", "association": "relay",
     "stopped": "", "foreign": "",
 }  # fmt: skip
-"""The phase of a record for each state. `stopped` keeps the phase of the state in which it stopped."""
+"""The phase of a record for each state. `stopped` keeps the phase of the state in which it stopped; `lost` is what a
+success leads to that answers something nobody could read."""
 
 OUTCOMES = {
     "tunnel": "succeeded", "association": "succeeded", "resolved": "succeeded", "rejected": "rejected",
     "denied": "auth-failed", "refused": "no-acceptable-method", "enclosed": "incomplete", "stopped": "incomplete",
-    "foreign": "incomplete",
+    "foreign": "incomplete", "lost": "incomplete",
 }  # fmt: skip
 """States without a way on, and what reaching them means for the record."""
 

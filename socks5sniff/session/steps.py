@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..codec import Decoded, Deviation, Mismatch, NeedMore
+from ..codec import Address, AddressType, Decoded, Deviation, Mismatch, NeedMore, Request, decode_socks4_request
 from .opening import foreign_name, looks_like_request
-from .states import CLIENT, STATES, Row, State
+from .states import CLIENT, PROXY, REFUSES_UNASKED, STATES, UNADDRESSED, UNASKED, Row, State
 from .summary import summarise
 
 REMEMBERED_STEPS = 2048
@@ -26,6 +26,9 @@ _NAMED_WITHIN = ("HTTP", "TLS", "SSH")
 """Protocols whose first octets are proof enough that a SOCKS frame was due and something else came."""
 
 SENDERS = ("client", "proxy")
+
+_REQUEST = STATES["request"]
+_UNASKED = STATES["unasked"]
 
 
 class Step:
@@ -77,6 +80,10 @@ def decode_step(state: State, role: int, octets: bytes) -> Step | NeedMore | Mis
             return NeedMore(len(octets) + 1)
         if request:
             row, escaped = state.escape, True
+    if octets[0] == 1 and state is _REQUEST and role == CLIENT and octets[1:2] != b"\0":
+        row, escaped = UNASKED, True
+    elif octets[0] == 5 and state is _UNASKED and role == PROXY:
+        row = REFUSES_UNASKED
     if row.decode is None:
         return Unreadable()
     if octets[0] != row.version and (name := foreign_name(octets)) in _NAMED_WITHIN:
@@ -87,6 +94,32 @@ def decode_step(state: State, role: int, octets: bytes) -> Step | NeedMore | Mis
     if isinstance(found, Mismatch) and octets[0] != row.version:
         return _wrong_version(row, octets, "")
     return found  # type: ignore[return-value]
+
+
+def unaddressed_step(octets: bytes) -> Step | None:
+    """A request whose address type is in no table, up to the end of `octets`; None where they are not even that."""
+    if len(octets) < 4 or octets[0] != 5:
+        return None
+    request = Request(octets[1], Address(octets[3], b"", 0), octets[2])
+    return Step(UNADDRESSED, request, len(octets), (), False)
+
+
+def unfinished_step(octets: bytes) -> tuple[Step, str] | None:
+    """A SOCKS4 request that was answered without its end, and what it lacks; None where octets are no such request."""
+    if len(octets) < 8 or octets[:1] != b"\4":
+        return None
+    lacks = "the NUL at its end"
+    found = decode_socks4_request(octets + b"\0")
+    if isinstance(found, NeedMore):
+        found, lacks = decode_socks4_request(octets + b"\0\0"), "the NUL of its user id and the host name"
+    if not isinstance(found, Decoded) or found.length <= len(octets):
+        return None
+    row = STATES["request4"].rows[CLIENT]
+    assert row is not None, "SOCKS4 begins with a request"
+    deviations = tuple(entry for entry in found.deviations if entry.code != "empty-domain")
+    if found.frame.destination.type == AddressType.DOMAIN and not found.frame.destination.host:
+        lacks = lacks.replace("the NUL at its end", "its host name")
+    return Step(row, found.frame, len(octets), deviations, False), lacks
 
 
 def whole_step(state: State, octets: bytes) -> Step | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..codec import (
+    ADDRESS_TYPES,
     Address,
     AuthReply,
     AuthRequest,
@@ -54,6 +55,8 @@ def _gssapi(frame: GssapiMessage) -> str:
 
 
 def _request(frame: Request) -> str:
+    if frame.destination.type not in ADDRESS_TYPES:
+        return f"Request: {_command(frame.command)}, address type 0x{frame.destination.type:02x}"
     return f"Request: {_command(frame.command)} {_target(frame.command, frame.destination)}"
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
 
-from .sink import Options, Totals, Writer
+from .sink import OneByOne, Options, Totals, Writer
 from .words import explain, octets
 
 
-class AccessLogSink:
+class AccessLogSink(OneByOne):
     """Writes the lines described in this module's docstring."""
 
     def __init__(self, out: Writer, options: Options) -> None:

@@ -11,9 +11,19 @@ from dataclasses import fields
 from typing import Any
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Conversation, Endpoint, ReplyCode, Target, Timing, Traffic, Tunnel, UdpTraffic
+from socks5sniff.record import (
+    Conversation,
+    Endpoint,
+    ProxyHeader,
+    ReplyCode,
+    Target,
+    Timing,
+    Traffic,
+    Tunnel,
+    UdpTraffic,
+)
 
-from .sink import Options, Totals, Writer
+from .sink import OneByOne, Options, Totals, Writer
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "client": Endpoint._fields,
@@ -28,6 +38,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "udp": UdpTraffic._fields,
     "timing": Timing._fields,
     "upstream": ("source", "destination", "matched_by"),
+    "proxy_header": ProxyHeader._fields,
     "process": ("pid", "name"),
 }
 """Keys of the record that are objects, and the keys in them."""
@@ -43,7 +54,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 """Without it Excel takes UTF-8 for the system's old code page."""
 
 
-class CsvSink:
+class CsvSink(OneByOne):
     """A header row, then the rows."""
 
     def __init__(self, out: Writer, options: Options) -> None:

@@ -9,10 +9,10 @@ from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
 
 from .clock import Clock
-from .sink import Options, Totals, Writer
+from .sink import OneByOne, Options, Totals, Writer
 
 
-class FrameSink:
+class FrameSink(OneByOne):
     """Lines in columns of fixed width; only SUMMARY has spaces in it."""
 
     def __init__(self, out: Writer, options: Options) -> None:

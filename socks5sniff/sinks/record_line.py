@@ -17,6 +17,7 @@ from socks5sniff.record import (
     AnomalyEntry,
     Conversation,
     FrameEntry,
+    ProxyHeader,
     ReplyCode,
     Target,
     Timing,
@@ -86,6 +87,8 @@ def record_line(c: Conversation) -> str:
         f',"name_resolution":{words[c.name_resolution]},"first_frame":{c.first_frame},"last_frame":{c.last_frame}'
         f',"frames":[{_frames(c.frames, start // SECOND)}],"anomalies":[{_anomalies(c.anomalies)}]'
         f',"upstream":{"null" if c.upstream is None else _dumps(c.upstream)}'
+        f',"proxy_header":{"null" if c.proxy_header is None else _header(c.proxy_header)}'
+        f',"network":{"null" if c.network is None else quote(c.network)}'
         f',"process":{text_process(c.process)}}}'
     )
 
@@ -137,14 +140,22 @@ def _udp(udp: UdpTraffic) -> str:
     return _dumps(plain)
 
 
+def _header(header: ProxyHeader) -> str:
+    plain = header._asdict()
+    for end in ("source", "destination"):
+        plain[end] = plain[end] and plain[end]._asdict()
+    return _dumps(plain)
+
+
 def _timing(timing: Timing) -> str:
-    handshake, negotiation, authentication, request, first_byte = timing
+    handshake, negotiation, authentication, request, first_byte, upstream = timing
     return (
         f'{{"tcp_handshake":{"null" if handshake is None else repr(handshake)}'
         f',"negotiation":{"null" if negotiation is None else repr(negotiation)}'
         f',"authentication":{"null" if authentication is None else repr(authentication)}'
         f',"request":{"null" if request is None else repr(request)}'
-        f',"first_byte":{"null" if first_byte is None else repr(first_byte)}}}'
+        f',"first_byte":{"null" if first_byte is None else repr(first_byte)}'
+        f',"upstream_handshake":{"null" if upstream is None else repr(upstream)}}}'
     )
 
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 
 
 class Writer(Protocol):
@@ -27,6 +28,10 @@ class Totals:
     """Frames that could not be understood down to TCP or UDP."""
     conversations: int = 0
     """SOCKS conversations found, those that a filter kept from the sink included."""
+    evicted: int = 0
+    """Open connections that were forgotten, because there were too many at once."""
+    fault: str | None = None
+    """What the input ended with, where it was damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +50,38 @@ class Options:
     """Names of the columns that the table has, of `columns.NAMES`; the usual ones if there are none."""
     excel: bool = False
     """CSV as spreadsheets open it: with a byte order mark, and every text in quotes."""
+    inputs: tuple[str, ...] = ()
+    """Names of the inputs, as the user gave them."""
+    command: tuple[str, ...] = ()
+    """Words of the command line, without the program's name."""
+    ports: tuple[int, ...] = ()
+    """Ports that the user named as proxies'."""
+    max_rows: int = 200_000
+    """Conversations that a page's table holds."""
 
 
 class Sink(Protocol):
     """A format. Nothing is written before the first call, so that a failed start leaves the output untouched."""
 
+    def records(self, batch: Batch, /) -> None:
+        """Write some conversations, or keep them until there is enough to lay out."""
+
     def conversation(self, conversation: Conversation, /) -> None:
-        """Write one conversation, or keep it until there is enough to lay out."""
+        """Write one conversation."""
 
     def close(self, totals: Totals, /) -> None:
         """Write what is still held, and the format's ending. The output itself stays open."""
+
+
+class OneByOne:
+    """A sink that takes conversations one by one."""
+
+    def records(self, batch: Batch) -> None:
+        for conversation in batch:
+            self.conversation(conversation)
+
+    def conversation(self, conversation: Conversation) -> None:
+        raise NotImplementedError
 
 
 FORMATS: dict[str, str] = {
@@ -65,6 +92,7 @@ FORMATS: dict[str, str] = {
     "zeek": "socks5sniff.sinks.zeek:ZeekSink",
     "accesslog": "socks5sniff.sinks.accesslog:AccessLogSink",
     "frames": "socks5sniff.sinks.frames:FrameSink",
+    "html": "socks5sniff.sinks.html:HtmlSink",
 }
 """Class of each format, made as `Class(out, options)`; a module is imported when its format is chosen."""
 

@@ -18,7 +18,7 @@ from socks5sniff.record import Conversation
 from .clock import Clock
 from .columns import RESULT, TIME, cell, chosen
 from .layout import GAP, Need, cut, display_width, fit, padded
-from .sink import Options, Totals, Writer
+from .sink import OneByOne, Options, Totals, Writer
 from .words import COLOURS, counted
 
 BLOCK = 10_000
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     """One for each column; that of the time is empty."""
 
 
-class TableSink:
+class TableSink(OneByOne):
     """Rows, then the summary."""
 
     def __init__(self, out: Writer, options: Options) -> None:

@@ -16,7 +16,7 @@ from time import gmtime, strftime, time
 
 from socks5sniff.record import MASKED_PASSWORD, Conversation, Target
 
-from .sink import Options, Totals, Writer
+from .sink import OneByOne, Options, Totals, Writer
 
 FIELDS: dict[str, str] = {
     "ts": "time",
@@ -62,7 +62,7 @@ _STATUS_WITHOUT_REPLY = {"auth-failed": "authentication failed", "no-acceptable-
 _FIRST_EVENTS = frozenset({"auth-request", "auth-reply", "request", "reply"})
 
 
-class ZeekSink:
+class ZeekSink(OneByOne):
     """Header lines, one line for each conversation, and the closing line.
 
     Zeek stamps `#open` and `#close` with the time in the traffic; without a conversation there is none, and `clock`

@@ -3,8 +3,8 @@
 A flow is known by its two endpoints, the smaller number first (`low`, `high`); direction 0 is from low to high,
 direction 1 from high to low. No Python object is made per packet and none per flow: a flow is a slot in columns.
 
-A new SYN whose sequence number differs from the one that opened the flow is a new connection (port reuse): it gets a
-slot of its own and the old slot is retired from the index. Connections are numbered in the order of their first
+Of connections between the same endpoints (port reuse, and see `spaces`) each has a slot; the index knows the newest.
+Connections are numbered in the order of their first
 packets, as Wireshark's `tcp.stream` is.
 """
 
@@ -12,16 +12,22 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.packets.columns import Segments, TcpFlag
 
+from .slots import SlotTable
+from .spaces import LINGER, Route, Space
+
 NO_TIME = np.iinfo(np.int64).min
 UNKNOWN = 2
 """Value of `opener` and `closer` where no SYN, and no FIN or RST, has been seen."""
 
+RESET_WINDOW = 1 << 20
+"""An RST counts within so many octets of where its direction stands; windows are rarely larger."""
 _SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
 _FAR = np.iinfo(np.int64).max
 
@@ -40,20 +46,19 @@ _COLUMNS: dict[str, tuple[type, int | bool]] = {
     "opener": (np.uint8, UNKNOWN),
     "closer": (np.uint8, UNKNOWN),
     "close_time": (np.int64, NO_TIME),
+    "close_clock": (np.int64, NO_TIME),
+    "close_frame": (np.int64, 0),
     "syn_time": (np.int64, NO_TIME),
     "syn_ack_time": (np.int64, NO_TIME),
     "base0": (np.int64, -1),
     "base1": (np.int64, -1),
-    "kind": (np.uint8, 0),
-    "spoke": (np.uint8, 0),
-    "turn": (np.uint8, 0),
-    "closing": (np.bool_, False),
-    "awaited": (np.uint8, 0),
-    "first_byte": (np.int64, NO_TIME),
-    "edge0": (np.uint32, 0),
-    "edge1": (np.uint32, 0),
-    "passed0": (np.int64, 0),
-    "passed1": (np.int64, 0),
+    "first_way": (np.uint8, 0),
+    "next0": (np.int64, -1),
+    "next1": (np.int64, -1),
+    "fin0": (np.int64, -1),
+    "fin1": (np.int64, -1),
+    "fin_heard0": (np.int64, -1),
+    "fin_heard1": (np.int64, -1),
 }
 
 
@@ -68,7 +73,6 @@ class FlowBatch:
         slots: intp[g], the flow of each run; every slot occurs once.
         direction, flags: uint8[n], 0 or 1 and the TCP flags, in sorted order.
         new: bool[g], runs whose flow began in this batch.
-        replaced: slots whose endpoints have been taken over by a newer connection.
     """
 
     segments: Segments
@@ -79,19 +83,35 @@ class FlowBatch:
     direction: NDArray[np.uint8]
     flags: NDArray[np.uint8]
     new: NDArray[np.bool_]
-    replaced: list[int]
 
 
-class FlowTable:
+class _Sorted(NamedTuple):
+    """A batch sorted by endpoints; columns as in `FlowBatch`, `low` and `high` in sorted order, new slots -1."""
+
+    segments: Segments
+    order: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    slots: NDArray[np.intp]
+    low: NDArray[np.uint64]
+    high: NDArray[np.uint64]
+    direction: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
+
+
+class FlowTable(SlotTable):
     """Columns of all live flows (see `_COLUMNS`), indexed by slot.
 
-    `low`, `high` (endpoints); `stream` (index from 0); `capture` (interface of the first packet); `first_time`,
-    `last_time` (ns, smallest and largest); `first_frame`, `last_frame`; `packets`; `flags0`, `flags1` (all TCP flags
-    seen per direction); `opener` (direction that sent the SYN); `closer` (direction of the first FIN or RST) and
-    `close_time` (ns, when both directions had closed); `syn_time`, `syn_ack_time`; `base0`, `base1` (sequence number
-    of the first octet per direction, -1 unknown). `kind`, `spoke`, `turn`, `closing`, `awaited` and `first_byte` belong
-    to the user of the table, as do `edge` and `passed` (see `count_octets`).
+    `low`, `high` (endpoints); `stream` (index from 0); `capture` (interface of the first packet); `first_way` (its
+    direction); `first_time`, `last_time` (ns, smallest and largest); `first_frame`, `last_frame`; `packets`; `flags0`,
+    `flags1` (all TCP flags seen per direction); `opener` (direction that sent the SYN); `closer` (direction of the
+    first FIN or RST in the file) and `close_time` (ns, when both directions had closed) and
+    `close_clock`, `close_frame` (the latest time in the capture by then, and the frame); `syn_time`, `syn_ack_time`;
+    `base0`, `base1` (sequence number of the first octet per direction, -1 unknown); `next0`, `next1` (sequence number
+    behind the last packet per direction, -1 before any); `fin0`, `fin1` (sequence number
+    behind each direction's FIN, -1 for none) and `fin_heard0`, `fin_heard1` (what that FIN acknowledged).
     """
+
+    COLUMNS: ClassVar = _COLUMNS
 
     low: NDArray[np.uint64]
     high: NDArray[np.uint64]
@@ -107,25 +127,26 @@ class FlowTable:
     opener: NDArray[np.uint8]
     closer: NDArray[np.uint8]
     close_time: NDArray[np.int64]
+    close_clock: NDArray[np.int64]
+    close_frame: NDArray[np.int64]
     syn_time: NDArray[np.int64]
     syn_ack_time: NDArray[np.int64]
     base0: NDArray[np.int64]
     base1: NDArray[np.int64]
-    kind: NDArray[np.uint8]
-    spoke: NDArray[np.uint8]
-    turn: NDArray[np.uint8]
-    closing: NDArray[np.bool_]
-    awaited: NDArray[np.uint8]
-    first_byte: NDArray[np.int64]
-    edge0: NDArray[np.uint32]
-    edge1: NDArray[np.uint32]
-    passed0: NDArray[np.int64]
-    passed1: NDArray[np.int64]
+    first_way: NDArray[np.uint8]
+    next0: NDArray[np.int64]
+    next1: NDArray[np.int64]
+    fin0: NDArray[np.int64]
+    fin1: NDArray[np.int64]
+    fin_heard0: NDArray[np.int64]
+    fin_heard1: NDArray[np.int64]
 
     def __init__(self, capacity: int = 4096) -> None:
-        self.capacity = 0
+        super().__init__()
         self.streams = 0
-        self._grow(capacity)
+        self.clock = NO_TIME
+        self._clocks = np.empty(0, np.int64)
+        self.grow(capacity)
         self._next_slot = 0
         self._free: list[int] = []
         # The index: hashes in ascending order beside their slots. Queries come sorted, so searchsorted is quick.
@@ -133,6 +154,9 @@ class FlowTable:
         self._slots = np.empty(0, np.intp)
         # Flows whose hash another live flow already has: exact, and in practice always empty.
         self._collided: dict[tuple[int, int], int] = {}
+        # Endpoints between which more than one connection may still have packets, and their slots.
+        self._shared: dict[tuple[int, int], list[int]] = {}
+        self._routed: dict[tuple[int, int], list[int]] = {}
         # Odd random multipliers: nobody can prepare endpoints that collide.
         self._mix = [np.uint64(secrets.randbits(64) | 1) for _ in range(3)]
 
@@ -152,7 +176,10 @@ class FlowTable:
         n = len(segments)
         if n == 0:
             none, octets = np.empty(0, np.intp), np.empty(0, np.uint8)
-            return FlowBatch(segments, none, none, none, none, octets, octets, np.empty(0, np.bool_), [])
+            return FlowBatch(segments, none, none, none, none, octets, octets, np.empty(0, np.bool_))
+        # What comes after what is told by the latest time so far: single clocks may go backwards.
+        self._clocks = np.maximum.accumulate(np.maximum(segments.time, self.clock))
+        self.clock = int(self._clocks[-1])
         swapped = segments.source > segments.destination
         low = np.where(swapped, segments.destination, segments.source)
         high = np.where(swapped, segments.source, segments.destination)
@@ -164,16 +191,20 @@ class FlowTable:
         edges = np.flatnonzero((low[1:] != low[:-1]) | (high[1:] != high[:-1])) + 1
         starts = np.concatenate((np.zeros(1, np.intp), edges))
         slots = self._find(hashes[order[starts]], low[starts], high[starts])
-        starts, slots, replaced = self._split_at_reuse(segments, order, direction, flags, starts, slots)
-        counts = np.diff(np.append(starts, n))
-        batch = FlowBatch(segments, order, starts, counts, slots, direction, flags, slots < 0, replaced)
+        found = self._route(_Sorted(segments, order, starts, slots, low, high, direction, flags))
+        order, starts, slots = found.order, found.starts, found.slots
+        counts = np.diff(np.append(starts, len(order)))
+        batch = FlowBatch(segments, order, starts, counts, slots, found.direction, found.flags, slots < 0)
         opened = np.flatnonzero(batch.new)
         if len(opened):
             # Streams are numbered by first packet, so slots are handed out in file order.
             opened = opened[np.argsort(order[starts[opened]], kind="stable")]
-            slots[opened] = self._open(segments, order, starts[opened], low, high)
+            slots[opened] = self._open(segments, order, starts[opened], found.low, found.high, found.direction)
             self._index(hashes, order, starts, slots, opened)
-        self._advance(batch)
+        if len(order):
+            self._advance(batch)
+        if self._routed:
+            self._share(found)
         return batch
 
     def _hash(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -198,53 +229,113 @@ class FlowTable:
                 slots[group] = self._collided.get((int(low[group]), int(high[group])), -1)
         return slots
 
-    def _split_at_reuse(
-        self,
-        segments: Segments,
-        order: NDArray[np.intp],
-        direction: NDArray[np.uint8],
-        flags: NDArray[np.uint8],
-        starts: NDArray[np.intp],
-        slots: NDArray[np.intp],
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], list[int]]:
-        """Cut runs where a SYN opens a new connection between the same endpoints."""
+    def _route(self, batch: _Sorted) -> _Sorted:
+        """Give packets between endpoints of more than one connection to the one they belong to."""
+        groups = self._doubtful(batch)
+        if not len(groups):
+            return batch
+        ends = np.append(batch.starts, len(batch.order))
+        doubtful = np.zeros(len(batch.starts), np.bool_)
+        doubtful[groups] = True
+        # Runs as (slot, positions); the others as they are.
+        runs: list[tuple[int, NDArray[np.intp]]] = []
+        for group in groups.tolist():
+            positions = range(int(ends[group]), int(ends[group + 1]))
+            runs += self._route_group(batch, int(batch.slots[group]), positions)
+        lengths = np.diff(ends)
+        kept = np.flatnonzero(np.repeat(~doubtful, lengths))
+        places = np.concatenate([kept, *(run for _, run in runs)]) if runs else kept
+        counts = np.concatenate((lengths[~doubtful], [len(run) for _, run in runs])).astype(np.intp)
+        slots = np.concatenate((batch.slots[~doubtful], [slot for slot, _ in runs])).astype(np.intp)
+        return _Sorted(
+            batch.segments,
+            batch.order[places],
+            (np.cumsum(counts) - counts).astype(np.intp),
+            slots,
+            batch.low[places],
+            batch.high[places],
+            batch.direction[places],
+            batch.flags[places],
+        )
+
+    def _doubtful(self, batch: _Sorted) -> NDArray[np.intp]:
+        """Runs that may hold packets of another connection than the one the endpoints have."""
+        starts, slots, flags = batch.starts, batch.slots, batch.flags
+        found: set[int] = set()
         syn = np.flatnonzero((flags & _SYN_ACK) == TcpFlag.SYN)
-        if not len(syn):
-            return starts, slots, []
-        group = np.searchsorted(starts, syn, side="right") - 1
-        suspect = (starts[group] != syn) | (slots[group] >= 0)
-        if not suspect.any():
-            return starts, slots, []
-        cuts: list[int] = []
-        replaced: list[int] = []
-        bounds = np.append(starts, len(order))
-        for g in np.unique(group[suspect]).tolist():
-            slot = int(slots[g])
-            base = [-1, -1] if slot < 0 else [int(self.base0[slot]), int(self.base1[slot])]
-            for position in range(int(bounds[g]), int(bounds[g + 1])):
-                way = int(direction[position])
-                row = order[position]
-                is_syn = bool(flags[position] & TcpFlag.SYN)
-                first = (int(segments.sequence[row]) + is_syn) & 0xFFFFFFFF
-                if is_syn and not flags[position] & TcpFlag.ACK and base[way] >= 0 and first != base[way]:
-                    if position == int(bounds[g]):
-                        replaced.append(slot)
-                        slots[g] = -1
-                    else:
-                        cuts.append(position)
-                    base = [-1, -1]
-                if base[way] < 0:
-                    base[way] = first
-        if cuts:
-            # Within one batch every piece after the first is a flow that has no slot yet. The pieces share their
-            # endpoints: `_index` lets the last one stand.
-            merged = np.concatenate((starts, np.array(cuts, np.intp)))
-            known = np.concatenate((slots, np.full(len(cuts), -1, np.intp)))
-            by_place = np.argsort(merged, kind="stable")
-            owner = np.searchsorted(starts, np.array(cuts, np.intp), side="right") - 1
-            replaced.extend(int(slot) for slot in slots[np.unique(owner)] if slot >= 0)
-            starts, slots = merged[by_place], known[by_place]
-        return starts, slots, replaced
+        if len(syn):
+            group = np.searchsorted(starts, syn, side="right") - 1
+            found.update(group[(starts[group] != syn) | (slots[group] >= 0)].tolist())
+        # What comes long after the end.
+        known = np.maximum(slots, 0)
+        ended = np.where((slots >= 0) & (self.close_clock[known] != NO_TIME), self.close_clock[known], _FAR)
+        closing = np.flatnonzero(flags & (TcpFlag.FIN | TcpFlag.RST))
+        time = self._clocks[batch.order]
+        if len(closing):
+            group = np.searchsorted(starts, closing, side="right") - 1
+            np.minimum.at(ended, group, time[closing])
+        late = np.flatnonzero(ended != _FAR)
+        if len(late):
+            latest = np.maximum.reduceat(time, starts)
+            found.update(late[latest[late] > ended[late] + LINGER].tolist())
+        if self._shared:
+            lows = np.array([low for low, _ in self._shared], np.uint64)
+            for group in np.flatnonzero(np.isin(batch.low[starts], lows)).tolist():
+                if (int(batch.low[starts[group]]), int(batch.high[starts[group]])) in self._shared:
+                    found.add(group)
+        return np.array(sorted(found), np.intp)
+
+    def _route_group(self, batch: _Sorted, slot: int, positions: range) -> list[tuple[int, NDArray[np.intp]]]:
+        segments = batch.segments
+        key = int(batch.low[positions[0]]), int(batch.high[positions[0]])
+        slots = self._shared.get(key, [slot] if slot >= 0 else [])
+        route = Route([self._space(known) for known in slots])
+        for position in positions:
+            row = int(batch.order[position])
+            flags = int(batch.flags[position])
+            route.take(
+                position,
+                int(batch.direction[position]),
+                flags,
+                int(segments.sequence[row]),
+                int(segments.acknowledgment[row]) if flags & TcpFlag.ACK else None,
+                int(segments.length[row]),
+                int(self._clocks[row]),
+            )
+        self._routed[key] = slots
+        return [(space.slot, np.array(space.rows, np.intp)) for space in route.spaces if space.rows]
+
+    def _space(self, slot: int) -> Space:
+        closed = int(self.close_clock[slot])
+        return Space(
+            slot,
+            [int(self.base0[slot]), int(self.base1[slot])],
+            [bool(self.flags0[slot] & TcpFlag.SYN), bool(self.flags1[slot] & TcpFlag.SYN)],
+            [int(self.next0[slot]), int(self.next1[slot])],
+            [int(self.fin0[slot]) >= 0, int(self.fin1[slot]) >= 0],
+            None if closed == NO_TIME else closed,
+        )
+
+    def _share(self, batch: _Sorted) -> None:
+        """Remember endpoints that more than one connection may still have packets for."""
+        routed, self._routed = self._routed, {}
+        for key, slots in routed.items():
+            index = self._find_one(key)
+            runs = batch.slots[(batch.low[batch.starts] == key[0]) & (batch.high[batch.starts] == key[1])].tolist()
+            slots = list(dict.fromkeys([*slots, *sorted(runs, key=lambda slot: self.stream[slot]), index]))
+            slots = [
+                slot
+                for slot in slots
+                if slot >= 0 and (self.close_clock[slot] == NO_TIME or self.clock <= self.close_clock[slot] + LINGER)
+            ]
+            if len(slots) > 1:
+                self._shared[key] = slots
+            else:
+                self._shared.pop(key, None)
+
+    def _find_one(self, key: tuple[int, int]) -> int:
+        low, high = np.array([key[0]], np.uint64), np.array([key[1]], np.uint64)
+        return int(self._find(self._hash(low, high), low, high)[0])
 
     def _open(
         self,
@@ -253,18 +344,17 @@ class FlowTable:
         first: NDArray[np.intp],
         low: NDArray[np.uint64],
         high: NDArray[np.uint64],
+        direction: NDArray[np.uint8],
     ) -> NDArray[np.intp]:
         count = len(first)
         reused = [self._free.pop() for _ in range(min(count, len(self._free)))]
         fresh = count - len(reused)
         if self._next_slot + fresh > self.capacity:
-            self._grow(max(self.capacity * 2, self._next_slot + fresh))
+            self.grow(max(self.capacity * 2, self._next_slot + fresh))
         slots = np.array(reused + list(range(self._next_slot, self._next_slot + fresh)), np.intp)
         self._next_slot += fresh
         if reused:
-            again = np.array(reused, np.intp)
-            for name, (_, value) in _COLUMNS.items():
-                getattr(self, name)[again] = value
+            self.reset(np.array(reused, np.intp))
         rows = order[first]
         self.low[slots] = low[first]
         self.high[slots] = high[first]
@@ -275,6 +365,7 @@ class FlowTable:
         self.first_time[slots] = time
         self.last_time[slots] = time
         self.first_frame[slots] = segments.frame[rows]
+        self.first_way[slots] = direction[first]
         return slots
 
     def _index(
@@ -321,6 +412,9 @@ class FlowTable:
     def _advance(self, batch: FlowBatch) -> None:
         segments, order, starts, slots = batch.segments, batch.order, batch.starts, batch.slots
         time = segments.time[order]
+        if (batch.flags & TcpFlag.RST).any():
+            self._drop_strange_resets(batch)
+        self._note_next(batch)
         self.packets[slots] += batch.counts
         self.last_frame[slots] = segments.frame[order[starts + batch.counts - 1]]
         self.first_time[slots] = np.minimum(self.first_time[slots], np.minimum.reduceat(time, starts))
@@ -362,55 +456,84 @@ class FlowTable:
             times[slot] = batch.segments.time[batch.order[at]]
             unset = self.opener[slot] == UNKNOWN
             self.opener[slot[unset]] = batch.direction[at[unset]] ^ turned
+            # A SYN that comes late in the file is right about where its direction begins.
+            firsts = (batch.segments.sequence[batch.order[at]].astype(np.int64) + 1) & 0xFFFFFFFF
+            for way, bases in ((0, self.base0), (1, self.base1)):
+                mine = batch.direction[at] == way
+                bases[slot[mine]] = firsts[mine]
+
+    def _drop_strange_resets(self, batch: FlowBatch) -> None:
+        """An RST far from what its direction has sent ends nothing (RFC 9293 s3.5.3): anybody can send one."""
+        for at in np.flatnonzero(batch.flags & TcpFlag.RST).tolist():
+            way = int(batch.direction[at])
+            group = int(np.searchsorted(batch.starts, at, side="right")) - 1
+            before = np.flatnonzero(batch.direction[batch.starts[group] : at] == way)
+            if len(before):
+                row = batch.order[batch.starts[group] + before[-1]]
+                expected = int(batch.segments.sequence[row]) + int(batch.segments.length[row])
+            else:
+                expected = int((self.next1 if way else self.next0)[batch.slots[group]])
+            distance = (int(batch.segments.sequence[batch.order[at]]) - expected) & 0xFFFFFFFF
+            if expected >= 0 and RESET_WINDOW < distance < (1 << 32) - RESET_WINDOW:
+                batch.flags[at] &= 0xFF ^ TcpFlag.RST
+
+    def _note_next(self, batch: FlowBatch) -> None:
+        places = np.arange(len(batch.order))
+        for way, following in ((0, self.next0), (1, self.next1)):
+            last = np.maximum.reduceat(np.where(batch.direction == way, places, -1), batch.starts)
+            groups = np.flatnonzero(last >= 0)
+            rows = batch.order[last[groups]]
+            ends = batch.segments.sequence[rows].astype(np.int64) + batch.segments.length[rows]
+            following[batch.slots[groups]] = (ends + ((batch.flags[last[groups]] & TcpFlag.SYN) != 0)) & 0xFFFFFFFF
 
     def _note_close(self, batch: FlowBatch) -> None:
+        """When a connection had closed: with its first RST, or with the later one of the two first FINs."""
         at = np.flatnonzero(batch.flags & (TcpFlag.FIN | TcpFlag.RST))
         slot = batch.slots[np.searchsorted(batch.starts, at, side="right") - 1]
         first, first_slot = at[::-1], slot[::-1]
         unset = self.closer[first_slot] == UNKNOWN
         self.closer[first_slot[unset]] = batch.direction[first[unset]]
-        both = self.flags0[slot] & self.flags1[slot] & TcpFlag.FIN
-        either = (self.flags0[slot] | self.flags1[slot]) & TcpFlag.RST
-        ended = ((both | either) != 0) & (self.close_time[slot] == NO_TIME)
-        self.close_time[slot[ended]] = batch.segments.time[batch.order[at[ended]]]
+        # Positions in the batch; -1 for what an earlier batch had.
+        known = self.fin0[slot] >= 0, self.fin1[slot] >= 0
+        ends = [np.where(earlier, -1, _FAR) for earlier in known]
+        fin = (batch.flags[at] & TcpFlag.FIN) != 0
+        groups = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), slot[1:] != slot[:-1])))
+        for way in (0, 1):
+            places = np.where(fin & (batch.direction[at] == way), at, _FAR)
+            ends[way] = np.minimum(ends[way][groups], np.minimum.reduceat(places, groups))
+        resets = np.minimum.reduceat(np.where(batch.flags[at] & TcpFlag.RST, at, _FAR), groups)
+        closed = np.minimum(np.maximum(ends[0], ends[1]), resets)
+        slot = slot[groups]
+        ended = np.flatnonzero((closed >= 0) & (closed != _FAR) & (self.close_time[slot] == NO_TIME))
+        self.close_time[slot[ended]] = batch.segments.time[batch.order[closed[ended]]]
+        self.close_clock[slot[ended]] = self._clocks[batch.order[closed[ended]]]
+        self.close_frame[slot[ended]] = batch.segments.frame[batch.order[closed[ended]]]
+        self._note_fins(batch, at, batch.slots[np.searchsorted(batch.starts, at, side="right") - 1])
+
+    def _note_fins(self, batch: FlowBatch, at: NDArray[np.intp], slot: NDArray[np.intp]) -> None:
+        """Where each direction's first FIN ends its stream, and what it acknowledged: that tells who closed first."""
+        segments = batch.segments
+        fin = (batch.flags[at] & TcpFlag.FIN) != 0
+        for way, fins, heard in ((0, self.fin0, self.fin_heard0), (1, self.fin1, self.fin_heard1)):
+            mine = np.flatnonzero(fin & (batch.direction[at] == way))[::-1]
+            mine = mine[fins[slot[mine]] < 0]
+            rows = batch.order[at[mine]]
+            fins[slot[mine]] = (segments.sequence[rows].astype(np.int64) + segments.length[rows] + 1) & 0xFFFFFFFF
+            heard[slot[mine]] = segments.acknowledgment[rows]
 
     # -- what the users of the table ask for ---------------------------------------------------------------------
 
-    def count_octets(self, batch: FlowBatch, groups: NDArray[np.bool_], since: NDArray[np.intp]) -> None:
-        """Add up the octets that went through flows of which only the amount matters.
+    def slot_of(self, stream: int) -> int:
+        """The slot of a live flow, given its index."""
+        return int(np.flatnonzero(self.stream[: self._next_slot] == stream)[0])
 
-        `edge` is the sequence number that comes next in a direction and `passed` how many octets came before it; both
-        move forward to the highest sequence number seen, so an octet counts once however often it was sent.
-
-        Args:
-            groups: bool[g], which runs to count.
-            since: intp[g], the first position (in sorted order) to count of each run.
-        """
-        segments = batch.segments
-        group = np.repeat(np.arange(len(batch.starts)), batch.counts)
-        length = segments.length[batch.order]
-        # A FIN without octets tells, too, where the octets have ended.
-        speaks = (length > 0) | (segments.flags[batch.order] & TcpFlag.FIN != 0)
-        wanted = groups[group] & speaks & (np.arange(len(group)) >= since[group])
-        at = np.flatnonzero(wanted)
-        if not len(at):
-            return
-        slot = batch.slots[group[at]]
-        sequence = segments.sequence[batch.order[at]]
-        ahead = length[at]
-        way = batch.direction[at]
-        for this, edges, passed in ((0, self.edge0, self.passed0), (1, self.edge1, self.passed1)):
-            rows = np.flatnonzero(way == this)
-            if not len(rows):
-                continue
-            slot_here = slot[rows]
-            # The difference in 32-bit arithmetic is right across the sequence number's wrap.
-            beyond = (sequence[rows] - edges[slot_here]).view(np.int32).astype(np.int64) + ahead[rows]
-            runs = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), slot_here[1:] != slot_here[:-1])))
-            furthest = np.maximum(np.maximum.reduceat(beyond, runs), 0)
-            of = slot_here[runs]
-            passed[of] += furthest
-            edges[of] += furthest.astype(np.uint32)
+    def closers(self, slots: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """The direction that closed first, UNKNOWN for none: a FIN that acknowledges the other one is the later one."""
+        fin0, fin1, closer = self.fin0[slots], self.fin1[slots], self.closer[slots]
+        both = (fin0 >= 0) & (fin1 >= 0)
+        later0 = both & ((self.fin_heard0[slots] - fin1).astype(np.uint32).view(np.int32) >= 0)
+        later1 = both & ((self.fin_heard1[slots] - fin0).astype(np.uint32).view(np.int32) >= 0)
+        return np.where(later1 & ~later0, 0, np.where(later0 & ~later1, 1, closer)).astype(np.uint8)
 
     def release(self, slots: NDArray[np.intp]) -> None:
         """Forget flows. Their slots are used again."""
@@ -422,6 +545,13 @@ class FlowTable:
         self._hashes, self._slots = self._hashes[keep], self._slots[keep]
         if self._collided:
             self._collided = {key: slot for key, slot in self._collided.items() if not gone[slot]}
+        if self._shared:
+            for key, shared in list(self._shared.items()):
+                rest = [slot for slot in shared if not gone[slot]]
+                if len(rest) > 1:
+                    self._shared[key] = rest
+                else:
+                    del self._shared[key]
         self.stream[slots] = -1
         self._free.extend(slots.tolist())
 
@@ -430,14 +560,6 @@ class FlowTable:
         slots = np.ones(self._next_slot, np.bool_)
         slots[self._free] = False
         return np.flatnonzero(slots)
-
-    def _grow(self, capacity: int) -> None:
-        for name, (kind, value) in _COLUMNS.items():
-            column: NDArray[np.generic] = np.full(capacity, value, kind)
-            if self.capacity:
-                column[: self.capacity] = getattr(self, name)
-            setattr(self, name, column)
-        self.capacity = capacity
 
 
 def _sort_by_flow(hashes: NDArray[np.uint64], low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.intp]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import pickle
 import random
-from dataclasses import fields, replace
+from collections.abc import Iterable
+from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socks5sniff.analysis import transcripts
+from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.record import Conversation
-from socks5sniff.record.regular import _FACTS, RegularConversation
-from socks5sniff.sinks.regular_line import line
+from socks5sniff.sinks import Options
+from socks5sniff.sinks.json_lines import JsonLinesSink
 from tests.traffic import (
     ANSWER,
     CHOICE,
@@ -33,34 +33,13 @@ from tests.traffic import (
     START,
     Packet,
     analyse,
+    batches,
     connection,
     cut,
     datagram,
 )
 
-PASSWORD = [
-    (CLIENT, b"\5\2\0\2"),
-    (SERVER, b"\5\2"),
-    (CLIENT, b"\1\5alice\6secret"),
-    (SERVER, b"\1\0"),
-    *PLAIN[2:],
-]
-SOCKS4A = [
-    (CLIENT, b"\4\1\0\x50\0\0\0\1bob\0example.org\0"),
-    (SERVER, b"\0\x5a\0\0\0\0\0\0"),
-    (CLIENT, HTTP),
-    (SERVER, ANSWER),
-]
-REFUSED = [(CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, REQUEST), (SERVER, b"\5\5\0\1\0\0\0\0\0\0")]
-BIND = [
-    (CLIENT, GREETING),
-    (SERVER, CHOICE),
-    (CLIENT, b"\5\2\0\1\x0a\0\0\7\0\x15"),
-    (SERVER, b"\5\0\0\1\x0a\0\0\x09\x20\x01"),
-    (SERVER, b"\5\0\0\1\x0a\0\0\7\0\x14"),
-    (SERVER, b"220 ftp data\r\n"),
-]
-DIALOGUES = {"plain": PLAIN, "password": PASSWORD, "socks4a": SOCKS4A, "refused": REFUSED, "bind": BIND}
+from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED
 
 SEGMENTATION = {"split-frame", "pipelined-frames", "early-data"}
 """Anomalies that say how frames lay in segments."""
@@ -97,7 +76,7 @@ def test_a_plain_conversation():
     assert record.bytes == (len(HTTP), len(ANSWER))
     assert record.tunnel is not None
     assert (record.tunnel.protocol, record.tunnel.server_name) == ("http", "example.com")
-    assert record.timing == (0.001, 0.001, None, 0.001, 0.002)
+    assert record.timing == (0.001, 0.001, None, 0.001, 0.002, None)
     assert (record.close, record.closed_by) == ("fin", "client")
     assert (record.packets, record.first_frame, record.last_frame, record.tcp_stream) == (12, 1, 12, 0)
     assert record.duration == 0.011
@@ -186,63 +165,42 @@ def said_by(draw: Any) -> list[tuple[int, bytes]]:
     return said
 
 
+def lines_of(packets: list[Packet], sizes: Iterable[int], show: bool = False) -> list[str]:
+    """What `jsonl` prints of packets."""
+    out = StringIO()
+    sink = JsonLinesSink(out, Options())
+    analyser = Analyser(show_passwords=show)
+    for batch in batches([(packet.time, packet.frame()) for packet in packets], sizes):
+        for records in analyser.take(batch):
+            sink.records(records)
+    for records in analyser.finish():
+        sink.records(records)
+    return out.getvalue().splitlines()
+
+
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
-def test_the_regular_path_finds_what_the_session_finds(data: st.DataObject):
-    """Columns, remembered shapes and the session, segment by segment, must agree on every record."""
+def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
+    """Forms, columns and the lines made of them must agree with the session on every record, order included."""
     talks = [said_by(data.draw) for _ in range(data.draw(st.integers(1, 4)))]
     proxy = data.draw(st.sampled_from([("10.0.0.9", 1080), ("10.0.0.9", 3128)]))
     packets: list[Packet] = []
-    for number, said in enumerate(talks * 3):  # the same shapes again, so that they are remembered
+    for number, said in enumerate(talks * 4):  # the same forms again, so that they are learned
         begin = START + number * data.draw(st.sampled_from([1_000_000, 40_000_000]))
         packets += connection(said, client=(f"10.0.1.{number}", 40000), proxy=proxy, begin=begin)
     if data.draw(st.booleans()):
         packets.sort(key=lambda packet: packet.time)
     parts = data.draw(st.lists(st.integers(1, 60), max_size=10))
     show = data.draw(st.booleans())
-    printed = [line(record) for record in analyse(packets, parts, show_passwords=show)]
-    fast = [record.as_dict() for record in analyse(packets, parts, show_passwords=show)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transcripts.Transcripts, "find", lambda *_: None)
-        patch.setattr("socks5sniff.analysis.analyser.find_regular", lambda *_: [])
+        patch.setattr(handshakes, "FEW", 0)
+        printed = lines_of(packets, parts, show)
+        fast = [record.as_dict() for record in analyse(packets, parts, show_passwords=show)]
+        patch.setattr(handshakes, "FEW", 1 << 30)
         slow = [record.as_dict() for record in analyse(packets, parts, show_passwords=show)]
     assert fast == slow
+    assert [json.loads(line) for line in printed] == slow
     assert printed == [json.dumps(record, separators=(",", ":")) for record in slow]
-
-
-def test_a_record_that_is_not_written_out_yet_is_like_any_other():
-    def fresh() -> Conversation:
-        record = only(analyse(connection(PLAIN)))
-        assert type(record) is RegularConversation
-        return record
-
-    plain = fresh()
-    assert str(plain.destination) == "example.com:443"
-    assert plain.duration > 0
-    assert type(plain) is RegularConversation
-    told = {name: getattr(fresh(), name) for name in _FACTS}
-    assert len(plain.frames) == 4
-    assert type(plain) is Conversation
-    assert told == {name: getattr(plain, name) for name in _FACTS}
-    assert [field.name for field in fields(Conversation)] == [
-        "id",
-        *_FACTS,
-        "frames",
-        "anomalies",
-        "upstream",
-        "process",
-    ]
-    assert fresh() == plain
-    assert plain == fresh()
-    assert fresh() == fresh()
-    assert pickle.loads(pickle.dumps(fresh())) == plain
-    assert copy.copy(fresh()) == plain
-    changed = fresh()
-    changed.process = {"pid": 7, "name": 'é"'}
-    assert type(changed) is RegularConversation
-    assert line(changed) == json.dumps({**plain.as_dict(), "process": changed.process}, separators=(",", ":"))
-    assert changed.as_dict() == json.loads(line(changed))
-    assert not hasattr(fresh(), "no_such_key")
 
 
 def test_lost_handshake_octets_are_an_error_and_not_invented():

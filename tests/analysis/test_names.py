@@ -10,13 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from socks5sniff.analysis import analyser as analyser_module
+from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.analysis import names as names_module
 from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.analysis.names import read_answer
-from socks5sniff.analysis.transcripts import Transcripts
 from socks5sniff.record import Conversation
-from socks5sniff.record.regular import RegularConversation
 from tests.traffic import (
     ANSWER,
     CHOICE,
@@ -100,7 +98,9 @@ def read(*parts: list[Packet] | Frame) -> Conversation:
 
 
 def leaks(record: Conversation) -> list[tuple[int, str]]:
-    return [(anomaly.frame, anomaly.message) for anomaly in record.anomalies if anomaly.code == "local-dns"]
+    """Frames, and messages without the answer's frame and age."""
+    found = [anomaly for anomaly in record.anomalies if anomaly.code == "local-dns"]
+    return [(anomaly.frame, anomaly.message.partition(" (frame")[0]) for anomaly in found]
 
 
 class TestWhatCounts:
@@ -110,7 +110,12 @@ class TestWhatCounts:
         record = read(told(response(NAME, host)), asking(host))
         assert record.name_resolution == "local"
         assert [tuple(anomaly) for anomaly in record.anomalies] == [
-            ("local-dns", "warning", 7, f"a DNS answer gave {host} for {NAME}")
+            (
+                "local-dns",
+                "warning",
+                7,
+                f"a DNS answer gave {host} for {NAME} (frame 1, 1.005 s before the request)",
+            )
         ]
         assert [frame.frame for frame in record.frames if frame.type == "request"] == [7]
 
@@ -270,19 +275,14 @@ class TestHoweverItIsRead:
         assert record.name_resolution == "local"
         assert leaks(record) == [(request.frame, f"a DNS answer gave {FOUR} for {NAME}")]
 
-    def test_regular_handshakes_are_no_exception(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Those read column-wise, those kept by shape, and those that a session reads."""
+    def test_dialogues_of_a_form_are_no_exception(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Those that have a form, and those that a session reads."""
         frames = frames_of(*self.SAID)
+        monkeypatch.setattr(handshakes, "FEW", 0)
         fast = [record.as_dict() for record in analyse(frames)]
-        monkeypatch.setattr(analyser_module, "find_regular", lambda *_: [])
-        kept = [record.as_dict() for record in analyse(frames)]
-        monkeypatch.setattr(Transcripts, "find", lambda *_: None)
+        monkeypatch.setattr(handshakes, "FEW", 1 << 30)
         slow = [record.as_dict() for record in analyse(frames)]
-        assert fast == kept == slow
-
-    def test_without_a_leak_a_regular_conversation_is_not_written_out(self) -> None:
-        records = analyse(frames_of(told(response(NAME, FOUR), OTHER), asking(FOUR), asking(FOUR, client=(OTHER, 1))))
-        assert [type(record) for record in records] == [RegularConversation, Conversation]
+        assert fast == slow
 
     def test_news_of_an_open_conversation(self) -> None:
         live = LiveAnalyser()
@@ -310,7 +310,7 @@ class TestBounds:
 
     def test_no_more_is_kept_however_many_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(names_module, "MAX_LEARNED", 100)
-        reading = analyser_module.Analyser()
+        reading = Analyser()
         hosts = [f"198.18.{number >> 8}.{number & 255}" for number in range(1, 3000)]
         frames = [told(response(NAME, *hosts[i : i + 10])) for i in range(0, len(hosts), 10)]
         for batch in batches(frames, [50] * 6):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.analysis.relay import DEPTH
 from socks5sniff.record import Conversation
-from socks5sniff.record.regular import RegularConversation
 from tests.traffic import (
     ANSWER,
     CHOICE,
@@ -31,7 +30,8 @@ from tests.traffic import (
     cut,
 )
 
-from .test_analysis import BIND, DIALOGUES, PASSWORD, PLAIN, REFUSED, SOCKS4A, facts
+from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED, SOCKS4A
+from .test_analysis import PLAIN, facts
 
 Said = list[tuple[int, bytes]]
 OPENING: Said = PLAIN[:4]
@@ -191,11 +191,6 @@ def test_ids_follow_the_first_packets_of_each():
     ]
     assert [r.first_frame for r in records] == sorted(r.first_frame for r in records)
     assert [r.as_dict() for r in analyse(packets, [1] * 200)] == [r.as_dict() for r in records]
-
-
-def test_a_tunnel_without_socks_still_takes_the_short_way():
-    (record,) = analyse(connection(PLAIN))
-    assert type(record) is RegularConversation
 
 
 def test_live_news_tell_each_conversation_of_a_chain_once_as_it_gets_on():

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.live                  all of it, about five minutes
     python -m tests.benchmarks.live short            20,000 conversations at 3,000 a second
+    python -m tests.benchmarks.live web              the same while Chromium shows them (`live --web`)
     python -m tests.benchmarks.live bulk             2 GB through one tunnel at 4 Gbit/s
     python -m tests.benchmarks.live soak             memory over 540,000 conversations: an hour of 150 a second
     python -m tests.benchmarks.live flood            1,000,000 half-open connections, made up and replayed
@@ -38,7 +39,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROXY_PORT, TARGET_PORT = 1080, 8000
-PARTS = ("short", "bulk", "soak", "flood")
+PARTS = ("short", "web", "bulk", "soak", "flood")
 SERVICE = "service"
 STEPS = 20
 """Parts of the time of `service`; its memory is compared from the fifth on."""
@@ -137,6 +138,12 @@ class Watcher:
         self._reader.start()
         atexit.register(self._process.kill)
 
+    def said(self, pattern: str) -> str:
+        """The first group of what it has said that looks so."""
+        found = re.search(pattern, "".join(self._lines))
+        assert found is not None, self._lines
+        return found[1]
+
     @property
     def memory(self) -> int:
         """Octets of memory in use now."""
@@ -156,9 +163,9 @@ class Watcher:
         return said, usage
 
 
-def live(*options: str) -> Watcher:
+def live(*options: str, sign: str = "capturing on") -> Watcher:
     command = [sys.executable, "-m", "socks5sniff", "live", "-i", "lo", "--format", "jsonl", *options]
-    return Watcher(command, "capturing on")
+    return Watcher(command, sign)
 
 
 def tcpdump() -> Watcher:
@@ -221,6 +228,26 @@ def short(count: int, rate: float, options: list[str]) -> None:
     time.sleep(0.5)
     show("short", count, of_live(ours), of_tcpdump(theirs), seconds)
     print(f"  {count / seconds:,.0f} conversations/s")
+
+
+def web(count: int, rate: float) -> None:
+    """The same with a browser: what the capture loses for it, and what the browser does not get."""
+    from tests.web.chromium import Browser
+
+    print(f"\n{count:,} conversations at {rate:,.0f}/s with a browser", flush=True)
+    watcher = live("--web", sign="open http")
+    with Browser() as browser:
+        tab = browser.tab()
+        tab.open(watcher.said("open (http\\S+)"))
+        tab.ready()
+        seconds = together(converse, *[(count // CLIENTS, rate / CLIENTS)] * CLIENTS)
+        browser.listen(5)
+        ours = of_live(watcher)
+        tab.wait("document.querySelector('.state.ended')?.textContent")
+        browser.listen(3)
+        shown, told = (tab.evaluate(f"document.querySelector('{part}').textContent") for part in (".note", ".stream"))
+    show("with web", count, ours, None, seconds)
+    print(f"  the browser: {shown}; {told}")
 
 
 def bulk(octets: int, rate: float, options: list[str]) -> None:
@@ -391,6 +418,8 @@ def main() -> None:
     with lab():
         if "short" in parts:
             short(arguments.count, arguments.rate, arguments.live_option)
+        if "web" in parts:
+            web(arguments.count, arguments.rate)
         if "bulk" in parts:
             bulk(arguments.octets, arguments.gigabits * 1e9 / 8, arguments.live_option)
         if "soak" in parts:

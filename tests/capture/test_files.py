@@ -20,7 +20,7 @@ from socks5sniff.capture import open_captures
 from socks5sniff.capture.batch import Interface
 from socks5sniff.capture.chain import RECORD_LIMIT
 from socks5sniff.capture.pcapng import PcapngDecoder
-from socks5sniff.capture.reader import batches
+from socks5sniff.capture.reader import CaptureReader
 from socks5sniff.capture.source import Source
 from socks5sniff.errors import DamagedInputError, InputError
 
@@ -200,7 +200,7 @@ class TestPcapng:
         content = frames(900)
         octets = b"".join(pcapng(content[at : at + 100], "<>"[at // 100 % 2]) for at in range(0, 900, 100))
         got = []
-        for batch in batches(Source(str(write(octets))), [], region):
+        for batch in CaptureReader(Source(str(write(octets))), [], region=region).batches():
             got += [batch.frame(row) for row in range(len(batch))]
         assert got == [frame.octets for frame in content]
 
@@ -351,7 +351,7 @@ class TestNotACapture:
     def message(self, path: Path | str) -> str:
         rows, error = read(path)
         assert rows == []
-        assert type(error) is InputError
+        assert isinstance(error, InputError)
         assert str(error).startswith(f"{path}: ")
         return str(error)
 

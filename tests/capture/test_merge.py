@@ -67,6 +67,7 @@ def test_equals_picking_the_earliest_one_by_one(
         # Small reads, so that batches end everywhere.
         patch.setattr(merge, "REGION", region)
         patch.setattr(merge, "_LEAST_REGION", 100)
+        patch.setattr(merge, "_PEEK", region)
         rows, error = read(*paths)
     assert (plain(rows), error) == (picked_one_by_one(files), None)
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
@@ -75,6 +76,32 @@ def test_equals_picking_the_earliest_one_by_one(
 def test_rotated_files_are_read_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = frames(600)
     paths = save(tmp_path, [content[at : at + 20] for at in range(0, 600, 20)])
+    opened: list[io.FileIO] = []
+
+    class Counted(io.FileIO):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            opened.append(self)
+
+    monkeypatch.setattr("socks5sniff.capture.source.io.FileIO", Counted)
+    names = [str(path) for path in paths]
+    np.random.default_rng(1).shuffle(names)
+    rows, error = read(*names)
+    assert (plain(rows), error) == (full(content), None)
+    assert sorted(file.name for file in opened) == sorted(names)
+    assert all(file.closed for file in opened)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_more_files_than_may_be_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlapping: bool, packed: bool
+) -> None:
+    content = frames(900)
+    files = [content[at::30] if overlapping else content[at * 30 : at * 30 + 30] for at in range(30)]
+    paths = save(tmp_path, files)
+    for path in paths[::3] if packed else ():
+        path.write_bytes(gzip.compress(path.read_bytes()))
     opened: list[io.FileIO] = []
     most = 0
 
@@ -86,11 +113,32 @@ def test_rotated_files_are_read_one_after_the_other(tmp_path: Path, monkeypatch:
             most = max(most, sum(not file.closed for file in opened))
 
     monkeypatch.setattr("socks5sniff.capture.source.io.FileIO", Counted)
-    names = [str(path) for path in paths]
-    np.random.default_rng(1).shuffle(names)
-    rows, error = read(*names)
+    monkeypatch.setattr(merge, "_OPEN", 5)
+    monkeypatch.setattr(merge, "_DECOMPRESSORS", 5)
+    monkeypatch.setattr(merge, "_LEAST_REGION", 500)
+    monkeypatch.setattr(merge, "REGION", 500)
+    rows, error = read(*paths)
     assert (plain(rows), error) == (full(content), None)
-    assert most == 1
+    assert most < 5
+    assert all(file.closed for file in opened)
+
+
+def test_a_file_that_was_replaced_while_it_waited_is_not_mixed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = frames(200)
+    paths = save(tmp_path, [content[:100], content[100:]])
+    monkeypatch.setattr(merge, "_OPEN", 1)
+    reading = open_captures([str(path) for path in paths])
+    monkeypatch.setattr(merge, "_GATHERED", 0)
+    first = next(reading)
+    assert len(first) < 100
+    (tmp_path / "other").write_bytes(paths[1].read_bytes())
+    (tmp_path / "other").replace(paths[1])
+    sizes = [len(first)]
+    with pytest.raises(DamagedInputError, match="replaced by another file"):
+        sizes.extend(len(batch) for batch in reading)
+    assert 100 < sum(sizes) < 200
 
 
 def test_files_of_two_interfaces_are_merged(tmp_path: Path) -> None:
@@ -182,6 +230,63 @@ class TestFaults:
         assert str(error) == f"{tmp_path}/a: no such file; {tmp_path}/b: no such file"
 
 
+def test_more_files_than_interfaces_can_be_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks5sniff.capture.pcap.INTERFACE_LIMIT", 2)
+    files = [[frame] for frame in frames(3)]
+    paths = [tmp_path / f"{place}.pcap" for place in range(3)]
+    for path, content in zip(paths, files, strict=True):
+        path.write_bytes(pcap(content))
+    rows, error = read(*paths)
+    assert len(rows) == 2
+    assert isinstance(error, DamagedInputError)
+    assert "more than 2 interfaces" in str(error)
+
+
+class TestNotes:
+    """What is no fault is said, and ends only its own input."""
+
+    def read(self, *paths: Path) -> tuple[int, list[str]]:
+        told: list[str] = []
+        return sum(len(batch) for batch in open_captures([str(path) for path in paths], note=told.append)), told
+
+    def test_an_empty_file(self, tmp_path: Path) -> None:
+        paths = save(tmp_path, [frames(3), frames(4)])
+        empty = tmp_path / "empty"
+        empty.touch()
+        assert self.read(paths[0], empty, paths[1]) == (7, [f"{empty}: empty, there is nothing in it"])
+
+    def test_a_file_that_is_being_written(self, tmp_path: Path) -> None:
+        paths = save(tmp_path, [frames(3), frames(4)])
+        octets = paths[1].read_bytes()
+        with open(paths[1], "wb") as file:
+            file.write(octets[:-5])
+            file.flush()
+            count, told = self.read(*paths)
+        assert count == 6
+        assert len(told) == 1
+        assert f"{paths[1]}: truncated" in told[0]
+
+    def test_a_file_that_nobody_writes_is_damaged(self, tmp_path: Path) -> None:
+        paths = save(tmp_path, [frames(3), frames(4)])
+        paths[1].write_bytes(paths[1].read_bytes()[:-5])
+        with pytest.raises(DamagedInputError):
+            self.read(*paths)
+
+    def test_a_damaged_file_is_damaged_whoever_writes_it(self, tmp_path: Path) -> None:
+        paths = save(tmp_path, [frames(3), frames(4)])
+        with open(paths[1], "ab") as file:
+            file.write(b"no record at all")
+            file.flush()
+            with pytest.raises(DamagedInputError):
+                self.read(*paths)
+
+    def test_a_single_empty_file_is_an_error(self, tmp_path: Path) -> None:
+        empty = tmp_path / "empty"
+        empty.touch()
+        with pytest.raises(InputError):
+            self.read(empty)
+
+
 def test_interfaces_only_grow(tmp_path: Path) -> None:
     paths = save(tmp_path, [frames(50, seed=part, start=START + part * SECOND) for part in range(6)])
     before: list[object] = []
@@ -189,7 +294,7 @@ def test_interfaces_only_grow(tmp_path: Path) -> None:
         assert batch.interfaces[: len(before)] == before
         assert int(batch.interface.max()) < len(batch.interfaces)
         before = list(batch.interfaces)
-    assert [described.capture for described in batch.interfaces] == [str(path) for path in paths]
+    assert [described.capture for described in before] == [str(path) for path in paths]  # type: ignore[attr-defined]
 
 
 def test_progress_counts_all_files(tmp_path: Path) -> None:

@@ -124,7 +124,9 @@ def test_what_is_no_capture(read: Read, octets: bytes, said: str) -> None:
     assert said in result.err
 
 
-@pytest.mark.parametrize(("name", "said"), [("missing.pcap", "no such file"), (".", "is a directory")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("missing.pcap", "no such file"), (".", "a directory without a file in it")]
+)
 def test_what_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str) -> None:
     assert main(["read", str(tmp_path / name)]) == ExitCode.INPUT
     out, err = capsys.readouterr()
@@ -284,6 +286,24 @@ def test_a_link_type_that_nobody_knows(read: Read) -> None:
     assert (result.status, result.conversations) == (ExitCode.INPUT, [])
     assert "link type 39321 is not known" in result.err
     assert "frame 1" in result.err
+
+
+def test_a_link_type_that_nobody_reads_is_called_by_its_name(read: Read) -> None:
+    assert "link type 189 (USB_LINUX) is not known" in read("x.pcap", pcap(frames(THREE), link=189)).err
+
+
+def test_what_a_directory_holds_is_read_and_the_rest_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ring").mkdir()
+    (tmp_path / "ring" / "one").write_bytes(THREE)
+    (tmp_path / "ring" / "notes.txt").write_text("what was captured when")
+    (tmp_path / "ring" / "next").touch()
+    for name in (tmp_path, tmp_path / "ring" / "o*", f"@{tmp_path / 'list'}"):
+        (tmp_path / "list").write_text(f"{tmp_path / 'ring'}\n")
+        assert main(["read", "--format", "jsonl", str(name)]) == ExitCode.OK
+        out, err = capsys.readouterr()
+        assert (len(out.splitlines()), err) == (3, "")
 
 
 def test_a_link_type_that_nobody_knows_beside_others(read: Read) -> None:

@@ -150,6 +150,8 @@ def test_anomalies() -> None:
         "server-spoke-first",
         "reply-before-request",
         "handshake-gap",
+        "auth-unasked",
+        "udp-no-header",
     }
     assert ANOMALIES["cleartext-credentials"].severity == "warning"
     assert ANOMALIES["split-frame"].severity == "note"

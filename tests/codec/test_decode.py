@@ -244,7 +244,7 @@ DEVIATIONS: list[tuple[Decode, str, list[str]]] = [
     (decode_request, "05 01 00 03 09" + b"192.0.2.1".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 09" + b"192.0.2.9".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 03" + b"::1".hex() + "0050", ["domain-is-ip-literal"]),
-    (decode_request, "05 01 00 03 05" + b"[::1]".hex() + "0050", ["domain-is-ip-literal"]),
+    (decode_request, "05 01 00 03 05" + b"[::1]".hex() + "0050", ["domain-is-ip-literal", "odd-destination"]),
     (decode_request, "05 01 00 03 0c" + b"fe80::1%eth0".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 08" + b"fe80::ab".hex() + "0050", ["domain-is-ip-literal"]),
     (decode_request, "05 01 00 03 05" + b"host9".hex() + "0050", []),
@@ -311,6 +311,7 @@ class TestDeviations:
             "domain-is-ip-literal",
             "domain-has-nul",
             "zero-port",
+            "odd-destination",
         }
 
     def test_the_message_names_the_values(self) -> None:
@@ -529,3 +530,42 @@ def test_the_longest_frame_has_as_many_octets_as_its_limit(decode: Decode, frame
         decoded = decode(buffer)
         assert (decoded.frame, decoded.length) == (frame, len(octets))
     assert decode(octets[:-1]) == NeedMore(len(octets))
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("http://www.example.test/", True),
+        ("www.example.test/path", True),
+        ("www.example.test:443", True),
+        ("192.0.2.1:80", True),
+        ("[2001:db8::1]:80", True),
+        ("[::1]", True),
+        ("127.1", True),
+        ("0300.0250.1.1", True),
+        ("3325256711", True),
+        ("0x7f000001", True),
+        ("0x7f.1", True),
+        ("www.example.test", False),
+        ("192.0.2.1", False),
+        ("2001:db8::1", False),
+        ("example.test.", False),
+        ("9gag.com", False),
+        ("0xdead.example.test", False),
+        ("4.3.2.1.in-addr.arpa", False),
+        ("host1", False),
+        ("", False),
+    ],
+)
+def test_odd_destinations(name: str, odd: bool) -> None:
+    """In requests of both versions; BND and the relay's datagrams hold what proxies write."""
+    octets = bytes([len(name)]) + name.encode()
+    for found in (
+        decode_request(b"\5\1\0\3" + octets + b"\0\x50"),
+        decode_socks4_request(b"\4\1\0\x50\0\0\0\1\0" + name.encode() + b"\0"),
+    ):
+        assert isinstance(found, Decoded)
+        assert ("odd-destination" in {entry.code for entry in found.deviations}) == odd
+    reply = decode_reply(b"\5\0\0\3" + octets + b"\0\x50")
+    assert isinstance(reply, Decoded)
+    assert "odd-destination" not in {entry.code for entry in reply.deviations}

@@ -12,6 +12,7 @@ import pytest
 from socks5sniff import codec
 from socks5sniff.dissector.files import lua_file
 from socks5sniff.dissector.generate import BEGIN, END, generated, tables
+from socks5sniff.dissector.verify import FRAME_TYPES
 from tests.conftest import ROOT
 
 LUA = ROOT / "wireshark" / "socks5.lua"
@@ -37,7 +38,7 @@ def test_every_anomaly_is_in_the_region_with_its_severity() -> None:
 def test_anomalies_named_in_the_code_exist() -> None:
     code = TEXT[TEXT.index(END) :]
     named = set(re.findall(r'(?:odd|note)\([a-z_.\[\]1 -]+, "([a-z0-9-]+)"', code))
-    named |= set(re.findall(r'note_once\(association, list, "([a-z0-9-]+)"', code))
+    named |= set(re.findall(r'note_once\([^"]*?,\s*"([a-z0-9-]+)"', code))
     named |= set(re.findall(r'E\["([a-z0-9-]+)"\]', code)) | set(
         re.findall(r'add_anomalies\(item, \{ "([a-z0-9-]+)"', code)
     )
@@ -66,11 +67,39 @@ def test_lua_is_clean(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_nothing_makes_wireshark_build_trees_or_changes_other_scripts() -> None:
+    code = TEXT[TEXT.index(END) :]
+    for name in ("Field.new", "collectgarbage", "all_field_infos", "try_heuristics("):
+        assert re.search(rf"^[^-\n]*{re.escape(name)}", code, re.MULTILINE) is None, name
+
+
+def test_functions_are_short() -> None:
+    """None has more than 40 lines, from its first to its `end`."""
+    begun: list[tuple[str, int]] = []
+    long = []
+    for number, line in enumerate(TEXT.splitlines()):
+        indent = line[: len(line) - len(line.lstrip())]
+        if re.match(r"\s*(local )?(function\b|\S+ = function\b)", line) and not line.endswith(" end"):
+            begun.append((indent, number))
+        elif begun and re.match(rf"{begun[-1][0]}end\b", line):
+            _, first = begun.pop()
+            if number - first + 1 > 40:
+                long.append(TEXT.splitlines()[first])
+    assert begun == []
+    assert long == []
+
+
+def test_the_types_are_those_that_verify_reads() -> None:
+    table = re.search(r"^local TYPES = \{(.*?)\}", TEXT, re.MULTILINE | re.DOTALL)
+    assert table is not None
+    assert tuple(re.findall(r'"([a-z-]+)"', table[1])) == FRAME_TYPES
+
+
 def test_the_readme_lists_every_field_and_preference() -> None:
     readme = (ROOT / "wireshark" / "README.md").read_text(encoding="utf-8")
     fields = set(re.findall(r'ProtoField\.\w+\("(socks5\.[a-z_.]+)"', TEXT))
     fields |= {f"socks5.destination.{name}" for name in re.findall(r'name \.\. "\.([a-z0-9]+)"', TEXT)}
     preferences = {f"socks5.{name}" for name in re.findall(r"^P\.prefs\.(\w+) =", TEXT, re.MULTILINE)}
     assert len(fields) > 40
-    assert len(preferences) == 4
+    assert len(preferences) == 5
     assert {name for name in fields | preferences if f"`{name}`" not in readme} == set()

@@ -12,7 +12,7 @@ import pytest
 from socks5sniff.cli import main
 from socks5sniff.dissector import install as installing
 from socks5sniff.dissector import tshark
-from socks5sniff.dissector.files import lua_file
+from socks5sniff.dissector.files import lua_file, profile_files
 from socks5sniff.dissector.install import State, check, install, uninstall
 from socks5sniff.dissector.tshark import Version
 from socks5sniff.errors import ExitCode, MissingError, OutputError
@@ -133,6 +133,33 @@ def test_without_tshark_the_message_says_how_to_get_it(
     capture.write_bytes(b"\xd4\xc3\xb2\xa1\x02\0\x04\0" + bytes(8) + b"\0\0\4\0\1\0\0\0")
     assert main(["verify", str(capture)]) == ExitCode.MISSING
     assert capsys.readouterr().err.count("wireshark.org/download") == 2
+
+
+def test_the_profile_is_installed_loaded_and_removed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dissector", "install", "--profile"]) == ExitCode.OK
+    folder = installing.profile_path()
+    assert folder.is_relative_to(home)
+    assert {path.name for path in folder.iterdir()} == {"colorfilters", "dfilter_buttons", "preferences"}
+    assert "Target" in tshark.ask("-C", "SOCKS5", "-G", "currentprefs")
+    (folder / "recent").write_text("# of Wireshark's own\n")
+    assert installing.uninstall_profile() == folder
+    assert [path.name for path in folder.iterdir()] == ["recent"]
+    assert installing.uninstall_profile() is None
+
+
+def test_filters_of_the_profile_are_filters(home: Path) -> None:
+    """Each colouring rule and button names fields that the dissector has."""
+    capture = lua_file().parent.parent / "captures" / "connect-domain.pcapng"
+    rules = [line.split("@")[2] for line in profile_text("colorfilters") if line.startswith("@")]
+    buttons = [line.split('","')[2] for line in profile_text("dfilter_buttons") if line.startswith('"')]
+    assert (len(rules), len(buttons)) == (6, 5)
+    every = " || ".join(f"({rule})" for rule in [*rules, *buttons])
+    shown = tshark.ask("-X", f"lua_script:{lua_file()}", "-r", str(capture), "-Y", every)
+    assert len(shown.splitlines()) == 6
+
+
+def profile_text(name: str) -> list[str]:
+    return next(path for path in profile_files() if path.name == name).read_text().splitlines()
 
 
 def test_path_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:

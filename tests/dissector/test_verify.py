@@ -13,7 +13,7 @@ import pytest
 
 from socks5sniff.cli import main
 from socks5sniff.dissector import verify as verifying
-from socks5sniff.dissector.layers import Layer, socks_layers
+from socks5sniff.dissector.layers import Layer, socks_layers, tunnel_octets
 from socks5sniff.dissector.verify import Difference, verify
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
 from tests.conftest import ROOT
@@ -152,3 +152,34 @@ def test_inside_gssapi_tokens(tmp_path: Path) -> None:
         Tcp(capture, client_port=CLIENT_PORT + number).play([*OPENED, *dialogue]).close()
     found = verify(str(capture.write(tmp_path / "enclosed.pcap")))
     assert (found.conversations, found.differences) == (len(dialogues), [])
+
+
+def test_a_tshark_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(Socks5sniffError, match=r"did not end within 0\.01 s"):
+        socks_layers(BIND, timeout=0.01)
+    with pytest.raises(Socks5sniffError, match=r"did not end within 0\.01 s"):
+        tunnel_octets(BIND, timeout=0.01)
+    children = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "comm="], capture_output=True, text=True, check=False
+    )
+    assert "tshark" not in children.stdout
+
+
+def test_large_segments(tmp_path: Path) -> None:
+    """64 KB in a packet, as loopback interfaces have them, of a body that HTTP puts together."""
+    from tests.wireshark.payloads import HTTP
+    from tests.wireshark.scenario import Capture, Tcp, opened
+
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 640000\r\n\r\n" + bytes(60_000)
+    capture = Capture()
+    Tcp(capture).play([*opened(), HTTP[0], (1, body), *[(1, bytes(64_000))] * 3]).close()
+    found = verify(str(capture.write(tmp_path / "large.pcap")))
+    assert (found.conversations, found.frames, found.differences) == (1, 4, [])
+
+
+def test_octets_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(CAPTURES / "connect-domain.pcapng")
+    seen = tunnel_octets(path)
+    assert [(octets.stream, octets.depth) for octets in seen] == [(0, 0)]
+    monkeypatch.setattr(verifying, "tunnel_octets", lambda *_, **__: [seen[0]._replace(sent=1)])
+    assert [(found.field, found.theirs) for found in verify(path).differences] == [("bytes.sent", "1")]

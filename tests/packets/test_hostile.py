@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from socks5sniff.packets import PacketReader
 from socks5sniff.packets.kinds import LINK_TYPES
 
+from .layouts import LAYOUTS
 from .samples import RAW, batch_of, ethernet, ipv4, ipv6, read, tcp, udp
-from .test_layouts import LAYOUTS, packet
+from .test_layouts import packet
 
 LINKS = st.one_of(st.sampled_from(sorted(LINK_TYPES)), st.integers(0, 400))
-TUNNEL_PORTS = {2152, 4789, 4790, 6081}
+TUNNEL_PORTS = {1701, 2152, 3544, 4341, 4789, 4790, 5247, 6081, 6635, 37008}
 WELL_FORMED = [
     (link, build(version, packet(version, protocol, payload)))
     for link, build in LAYOUTS.values()
@@ -89,14 +90,14 @@ def test_a_frame_cut_at_every_octet(number: int) -> None:
     # Each cut frame lies between others, whose octets must not be taken for its own.
     all_accounted(frames, [link] * len(frames), [len(frame)] * len(frames))
     whole = read(batch_of([frame], link))[:2]
-    found = whole[0] or whole[1]
-    for size in sizes:
-        segments, datagrams, _ = read(batch_of([frame[:size], frame], link, lengths=[len(frame)] * 2))
-        for row in [row for row in [*segments, *datagrams] if row.frame == 1]:
-            if row.destination[1] in TUNNEL_PORTS:
-                continue  # too little of the tunnel to know it as one
-            assert row._replace(payload=b"") == found[0]._replace(payload=b"")
-            assert found[0].payload.startswith(row.payload)
+    found = (whole[0] or whole[1])[0]
+    pairs = [octets for size in sizes for octets in (frame[:size], frame)]
+    segments, datagrams, _ = read(batch_of(pairs, link, lengths=[len(frame)] * len(pairs)))
+    for row in [row for row in [*segments, *datagrams] if row.frame % 2]:
+        if row.destination[1] in TUNNEL_PORTS or row.source[1] in TUNNEL_PORTS:
+            continue  # too little of the tunnel to know it as one
+        assert row._replace(payload=b"", frame=1) == found._replace(payload=b"")
+        assert found.payload.startswith(row.payload)
 
 
 def test_a_cut_payload_keeps_its_length_on_the_wire() -> None:
@@ -130,6 +131,14 @@ def test_lengths_that_lie(name: str) -> None:
     assert [found.frame for found in segments] == [1, 3]
     assert datagrams == []
     assert (reader.skipped.malformed, reader.skipped.total) == (1, 1)
+
+
+def test_tags_that_lead_beyond_the_memory() -> None:
+    """The frame is the last one: behind it there is nothing that could be read by mistake."""
+    frame = ethernet(0x0800, ipv4(17, udp(bytes.fromhex("01000001 0aff") + bytes(40), 50000, 37008)))
+    _, datagrams, reader = read(batch_of([frame]))
+    assert [len(found.payload) for found in datagrams] == [46]
+    assert reader.skipped.total == 0
 
 
 def test_headers_nested_without_end() -> None:

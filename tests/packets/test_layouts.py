@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
 
 import pytest
 
 from socks5sniff.packets import PacketReader
 
+from .layouts import ETHERTYPE, LAYOUTS, TEREDO, in_udp
 from .samples import (
-    ETHERNET,
     RAW,
     Datagram,
     Segment,
@@ -28,7 +27,6 @@ from .samples import (
 
 V4 = ("192.0.2.1", "198.51.100.2")
 V6 = ("2001:db8::1", "2001:db8::2")
-ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 
 
 def packet(version: int, protocol: int, payload: bytes) -> bytes:
@@ -36,121 +34,8 @@ def packet(version: int, protocol: int, payload: bytes) -> bytes:
     return ipv4(protocol, payload) if version == 4 else ipv6(protocol, payload)
 
 
-def tagged(*tags: int) -> Callable[[int, bytes], bytes]:
-    """Ethernet with these tags' ethertypes."""
-
-    def build(version: int, ip: bytes) -> bytes:
-        types = [*tags, ETHERTYPE[version]]
-        between = b"".join(struct.pack(">HH", 0x0005, following) for following in types[1:])
-        return ethernet(types[0], between + ip)
-
-    return build
-
-
-def null(order: str, family6: int) -> Callable[[int, bytes], bytes]:
-    """The loopback header of BSD, macOS and Npcap."""
-    return lambda version, ip: struct.pack(order + "I", 2 if version == 4 else family6) + ip
-
-
-def in_udp(port: int, header: bytes) -> Callable[[int, bytes], bytes]:
-    """A tunnel in UDP in IPv4 in Ethernet."""
-    return lambda version, ip: ethernet(0x0800, ipv4(17, udp(header + ip, 50000, port)))
-
-
-def in_gre(flags: int, protocol: int, header: bytes, whole: bool = False) -> Callable[[int, bytes], bytes]:
-    """GRE in IPv4; with `whole` an Ethernet frame in it."""
-
-    def build(version: int, ip: bytes) -> bytes:
-        inner = ethernet(ETHERTYPE[version], ip) if whole else ip
-        kind = protocol or ETHERTYPE[version]
-        return ethernet(0x0800, ipv4(47, struct.pack(">HH", flags, kind) + header + inner, "10.0.0.1", "10.0.0.2"))
-
-    return build
-
-
-def nflog(version: int, ip: bytes) -> bytes:
-    """Linux netfilter log: an attribute with a prefix, then the packet."""
-    prefix = struct.pack("<HH", 9, 10) + b"drop\0" + bytes(3)
-    return struct.pack(">BBH", 2 if version == 4 else 10, 0, 5) + prefix + struct.pack("<HH", 4 + len(ip), 9) + ip
-
-
-def vxlan(version: int, ip: bytes) -> bytes:
-    """VXLAN in UDP."""
-    return in_udp(4789, bytes.fromhex("0800000000002a00") + ethernet(ETHERTYPE[version], b""))(version, ip)
-
-
-LAYOUTS: dict[str, tuple[int, Callable[[int, bytes], bytes]]] = {
-    "Ethernet": (ETHERNET, tagged()),
-    "VLAN": (ETHERNET, tagged(0x8100)),
-    "QinQ": (ETHERNET, tagged(0x88A8, 0x8100)),
-    "QinQ of old": (ETHERNET, tagged(0x9100, 0x8100)),
-    "three tags": (ETHERNET, tagged(0x88A8, 0x8100, 0x8100)),
-    "Ethernet padding": (ETHERNET, lambda version, ip: ethernet(ETHERTYPE[version], ip) + b"\xee" * 18),
-    "SNAP": (ETHERNET, lambda v, ip: ethernet(len(ip) + 8, b"\xaa\xaa\3\0\0\0" + struct.pack(">H", ETHERTYPE[v]) + ip)),
-    "FabricPath": (ETHERNET, lambda v, ip: ethernet(0x8903, b"\x40\x20" + ethernet(ETHERTYPE[v], ip) + bytes(4))),
-    "backbone bridging": (ETHERNET, lambda v, ip: ethernet(0x88E7, bytes(4) + ethernet(ETHERTYPE[v], ip))),
-    "MPLS": (ETHERNET, lambda v, ip: ethernet(0x8847, bytes.fromhex("0001003f 0002013f") + ip)),
-    "PPPoE": (
-        ETHERNET,
-        lambda v, ip: ethernet(0x8864, b"\x11\0\0\1" + struct.pack(">HH", len(ip) + 2, 0x21 if v == 4 else 0x57) + ip),
-    ),
-    "service header": (ETHERNET, lambda v, ip: ethernet(0x894F, bytes((0, 2, 2, 1 if v == 4 else 2)) + bytes(4) + ip)),
-    "raw IP": (RAW, lambda version, ip: ip),
-    "raw IP, BSD": (12, lambda version, ip: ip),
-    "raw IP, OpenBSD": (14, lambda version, ip: ip),
-    "SLL": (
-        113,
-        lambda v, ip: bytes.fromhex("0000 0001 0006 020000000001 0000") + struct.pack(">H", ETHERTYPE[v]) + ip,
-    ),
-    "SLL and VLAN": (113, lambda v, ip: bytes(14) + struct.pack(">HHH", 0x8100, 5, ETHERTYPE[v]) + ip),
-    "SLL2": (276, lambda v, ip: struct.pack(">H", ETHERTYPE[v]) + bytes(18) + ip),
-    "PPP": (9, lambda v, ip: bytes((0, 0x21 if v == 4 else 0x57)) + ip),
-    "PPP, compressed protocol": (9, lambda v, ip: bytes((0x21 if v == 4 else 0x57,)) + ip),
-    "PPP in HDLC": (50, lambda v, ip: bytes((0xFF, 3, 0, 0x21 if v == 4 else 0x57)) + ip),
-    "PPPoE without Ethernet": (
-        51,
-        lambda v, ip: b"\x11\0\0\1" + struct.pack(">HH", len(ip) + 2, 0x21 if v == 4 else 0x57) + ip,
-    ),
-    "Cisco HDLC": (104, lambda v, ip: b"\x0f\0" + struct.pack(">H", ETHERTYPE[v]) + ip),
-    "Cisco HDLC as PPP": (9, lambda v, ip: b"\x8f\0" + struct.pack(">H", ETHERTYPE[v]) + ip),
-    "packet filter log": (117, lambda v, ip: bytes((61, 2 if v == 4 else 24)) + bytes(62) + ip),
-    "netfilter log": (239, nflog),
-    "encapsulating interface": (109, lambda v, ip: struct.pack("<I", 2 if v == 4 else 24) + bytes(8) + ip),
-    "IP in IPv4": (ETHERNET, lambda v, ip: ethernet(0x0800, ipv4(4 if v == 4 else 41, ip, "10.0.0.1", "10.0.0.2"))),
-    "IP in IPv6": (ETHERNET, lambda v, ip: ethernet(0x86DD, ipv6(4 if v == 4 else 41, ip, "fd00::1", "fd00::2"))),
-    "IP in IP in IP": (RAW, lambda v, ip: ipv6(4, ipv4(4 if v == 4 else 41, ip))),
-    "EtherIP": (RAW, lambda v, ip: ipv4(97, b"\x30\0" + ethernet(ETHERTYPE[v], ip))),
-    "MPLS in IP": (RAW, lambda v, ip: ipv4(137, bytes.fromhex("0002013f") + ip)),
-    "GRE": (ETHERNET, in_gre(0, 0, b"")),
-    "GRE with key and sequence number": (ETHERNET, in_gre(0xB000, 0, bytes(12))),
-    "GRE with Ethernet": (ETHERNET, in_gre(0, 0x6558, b"", whole=True)),
-    "PPTP": (
-        RAW,
-        lambda v, ip: ipv4(
-            47, bytes.fromhex("3081 880b 0004 0001 00000001 00000002 ff03 00") + (b"\x21" if v == 4 else b"\x57") + ip
-        ),
-    ),
-    "ERSPAN type II": (ETHERNET, in_gre(0x1000, 0x88BE, bytes(4) + bytes.fromhex("10010001 00000001"), whole=True)),
-    "ERSPAN type III": (ETHERNET, in_gre(0x1000, 0x22EB, bytes(4) + bytes(11) + b"\1" + bytes(8), whole=True)),
-    "VXLAN": (ETHERNET, vxlan),
-    "VXLAN with next protocol": (
-        ETHERNET,
-        lambda v, ip: in_udp(4790, bytes((0x0C, 0, 0, 1 if v == 4 else 2, 0, 0, 7, 0)))(v, ip),
-    ),
-    "Geneve": (
-        ETHERNET,
-        lambda v, ip: in_udp(6081, b"\x02\0" + struct.pack(">H", ETHERTYPE[v]) + bytes(4) + bytes(8))(v, ip),
-    ),
-    "GTP": (ETHERNET, lambda v, ip: in_udp(2152, b"\x30\xff" + struct.pack(">HI", len(ip), 1))(v, ip)),
-    "GTP with an extension": (
-        ETHERNET,
-        lambda v, ip: in_udp(2152, bytes.fromhex("34ff0000 00000001 00000085 01000900"))(v, ip),
-    ),
-}
-for _order in "<>":
-    for _family in (10, 23, 24, 26, 28, 30):
-        LAYOUTS[f"NULL, AF {_family}, order {_order}"] = (0, null(_order, _family))
-        LAYOUTS[f"LOOP, AF {_family}, order {_order}"] = (108, null(_order, _family))
+SOCKS = bytes.fromhex("000000 01 c0000202 0035") + b"a question that is longer than the least"
+"""A datagram on its way to a relay, whose port may be any."""
 
 
 def expected_segment(version: int, frame: int = 1) -> Segment:
@@ -174,6 +59,16 @@ def test_a_layout_leads_to_tcp_and_udp(name: str, version: int) -> None:
     segments, datagrams, reader = read(batch_of([segment, datagram], link_type))
     assert segments == [expected_segment(version, 1)]
     assert datagrams == [expected_datagram(version, 2)]
+    assert reader.skipped.total == 0
+
+
+@pytest.mark.parametrize("name", TEREDO)
+def test_teredo_leads_to_ipv6(name: str) -> None:
+    build = in_udp(3544, TEREDO[name])
+    frames = [build(6, ipv6(6, tcp(b"hello"))), build(6, ipv6(17, udp(b"question")))]
+    segments, datagrams, reader = read(batch_of(frames))
+    assert segments == [expected_segment(6, 1)]
+    assert datagrams == [expected_datagram(6, 2)]
     assert reader.skipped.total == 0
 
 
@@ -278,8 +173,8 @@ def test_an_acknowledgment_without_its_flag_is_zero() -> None:
     assert [found.acknowledgment for found in segments] == [0, 0x05060708]
 
 
-@pytest.mark.parametrize("port", [2152, 4789, 4790, 6081, 8472])
-@pytest.mark.parametrize("payload", [b"", b"\x45", bytes(28), b"\xff" * 40, b"\x30\xff" + bytes(6)], ids=repr)
+@pytest.mark.parametrize("port", [1701, 2152, 3544, 4341, 4789, 4790, 5247, 6081, 6635, 8472, 37008])
+@pytest.mark.parametrize("payload", [b"", b"\x45", bytes(28), b"\xff" * 40, b"\x30\xff" + bytes(6), SOCKS], ids=repr)
 def test_what_does_not_look_like_a_tunnel_stays_a_datagram(port: int, payload: bytes) -> None:
     frames = [ipv4(17, udp(payload, 50000, port)), ipv4(17, udp(b"x", 50000, 54))]
     _, datagrams, reader = read(batch_of(frames, RAW))

@@ -241,6 +241,52 @@ def test_udp_fragment_and_reserved() -> None:
     assert b"".join(datagram[10:] for datagram in datagrams) == b"ten octets"
 
 
+def answered(fault: str) -> tuple[list[tuple[bytes, int]], tuple[str, int], int]:
+    """What an association's client receives with the port it comes from, the client's own address, and BND's port."""
+
+    async def play(scene: Scene) -> tuple[list[tuple[bytes, int]], tuple[str, int], int]:
+        await scene.udp_server(ECHO)
+        await scene.proxy(faults=parse_faults([fault]))
+        association = await scene.client().associate()
+        received: list[tuple[bytes, int]] = []
+        association.datagram_received = lambda data, addr: received.append((data, addr[1]))  # type: ignore[method-assign]
+        association.send(b"ten octets", *ECHO)
+        await scene.settle()
+        own = association.local
+        await association.close()
+        return received, own, association.bound.port
+
+    return on_scene(play)
+
+
+def test_udp_other_port() -> None:
+    ((data, port),), _, bound = answered("udp-other-port")
+    assert data[10:] == b"ten octets"
+    assert port != bound
+
+
+def test_udp_no_header() -> None:
+    ((data, port),), _, bound = answered("udp-no-header")
+    assert (data, port) == (b"ten octets", bound)
+
+
+def test_udp_names_client() -> None:
+    ((data, _),), own, _ = answered("udp-names-client")
+    assert data == b"\0\0\0" + Address.from_text(*own).encode() + b"ten octets"
+
+
+def test_bound_port() -> None:
+    assert hear("bound-port=7").segments[1][-2:] == b"\0\7"
+    assert hear("bound=10.1.2.3:5", "bound-port=0").segments[1] == bytes.fromhex("05000001 0a010203 0000")
+
+
+@pytest.mark.parametrize(("octets", "heard"), [(4, "05000500 0001"), (1, "050005"), (0, "0500")])
+def test_cut(octets: int, heard: str) -> None:
+    conversation = hear(f"cut=reply:{octets}")
+    assert conversation.octets == bytes.fromhex(heard)
+    assert conversation.end == "closed"
+
+
 class TestNames:
     def test_every_row_is_explained_and_can_be_set(self) -> None:
         example = {"": "", "[=STATUS]": "1", "[=OCTETS]": "1", "[=SECONDS]": "1", "=CODE": "1", "=OCTETS": "1"}
@@ -251,7 +297,7 @@ class TestNames:
             "=FRAME:SECONDS": "reply:1",
             "=HEX": "00",
         }
-        example |= {"=HOST:PORT": "a:1", "=FRAME": "reply", "=STATE": "relay", "=SECONDS": "1"}
+        example |= {"=HOST:PORT": "a:1", "=PORT": "1", "=FRAME": "reply", "=STATE": "relay", "=SECONDS": "1"}
         for name, fault in FAULTS.items():
             assert fault.help
             assert fault.set(Faults(), example[fault.value]) != Faults(), name

@@ -202,11 +202,11 @@ def test_ten_thousand_random_connections_leave_nothing_behind(monkeypatch: pytes
                 assert await tunnel.read_exactly(14) == b"as good as new"
 
     # Nothing leaves this machine: what is not on it is refused without a try.
-    monkeypatch.setattr("socks5sniff.proxy.commands.look_up", _loopback_only)
+    monkeypatch.setattr("socks5sniff.proxy.network.Network.look_up", _loopback_only)
     run(main(), 90)
 
 
-async def _loopback_only(conversation: object, destination: Address, kind: object) -> list[str]:
+async def _loopback_only(network: object, destination: Address, kind: object) -> list[str]:
     if destination.text.startswith("127."):
         return [destination.text]
     raise OSError("only loopback is tried here")

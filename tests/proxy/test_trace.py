@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import dpkt
@@ -204,6 +205,17 @@ class TestProxy:
         path = tmp_path / "private.pcapng"
         CaptureFile(str(path)).close()
         assert path.stat().st_mode & 0o077 == 0
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows only has no modes")
+    def test_also_one_that_was_there_before_and_a_device_is_left_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "old.pcapng"
+        path.touch()
+        path.chmod(0o644)
+        CaptureFile(str(path)).close()
+        assert path.stat().st_mode & 0o777 == 0o600
+        before = Path("/dev/null").stat().st_mode
+        CaptureFile("/dev/null").close()
+        assert Path("/dev/null").stat().st_mode == before
 
     def test_a_file_that_cannot_be_made_is_an_error_of_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="cannot be written"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from socks5sniff.client.fragments import LARGEST_DATAGRAM, Fragments
 from socks5sniff.codec import Address, UdpHeader
-from socks5sniff.lab.scene import CLIENT, ECHO, ECHO6, PROXY, Scene
+from socks5sniff.lab.scene import CLIENT, ECHO, ECHO6, OUTBOUND, PROXY, Scene
+from socks5sniff.proxy import LogEntry
+from socks5sniff.proxy.association import MOST_LOOKUPS
 
 from .harness import HOST, on_scene, run, running
 
@@ -177,6 +181,131 @@ class TestRelay:
                 return lookups
 
         assert on_scene(play) <= 16
+
+
+class TestFromOutside:
+    """Answers come from those whom the client has sent to, and from nobody else."""
+
+    def heard(self, *sources: tuple[str, int]) -> list[bytes]:
+        """What the client receives when these send to the relay's outer socket, after it has sent to ECHO."""
+
+        async def play(scene: Scene) -> list[bytes]:
+            server = await scene.udp_server(ECHO)
+            await scene.proxy()
+            async with await scene.client().associate() as association:
+                association.send(b"hello", *ECHO)
+                heard = [(await association.receive()).data]
+                for source in sources:
+                    scene.loop.deliver(source, server.peers[0], repr(source).encode())
+                await scene.settle(0.01)
+                while not association._received.empty():
+                    heard.append((await association.receive()).data)
+                return heard
+
+        return on_scene(play)
+
+    def test_a_stranger_is_not_relayed(self) -> None:
+        assert self.heard(("203.0.113.66", 7)) == [b"hello"]
+
+    def test_nor_another_port_of_a_host_that_was_sent_to(self) -> None:
+        assert self.heard((ECHO[0], 8)) == [b"hello"]
+
+    def test_who_was_sent_to_may_send_more_than_one_answer(self) -> None:
+        assert self.heard(ECHO, ECHO) == [b"hello", repr(ECHO).encode(), repr(ECHO).encode()]
+
+    def test_the_peer_sent_to_longest_ago_is_forgotten_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("socks5sniff.proxy.association.MOST_PEERS", 3)
+
+        async def play(scene: Scene) -> list[bytes]:
+            server = await scene.udp_server(ECHO)
+            await scene.proxy()
+            async with await scene.client().associate() as association:
+                for port in (7, 21, 22, 7, 23, 24):
+                    association.send(b"x", ECHO[0], port)
+                    await scene.settle(0.01)
+                while not association._received.empty():
+                    await association.receive()
+                for port in (7, 21, 22, 23, 24):
+                    scene.loop.deliver((ECHO[0], port), server.peers[0], str(port).encode())
+                await scene.settle(0.01)
+                heard = []
+                while not association._received.empty():
+                    heard.append((await association.receive()).data)
+                return heard
+
+        assert on_scene(play) == [b"7", b"23", b"24"]
+
+    @pytest.mark.skipif(not Path("/proc/net/udp").exists(), reason="Windows only and macOS only have no /proc")
+    def test_the_outer_socket_is_on_the_address_of_the_route(self) -> None:
+        """For a destination on the loopback interface that is the loopback address, not all addresses there are."""
+
+        async def main() -> list[str]:
+            loop = asyncio.get_running_loop()
+            peers: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+
+            class Server(asyncio.DatagramProtocol):
+                def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+                    peers.put_nowait(addr)
+
+            server, _ = await loop.create_datagram_endpoint(Server, local_addr=(HOST, 0))
+            try:
+                async with running() as proxy, await proxy.client().associate() as association:
+                    association.send(b"x", HOST, server.get_extra_info("sockname")[1])
+                    port = (await peers.get())[1]
+                    rows = [line.split()[1] for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+                    return [row for row in rows if row.endswith(f":{port:04X}")]
+            finally:
+                server.close()
+
+        (local,) = run(main())
+        assert bytes.fromhex(local.split(":")[0])[:: 1 if sys.byteorder == "big" else -1] == socket.inet_aton(HOST)
+
+
+class TestCongestion:
+    """A full socket buffer drops datagrams, as UDP does, and the log says how many."""
+
+    @pytest.mark.parametrize(("full", "octets"), [("inner", (3, 0)), ("outer", (0, 0))])
+    def test_what_finds_no_room_is_dropped_and_counted(self, full: str, octets: tuple[int, int]) -> None:
+        async def play(scene: Scene) -> LogEntry:
+            log: list[LogEntry] = []
+            await scene.udp_server(ECHO)
+            proxy = await scene.proxy()
+            proxy._log = log.append
+            async with await scene.client().associate() as association:
+                association.send(b"", *ECHO)  # opens the outer socket, and comes back
+                await association.receive()
+                for host, port in scene.loop.datagrams:
+                    if host == (PROXY if full == "inner" else OUTBOUND[0]):
+                        scene.loop.datagrams[host, port].get_protocol().pause_writing()
+                for _ in range(3):
+                    association.send(b"x", *ECHO)
+                await scene.settle(0.01)
+            await scene.settle(3)
+            return log[0]
+
+        entry = on_scene(play)
+        assert (entry.sent, entry.received) == octets
+        assert entry.dropped == 3
+        assert str(entry).endswith(" dropped 3")
+
+    def test_names_beyond_those_looked_up_at_once_count_too(self) -> None:
+        async def play(scene: Scene) -> int:
+            log: list[LogEntry] = []
+
+            async def never(*_: object, **__: object) -> None:
+                await asyncio.sleep(1000)
+
+            scene.loop.getaddrinfo = never  # type: ignore[assignment, method-assign]
+            proxy = await scene.proxy()
+            proxy._log = log.append
+            async with await scene.client().associate() as association:
+                for number in range(20):
+                    association.send(b"x", f"host{number}.test", 7)
+                await scene.settle(1)
+            await scene.settle(3)
+            return log[0].dropped
+
+        assert on_scene(play) == 20 - MOST_LOOKUPS
 
 
 class TestLifetime:

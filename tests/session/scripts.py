@@ -41,7 +41,7 @@ def play(
 ) -> Session:
     """A session that has seen the script, with the client on TCP side `client`."""
     given = segments(script) if isinstance(script, str) else script
-    session = Session(trusted, loopback, None if address is None else lambda side: address)
+    session = Session(trusted, loopback, None if address is None else (address, address))
     for number, (role, octets) in enumerate(given, 1):
         session.feed(role ^ client, octets, number, number * 1000)
     return session

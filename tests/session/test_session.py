@@ -388,7 +388,6 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("last", "code"),
         [
-            ("C 05 01 00 09 c0000209 0050", "unknown-address-type"),
             ('C "GET / HTTP/1.1"', "bad-version"),
             ("C 16 03 01 00 c8", "bad-version"),
             ("C 04 01 00 50 c0000209 00", "bad-version"),

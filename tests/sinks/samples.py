@@ -12,6 +12,7 @@ from socks5sniff.record import (
     Conversation,
     Endpoint,
     FrameEntry,
+    ProxyHeader,
     ReplyCode,
     Target,
     Timing,
@@ -129,7 +130,7 @@ conversations = st.builds(
             st.lists(st.builds(UdpDestination, texts, ports, counts, counts), max_size=2),
         )
     ),
-    timing=st.builds(Timing, *[maybe(seconds)] * 5),
+    timing=st.builds(Timing, *[maybe(seconds)] * 6),
     close=st.sampled_from(["reset", "fin", "open"]),
     closed_by=maybe(st.sampled_from(["client", "proxy"])),
     packets=counts,
@@ -144,5 +145,7 @@ conversations = st.builds(
     ),
     anomalies=st.lists(st.builds(AnomalyEntry, texts, texts, counts, texts), max_size=2),
     upstream=maybe(st.dictionaries(texts, maybe(texts), max_size=2)),
+    proxy_header=maybe(st.builds(ProxyHeader, st.integers(1, 2), maybe(endpoints), maybe(endpoints), counts)),
+    network=maybe(texts),
     process=maybe(st.fixed_dictionaries({"pid": counts, "name": texts})),
 )

@@ -43,6 +43,7 @@ def segments(packets: list[Packet], first_frame: int = 1) -> Segments:
         payload=np.zeros(n, np.int64),
         length=column([p.length for p in packets], np.int64),
         captured=np.zeros(n, np.int64),
+        network=np.zeros(n, np.int32),
     )
 
 

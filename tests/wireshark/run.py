@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from socks5sniff.dissector.verify import FRAME_TYPES
+
 LUA = Path(__file__).resolve().parents[2] / "wireshark" / "socks5.lua"
 
 
@@ -95,6 +97,8 @@ def layers(capture: Path, *options: str) -> list[Layer]:
             values: dict[str, list[str]] = {}
             for item in proto.iter("field"):
                 shown = item.get("show") or ""
+                if item.get("name") == "socks5.type":
+                    shown = FRAME_TYPES[int(shown) - 1]
                 values.setdefault(item.get("name") or "", []).append(BOOLEANS.get(shown, shown))
             if name == "frame":
                 number = int(values["frame.number"][0])

@@ -63,10 +63,12 @@ class Capture:
         self.clock += after
         self.packets.append((self.clock, packet))
 
-    def write(self, path: Path) -> Path:
+    def write(self, path: Path, snap: int = 262144) -> Path:
+        """A pcap file; of each packet no more than `snap` octets, as a capture with that snap length has."""
         blocks = [struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 101)]
         for time, packet in self.packets:
-            blocks.append(struct.pack("<IIII", *divmod(time, 10**9), len(packet), len(packet)) + packet)
+            kept = packet[:snap]
+            blocks.append(struct.pack("<IIII", *divmod(time, 10**9), len(kept), len(packet)) + kept)
         path.write_bytes(b"".join(blocks))
         return path
 

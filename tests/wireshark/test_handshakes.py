@@ -150,7 +150,11 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "an unknown address type": Scenario(
         after_choice((CLIENT, b"\x05\x01\x00\x07abcdef"), (PROXY, reply(8))),
-        [*START, "lost anomaly=unknown-address-type", "lost"],
+        [
+            *START,
+            "request command=0x01 destination.type=7 anomaly=unknown-address-type",
+            "reply reply.code=8 outcome=2",
+        ],
     ),
     "data after a failure": Scenario(
         after_choice((CLIENT, CONNECT), (PROXY, REFUSED), (PROXY, DATA), (PROXY, DATA)),
@@ -316,8 +320,10 @@ SCENARIOS: dict[str, Scenario] = {
         [(1 - side, octets) for side, octets in opened()], [*START, NAMED, OK], port=34568
     ),
     "a reply before the request": Scenario(
-        after_choice((PROXY, GRANTED)), [*START, "reply anomaly=reply-before-request"]
+        after_choice((PROXY, GRANTED), (CLIENT, CONNECT)),
+        [*START, "reply reply.code=0", "request anomaly=reply-before-request"],
     ),
+    "a reply without a request": Scenario(after_choice((PROXY, GRANTED)), [*START, "reply anomaly=handshake-gap"]),
     "GSSAPI, integrity only": Scenario(
         [
             *GSSAPI_OPENED,

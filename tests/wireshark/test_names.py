@@ -10,11 +10,13 @@ import pytest
 from socks5sniff.dissector.verify import verify
 from tests.analysis.test_names import FOUR, NAME, SIX, response
 
-from .run import layers
+from .run import layers, rows
 from .scenario import CHOICE, CLIENT_ADDRESS, GRANTED, GREETING, Capture, Tcp, datagram, request
 
 RESOLVER = ("192.0.2.53", 53)
 OTHER_CLIENT = "192.0.2.11"
+ASKED = ("-o", "socks5.local_dns:TRUE")
+"""A preference, off by default."""
 
 
 def tell(capture: Capture, octets: bytes, client: str = CLIENT_ADDRESS) -> None:
@@ -45,7 +47,7 @@ def test_what_counts(host: str, command: int, leak: bool, tmp_path: Path) -> Non
     tell(capture, response(NAME, host if host != NAME else FOUR))
     ask(capture, host, command)
     path = capture.write(tmp_path / "names.pcap")
-    assert any("local-dns" in layer.anomalies for layer in layers(path)) is leak
+    assert any("local-dns" in layer.anomalies for layer in layers(path, *ASKED)) is leak
     assert verify(str(path)).differences == []
 
 
@@ -58,7 +60,7 @@ def test_an_answer_to_a_relay_on_the_clients_machine(tmp_path: Path) -> None:
     capture.add(datagram(RESOLVER, (machine, 3000), response(NAME, FOUR)))
     ask(capture, FOUR)
     path = capture.write(tmp_path / "names.pcap")
-    assert not any("local-dns" in layer.anomalies for layer in layers(path))
+    assert not any("local-dns" in layer.anomalies for layer in layers(path, *ASKED))
     assert verify(str(path)).differences == []
 
 
@@ -68,7 +70,7 @@ def test_in_a_tunnel_to_another_proxy(tmp_path: Path) -> None:
     talk = [[(0, GREETING), (1, CHOICE), (0, request(host, 1080)), (1, GRANTED)] for host in ("proxy.example", FOUR)]
     Tcp(capture).play(talk[0] + talk[1]).close()
     path = capture.write(tmp_path / "names.pcap")
-    assert [layer["depth"] for layer in layers(path) if "local-dns" in layer.anomalies] == ["1"]
+    assert [layer["depth"] for layer in layers(path, *ASKED) if "local-dns" in layer.anomalies] == ["1"]
     assert verify(str(path)).differences == []
 
 
@@ -87,6 +89,15 @@ def test_many_names_and_clients(tmp_path: Path) -> None:
             )
         ask(capture, source.choice(hosts), client=client, client_port=port)
     path = capture.write(tmp_path / "names.pcap")
-    leaks = sum("local-dns" in layer.anomalies for layer in layers(path))
+    leaks = sum("local-dns" in layer.anomalies for layer in layers(path, *ASKED))
     assert 20 < leaks < 100
     assert verify(str(path)).differences == []
+
+
+def test_not_unless_asked_for(tmp_path: Path) -> None:
+    capture = Capture()
+    tell(capture, response(NAME, FOUR))
+    ask(capture, FOUR)
+    path = capture.write(tmp_path / "names.pcap")
+    assert not any("local-dns" in layer.anomalies for layer in layers(path))
+    assert len(rows(path, "dns", "frame.number", options=ASKED)) == 1

@@ -164,10 +164,89 @@ def test_info_column_without_a_tree(tmp_path: Path) -> None:
     assert [line for line in tshark(capture).splitlines() if "SOCKS5" in line][2].endswith(
         "Request: CONNECT example.com:443"
     )
-    assert info(capture)[2:] == ["SOCKS5 Request: CONNECT example.com:443", "SOCKS5 Reply: succeeded"]
+    assert info(capture)[2:] == ["SOCKS5 Request: CONNECT example.com:443", "SOCKS5 Reply: succeeded (example.com:443)"]
 
 
 def test_another_protocol_on_a_proxy_port(tmp_path: Path) -> None:
     capture = made(tmp_path, [(CLIENT, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")])
     assert layers(capture) == []
     assert rows(capture, "http", "_ws.expert.message")[0][0].startswith("HTTP on a SOCKS port")
+
+
+def test_info_says_how_deep_a_conversation_lies(tmp_path: Path) -> None:
+    capture = made(tmp_path, opened("next.test", 1080) + opened())
+    assert info(capture)[-2:] == [
+        "SOCKS5 SOCKS 2: Request: CONNECT www.example.test:80",
+        "SOCKS5 SOCKS 2: Reply: succeeded (www.example.test:80)",
+    ]
+
+
+def test_text_that_would_turn_a_line_is_escaped(tmp_path: Path) -> None:
+    name = "a\u202egpj.exe\u2066\u200b\x85.test"
+    steps = [(CLIENT, GREETING), (PROXY, CHOICE), (CLIENT, request(name.encode(), 80)), (PROXY, GRANTED)]
+    capture = made(tmp_path, steps)
+    shown = r"a\u202egpj.exe\u2066\u200b\x85.test"
+    assert info(capture)[2] == f"SOCKS5 Request: CONNECT {shown}:80"
+    assert shown in tshark(capture, "-q", "-z", "socks5,conversations")
+
+
+def test_every_frame_names_the_conversation(tmp_path: Path) -> None:
+    capture = made(tmp_path, opened() + HTTP)
+    found = rows(capture, "socks5.stream == 1", "socks5.outcome", "socks5.destination.host", options=("-2",))
+    assert found == [["1", "www.example.test"]] * 6
+    assert len(rows(capture, 'socks5.type == "request"', "frame.number")) == 1
+
+
+PROXY_1 = b"PROXY TCP4 203.0.113.5 192.0.2.1 51000 1080\r\n"
+PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes.fromhex("cb007105c0000201c7380438")
+
+
+@pytest.mark.parametrize("port", [1080, 34565])
+@pytest.mark.parametrize("header", [PROXY_1, PROXY_2], ids=["version 1", "version 2"])
+@pytest.mark.parametrize("together", [True, False], ids=["with the greeting", "alone"])
+def test_a_proxy_header_comes_first(tmp_path: Path, header: bytes, port: int, together: bool) -> None:
+    start: list[Step] = [(CLIENT, header + GREETING)] if together else [(CLIENT, header), (CLIENT, GREETING)]
+    capture = made(tmp_path, start + opened()[1:] + HTTP, port)
+    seen = layers(capture)
+    assert [layer["type"] for layer in seen if layer["type"] != "proxy-protocol"][:4] == [
+        "greeting",
+        "method-selection",
+        "request",
+        "reply",
+    ]
+    assert [layer.anomalies for layer in seen if layer.anomalies] == [["proxy-protocol"]]
+    assert rows(capture, "socks5.anomaly", "_ws.expert.message")[0][0].endswith("names 203.0.113.5:51000")
+    assert len(rows(capture, "http", "frame.number")) == 2
+
+
+def test_a_proxy_header_before_another_protocol_is_left_alone(tmp_path: Path) -> None:
+    capture = made(tmp_path, [(CLIENT, PROXY_1), *HTTP], 34565)
+    assert layers(capture) == []
+    assert len(rows(capture, "http", "frame.number")) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "expected"),
+    [
+        (b"\x04\x01\x00\x50\xc6\x33\x64\x07\x00", b"\x04\x5a\x00\x50\xc6\x33\x64\x07", "SOCKS4 198.51.100.7:80"),
+        (b"\x04\x01\x00\x50\0\0\0\x01\0\0www.example.test\0", b"\0\x5a" + bytes(6), "SOCKS4A :80"),
+        (b"\x04\x01\x00\x50\0\0\0\x01bob\0", b"\0\x5b" + bytes(6), "SOCKS4A -"),
+        (b"\x04\x01\x00\x50\xc6\x33\x64\x07", b"\0\x5a" + bytes(6), "SOCKS4 198.51.100.7:80"),
+    ],
+    ids=["reply of version 4", "two NULs", "a name that never comes", "no NUL"],
+)
+@pytest.mark.parametrize("port", [1080, 34565])
+def test_socks4_as_programs_send_it(tmp_path: Path, port: int, asked: bytes, answer: bytes, expected: str) -> None:
+    capture = made(tmp_path, [(CLIENT, asked), (PROXY, answer)], port)
+    row = tshark(capture, "-q", "-z", "socks5,conversations").splitlines()[1].split()
+    protocol, target = expected.split()
+    assert (row[1], row[5]) == (protocol, target)
+    assert row[6].rstrip(":") == ("rejected" if answer[1] == 0x5B else "succeeded")
+
+
+def test_ports_given_back(tmp_path: Path) -> None:
+    """1080 belongs to the built-in dissector again when the preference does not list it."""
+    capture = made(tmp_path, [(CLIENT, GREETING)], 1080)
+    elsewhere = ("-o", "socks5.ports:7777", "-o", "socks5.heuristic:FALSE")
+    assert rows(capture, "socks", "frame.number", options=elsewhere) != []
+    assert rows(capture, "socks", "frame.number") == []

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from socks5sniff.proxy.packets import HostPort, version_of
@@ -46,6 +47,10 @@ class LoopbackLoop(asyncio.SelectorEventLoop):
         name = host.decode() if isinstance(host, bytes) else host
         for address in self.names.get(name, []):
             return await super().getaddrinfo(address, port, type=type, **options)
+        try:
+            ip_address(name)  # stricter than the C library, which takes `127.1` and octal numbers for addresses
+        except ValueError as error:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error
         return await super().getaddrinfo(host, port, type=type, flags=socket.AI_NUMERICHOST)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:

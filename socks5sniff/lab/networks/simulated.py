@@ -193,6 +193,10 @@ class SimulatedDatagrams(asyncio.DatagramTransport):
     def close(self) -> None:
         self._loop.datagrams.pop(self._here, None)
 
+    def get_protocol(self) -> asyncio.DatagramProtocol:
+        """Whom datagrams are given to."""
+        return self._protocol
+
     def abort(self) -> None:
         self.close()
 
@@ -207,14 +211,18 @@ class SimulatedDatagrams(asyncio.DatagramTransport):
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """The event loop that is the network.
 
+    Args:
+        first_port: the first that each host gives out.
+
     Attributes:
         names: addresses of host names; what is not in it does not exist.
         failing: what connecting to an address fails with (an `errno` value).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_port: int = 40001) -> None:
         self._clockwork = Clockwork()
         super().__init__(self._clockwork)
+        self._first_port = first_port
         self.names: dict[str, list[str]] = {}
         self.failing: dict[str, int] = {}
         self.listeners: dict[HostPort, Listener] = {}
@@ -250,9 +258,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         if transport is not None:
             transport.receive(data, source)
 
-    def free_port(self, host: str, first: int = 40001) -> int:
-        """The next port of a host, from `first`."""
-        port = self._ports.get(host, first)
+    def free_port(self, host: str) -> int:
+        """The next port of a host."""
+        port = self._ports.get(host, self._first_port)
         self._ports[host] = port + 1
         return port
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from socks5sniff.lab.scenarios import (
     commands,
     framing,
+    headers,
     impairments,
     methods,
     misbehaviour,
@@ -12,6 +13,7 @@ from socks5sniff.lab.scenarios import (
     replies,
     socks4,
     udp,
+    udp_in_tcp,
 )
 from socks5sniff.lab.scenarios.registry import SCENARIOS, Scenario
 
@@ -20,6 +22,7 @@ __all__ = [
     "Scenario",
     "commands",
     "framing",
+    "headers",
     "impairments",
     "methods",
     "misbehaviour",
@@ -27,4 +30,5 @@ __all__ = [
     "replies",
     "socks4",
     "udp",
+    "udp_in_tcp",
 ]

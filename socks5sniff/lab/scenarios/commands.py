@@ -9,20 +9,9 @@ from socks5sniff.client import RefusedError
 from socks5sniff.codec import Address
 from socks5sniff.lab.payloads import counted
 from socks5sniff.lab.scenarios.exchanges import TLS_NAME, WEB_NAME, echo, failing, fetch, http, ssh, tls
-from socks5sniff.lab.scenarios.registry import scenario
-from socks5sniff.lab.scene import (
-    CLIENT,
-    ECHO,
-    PEER,
-    PROXY6,
-    SSH,
-    TLS,
-    WEB,
-    WEB6,
-    Scene,
-    reply,
-    target,
-)
+from socks5sniff.lab.scenarios.registry import Play, add, scenario
+from socks5sniff.lab.scene import ECHO, PEER, PROXY6, SSH, TLS, WEB, WEB6, Scene
+from socks5sniff.lab.truth import reply, target
 
 GRANTED = reply(0)
 
@@ -133,7 +122,6 @@ async def domain_ip_literal(scene: Scene) -> None:
         bound=target(*web.peers[0]),
         anomalies=["domain-is-ip-literal"],
     )
-    scene.forget("name_resolution")
 
 
 async def refused(scene: Scene, destination: Address, code: int, anomalies: list[str], **facts: Any) -> None:
@@ -238,9 +226,10 @@ async def bind_no_peer(scene: Scene) -> None:
         peer_reply=reply(4),
         peer=target("0.0.0.0", 0),
         tunnel=None,
+        phase="request",
+        outcome="rejected",
         closed_by="proxy",
     )
-    scene.forget("phase", "outcome")
 
 
 @scenario("RESOLVE (Tor): a name to an address")
@@ -258,8 +247,8 @@ async def resolve(scene: Scene) -> None:
         tunnel=None,
         bytes=None,
         phase="request",
+        closed_by="proxy",
     )
-    scene.forget("name_resolution")
 
 
 @scenario("RESOLVE_PTR (Tor): an address to a name, in a reply of type domain")
@@ -276,8 +265,8 @@ async def resolve_ptr(scene: Scene) -> None:
         tunnel=None,
         bytes=None,
         phase="request",
+        closed_by="proxy",
     )
-    scene.forget("name_resolution")
 
 
 @scenario("the client resolves the name itself, in clear, and asks the proxy for the address (DNS leak)")
@@ -288,9 +277,9 @@ async def local_dns(scene: Scene) -> None:
 
     resolver = ("192.0.2.53", 53)
     query = dns_query(WEB_NAME)
-    scene.trace.udp((CLIENT, 51515), resolver, query)
+    scene.trace.udp((scene.place.client, 51515), resolver, query)
     await scene.settle(0.002)
-    scene.trace.udp(resolver, (CLIENT, 51515), dns_answer(query, WEB[0]))
+    scene.trace.udp(resolver, (scene.place.client, 51515), dns_answer(query, WEB[0]))
     await scene.settle(0.002)
     client = scene.client()
     seen = await http(await client.connect(*WEB))
@@ -303,3 +292,21 @@ async def local_dns(scene: Scene) -> None:
         name_resolution="local",
         anomalies=["local-dns"],
     )
+
+
+def odd(name: str) -> Play:
+    async def play(scene: Scene) -> None:
+        await scene.proxy()
+        await refused(scene, Address.domain(name, 80), 4, ["odd-destination"])
+
+    return play
+
+
+for _name, _about, _host in (
+    ("domain-url", "the destination's name is a URL", "http://www.example.test/"),
+    ("domain-with-port", "the destination's name has a port in it", "www.example.test:8080"),
+    ("domain-short-address", "the destination's name is an address in short notation", "127.1"),
+    ("domain-octal-address", "the destination's name is an address in octal numbers", "0300.0250.1.1"),
+    ("domain-decimal-address", "the destination's name is an address as one number", "3325256711"),
+):
+    add(_name, _about, odd(_host))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
-from socks5sniff.client import Client, Tunnel
+from socks5sniff.client import Client, Tunnel, Witnessed
+from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
 from socks5sniff.lab.payloads import HTTP_RESPONSE, SSH_CLIENT, TLS_ALERT, client_hello, counted, http_request
-from socks5sniff.lab.scene import Scene, Target, target
+from socks5sniff.lab.scene import Scene, Target
+from socks5sniff.lab.truth import target
+from socks5sniff.proxy.packets import HostPort
+from socks5sniff.proxy.trace import TcpTrace
 
 WEB_NAME = "www.example.test"
 TLS_NAME = "secure.example.test"
@@ -92,7 +96,69 @@ async def fetch(scene: Scene, client: Client, web: Target, **facts: Any) -> dict
         "destination": target(WEB_NAME, web.address[1]),
         "reply": {"code": 0, "name": "succeeded"},
         "bound": target(*web.peers[-1]),
+        "source": web.peers[-1],
         **seen,
         **facts,
     }
     return scene.expect(client, **expected)
+
+
+Said = tuple[int, bytes]
+"""Octets and who says them: 0 for the side that opened the TCP connection, 1 for the other."""
+
+GREETING, CHOICE = Greeting(b"\x00").encode(), MethodSelection(0).encode()
+
+
+async def tell(scene: Scene, ends: tuple[HostPort, HostPort], said: Iterable[Said], closing: str = "01") -> TcpTrace:
+    """A TCP connection without a proxy or a client behind it; `closing` is who closes, in order."""
+    flow = scene.trace.tcp(*ends)
+    for side, octets in said:
+        await scene.settle(0.001)
+        flow.data(side, octets)
+    await scene.settle(0.001)
+    for closer in closing:
+        flow.fin(int(closer))
+    return flow
+
+
+def request_to(destination: HostPort, command: int = Command.CONNECT) -> bytes:
+    """A request."""
+    return Request(command, Address.from_text(*destination)).encode()
+
+
+def granted(bound: HostPort) -> bytes:
+    """A success reply."""
+    return Reply(0, Address.from_text(*bound)).encode()
+
+
+def handshake(destination: HostPort, bound: HostPort) -> list[Said]:
+    """The usual handshake, the client being the side that opened the connection."""
+    return [(0, GREETING), (1, CHOICE), (0, request_to(destination)), (1, granted(bound))]
+
+
+def handshake_frames(destination: HostPort) -> list[Witnessed]:
+    """Its frames; BND is an IPv4 address."""
+    return [
+        Witnessed("client", "greeting", len(GREETING)),
+        Witnessed("proxy", "method-selection", len(CHOICE)),
+        Witnessed("client", "request", len(request_to(destination))),
+        Witnessed("proxy", "reply", len(granted(("0.0.0.0", 0)))),
+    ]
+
+
+def octets_of(frames: Iterable[Witnessed]) -> tuple[int, int]:
+    """Octets that frames take, from the client and from the proxy."""
+    sizes = {"client": 0, "proxy": 0}
+    for frame in frames:
+        sizes[frame.sender] += frame.length
+    return sizes["client"], sizes["proxy"]
+
+
+PAGE = [(0, http_request(WEB_NAME)), (1, HTTP_RESPONSE)]
+"""A page fetched, as it goes through a tunnel."""
+
+FETCHED: dict[str, Any] = {
+    "tunnel": {"protocol": "http", "server_name": WEB_NAME},
+    "bytes": {"sent": len(PAGE[0][1]), "received": len(PAGE[1][1])},
+}
+"""What is right of it."""

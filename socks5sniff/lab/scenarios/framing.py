@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from socks5sniff.client import ClientFaults
 from socks5sniff.codec import decode_text
-from socks5sniff.lab.payloads import HTTP_RESPONSE, http_request
+from socks5sniff.lab.payloads import HTTP_RESPONSE, SSH_SERVER, http_request
 from socks5sniff.lab.scenarios.exchanges import WEB_NAME, fetch
 from socks5sniff.lab.scenarios.methods import PASSWORD, USERS
 from socks5sniff.lab.scenarios.registry import scenario
-from socks5sniff.lab.scene import Scene, reply, target
+from socks5sniff.lab.scenarios.udp import ANSWER, QUERY, destination, over, relayed
+from socks5sniff.lab.scene import DNS, SSH, Scene, Target
+from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.faults import Faults
 
 SPLIT = {"anomalies": ["split-frame"]}
@@ -21,6 +25,7 @@ async def split_octets(scene: Scene) -> None:
     client = scene.client(username="alice", password="correct horse", faults=ClientFaults(segment=1))
     facts = {**PASSWORD, "anomalies": ["cleartext-credentials", "split-frame"]}
     await fetch(scene, client, web, **facts, username="alice")
+    scene.forget("timing.authentication")  # from the first or the last of the request's octets
 
 
 @scenario("the client's frames in segments of three octets")
@@ -50,7 +55,6 @@ async def pipelined(scene: Scene) -> None:
         "anomalies": ["cleartext-credentials", "pipelined-frames"],
     }
     await fetch(scene, client, web, **facts, username="alice")
-    scene.forget("frames")
 
 
 @scenario("greeting and request in one segment, the answers one by one")
@@ -59,7 +63,6 @@ async def pipelined_client(scene: Scene) -> None:
     await scene.proxy()
     client = scene.client(faults=ClientFaults(pipeline=True))
     await fetch(scene, client, web, anomalies=["pipelined-frames"])
-    scene.forget("frames")
 
 
 async def ahead(scene: Scene, faults: ClientFaults, anomalies: list[str]) -> None:
@@ -79,7 +82,6 @@ async def ahead(scene: Scene, faults: ClientFaults, anomalies: list[str]) -> Non
         closed_by="proxy",
         anomalies=anomalies,
     )
-    scene.forget("frames")
 
 
 @scenario("tunnel data right behind the request, before the reply (optimistic data)")
@@ -107,3 +109,43 @@ async def auth_longest(scene: Scene) -> None:
     await scene.proxy(users={user: secret})
     client = scene.client(username=user, password=secret)
     await fetch(scene, client, web, **PASSWORD, username=decode_text(user))
+
+
+@scenario("greeting, credentials and request of UDP ASSOCIATE in one segment, and then datagrams only")
+async def pipelined_associate(scene: Scene) -> None:
+    await scene.dns()
+    await scene.proxy(users=USERS, faults=Faults(hold=0.2))
+    faults = ClientFaults(methods=b"\x02", pipeline=True)
+    client = scene.client(username="alice", password="correct horse", faults=faults)
+    association = await client.associate()
+    for _ in range(3):
+        association.send(QUERY, *DNS)
+        assert (await association.receive()).data == ANSWER
+    facts = {**PASSWORD, "username": "alice", "methods": ["username-password"]}
+    anomalies = ["cleartext-credentials", "pipelined-frames"]
+    udp = relayed((3, 3 * len(QUERY)), (3, 3 * len(ANSWER)), 0, destination(DNS, 3, 3))
+    await over(scene, client, association, udp, **{**facts, "anomalies": anomalies})
+
+
+@scenario("greeting and request in one segment, and not another octet from the client: the server speaks first")
+async def pipelined_silent(scene: Scene) -> None:
+    server = await scene.listen(SSH, say_version)
+    await scene.proxy()
+    client = scene.client(faults=ClientFaults(pipeline=True))
+    tunnel = await client.connect(*SSH)
+    assert await tunnel.read_all() == SSH_SERVER
+    await tunnel.close()
+    scene.expect(
+        client,
+        destination=server.text,
+        reply=reply(0),
+        bound=target(*server.peers[0]),
+        tunnel={"protocol": "ssh"},
+        bytes={"sent": 0, "received": len(SSH_SERVER)},
+        closed_by="proxy",
+        anomalies=["pipelined-frames"],
+    )
+
+
+async def say_version(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, here: Target) -> None:
+    writer.write(SSH_SERVER)

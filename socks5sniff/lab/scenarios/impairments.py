@@ -19,7 +19,8 @@ from socks5sniff.lab.impairments import (
 )
 from socks5sniff.lab.scenarios.exchanges import echo, fetch
 from socks5sniff.lab.scenarios.registry import Play, add, scenario
-from socks5sniff.lab.scene import CLIENT, ECHO, Scene, reply, target
+from socks5sniff.lab.scene import ECHO, Scene
+from socks5sniff.lab.truth import reply, target
 
 CLIENT_SIDE, PROXY_SIDE = 0, 1
 FLOW = 0
@@ -30,18 +31,18 @@ def impaired(
     change: Change,
     faults: ClientFaults | None = None,
     without: tuple[str, ...] = (),
-    uncertain: bool = False,
+    first: int = 0,
     **facts: Any,
 ) -> Play:
-    """The usual conversation, its packets changed."""
+    """The usual conversation, its packets changed; `first` is the index of the first frame still there."""
 
     async def play(scene: Scene) -> None:
         web = await scene.web()
         await scene.proxy()
         await fetch(scene, scene.client(faults=faults), web, **facts)
+        scene.truth.begin_at(first)
         scene.forget(*without)
         scene.impair(change)
-        scene.uncertain = uncertain
 
     return play
 
@@ -92,7 +93,10 @@ add(
     "the request is missing from the capture",
     impaired(
         drop(FLOW, CLIENT_SIDE, 1),
-        without=("frames", "phase", "outcome", "command", "name_resolution", "reply", "bound", "tunnel", "bytes"),
+        without=(
+            *("frames", "phase", "outcome", "command", "name_resolution", "reply", "bound"),
+            *("tunnel", "bytes", "upstream"),
+        ),
         destination=None,
         anomalies=["handshake-gap"],
     ),
@@ -110,15 +114,12 @@ add(
 add(
     "tcp-midstream-late",
     "the capture begins after the greeting",
-    impaired(
-        drop_start(FLOW, 5),
-        uncertain=True,
-    ),
+    impaired(drop_start(FLOW, 5), first=1, methods=None, anomalies=["midstream"]),
 )
 add(
     "ip-fragments",
     "the request's packet comes in IPv4 fragments of 24 octets",
-    impaired(fragment(FLOW, CLIENT_SIDE, 1, 24), without=("packets",)),
+    impaired(fragment(FLOW, CLIENT_SIDE, 1, 24)),
 )
 
 
@@ -135,7 +136,7 @@ async def tcp_port_reuse(scene: Scene) -> None:
     server = await scene.echo()
     await scene.proxy()
     for occurrence in range(2):
-        client = scene.client(local=(CLIENT, 41000))
+        client = scene.client(local=(scene.place.client, 41000))
         seen = await echo(await client.connect(*ECHO), 100 + occurrence)
         await scene.settle(1.0)
         wire = client.wire
@@ -148,4 +149,5 @@ async def tcp_port_reuse(scene: Scene) -> None:
             destination=server.text,
             reply=reply(0),
             bound=target(*server.peers[-1]),
+            frames=wire.witnessed,
         )

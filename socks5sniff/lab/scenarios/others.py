@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from socks5sniff.client import Client, Tunnel
-from socks5sniff.codec import Address, Command, Greeting, MethodSelection, Reply, Request
+from socks5sniff.client import Client, Tunnel, Witnessed
+from socks5sniff.codec import Decoded, decode_reply
 from socks5sniff.lab.payloads import (
     HTTP_RESPONSE,
     SSH_CLIENT,
@@ -15,95 +16,107 @@ from socks5sniff.lab.payloads import (
     counted,
     http_request,
 )
-from socks5sniff.lab.scenarios.exchanges import WEB_NAME
+from socks5sniff.lab.scenarios.exchanges import (
+    FETCHED,
+    GREETING,
+    PAGE,
+    WEB_NAME,
+    Said,
+    fetch,
+    handshake,
+    handshake_frames,
+    http,
+    octets_of,
+    request_to,
+    tell,
+)
 from socks5sniff.lab.scenarios.registry import Play, add, scenario
-from socks5sniff.lab.scene import CLIENT, DEFAULTS, OUTBOUND, PORT, PROXY, SECOND, THIRD, Scene, reply, target
+from socks5sniff.lab.scene import PORT, PROXY, SECOND, THIRD, Scene
+from socks5sniff.lab.truth import reply, target
 from socks5sniff.proxy.packets import HostPort
 
-OF_THE_CONNECTION = ("packets", "first_frame", "last_frame", "start", "end", "timing")
-"""What a conversation inside a tunnel has of its own or shares with its connection: not for the truth to say."""
+
+class Leg(NamedTuple):
+    """One handshake of a chain."""
+
+    destination: HostPort
+    frames: list[Witnessed]
+    bound: dict[str, Any]
 
 
-async def through(tunnel: Tunnel, destination: HostPort) -> tuple[int, int]:
-    """A SOCKS handshake without authentication inside a tunnel; how many octets it took each way."""
-    greeting = Greeting(b"\x00").encode()
-    tunnel.write(greeting)
-    choice = await tunnel.read_exactly(len(MethodSelection(0).encode()))
-    request = Request(Command.CONNECT, Address.from_text(*destination)).encode()
-    tunnel.write(request)
-    answer = await tunnel.read_exactly(len(Reply(0, Address.ipv4("0.0.0.0", 0)).encode()))
-    return len(greeting) + len(request), len(choice) + len(answer)
+async def through(tunnel: Tunnel, destination: HostPort) -> Leg:
+    """A SOCKS handshake without authentication inside a tunnel."""
+    frames = handshake_frames(destination)
+    tunnel.write(GREETING)
+    await tunnel.read_exactly(frames[1].length)
+    tunnel.write(request_to(destination))
+    answer = decode_reply(await tunnel.read_exactly(frames[3].length))
+    assert isinstance(answer, Decoded)
+    return Leg(destination, frames, target(answer.frame.bound.text, answer.frame.bound.port))
+
+
+def through_tunnel(legs: Sequence[Leg]) -> dict[str, Any]:
+    """What is right of a tunnel that the handshakes of these legs go through, and the page behind them."""
+    if not legs:
+        return FETCHED
+    sizes = [octets_of(leg.frames) for leg in legs]
+    sent, received = (sum(size[way] for size in sizes) for way in (0, 1))
+    page = FETCHED["bytes"]
+    return {
+        "tunnel": {"protocol": "socks5"},
+        "bytes": {"sent": sent + page["sent"], "received": received + page["received"]},
+    }
+
+
+def expect_legs(
+    scene: Scene, ends: tuple[HostPort, HostPort], before: list[Witnessed], legs: Sequence[Leg], parent: int | None
+) -> None:
+    """The conversations of a chain's legs in one TCP connection, whose first handshakes (`before`) are others'."""
+    for at, leg in enumerate(legs):
+        scene.expect_between(
+            *ends,
+            frames=leg.frames,
+            after=octets_of([*before, *(frame for earlier in legs[:at] for frame in earlier.frames)]),
+            destination=target(*leg.destination),
+            reply=reply(0),
+            bound=leg.bound,
+            **through_tunnel(legs[at + 1 :]),
+            closed_by="proxy",
+            parent=parent,
+        )
+        parent = len(scene.truth.conversations)
 
 
 @scenario("a chain of three proxies, seen on both sides of the first: SOCKS in SOCKS in SOCKS")
 async def chain_of_three(scene: Scene) -> None:
-    web = await scene.web()
+    await scene.web()
     await scene.proxy()
     await scene.proxy(*SECOND, traced=False, outbound=(SECOND[0],))
     await scene.proxy(*THIRD, traced=False, outbound=(THIRD[0],))
     client = scene.client()
     tunnel = await client.connect(*SECOND)
-    outer = await through(tunnel, THIRD)
-    inner = await through(tunnel, (WEB_NAME, 80))
-    request = http_request(WEB_NAME)
-    tunnel.write(request)
-    assert await tunnel.read_all() == HTTP_RESPONSE
-    await tunnel.close()
-    page = (len(request), len(HTTP_RESPONSE))
+    legs = [await through(tunnel, THIRD), await through(tunnel, (WEB_NAME, 80))]
+    await http(tunnel)
     # The capture holds the client's connection to the first proxy and that proxy's own to the second: the same
     # octets after the first handshake, so what the inner handshakes asked for is there once per connection.
+    assert client.wire is not None
     scene.expect(
         client,
         destination=target(*SECOND),
         reply=reply(0),
-        tunnel={"protocol": "socks5"},
-        bytes=traffic(outer, inner, page),
+        bound=target(tunnel.bound.text, tunnel.bound.port),
+        **through_tunnel(legs),
         closed_by="proxy",
     )
-    assert client.wire is not None
-    inside = (client.wire.local, client.wire.remote)
-    onward = ((OUTBOUND[0], tunnel.bound.port), SECOND)
-    for ends in (inside, onward):
-        first = len(scene.truth)
-        scene.expect_between(
-            *ends,
-            destination=target(*THIRD),
-            reply=reply(0),
-            tunnel={"protocol": "socks5"},
-            bytes=traffic(inner, page),
-            closed_by="proxy",
-            parent=None if ends == onward else first,
-        )
-        scene.forget(*OF_THE_CONNECTION)
-        scene.expect_between(
-            *ends,
-            destination=target(WEB_NAME, 80),
-            reply=reply(0),
-            bound=target(*web.peers[0]),
-            tunnel={"protocol": "http", "server_name": WEB_NAME},
-            bytes=traffic(page),
-            closed_by="proxy",
-            parent=first + 1,
-        )
-        scene.forget(*OF_THE_CONNECTION)
+    expect_legs(scene, (client.wire.local, client.wire.remote), client.wire.witnessed, legs, parent=1)
+    expect_legs(scene, ((tunnel.bound.text, tunnel.bound.port), SECOND), [], legs, parent=None)
 
 
-def traffic(*parts: tuple[int, int]) -> dict[str, int]:
-    """Octets through a tunnel."""
-    return {"sent": sum(part[0] for part in parts), "received": sum(part[1] for part in parts)}
-
-
-def told(conversation: tuple[tuple[int, bytes], ...], port: int) -> Play:
+def told(conversation: tuple[Said, ...], port: int) -> Play:
     """TCP octets between two hosts, without a proxy, and no SOCKS conversation expected in them."""
 
     async def play(scene: Scene) -> None:
-        flow = scene.trace.tcp((CLIENT, 40001), ("198.51.100.9", port))
-        for side, octets in conversation:
-            await scene.settle(0.002)
-            flow.data(side, octets)
-        await scene.settle(0.002)
-        flow.fin(0)
-        flow.fin(1)
+        await tell(scene, ((scene.place.client, 40001), ("198.51.100.9", port)), conversation)
 
     return play
 
@@ -138,19 +151,15 @@ for _name, _about, _octets, _port in (
     add(_name, _about, told(_octets, _port))
 
 
-def foreign(first: tuple[tuple[int, bytes], ...]) -> Play:
+def foreign(first: tuple[Said, ...]) -> Play:
     """Another protocol on port 1080."""
 
     async def play(scene: Scene) -> None:
-        ends = ((CLIENT, 40001), (PROXY, PORT))
-        flow = scene.trace.tcp(*ends)
-        for side, octets in first:
-            await scene.settle(0.002)
-            flow.data(side, octets)
-        flow.fin(1)
-        flow.fin(0)
-        scene.expect_between(*ends, anomalies=["not-socks-on-socks-port"])
-        scene.forget(*(key for key in DEFAULTS if key != "anomalies"))
+        ends = ((scene.place.client, 40001), (PROXY, PORT))
+        await tell(scene, ends, first, "10")
+        nothing: dict[str, Any] = dict.fromkeys(("protocol", "phase", "methods", "method", "command"))
+        anomalies = ["not-socks-on-socks-port"]
+        scene.expect_between(*ends, frames=[], outcome="malformed", closed_by="proxy", anomalies=anomalies, **nothing)
 
     return play
 
@@ -167,31 +176,19 @@ for _name, _about, _told in (
 async def reversed_roles(scene: Scene) -> None:
     # The proxy runs behind a firewall and calls back to its controller, which speaks as the SOCKS client.
     proxy, controller = ("192.0.2.44", 50123), ("198.51.100.44", 4444)
-    flow = scene.trace.tcp(proxy, controller)
-    request = http_request(WEB_NAME)
-    conversation: tuple[tuple[int, bytes], ...] = (
-        (1, Greeting(b"\x00").encode()),
-        (0, MethodSelection(0).encode()),
-        (1, Request(Command.CONNECT, Address.domain(WEB_NAME, 80)).encode()),
-        (0, Reply(0, Address.ipv4("192.0.2.44", 50200)).encode()),
-        (1, request),
-        (0, HTTP_RESPONSE),
-    )
-    for side, octets in conversation:
-        await scene.settle(0.002)
-        flow.data(side, octets)
-    flow.fin(0)
-    flow.fin(1)
+    bound = ("192.0.2.44", 50200)
+    said = [(1 - side, octets) for side, octets in (*handshake((WEB_NAME, 80), bound), *PAGE)]
+    await tell(scene, (proxy, controller), said)
     scene.expect_between(
         controller,
         proxy,
         reversed=True,
         destination=target(WEB_NAME, 80),
         reply=reply(0),
-        bound=target("192.0.2.44", 50200),
-        tunnel={"protocol": "http", "server_name": WEB_NAME},
-        bytes=traffic((len(request), len(HTTP_RESPONSE))),
+        bound=target(*bound),
+        **FETCHED,
         closed_by="proxy",
+        frames=handshake_frames((WEB_NAME, 80)),
     )
 
 
@@ -200,7 +197,5 @@ async def port_unusual(scene: Scene) -> None:
     web = await scene.web()
     await scene.proxy(port=443)
     client: Client = scene.client(port=443)
-    from socks5sniff.lab.scenarios.exchanges import fetch
-
     facts: dict[str, Any] = {}
     await fetch(scene, client, web, **facts)

@@ -1,0 +1,350 @@
+"""One UDP association: what went through it, and what was odd about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from socks5sniff.codec import Address, AddressType
+from socks5sniff.packets.addresses import AddressBook
+from socks5sniff.packets.columns import IPV6
+from socks5sniff.record import AnomalyEntry, FrameEntry, UdpDestination, UdpTraffic
+from socks5sniff.session import Session
+
+from .anomalies import anomaly
+from .endings import OUTLIVE
+
+MAX_DESTINATIONS = 65_536
+"""Destinations counted one by one per association; the totals go on."""
+MAX_STRANGERS = 16
+"""Foreign senders named per association."""
+MAX_PORTS = 1024
+"""Ports of its client that an association remembers."""
+SLACK = 1_000_000_000
+"""Nanoseconds a datagram's time may lie before its association's life: two capture clocks are never the same."""
+FRAGMENT_LIFE = 5_000_000_000
+"""Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv4 address in the form of an IPv6 address begins with (RFC 4291 s2.5.5.2)."""
+_PRIVATE = (
+    "10.",
+    "192.168.",
+    "169.254.",
+    *(f"172.{octet}." for octet in range(16, 32)),
+    *("fc", "fd", "fe8", "fe9", "fea", "feb"),
+)
+"""What private and link-local addresses begin with (RFC 1918, 3927, 4193, 4291)."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address in text is a loopback address."""
+    return host.removeprefix("::ffff:").startswith("127.") or host == "::1"
+
+
+def is_private(host: str) -> bool:
+    """Whether an address in text has a meaning only in its own network."""
+    return host.removeprefix("::ffff:").startswith(_PRIVATE) or is_loopback(host)
+
+
+class Queue:
+    """Fragments of one direction on their way to being one datagram."""
+
+    __slots__ = ("began", "frame", "highest", "incomplete")
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.began = 0
+        self.frame = 0
+        self.incomplete: tuple[int, int] | None = None
+        """Of the first sequence that was not completed: number of its first packet, and fragments that came."""
+
+    def add(self, fragment: int, frame: int, time: int) -> None:
+        """Take a fragment."""
+        position = fragment & 0x7F
+        if self.highest and (position != self.highest + 1 or time - self.began > FRAGMENT_LIFE):
+            self.give_up()
+        if not self.highest:
+            self.began, self.frame = time, frame
+            if position != 1:
+                self.incomplete = self.incomplete or (frame, 1)
+                return
+        self.highest = 0 if fragment & 0x80 else position
+
+    def give_up(self) -> None:
+        """The sequence will not be completed."""
+        if self.highest:
+            self.incomplete = self.incomplete or (self.frame, self.highest)
+        self.highest = 0
+
+    def unfinished(self) -> tuple[int, int] | None:
+        """See `incomplete`, with the sequence that is on its way."""
+        return self.incomplete or ((self.frame, self.highest) if self.highest else None)
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Where datagrams went or came from.
+
+    Attributes:
+        frame: number of the first packet.
+    """
+
+    frame: int
+    sent: int = 0
+    received: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Amounts:
+    """What went through an association.
+
+    Attributes:
+        sent, received, sent_octets, received_octets: datagrams, each once, and octets of DATA.
+        fragments: datagrams that are fragments.
+        last: number of the last packet that the client sent.
+        places: by name or address and port.
+        remotes: endpoints among them.
+        answered: the client's ports to which the relay has sent.
+    """
+
+    sent: int = 0
+    received: int = 0
+    sent_octets: int = 0
+    received_octets: int = 0
+    fragments: int = 0
+    last: int = 0
+    places: dict[tuple[str, int], Place] = field(default_factory=dict)
+    remotes: set[int] = field(default_factory=set)
+    answered: set[int] = field(default_factory=set)
+
+    def count(
+        self, place: tuple[str, int], endpoint: int | None, outward: bool, datagrams: int, octets: int, first: int
+    ) -> None:
+        """Count datagrams that went to a place, or came from it; the first of them is in frame `first`."""
+        known = self.places.get(place)
+        if known is None and len(self.places) < MAX_DESTINATIONS:
+            known = self.places[place] = Place(first)
+            if endpoint is not None:
+                self.remotes.add(endpoint)
+        if known is not None:
+            known.frame = min(known.frame, first)
+        if outward:
+            self.sent += datagrams
+            self.sent_octets += octets
+            if known is not None:
+                known.sent += datagrams
+        else:
+            self.received += datagrams
+            self.received_octets += octets
+            if known is not None:
+                known.received += datagrams
+
+    def traffic(self) -> UdpTraffic:
+        """As the record shows it."""
+        places = sorted(self.places.items(), key=_by_frame)
+        return UdpTraffic(
+            self.sent,
+            self.received,
+            self.sent_octets,
+            self.received_octets,
+            self.fragments,
+            [UdpDestination(host, port, place.sent, place.received) for (host, port), place in places],
+        )
+
+
+def _by_frame(entry: tuple[tuple[str, int], Place]) -> int:
+    return entry[1].frame
+
+
+@dataclass(slots=True, eq=False)
+class Bound:
+    """BND of the reply, and what is to be said of it.
+
+    Attributes:
+        address: None where the capture lacks it.
+        frame: number of the reply's packet.
+        named: the endpoint that it names, None where it names none by itself.
+        unreachable: why the client cannot reach it, None where it can.
+        served: datagrams have come from there nonetheless.
+    """
+
+    address: Address | None
+    frame: int
+    named: int | None
+    unreachable: str | None
+    served: bool = False
+
+    @staticmethod
+    def of(address: Address | None, frame: int, client: int, proxy: int, book: AddressBook) -> Bound:
+        """What a reply's BND means between these two endpoints."""
+        if address is None:
+            return Bound(None, frame, None, None)
+        named = None
+        unreachable = "its port is 0" if not address.port else None
+        if address.type != AddressType.DOMAIN and not address.is_unspecified:
+            host = address.host.removeprefix(_MAPPED) if len(address.host) == 16 else address.host
+            named = book.make(host, address.port)
+            unreachable = unreachable or _unreachable(
+                book.endpoint_address(named), book.endpoint_address(client), book.endpoint_address(proxy)
+            )
+        return Bound(address, frame, named, unreachable)
+
+    def relays(self, proxy: int) -> tuple[int, ...]:
+        """Endpoints where the relay may listen, given the proxy's endpoint.
+
+        Where BND names an address the proxy is not known by, datagrams go there, or, when that address means nothing
+        to the client (address translation), to the proxy's.
+        """
+        if self.address is None or not self.address.port:
+            return ()
+        own = (proxy & ~0xFFFF) | self.address.port
+        return (own,) if self.named in (None, own) else (self.named, own)
+
+    def may_be_elsewhere(self, proxy: int) -> bool:
+        """Whether only the client's datagrams tell where the relay is."""
+        if self.address is None or not self.address.port or self.address.type == AddressType.DOMAIN:
+            return True
+        return self.named is not None and self.named >> 16 != proxy >> 16
+
+
+def _unreachable(bound: str, client: str, proxy: str) -> str | None:
+    if bound == proxy:
+        return None
+    if is_loopback(bound):
+        return None if is_loopback(client) else "it is a loopback address, and the proxy is another host"
+    if is_private(bound) and not is_private(client):
+        return "it is a private address, and the client is not in that network"
+    return None
+
+
+@dataclass(slots=True, eq=False)
+class Association:
+    """One UDP ASSOCIATE that succeeded.
+
+    Attributes:
+        client, proxy: endpoints of the TCP connection.
+        port: the port the client said it will use, 0 unknown.
+        opened, closed: ns, request to end of the TCP connection by the later clock; `closed` is None while it lives.
+        enclosed: it was agreed on inside GSSAPI tokens, so that datagrams may come in such tokens; those are not read.
+        bound: where its datagrams go.
+        relays: endpoints where the proxy may take datagrams.
+        hosts: the client's addresses, endpoints with port 0: that of its TCP connection first.
+        ports: from which it has sent.
+        number: of a capture's associations, in the order in which they were found.
+        forgotten: its record has been made.
+        amounts, queues (towards the client, from the client), elsewhere (from where else the client got answers).
+        frames: its datagrams, where they are wanted.
+        anomalies: what datagrams showed.
+    """
+
+    client: int
+    proxy: int
+    port: int
+    opened: int
+    bound: Bound
+    enclosed: bool = False
+    closed: int | None = None
+    number: int = 0
+    forgotten: bool = False
+    relays: list[int] = field(default_factory=list)
+    hosts: list[int] = field(default_factory=list)
+    ports: set[int] = field(default_factory=set)
+    amounts: Amounts = field(default_factory=Amounts)
+    queues: tuple[Queue, Queue] = field(default_factory=lambda: (Queue(), Queue()))
+    elsewhere: int | None = None
+    strangers: set[int] = field(default_factory=set)
+    frames: list[FrameEntry] = field(default_factory=list)
+    anomalies: list[AnomalyEntry] = field(default_factory=list)
+
+    @staticmethod
+    def of(session: Session, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association | None:
+        """What a session's success opens, given the endpoints; None where the session has not come so far."""
+        request, reply, declared = session.request, session.reply_frame, session.destination
+        if request is None or reply is None:
+            return None
+        own = declared is not None and (declared.is_unspecified or declared.host == book.packed(client))
+        bound = Bound.of(session.bound, reply.frame, client, proxy, book)
+        return Association(
+            client,
+            proxy,
+            declared.port if own and declared is not None else 0,
+            min(request.time, reply.time),
+            bound,
+            session.enclosed,
+            closed,
+            relays=list(bound.relays(proxy)),
+            hosts=[client & ~0xFFFF],
+        )
+
+    @property
+    def seeks(self) -> bool:
+        """Its relay has yet to be found by the client's datagrams."""
+        return not self.amounts.sent and self.bound.may_be_elsewhere(self.proxy)
+
+    def lived(self, time: int) -> bool:
+        """Whether its TCP connection was open at that time."""
+        return self.opened <= time and (self.closed is None or time <= self.closed)
+
+    def may_have(self, time: int) -> bool:
+        """Whether a datagram of that time can be this association's."""
+        return self.opened - SLACK <= time and (self.closed is None or time <= self.closed + OUTLIVE)
+
+    def endpoints(self) -> Iterator[int]:
+        """Endpoints that datagrams are compared with."""
+        yield self.client
+        yield self.proxy
+        yield from self.relays
+        yield from self.hosts
+        yield from self.amounts.remotes
+        yield from self.strangers
+        if self.bound.named is not None:
+            yield self.bound.named
+        if self.elsewhere is not None:
+            yield self.elsewhere
+
+    def note(self, code: str, frame: int, message: str) -> None:
+        """An anomaly, each code once per association: a stream of datagrams repeats what is wrong with it."""
+        if all(entry.code != code for entry in self.anomalies):
+            self.anomalies.append(anomaly(code, frame, message))
+
+    def findings(self, book: AddressBook) -> list[AnomalyEntry]:
+        """What was odd, with what only the whole tells."""
+        found = list(self.anomalies)
+        if self.bound.unreachable is not None and not self.bound.served:
+            found.append(
+                anomaly(
+                    "unreachable-bound",
+                    self.bound.frame,
+                    f"the client cannot reach the relay at {self.bound.address}: {self.bound.unreachable}",
+                )
+            )
+        for queue, sender in zip(self.queues, ("proxy", "client"), strict=True):
+            incomplete = queue.unfinished()
+            if incomplete is not None:
+                frame, count = incomplete
+                came = "1 fragment" if count == 1 else f"{count} fragments"
+                found.append(anomaly("udp-fragments-incomplete", frame, f"{came} of the {sender}, and not the rest"))
+        if self.amounts.sent and not self.amounts.answered & self.ports:
+            found.append(anomaly("udp-one-way", self.amounts.last, self._one_way(book)))
+        return found
+
+    def _one_way(self, book: AddressBook) -> str:
+        count = self.amounts.sent
+        went = "1 datagram went" if count == 1 else f"{count} datagrams went"
+        if self.elsewhere is not None:
+            relay, sender = self.relays[0], self.elsewhere
+            other = "port" if relay >> 16 == sender >> 16 else "address"
+            return (
+                f"{went} to the relay and none came back from it: answers came from another {other}, "
+                f"{_text(sender, book)}"
+            )
+        if self.amounts.received:
+            ports = ", ".join(map(str, sorted(self.amounts.answered)[:3]))
+            return f"{went} to the relay and its answers went to another port of the client: {ports}"
+        return f"{went} to the relay and none came back"
+
+
+def _text(endpoint: int, book: AddressBook) -> str:
+    host, port = book.endpoint_address(endpoint), endpoint & 0xFFFF
+    return f"[{host}]:{port}" if endpoint & IPV6 else f"{host}:{port}"

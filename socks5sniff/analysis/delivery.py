@@ -1,0 +1,179 @@
+"""Datagrams on their way into the associations they belong to: counted by destination, the odd ones looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.codec import Decoded, GssapiMessageType, decode_text, decode_udp_header
+from socks5sniff.packets.addresses import AddressBook
+from socks5sniff.record import FrameEntry
+
+from .association import MAX_PORTS, Association, is_loopback
+from .datagrams import Places, UdpRows, headers_of
+
+_ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
+_TOKEN = (1, int(GssapiMessageType.USER_DATA))
+"""How a datagram inside a GSSAPI token begins."""
+_NEVER = np.iinfo(np.int64).max
+
+
+class Delivery:
+    """Rows between relays and parties, until each is its association's.
+
+    Attributes:
+        rows, headers: what there is, and how it reads.
+        outward: bool[n], whether the party sends to the relay.
+        relay, party: uint64[n], endpoints.
+        sound: bool[n], a party shows by it that it speaks SOCKS.
+    """
+
+    def __init__(self, rows: UdpRows, outward: NDArray[np.bool_], book: AddressBook, keep_frames: bool) -> None:
+        self._places = Places(book)
+        self._keep_frames = keep_frames
+        self._owner = np.full(rows.size, -1, np.int64)
+        self._owners: list[Association] = []
+        self._numbers: dict[int, int] = {}
+        self.rows = rows
+        self.headers = headers_of(rows, self._places, book)
+        self.outward = outward
+        self.relay = np.where(outward, rows.destination, rows.source)
+        self.party = np.where(outward, rows.source, rows.destination)
+        self.sound = outward & self.headers.whole & (self.headers.reserved == 0)
+
+    def pairs(self) -> Iterator[NDArray[np.intp]]:
+        """Rows by relay and party: those of a pair in their order, pairs in the order in which parties first send."""
+        relay, party = self.relay, self.party
+        order = np.lexsort((party, relay))
+        edges = (relay[order][1:] != relay[order][:-1]) | (party[order][1:] != party[order][:-1])
+        starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), edges)))
+        first = np.minimum.reduceat(np.where(self.outward[order], order, len(order) + order), starts)
+        bounds = np.append(starts, len(order)).tolist()
+        for pair in np.argsort(first, kind="stable").tolist():
+            yield order[bounds[pair] : bounds[pair + 1]]
+
+    def give(self, rows: NDArray[np.intp], owner: Association) -> None:
+        """These rows, of one pair, are an association's."""
+        number = self._numbers.setdefault(id(owner), len(self._owners))
+        if number == len(self._owners):
+            self._owners.append(owner)
+        self._owner[rows] = number
+        if (~self.outward[rows] & self.headers.whole[rows]).any():
+            if len(owner.amounts.answered) < MAX_PORTS:
+                owner.amounts.answered.add(int(self.party[rows[0]]) & 0xFFFF)
+            owner.bound.served |= int(self.relay[rows[0]]) == owner.bound.named
+
+    def run(self) -> None:
+        """Count all, and look at the odd ones."""
+        rows, headers, owner = self.rows, self.headers, self._owner
+        mine = np.flatnonzero(owner >= 0)
+        if not len(mine):
+            return
+        enclosed = np.array([each.enclosed for each in self._owners])[owner[mine]]
+        mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
+        ends = np.array([_NEVER if each.closed is None else each.closed for each in self._owners], np.int64)
+        none = ~headers.whole | ((headers.reserved != 0) & (headers.fragment != 0))
+        named = ~self.outward & headers.whole & (headers.key & _ADDRESS == self.party & _ADDRESS)
+        odd = mine[headers.odd[mine] | named[mine] | (rows.time[mine] > ends[owner[mine]])]
+        counted = mine[~none[mine]]
+        self._count(counted)
+        for row, number, is_none, names in zip(
+            odd.tolist(), owner[odd].tolist(), none[odd].tolist(), named[odd].tolist(), strict=True
+        ):
+            self._look(row, self._owners[number], is_none, names)
+        if self._keep_frames:
+            for row in counted.tolist():
+                self._owners[owner[row]].frames.append(self._entry(row))
+
+    def _count(self, mine: NDArray[np.intp]) -> None:
+        """Add up what went to each destination, and came from it, for each association."""
+        if not len(mine):
+            return
+        headers, keys = self.headers, self.headers.key[mine]
+        order = np.lexsort((self.outward[mine], keys, self._owner[mine]))
+        mine, key = mine[order], keys[order]
+        way, owner = self.outward[mine], self._owner[mine]
+        edges = (key[1:] != key[:-1]) | (way[1:] != way[:-1]) | (owner[1:] != owner[:-1])
+        starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), edges)))
+        columns = (
+            owner[starts], key[starts], way[starts], np.diff(np.append(starts, len(key))),
+            np.add.reduceat(self.rows.length[mine] - headers.size[mine], starts),
+            np.add.reduceat((headers.fragment[mine] != 0).astype(np.int64), starts),
+            np.minimum.reduceat(self.rows.frame[mine], starts),
+            np.maximum.reduceat(self.rows.frame[mine], starts),
+        )  # fmt: skip
+        for number, place, outward, count, octets, fragments, first, last in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
+            amounts = self._owners[number].amounts
+            amounts.count(self._place(place), self._places.endpoint(place), outward, count, octets, first)
+            amounts.fragments += fragments
+            if outward:
+                amounts.last = max(amounts.last, last)
+
+    def _place(self, key: int) -> tuple[str, int]:
+        host = self._places.host(key)
+        return host if isinstance(host, str) else decode_text(host), key & 0xFFFF
+
+    def _look(self, row: int, association: Association, is_none: bool, names: bool) -> None:
+        """What is odd about a datagram."""
+        headers, frame, time = self.headers, int(self.rows.frame[row]), int(self.rows.time[row])
+        if association.closed is not None and time > association.closed:
+            late = (time - association.closed) / 1e9
+            message = f"a datagram {late:.3g} s after the association's TCP connection had ended"
+            association.note("udp-after-close", frame, message)
+        if is_none:
+            self._note_no_header(row, association)
+            return
+        found = decode_udp_header(self.rows.octets(row))
+        if isinstance(found, Decoded):
+            for deviation in found.deviations:
+                association.note(deviation.code, frame, deviation.message)
+        fragment = int(headers.fragment[row])
+        if fragment:
+            host, port = self._place(int(headers.key[row]))
+            association.note("udp-fragmented", frame, f"datagram {host}:{port} is sent in fragments")
+            association.queues[bool(self.outward[row])].add(fragment, frame, time)
+        if names:
+            self._note_names_client(row, association)
+
+    def _note_no_header(self, row: int, association: Association) -> None:
+        rows, outward = self.rows, bool(self.outward[row])
+        frame, length, port = int(rows.frame[row]), int(rows.length[row]), int(self.party[row]) & 0xFFFF
+        cut = rows.captured[row] < length and (self.headers.size[row] or rows.captured[row] < 5)
+        known = port in association.ports or port == association.port != 0
+        # On the client's own machine another of its ports may be the destination's.
+        if not length or cut or not (known or (outward and not association.ports)):
+            return
+        octets = rows.octets(row)
+        if outward and length > 3 and octets[:2] == b"\0\0" and not self.headers.size[row]:
+            association.note("unknown-address-type", frame, f"no address type 0x{octets[3]:02x} is known")
+            return
+        if not outward:
+            association.amounts.answered.add(port)
+        who = "client" if outward else "relay"
+        association.note("udp-no-header", frame, f"{length} octets of the {who} have no SOCKS header")
+
+    def _note_names_client(self, row: int, association: Association) -> None:
+        key = int(self.headers.key[row])
+        host, port = self._place(key)
+        place = association.amounts.places.get((host, port))
+        if key == int(self.party[row]) or not (is_loopback(host) or (place is not None and place.sent)):
+            message = f"the header of an answer names the client, {host}:{port}, instead of the remote sender"
+            association.note("udp-names-client", int(self.rows.frame[row]), message)
+
+    def _entry(self, row: int) -> FrameEntry:
+        rows, headers, outward = self.rows, self.headers, bool(self.outward[row])
+        host, port = self._place(int(headers.key[row]))
+        fragment, length = int(headers.fragment[row]), int(rows.length[row])
+        return FrameEntry(
+            int(rows.frame[row]),
+            int(rows.time[row]),
+            "client" if outward else "proxy",
+            "udp",
+            length,
+            f"UDP {'to' if outward else 'from'} {host}:{port}, {length - int(headers.size[row])} octets"
+            + (f", fragment {fragment:#04x}" if fragment else ""),
+        )

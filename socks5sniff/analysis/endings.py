@@ -1,0 +1,88 @@
+"""When connections are over: a closed one waits for its last packets, by the time of the capture."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.streams.flows import NO_TIME, FlowBatch, FlowTable
+from socks5sniff.streams.slots import SlotTable
+from socks5sniff.streams.spaces import LINGER
+
+OUTLIVE = 10_000_000_000
+"""Nanoseconds of capture time after the end of a connection for which datagrams of its association are waited for."""
+
+
+class _Noted(SlotTable):
+    COLUMNS: ClassVar = {"noted": (np.bool_, False)}
+
+    noted: NDArray[np.bool_]
+
+
+class Endings:
+    """Closed flows in the order in which they closed."""
+
+    def __init__(self, flows: FlowTable) -> None:
+        self._flows = flows
+        self._noted = _Noted()
+        self._closing: deque[tuple[int, int, int]] = deque()
+        self._waiting: deque[tuple[int, int, int]] = deque()
+
+    def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
+        """These slots are new flows'."""
+        if not len(slots):
+            return
+        self._noted.grow(capacity)
+        self._noted.reset(slots)
+
+    def note(self, batch: FlowBatch, wanted: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """Flows of the batch, of those that are `wanted` (bool[g], by run), that have closed: slot and time (ns)."""
+        flows, noted = self._flows, self._noted.noted
+        slots = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
+        slots = slots[~noted[slots]]
+        if not len(slots):
+            return []
+        noted[slots] = True
+        # Runs lie in the order of a hash; what follows from them must not.
+        slots = slots[np.argsort(flows.close_frame[slots])]
+        clocks = flows.close_clock[slots].tolist()
+        self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
+        return list(zip(slots.tolist(), flows.close_time[slots].tolist(), strict=True))
+
+    def due(self, now: int, size: int | None) -> NDArray[np.intp]:
+        """Slots of flows that are over: so many, or none while there are fewer; all with None.
+
+        With a size, which flows are together follows from the capture alone, not from where its batches end.
+        """
+        closing = self._closing
+        over: list[tuple[int, int]] = []
+        if size is None or (len(closing) >= size and closing[size - 1][0] + LINGER < now):
+            while closing and closing[0][0] + LINGER < now and len(over) != size:
+                over.append(closing.popleft()[1:])
+        if not over:
+            return np.empty(0, np.intp)
+        slots, streams = np.array(over, np.intp).T
+        due: NDArray[np.intp] = slots[self._flows.stream[slots] == streams]
+        return due
+
+    def put_off(self, due: NDArray[np.intp], longer: list[int], now: int) -> NDArray[np.intp]:
+        """Of the flows that are `due`, wait for datagrams of those whose slots are to live `longer`; give the others,
+        and those that have been waited for."""
+        flows, waiting = self._flows, self._waiting
+        for slot in due[np.isin(due, longer)].tolist() if longer else ():
+            waiting.append((int(flows.close_clock[slot]), slot, int(flows.stream[slot])))
+        over = []
+        while waiting and waiting[0][0] + OUTLIVE < now:
+            _, slot, stream = waiting.popleft()
+            if flows.stream[slot] == stream:
+                over.append(slot)
+        found: NDArray[np.intp] = np.concatenate((due[~np.isin(due, longer)], np.array(over, np.intp)))
+        return found
+
+    def clear(self) -> None:
+        """The capture has ended, and so has everything."""
+        self._closing.clear()
+        self._waiting.clear()

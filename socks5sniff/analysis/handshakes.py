@@ -1,0 +1,322 @@
+"""Who decides what a flow is: the rows it said first, kept until enough is known, and judged together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD
+from socks5sniff.packets.addresses import AddressBook
+from socks5sniff.packets.columns import IPV6
+from socks5sniff.session import Session
+from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
+from socks5sniff.streams.heads import HEAD, HeadRows, Heads
+from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
+from socks5sniff.streams.slots import SlotTable
+
+from .dialogue import Dialogue, Flow
+from .forms import Forms, Recognised, Situations
+from .relay import Setting
+from .watch import DATAGRAMS, IGNORED, REQUEST, TOKENS, UNDECIDED, Watch
+
+FEW = 24
+"""So few flows are judged faster one by one."""
+
+_NOT_ASKED, _ASKS, _ASKED_OTHERWISE = range(3)
+
+
+class _Marks(SlotTable):
+    """Columns by slot: `fresh` (rows have come since the flow was last judged); `associates` (whether UDP ASSOCIATE
+    may have been asked for)."""
+
+    COLUMNS: ClassVar = {"fresh": (np.bool_, False), "associates": (np.uint8, _NOT_ASKED)}
+
+    fresh: NDArray[np.bool_]
+    associates: NDArray[np.uint8]
+
+
+class Decided(NamedTuple):
+    """What flows were.
+
+    Attributes:
+        recognised: those that have a form.
+        dialogues: all others that said anything, by slot.
+    """
+
+    recognised: Recognised | None
+    dialogues: dict[int, Dialogue]
+
+    @property
+    def slots(self) -> NDArray[np.intp]:
+        """The flows in `recognised`."""
+        return np.empty(0, np.intp) if self.recognised is None else self.recognised.slot
+
+
+class Settled(SlotTable):
+    """Open tunnels of which only what their dialogue said is kept. Column by slot: `part`, which of the parts."""
+
+    COLUMNS: ClassVar = {"part": (np.intp, -1)}
+
+    part: NDArray[np.intp]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: dict[int, Recognised] = {}
+        self._next = 0
+
+    def add(self, found: Recognised) -> None:
+        """Keep these."""
+        self._parts[self._next] = found
+        self.part[found.slot] = self._next
+        self._next += 1
+
+    def take(self, slots: NDArray[np.intp]) -> Recognised | None:
+        """Those of these flows, and keep them no longer."""
+        mine = slots[self.part[slots] >= 0] if self._parts else slots[:0]
+        if not len(mine):
+            return None
+        taken = []
+        for number in np.unique(self.part[mine]).tolist():
+            part = self._parts.pop(number)
+            chosen = np.isin(part.slot, mine[self.part[mine] == number])
+            taken.append(part.take(np.flatnonzero(chosen)))
+            if not chosen.all():
+                self._parts[number] = part.take(np.flatnonzero(~chosen))
+        self.part[mine] = -1
+        return Recognised.join(taken)
+
+
+class Handshakes:
+    """The flows that may be SOCKS, and what they have said.
+
+    Attributes:
+        forms: what was learned of them.
+        now: the latest time in the capture, ns.
+    """
+
+    def __init__(self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook, forms: Forms) -> None:
+        self.forms = forms
+        self.now = NO_TIME
+        self._flows = flows
+        self._octets = octets
+        self._watch = watch
+        self._book = book
+        self._heads = Heads()
+        self._settled = Settled()
+        self._marks = _Marks()
+
+    @property
+    def octets(self) -> int:
+        """Octets that what is kept takes, in memory."""
+        return self._heads.octets
+
+    def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
+        """These slots are new flows'."""
+        if not len(slots):
+            return
+        for table in (self._octets, self._watch, self._marks, self._settled):
+            table.grow(capacity)
+            table.reset(slots)
+
+    def add(self, payloads: Payloads) -> None:
+        """Take a batch's payload."""
+        rows = self._watch.look(payloads)
+        self._heads.add(rows)
+        if rows.size:
+            self._marks.fresh[rows.slot] = True
+            self._note_requests(rows)
+
+    def look(self, slots: NDArray[np.intp]) -> Decided:
+        """What these flows are, as far as they have come."""
+        if not len(slots):
+            return Decided(None, {})
+        self._marks.fresh[slots] = False
+        return self._judged(self._heads.look(self._chosen(slots)), ended=False)
+
+    def decide(self, slots: NDArray[np.intp]) -> Decided:
+        """What these flows were: no more packets of them will come, and nothing of them is kept."""
+        decided = self._judged(self._heads.take(self._chosen(slots), self._watch.kind != IGNORED), ended=True)
+        earlier = self._settled.take(slots)
+        if earlier is not None:
+            fresh = decided.recognised
+            decided = decided._replace(recognised=Recognised.join([earlier] if fresh is None else [fresh, earlier]))
+        return decided
+
+    def settle(self) -> NDArray[np.intp]:
+        """Give up keeping what open tunnels have said first, and keep what it says: the least recent half of them.
+
+        Returns the flows that this was done with.
+        """
+        slots = self._heads.slots()
+        slots = slots[self._watch.kind[slots] != IGNORED]
+        slots = slots[np.argsort(self._flows.last_time[slots], kind="stable")[: max(len(slots) // 2, FEW)]]
+        decided = self._judged(self._heads.look(self._chosen(slots)), ended=False)
+        found = decided.recognised
+        if found is None:
+            return np.empty(0, np.intp)
+        found = found.take(np.flatnonzero(found.first_byte != NO_TIME))
+        self._heads.take(self._chosen(found.slot), self._watch.kind != IGNORED)
+        self._watch.limit[found.slot] = 0
+        self._settled.add(found)
+        return found.slot
+
+    def _judged(self, rows: HeadRows, ended: bool) -> Decided:
+        if not rows.size:
+            return Decided(None, {})
+        situations, rows = self._situations(rows)
+        rest = np.ones(len(situations.slot), np.bool_)
+        recognised = None
+        if len(rest) >= FEW:
+            recognised = self.forms.recognise(rows, situations, ended)
+            rest[np.searchsorted(situations.slot, recognised.slot)] = False
+        return Decided(recognised, dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended)))
+
+    def _chosen(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
+        chosen = np.zeros(self._flows.capacity, np.bool_)
+        chosen[slots] = True
+        return chosen
+
+    def _each(
+        self, rows: HeadRows, situations: Situations, places: Sequence[int], ended: bool
+    ) -> Iterator[tuple[int, Dialogue]]:
+        """Judge flows one by one."""
+        starts = _starts(rows)
+        bounds = np.append(starts, rows.size).tolist()
+        for place in places:
+            slot = int(situations.slot[place])
+            yield slot, self._dialogue(rows.take(np.arange(bounds[place], bounds[place + 1])), situations, place, ended)
+
+    def _situations(self, rows: HeadRows) -> tuple[Situations, HeadRows]:
+        """What else is known of the flows of these rows, and the rows with positions from each side's first octet."""
+        flows, octets, watch = self._flows, self._octets, self._watch
+        starts = _starts(rows)
+        slots = rows.slot[starts]
+        group = np.repeat(np.arange(len(slots)), np.diff(np.append(starts, rows.size)))
+        turn = watch.turns(slots)
+        shifts = self.shifts(slots)
+        limit = watch.limit[slots]
+        other = rows.way ^ 1
+        bases = np.stack((flows.base0[slots], flows.base1[slots]))[other, group]
+        placed = rows.heard + shifts[other, group]
+        numbers = (UNPLACED - rows.heard - bases).astype(np.uint32).view(np.int32).astype(np.int64)
+        placed = np.where((rows.heard <= UNPLACED) & (bases >= 0), np.maximum(numbers, 0), placed)
+        nothing = (rows.heard == -1) | ((rows.heard <= UNPLACED) & (bases < 0))
+        reach = octets.reach[:, slots] + shifts
+        heard = octets.heard[:, slots] + shifts
+        np.maximum.at(heard, (other[~nothing], group[~nothing]), placed[~nothing])
+        # The FIN is acknowledged like an octet.
+        ends = np.stack((flows.fin0[slots], flows.fin1[slots])) >= 0
+        heard = np.minimum(np.where(ends, np.minimum(heard, reach), heard), limit)
+        rows = rows._replace(
+            offset=rows.offset + shifts[rows.way, group],
+            heard=np.where(nothing, -1, np.minimum(placed, heard[other, group])),
+        )
+        low, high = flows.low[slots], flows.high[slots]
+        turned = turn != 0
+        open_ = flows.close_clock[slots] == NO_TIME
+        closer = flows.closers(slots)
+        return (
+            Situations(
+                slot=slots,
+                turn=turn,
+                expected=watch.expects(slots),
+                loopback=self._are_loopback(low) & self._are_loopback(high),
+                opener_known=flows.opener[slots] != UNKNOWN,
+                heard=np.where(turned, heard[::-1], heard),
+                closed_by_proxy=(closer != UNKNOWN) & (closer != turn),
+                received=np.where(turned, reach[0], reach[1]),
+                waited_until=np.where(open_, max(self.now, 0), flows.last_time[slots]),
+            ),
+            rows,
+        )
+
+    def unjudged(self, frame: int, time: int) -> NDArray[np.intp]:
+        """Undecided flows that began before a frame and a time (ns) and have said something since they were judged."""
+        used = self._flows.used
+        marked = self._marks.fresh[:used] & (self._watch.kind[:used] == UNDECIDED)
+        marked &= self._flows.first_time[:used] <= time
+        return np.flatnonzero(marked & (self._flows.first_frame[:used] < frame))
+
+    def speaking(self) -> NDArray[np.intp]:
+        """Flows of which something is kept."""
+        return self._heads.slots()
+
+    def fresh(self) -> NDArray[np.intp]:
+        """Flows that have said something since they were judged."""
+        used = self._flows.used
+        return np.flatnonzero(self._marks.fresh[:used] & (self._watch.kind[:used] != IGNORED))
+
+    def look_again(self, slots: Sequence[int]) -> None:
+        """These flows count as if they had said something since they were judged."""
+        self._marks.fresh[list(slots)] = True
+
+    def holding(self) -> NDArray[np.intp]:
+        """Undecided flows."""
+        used = self._flows.used
+        return np.flatnonzero((self._watch.kind[:used] == UNDECIDED) & (self._flows.stream[:used] >= 0))
+
+    def associating(self) -> NDArray[np.intp]:
+        """Flows that may have agreed on UDP ASSOCIATE since they were judged."""
+        used = self._flows.used
+        return np.flatnonzero(self._marks.fresh[:used] & (self._marks.associates[:used] == _ASKS))
+
+    def asked(self, slot: int, session: Session) -> None:
+        """A session knows the request: whether to look for an association."""
+        if session.command is not None and (session.relay or session.done):
+            self._marks.associates[slot] = _ASKED_OTHERWISE
+
+    def _note_requests(self, rows: HeadRows) -> None:
+        """Mark flows where UDP ASSOCIATE may be asked for: associations must be known while their datagrams pass."""
+        room = self._watch.limit[rows.slot]
+        behind = np.where(np.isin(room, (TOKENS, DATAGRAMS)), 0, room - HEAD)  # a PROXY protocol header
+        near = np.flatnonzero((rows.offset < REQUEST + behind) & (self._marks.associates[rows.slot] == _NOT_ASKED))
+        near = near[self._watch.may_ask(rows.slot[near], rows.way[near])]
+        short, length = rows.short[near], rows.length[near]
+        begins = (short[:, 0] == 5) & (short[:, 1] == 3) & (short[:, 2] == 0) & np.isin(short[:, 3], (1, 3, 4))
+        # Where frames do not begin with segments the request may lie anywhere.
+        greeting = 2 + short[:, 1].astype(np.int64)
+        login = 1 + greeting + short[np.arange(len(near)), np.minimum(greeting, short.shape[1] - 1)]
+        ends = np.where(short[:, 0] == 5, greeting, np.where(short[:, 0] == 1, login, 0))
+        merged = (length > ends) & (ends > 2)
+        merged |= (short[:, 0] == PROXY_WORD[0]) | (short[:, 0] == PROXY_SIGNATURE[0])
+        tiny = (length < 10) & (length != ends)
+        for place in np.flatnonzero(merged & ~begins & ~tiny).tolist():
+            begins[place] = b"\5\3\0" in rows.octets(int(near[place]))
+        self._marks.associates[rows.slot[near[begins | tiny]]] = _ASKS
+
+    def _dialogue(self, rows: HeadRows, situations: Situations, place: int, ended: bool) -> Dialogue:
+        flows, slot, turn = self._flows, int(situations.slot[place]), int(situations.turn[place])
+        ends = int(flows.low[slot]), int(flows.high[slot])
+        opener, responder = ends[turn], ends[1 - turn]
+        setting = Setting(
+            bool(situations.expected[place]),
+            bool(situations.loopback[place]),
+            (self._book.endpoint_address(opener), self._book.endpoint_address(responder)),
+            midstream=not situations.opener_known[place],
+        )
+        heard = int(situations.heard[0, place]), int(situations.heard[1, place])
+        return Dialogue(
+            rows, Flow(turn, heard, ended, int(flows.last_frame[slot]), int(flows.last_time[slot])), setting
+        )
+
+    def shifts(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """int64[2, n]: what to add to positions, since a direction's first octet turned out to be another one."""
+        flows = self._flows
+        origin = self._octets.origin[:, slots]
+        base = np.stack((flows.base0[slots], flows.base1[slots]))
+        known = (origin >= 0) & (base >= 0) & (flows.opener[slots] != UNKNOWN)
+        return np.where(known, (origin - base).astype(np.uint32).view(np.int32), 0)
+
+    def _are_loopback(self, ends: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        loopback: NDArray[np.bool_] = ends >> np.uint64(40) == 127
+        for row in np.flatnonzero(ends >= np.uint64(IPV6)).tolist():
+            loopback[row] = self._book.packed(int(ends[row])) == bytes(15) + b"\1"
+        return loopback
+
+
+def _starts(rows: HeadRows) -> NDArray[np.intp]:
+    """Where each flow's rows begin."""
+    return np.flatnonzero(np.concatenate((np.ones(1, np.bool_), rows.slot[1:] != rows.slot[:-1])))

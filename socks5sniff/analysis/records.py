@@ -1,0 +1,251 @@
+"""Records out of what dialogues said and what the flow table counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from operator import itemgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.capture.batch import Interface
+from socks5sniff.codec import Address
+from socks5sniff.packets.addresses import AddressBook
+from socks5sniff.packets.columns import IPV6, TcpFlag
+from socks5sniff.packets.community import community_ids
+from socks5sniff.record import Conversation, text
+from socks5sniff.record.batch import Batch, Columns
+from socks5sniff.record.text import Text, plain
+from socks5sniff.session import Session
+from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
+from socks5sniff.streams.octets import Octets
+
+from .association import Association
+from .build import FlowFacts, build, build_nested, carried
+from .dialogue import Dialogue
+from .forms import Recognised
+from .handshakes import Decided, Handshakes
+from .names import Names
+from .numbering import Finished, Numbering, place_of
+from .watch import Watch
+
+_TCP = 6
+_VERSION = np.frombuffer(b"1:\0\0", np.uint8)
+"""What Community IDs begin with."""
+_CLOSING = TcpFlag.FIN | TcpFlag.RST
+_CLOSE = {0: "open", TcpFlag.FIN: "fin", TcpFlag.RST: "reset", _CLOSING: "reset"}
+_SIDES = (0, 1, None)
+
+
+class Records:
+    """Makes records.
+
+    Attributes:
+        interfaces: where frames come from, as the batches say.
+    """
+
+    def __init__(
+        self,
+        flows: FlowTable,
+        octets: Octets,
+        watch: Watch,
+        handshakes: Handshakes,
+        book: AddressBook,
+        names: Names,
+        numbering: Numbering,
+        show_passwords: bool,
+    ) -> None:
+        self.interfaces: list[Interface] = []
+        self._flows = flows
+        self._octets = octets
+        self._watch = watch
+        self._handshakes = handshakes
+        self._book = book
+        self._names = names
+        self._numbering = numbering
+        self._show_passwords = show_passwords
+
+    def make(self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association]) -> Finished:
+        """The records of these flows, those of conversations in their tunnels behind them."""
+        recognised = decided.recognised
+        columns = None if recognised is None or not recognised.size else self._columns(recognised)
+        place = {} if recognised is None else {slot: row for row, slot in enumerate(recognised.slot.tolist())}
+        rows: list[tuple[int, Conversation | None, Conversation | None, int]] = []
+        said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
+        made = self.written([*said.items()], associations)
+        first = self._flows.first_frame
+        for slot, frame in zip(slots.tolist(), first[slots].tolist(), strict=True):
+            row = place.get(slot)
+            if row is not None:
+                rows.append((place_of(frame), None, None, row))
+            rows += [(at, record, around, 0) for at, record, around in made.get(slot, ())]
+        if any(around is not None for _, _, around, _ in rows):
+            rows.sort(key=itemgetter(0))
+        batch = Batch(
+            np.zeros(len(rows), np.int64),
+            [record for _, record, _, _ in rows],
+            columns,
+            np.array([row for _, _, _, row in rows], np.intp),
+        )
+        outer = {number: around for number, (_, _, around, _) in enumerate(rows) if around is not None}
+        if columns is not None:
+            self._note_requests(columns)
+            if len(self._names):
+                self._judge_names(batch, columns)
+        return Finished(batch, [at for at, _, _, _ in rows], outer)
+
+    def written(
+        self, dialogues: Sequence[tuple[int, Dialogue]], associations: dict[int, Association]
+    ) -> dict[int, list[tuple[int, Conversation, Conversation | None]]]:
+        """The records of dialogues as they stand, by slot: each one's place, and the one around it."""
+        number, show = self._numbering.number, self._show_passwords
+        found: dict[int, list[tuple[int, Conversation, Conversation | None]]] = {}
+        slots = np.array([slot for slot, _ in dialogues], np.intp)
+        told = [*zip(dialogues, self._facts(slots), strict=True)]
+        for (_, dialogue), facts in told:
+            session = dialogue.session
+            if session.request is not None:
+                proxy = facts.opener if session.client_side == 1 else facts.responder
+                self._names.request(proxy, session.destination, session.request.frame)
+        for (slot, dialogue), facts in told:
+            place = place_of(facts.first_frame)
+            now = self._handshakes.now
+            record = build(
+                dialogue, associations.get(slot), facts, self._book, number=number(place), show_passwords=show, now=now
+            )
+            self._judge(record, dialogue.session)
+            found[slot] = [(place, record, None)]
+            conversations = dialogue.nested()
+            for depth, (nested, passed) in enumerate(zip(conversations, carried(dialogue, facts), strict=False), 1):
+                place, outer = place_of(nested.frame, depth), record
+                record = build_nested(nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show)
+                self._judge(record, nested.session)
+                found[slot].append((place, record, outer))
+        return found
+
+    def _judge(self, record: Conversation, session: Session) -> None:
+        if session.request is not None:
+            self._names.judge(record, session.request.frame, session.request.time)
+
+    def _note_requests(self, columns: Columns) -> None:
+        """Tell of names that proxies on their clients' machines were asked for."""
+        for place in np.flatnonzero((columns.client_address == columns.proxy_address).all(1)).tolist():
+            form = columns.forms[columns.form[place]]
+            if form.destination == "domain" and form.request is not None:
+                name, port = plain(columns.destination[place]), int(columns.destination_port[place])
+                asked = int(columns.frames[place, form.request[0]])
+                self._names.request(plain(columns.proxy_address[place]), Address.domain(name, port), asked)
+
+    def _judge_names(self, batch: Batch, columns: Columns) -> None:
+        """Write out those records whose client has resolved the name itself."""
+        for row, place in enumerate(batch.place.tolist()):
+            form = columns.forms[columns.form[place]]
+            if batch.written[row] is not None or form.destination in (None, "domain") or form.request is None:
+                continue
+            asked = int(columns.frames[place, form.request[0]])
+            client, host = plain(columns.client_address[place]), plain(columns.destination[place])
+            if self._names.knows(client, host, asked):
+                self._names.judge(batch.row(row), asked, int(columns.times[place, form.request[0]]))
+
+    def _columns(self, found: Recognised) -> Columns:
+        """The rows of forms."""
+        flows, octets, slots = self._flows, self._octets, found.slot
+        turned = self._watch.turns(slots) != 0
+        low, high = flows.low[slots], flows.high[slots]
+        passed = octets.reach[:, slots] + self._handshakes.shifts(slots)
+        clients, proxies = np.where(turned, high, low), np.where(turned, low, high)
+        closer = flows.closers(slots)
+        flags = (flows.flags0[slots] | flows.flags1[slots]) & _CLOSING
+        syn, answer = flows.syn_time[slots], flows.syn_ack_time[slots]
+        shaken = (syn != NO_TIME) & (answer != NO_TIME) & (answer >= syn)
+        forms = self._handshakes.forms
+        replied = np.array([form.replied or 0 for form in forms.forms], np.intp)[found.form]
+        early = found.first_byte < found.times[np.arange(found.size), replied]
+        return Columns(
+            forms=forms.forms,
+            captures=[interface.capture for interface in self.interfaces],
+            tunnels=forms.tunnels,
+            form=found.form,
+            capture=flows.capture[slots].astype(np.intp),
+            client_address=self._addresses(clients),
+            client_port=(clients & np.uint64(0xFFFF)).astype(np.int64),
+            proxy_address=self._addresses(proxies),
+            proxy_port=(proxies & np.uint64(0xFFFF)).astype(np.int64),
+            start=flows.first_time[slots],
+            end=flows.last_time[slots],
+            username=found.username,
+            destination=found.destination,
+            destination_port=found.destination_port,
+            bound=found.bound,
+            bound_port=found.bound_port,
+            tunnel=found.tunnel,
+            sent=np.maximum(np.where(turned, passed[1], passed[0]) - found.tunnel_at, 0),
+            received=np.maximum(np.where(turned, passed[0], passed[1]) - found.reply_end, 0),
+            tcp_handshake=np.where(shaken, answer - np.where(shaken, syn, 0), NO_TIME),
+            first_byte=np.where(early, NO_TIME, found.first_byte),
+            close=np.where(flags & TcpFlag.RST, 2, np.where(flags & TcpFlag.FIN, 1, 0)),
+            closed_by=np.where(closer == UNKNOWN, 2, closer ^ turned),
+            packets=flows.packets[slots],
+            tcp_stream=flows.stream[slots],
+            community_id=self._community_ids(low, high),
+            first_frame=flows.first_frame[slots],
+            last_frame=flows.last_frame[slots],
+            frames=found.numbers,
+            times=found.times,
+            request_length=found.tunnel_at - found.request_at,
+            login_length=found.request_at - found.login_at,
+        )
+
+    def _addresses(self, ends: NDArray[np.uint64]) -> Text:
+        found = text.ipv4((ends >> np.uint64(16)).astype(np.int64) & 0xFFFFFFFF)
+        others, book = ends >= np.uint64(IPV6), self._book
+        return text.replaced(found, others, [book.endpoint_address(end).encode() for end in ends[others].tolist()])
+
+    def _community_ids(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> Text:
+        found = np.concatenate(
+            (np.broadcast_to(_VERSION, (len(low), 4)), community_ids(low, high, _TCP)), 1
+        )
+        others = high >= np.uint64(IPV6)
+        ids = [
+            self._book.community_id(one, other, _TCP).encode()
+            for one, other in zip(low[others].tolist(), high[others].tolist(), strict=True)
+        ]
+        return text.replaced(text.octets(found), others, ids)
+
+    def _facts(self, slots: NDArray[np.intp]) -> Iterator[FlowFacts]:
+        flows, octets, book = self._flows, self._octets, self._book
+        names = [interface.capture for interface in self.interfaces]
+        turn = self._watch.turns(slots)
+        turned = turn != 0
+        low, high = flows.low[slots], flows.high[slots]
+        passed = np.maximum(octets.reach[:, slots] + self._handshakes.shifts(slots), 0)
+        openers, responders = np.where(turned, high, low), np.where(turned, low, high)
+        closer = flows.closers(slots)
+        closer[closer != UNKNOWN] ^= turn[closer != UNKNOWN]
+        flags = (flows.flags0[slots] | flows.flags1[slots]) & _CLOSING
+        handshakes = zip(flows.syn_time[slots].tolist(), flows.syn_ack_time[slots].tolist(), strict=True)
+        first, second = openers.tolist(), responders.tolist()
+        rows = zip(
+            flows.stream[slots].tolist(),
+            [names[interface] for interface in flows.capture[slots].tolist()],
+            flows.first_time[slots].tolist(),
+            flows.last_time[slots].tolist(),
+            flows.first_frame[slots].tolist(),
+            flows.last_frame[slots].tolist(),
+            flows.packets[slots].tolist(),
+            map(book.endpoint_address, first),
+            (openers & np.uint64(0xFFFF)).tolist(),
+            map(book.endpoint_address, second),
+            (responders & np.uint64(0xFFFF)).tolist(),
+            (flows.opener[slots] != UNKNOWN).tolist(),
+            [None if NO_TIME in (syn, answer) or answer < syn else (answer - syn) / 1e9 for syn, answer in handshakes],
+            map(_CLOSE.__getitem__, flags.tolist()),
+            map(_SIDES.__getitem__, closer.tolist()),
+            map(book.community_id, first, second, repeat(_TCP)),
+            np.where(turned, passed[1], passed[0]).tolist(),
+            np.where(turned, passed[0], passed[1]).tolist(),
+            [None] * len(slots),
+            strict=False,
+        )
+        return map(FlowFacts._make, rows)

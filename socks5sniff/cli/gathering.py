@@ -1,0 +1,97 @@
+"""Conversations of capture files for commands that say something about all of them together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
+from socks5sniff.record import Conversation
+
+from .filters import Test
+from .interrupt import Interruption
+from .messages import complain
+from .output import Output, is_stream
+from .progress import ProgressBar
+from .read import unreadable
+
+if TYPE_CHECKING:
+    from socks5sniff.analysis import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a reading came to."""
+
+    packets: int
+    """Frames read."""
+    conversations: int
+    """Those found, also those that were not wanted."""
+    status: ExitCode
+    """OK, or INTERRUPTED after a Ctrl-C."""
+    fault: Socks5sniffError | None
+    """What the input ended with; to be raised when everything before it has been written."""
+
+
+def gather(
+    files: Sequence[str],
+    ports: tuple[int, ...],
+    keep: Test,
+    take: Callable[[Conversation], Any],
+    out: Output,
+    last: Test | None = None,
+) -> Gathered:
+    """Read captures and hand over each conversation that `keep` lets through.
+
+    Args:
+        files: names of captures, `-` for standard input.
+        ports: further proxy ports.
+        take: called with each conversation.
+        out: where the outcome will be written; the bar leaves the terminal before that.
+        last: whether a conversation is the last one that is wanted; None for all.
+
+    Raises:
+        click.UsageError: standard input is a terminal.
+        InputError: an input cannot be opened, and nothing was read.
+    """
+    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
+        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    bar = ProgressBar()
+    out.before = bar.stop
+    status, fault = ExitCode.OK, None
+    with Interruption(any(map(is_stream, files))) as ctrl_c:
+        reading = _open(files, ports, bar, ctrl_c)
+        try:
+            for conversation in reading:
+                if keep(conversation):
+                    take(conversation)
+                if last is not None and last(conversation):
+                    break
+        except KeyboardInterrupt:
+            status = ExitCode.INTERRUPTED
+        except Socks5sniffError as error:
+            if isinstance(error, InputError) and not reading.conversations:
+                raise
+            fault = error
+        finally:
+            bar.stop()
+    if reading.evicted:
+        complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
+    if status == ExitCode.OK and fault is None and reading.unknown_links:
+        fault = unreadable(reading.unknown_links)
+    return Gathered(reading.packets, reading.conversations, status, fault)
+
+
+def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c: Interruption) -> Reading:
+    """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
+    from socks5sniff.analysis import read
+
+    def between_batches(done: int, total: int) -> None:
+        ctrl_c.check()
+        bar.update(done, total)
+
+    return read(files, ports=ports, progress=between_batches)

@@ -1,0 +1,228 @@
+"""Records as columns: what the analyser hands on, and sinks print without making an object of each.
+
+A row is either of a `Form`, which says what its dialogue has in common with many others, with the rest in columns, or
+it is a `Conversation` that is written out. Whoever does not care asks for rows and gets conversations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .conversation import (
+    AnomalyEntry,
+    Conversation,
+    Endpoint,
+    FrameEntry,
+    Target,
+    Timing,
+    Traffic,
+    Tunnel,
+)
+from .form import Form, FormFrame, Step
+from .text import Text, plain
+
+NO_TIME = np.iinfo(np.int64).min
+CLOSES = ("open", "fin", "reset")
+CLOSERS = ("client", "proxy", None)
+
+
+@dataclass(slots=True)
+class Columns:
+    """What rows of forms have of their own, an entry a row. Times are ns since 1970, NO_TIME where there is none.
+
+    Attributes:
+        form: index into `forms`.
+        capture: index into `captures`.
+        client_address, proxy_address, community_id, username, destination, bound: text columns; `destination` and
+            `bound` are hosts.
+        client_port, proxy_port, destination_port, bound_port: numbers.
+        start, end, first_frame, last_frame, packets, tcp_stream: of the connection.
+        frames, times: int64[n, k]: frame number and time of the dialogue's segments, by place.
+        request_length, login_length: octets of frames whose length varies.
+        tunnel: index into `tunnels`.
+        sent, received: octets through the tunnel.
+        tcp_handshake: ns, or NO_TIME.
+        first_byte: when it came.
+        close, closed_by: index into CLOSES and CLOSERS.
+    """
+
+    forms: Sequence[Form]
+    captures: Sequence[str]
+    tunnels: Sequence[Tunnel | None]
+    form: NDArray[np.intp]
+    capture: NDArray[np.intp]
+    client_address: Text
+    client_port: NDArray[np.int64]
+    proxy_address: Text
+    proxy_port: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    username: Text
+    destination: Text
+    destination_port: NDArray[np.int64]
+    bound: Text
+    bound_port: NDArray[np.int64]
+    tunnel: NDArray[np.intp]
+    sent: NDArray[np.int64]
+    received: NDArray[np.int64]
+    tcp_handshake: NDArray[np.int64]
+    first_byte: NDArray[np.int64]
+    close: NDArray[np.intp]
+    closed_by: NDArray[np.intp]
+    packets: NDArray[np.int64]
+    tcp_stream: NDArray[np.int64]
+    community_id: Text
+    first_frame: NDArray[np.int64]
+    last_frame: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    times: NDArray[np.int64]
+    request_length: NDArray[np.int64]
+    login_length: NDArray[np.int64]
+
+    def conversation(self, row: int, number: int) -> Conversation:
+        """The record of a row, written out."""
+        form = self.forms[self.form[row]]
+        username = plain(self.username[row]) if form.username else None
+        destination = self._target(form.destination, self.destination, self.destination_port, row)
+        bound = self._target(form.bound, self.bound, self.bound_port, row)
+        sent = Traffic(int(self.sent[row]), int(self.received[row])) if form.relays else None
+        return Conversation(
+            id=number,
+            parent=None,
+            capture=self.captures[self.capture[row]],
+            protocol=form.protocol,
+            client=Endpoint(plain(self.client_address[row]), int(self.client_port[row])),
+            proxy=Endpoint(plain(self.proxy_address[row]), int(self.proxy_port[row])),
+            reversed=False,
+            start_ns=int(self.start[row]),
+            end_ns=int(self.end[row]),
+            phase=form.phase,
+            outcome=form.outcome,
+            methods=None if form.methods is None else list(form.methods),
+            method=form.method,
+            username=username,
+            password=form.password,
+            authenticated=form.authenticated,
+            command=form.command,
+            destination=destination,
+            reply=form.reply,
+            bound=bound,
+            peer_reply=None,
+            peer=None,
+            tunnel=self.tunnels[self.tunnel[row]] if form.relays else None,
+            bytes=sent,
+            udp=None,
+            timing=self._timing(form, row),
+            close=CLOSES[self.close[row]],
+            closed_by=CLOSERS[self.closed_by[row]],
+            packets=int(self.packets[row]),
+            tcp_stream=int(self.tcp_stream[row]),
+            community_id=plain(self.community_id[row]),
+            name_resolution=None if destination is None else "remote" if destination.type == "domain" else "address",
+            first_frame=int(self.first_frame[row]),
+            last_frame=int(self.last_frame[row]),
+            frames=[self._frame(frame, row) for frame in form.frames],
+            anomalies=[
+                AnomalyEntry(entry.code, entry.severity, int(self.frames[row, entry.place]), entry.message)
+                for entry in form.anomalies
+            ],
+        )
+
+    @staticmethod
+    def _target(kind: str | None, hosts: Text, ports: NDArray[np.int64], row: int) -> Target | None:
+        return None if kind is None else Target(kind, plain(hosts[row]), int(ports[row]))
+
+    def _timing(self, form: Form, row: int) -> Timing:
+        times, handshake = self.times[row], int(self.tcp_handshake[row])
+        first = int(self.first_byte[row])
+
+        def step(places: Step) -> float | None:
+            return None if places is None else float(times[places[1]] - times[places[0]]) / 1e9
+
+        began = form.replied is not None and form.relays and first != NO_TIME
+        return Timing(
+            None if handshake == NO_TIME else handshake / 1e9,
+            step(form.negotiation),
+            step(form.authentication),
+            step(form.request),
+            (first - int(times[form.replied])) / 1e9 if began and form.replied is not None else None,
+        )
+
+    def _frame(self, frame: FormFrame, row: int) -> FrameEntry:
+        words = []
+        for piece in frame.summary:
+            if isinstance(piece, str):
+                words.append(piece)
+                continue
+            text = plain(getattr(self, piece.column)[row])
+            if piece.port is not None:
+                text = f"[{text}]" if ":" in text else text
+                text += f":{getattr(self, piece.port)[row]}"
+            words.append(text)
+        length = frame.length if isinstance(frame.length, int) else int(getattr(self, frame.length)[row])
+        return FrameEntry(
+            int(self.frames[row, frame.place]),
+            int(self.times[row, frame.place]),
+            frame.sender,
+            frame.type,
+            length,
+            "".join(words),
+        )
+
+
+class Batch:
+    """Some records in the order in which they are to be shown.
+
+    Attributes:
+        id: int64[n].
+        written: by row, a conversation that is written out, or None for a row of a form.
+        columns: the rows of forms; None where there are none.
+        place: intp[n]: a form's row in `columns`.
+    """
+
+    __slots__ = ("columns", "id", "place", "written")
+
+    def __init__(
+        self,
+        number: NDArray[np.int64],
+        written: list[Conversation | None],
+        columns: Columns | None = None,
+        place: NDArray[np.intp] | None = None,
+    ) -> None:
+        self.id = number
+        self.written = written
+        self.columns = columns
+        self.place = np.zeros(len(number), np.intp) if place is None else place
+
+    def __len__(self) -> int:
+        return len(self.written)
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return map(self.row, range(len(self.written)))
+
+    def row(self, row: int) -> Conversation:
+        """One record. It is written out once, and stays."""
+        conversation = self.written[row]
+        if conversation is None:
+            assert self.columns is not None, "rows of forms have columns"
+            conversation = self.columns.conversation(int(self.place[row]), int(self.id[row]))
+            self.written[row] = conversation
+        return conversation
+
+    def slice(self, begin: int, end: int) -> Batch:
+        """Some of the rows."""
+        return Batch(self.id[begin:end], self.written[begin:end], self.columns, self.place[begin:end])
+
+    def select(self, chosen: Sequence[bool]) -> Batch:
+        """The rows that are chosen."""
+        rows = np.flatnonzero(np.asarray(chosen, np.bool_))
+        return Batch(self.id[rows], [self.written[row] for row in rows.tolist()], self.columns, self.place[rows])
+
+
+def written(conversations: Sequence[Conversation]) -> Batch:
+    """A batch of conversations that are written out."""
+    return Batch(np.array([each.id for each in conversations], np.int64), list(conversations))

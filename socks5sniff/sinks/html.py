@@ -1,0 +1,37 @@
+"""`html`: one page with everything in it, written when the input has ended."""
+
+from __future__ import annotations
+
+from socks5sniff import __version__
+from socks5sniff.record import Conversation
+from socks5sniff.report import Report
+
+from .sink import OneByOne, Options, Totals, Writer
+
+
+class HtmlSink(OneByOne):
+    """Keeps conversations as columns until the end."""
+
+    def __init__(self, out: Writer, options: Options) -> None:
+        self._out = out
+        self._options = options
+        self._report = Report(options.max_rows)
+
+    def conversation(self, conversation: Conversation) -> None:
+        self._report.add(conversation)
+
+    def close(self, totals: Totals) -> None:
+        about = {
+            "inputs": self._options.inputs,
+            "command": self._options.command,
+            "ports": self._options.ports,
+            "packets": totals.packets,
+            "skipped": totals.skipped,
+            "found": totals.conversations,
+            "evicted": totals.evicted,
+            "fault": totals.fault,
+            "version": __version__,
+        }
+        for piece in self._report.write(about):
+            self._out.write(piece)
+        self._out.flush()

@@ -1,0 +1,268 @@
+"""Lines of text for many records at once, whatever the format.
+
+A format says for each `Form` what its line is: constant text and, between, fields of `Columns`. Forms whose fields are
+the same share a `Layout`: one matrix of uint32, a row a record, into which constants and text columns are put side by
+side; the NULs between are taken out at the end. The texts are ASCII without anything that a format must escape, which
+`Columns` promises; what a format writes around them is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.record import Tunnel, text
+from socks5sniff.record.batch import CLOSERS, CLOSES, NO_TIME, Batch, Columns
+from socks5sniff.record.form import Form, Varying
+from socks5sniff.record.text import Text
+
+_BLOCK = 512
+"""Records whose lines are put together at once: their matrix stays in the cache."""
+_COLON = text.strings([b":"])
+
+
+class Field(NamedTuple):
+    """Something of its own in a record's line.
+
+    Attributes:
+        kind: a key of `_FIELDS`.
+        first, second: what the kind takes, names of columns or places of segments.
+    """
+
+    kind: str
+    first: str | int = 0
+    second: str | int = 0
+
+
+Part = str | Field
+Line = Callable[[Form], Sequence[Part]]
+"""What the line of a record of a form consists of, without the line's end."""
+
+
+class Words(NamedTuple):
+    """How a format writes what is not plain text or a number.
+
+    Attributes:
+        null: for a number or time that is missing.
+        tunnel, capture, closed_by: one value each.
+    """
+
+    null: str
+    tunnel: Callable[[Tunnel | None], str]
+    capture: Callable[[str], str]
+    closed_by: Callable[[str | None], str]
+
+
+class _Constants(NamedTuple):
+    """A line as constants with fields between them: one more constant than fields."""
+
+    fields: tuple[Field, ...]
+    constants: tuple[bytes, ...]
+
+
+class Lines:
+    """The lines of one format."""
+
+    def __init__(self, line: Line, words: Words) -> None:
+        self._line = line
+        self._words = words
+        self._constants: dict[Form, _Constants] = {}
+
+    def of(self, batch: Batch) -> list[bytes | None]:
+        """The lines of a batch's rows, without line ends; None for those that are written out."""
+        lines: list[bytes | None] = [None] * len(batch)
+        rows = np.array([row for row, each in enumerate(batch.written) if each is None], np.intp)
+        if not len(rows) or batch.columns is None:
+            return lines
+        values = _Values(batch.columns, batch.place[rows], batch.id[rows], self._words)
+        form_of = batch.columns.form[batch.place[rows]]
+        by_fields: dict[tuple[Field, ...], list[tuple[tuple[bytes, ...], NDArray[np.intp]]]] = {}
+        for form in np.unique(form_of).tolist():
+            constants = self._constants_of(batch.columns.forms[form])
+            by_fields.setdefault(constants.fields, []).append((constants.constants, np.flatnonzero(form_of == form)))
+        places = rows.tolist()
+        for fields, members in by_fields.items():
+            for place, line in _laid_out(fields, members, values):
+                lines[places[place]] = line
+        return lines
+
+    def _constants_of(self, form: Form) -> _Constants:
+        found = self._constants.get(form)
+        if found is None:
+            found = self._constants[form] = _alternating([*self._line(form), "\n"])
+        return found
+
+
+def _alternating(parts: Iterable[Part]) -> _Constants:
+    constants = [""]
+    fields: list[Field] = []
+    for part in parts:
+        if isinstance(part, str):
+            constants[-1] += part
+        else:
+            fields.append(part)
+            constants.append("")
+    return _Constants(tuple(fields), tuple(constant.encode() for constant in constants))
+
+
+def _laid_out(
+    fields: tuple[Field, ...], members: list[tuple[tuple[bytes, ...], NDArray[np.intp]]], values: _Values
+) -> Iterable[tuple[int, bytes]]:
+    """The lines of records that have the same fields: place and text."""
+    rows = np.concatenate([places for _, places in members])
+    which = np.repeat(np.arange(len(members)), [len(places) for _, places in members])
+    columns = [values.text(field)[rows] for field in fields]
+    widths = [max(-(-len(constants[gap]) // 4) for constants, _ in members) for gap in range(len(fields) + 1)]
+    blank = [bytes(4 * column.shape[1]) for column in columns] + [b""]
+    base = np.stack(
+        [
+            np.frombuffer(
+                b"".join(
+                    constant.ljust(4 * width, b"\0") + room
+                    for constant, width, room in zip(constants, widths, blank, strict=True)
+                ),
+                np.uint32,
+            )
+            for constants, _ in members
+        ]
+    )
+    at = 0
+    places = []
+    for width, column in zip(widths, columns, strict=False):
+        at += width
+        places.append((at, at + column.shape[1]))
+        at += column.shape[1]
+    for begin in range(0, len(rows), _BLOCK):
+        end = min(begin + _BLOCK, len(rows))
+        block = base[which[begin:end]]
+        for (left, right), column in zip(places, columns, strict=True):
+            block[:, left:right] = column[begin:end]
+        yield from zip(
+            rows[begin:end].tolist(), block.tobytes().translate(None, b"\0").split(b"\n"), strict=False
+        )
+
+
+class _Values:
+    """The text columns of some rows, each made when a field asks for it."""
+
+    def __init__(self, columns: Columns, rows: NDArray[np.intp], number: NDArray[np.int64], words: Words) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._number = number
+        self._words = words
+        self._made: dict[Field, Text] = {}
+
+    def text(self, field: Field) -> Text:
+        """A field's text column."""
+        made = self._made.get(field)
+        if made is None:
+            made = self._made[field] = _FIELDS[field.kind](self, field)
+        return made
+
+    def _column(self, name: str | int) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = getattr(self._columns, str(name))[self._rows]
+        return found
+
+    def _at(self, place: str | int) -> NDArray[np.int64]:
+        """The time of a dialogue's segment."""
+        found: NDArray[np.int64] = self._columns.times[self._rows, int(place)]
+        return found
+
+    def id(self, field: Field) -> Text:
+        return text.integers(self._number)
+
+    def integer(self, field: Field) -> Text:
+        return text.integers(self._column(field.first))
+
+    def plain(self, field: Field) -> Text:
+        return _narrow(self._column(field.first).view(np.uint32))
+
+    def time(self, field: Field) -> Text:
+        return text.times(self._column(field.first))
+
+    def duration(self, field: Field) -> Text:
+        return text.seconds(self._column("end") - self._column("start"))
+
+    def handshake(self, field: Field) -> Text:
+        return self._seconds(self._column("tcp_handshake"))
+
+    def frame(self, field: Field) -> Text:
+        return text.integers(self._columns.frames[self._rows, int(field.first)])
+
+    def frame_time(self, field: Field) -> Text:
+        return text.times(self._at(field.first))
+
+    def step(self, field: Field) -> Text:
+        return text.seconds(self._at(field.second) - self._at(field.first))
+
+    def first_byte(self, field: Field) -> Text:
+        came = self._column("first_byte")
+        missing = came == NO_TIME
+        return self._seconds(np.where(missing, NO_TIME, came - self._at(field.first)))
+
+    def _seconds(self, values: NDArray[np.int64]) -> Text:
+        missing = values == NO_TIME
+        found = text.seconds(np.where(missing, 0, values))
+        return text.replaced(found, missing, [self._words.null.encode()] * int(missing.sum()))
+
+    def endpoint(self, field: Field) -> Text:
+        """A host and, where asked for, its port; IPv6 in brackets."""
+        hosts = _narrow(self._column(field.first).view(np.uint32))
+        colons = (np.ascontiguousarray(hosts).view(np.uint8) == ord(":")).any(1)
+        shown = text.replaced(hosts.copy(), colons, [b"[%s]" % text.plain(row).encode() for row in hosts[colons]])
+        if not field.second:
+            return shown
+        return np.concatenate((shown, np.repeat(_COLON, len(shown), 0), text.integers(self._column(field.second))), 1)
+
+    def tunnel(self, field: Field) -> Text:
+        tunnels = self._columns.tunnels
+        return self._chosen("tunnel", lambda index: self._words.tunnel(tunnels[index]))
+
+    def capture(self, field: Field) -> Text:
+        captures = self._columns.captures
+        return self._chosen("capture", lambda index: self._words.capture(captures[index]))
+
+    def close(self, field: Field) -> Text:
+        return self._chosen("close", lambda index: CLOSES[index])
+
+    def closed_by(self, field: Field) -> Text:
+        return self._chosen("closed_by", lambda index: self._words.closed_by(CLOSERS[index]))
+
+    def _chosen(self, name: str, words: Callable[[int], str]) -> Text:
+        distinct, index = np.unique(self._column(name), return_inverse=True)
+        return text.strings([words(each).encode() for each in distinct.tolist()])[index]
+
+
+def _narrow(column: Text) -> Text:
+    """Without the words at the right that no row uses."""
+    used = np.flatnonzero(column.any(0))
+    return column[:, : int(used[-1]) + 1 if len(used) else 1]
+
+
+_FIELDS: dict[str, Callable[[_Values, Field], Text]] = {
+    "id": _Values.id,
+    "integer": _Values.integer,
+    "plain": _Values.plain,
+    "time": _Values.time,
+    "duration": _Values.duration,
+    "handshake": _Values.handshake,
+    "frame": _Values.frame,
+    "frame_time": _Values.frame_time,
+    "step": _Values.step,
+    "first_byte": _Values.first_byte,
+    "endpoint": _Values.endpoint,
+    "tunnel": _Values.tunnel,
+    "capture": _Values.capture,
+    "close": _Values.close,
+    "closed_by": _Values.closed_by,
+}
+
+
+def shown(varying: Varying) -> Field:
+    """The field of something that varies in a summary."""
+    if varying.column == "username":
+        return Field("plain", "username")
+    return Field("endpoint" if varying.port else "plain", varying.column, varying.port or 0)

@@ -1,0 +1,184 @@
+"""What flows said first: the rows that a decision about them needs, kept until it is made.
+
+The first octets of every flow that may be SOCKS are carried over from batch to batch, so that whoever decides sees a
+whole dialogue, whatever the batch and the time between its segments. Rows of a flow keep the order of the capture.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from .octets import Payloads
+
+HEAD = 4608
+"""Octets of each direction that are kept: a handshake (1,100 at most, usually 40) and the first 4 kB of a tunnel, in
+which a ClientHello with post-quantum keys is 1,800 long."""
+SHORT = 96
+"""Octets of a row kept in columns; most frames are shorter. Of longer rows all are kept beside them as well."""
+
+_ROW = SHORT + 80
+"""Octets of memory that a row takes in columns."""
+
+_MASKS = (np.arange(SHORT) < np.arange(SHORT + 1)[:, None]).astype(np.uint8)
+
+
+class HeadRows(NamedTuple):
+    """Segments with octets, a row each.
+
+    Attributes:
+        slot, way: the flow and the direction.
+        offset: position of the first octet in its direction; see `Octets`.
+        heard: what it acknowledges, as a position in the other direction; see `octets.Payloads`.
+        length: octets on the wire; captured: those that are there; both within what is kept of a direction.
+        frame, time: where it comes from (ns).
+        short: uint8[n, SHORT], its first octets, zeros behind them.
+        long: object[n], all its octets where `captured` is above SHORT, else None.
+    """
+
+    slot: NDArray[np.intp]
+    way: NDArray[np.uint8]
+    offset: NDArray[np.int64]
+    heard: NDArray[np.int64]
+    length: NDArray[np.int64]
+    captured: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    time: NDArray[np.int64]
+    short: NDArray[np.uint8]
+    long: NDArray[np.object_]
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return len(self.slot)
+
+    @property
+    def beyond(self) -> int:
+        """Octets of the rows that are longer than SHORT."""
+        return int(self.captured[self.captured > SHORT].sum())
+
+    def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> HeadRows:
+        """Some of the rows."""
+        return HeadRows._make(column[chosen] for column in self)
+
+    def octets(self, row: int) -> bytes:
+        """The octets of a row."""
+        whole = self.long[row]
+        if whole is not None:
+            return bytes(whole)
+        return self.short[row, : self.captured[row]].tobytes()
+
+    def each(self, rows: NDArray[np.intp]) -> list[bytes]:
+        """The octets of some rows."""
+        memory = self.short[rows].tobytes()
+        kept = np.minimum(self.captured[rows], SHORT)
+        begins = np.arange(len(rows)) * SHORT
+        found = [memory[begin:end] for begin, end in zip(begins.tolist(), (begins + kept).tolist(), strict=True)]
+        for place in np.flatnonzero(self.captured[rows] > SHORT).tolist():
+            found[place] = self.long[rows[place]]
+        return found
+
+    @staticmethod
+    def of(payloads: Payloads, limits: NDArray[np.int64]) -> HeadRows:
+        """Copy rows out of a batch, up to the position `limits` (by row)."""
+        segments, row = payloads.segments, payloads.row
+        memory = segments.octets if not len(segments.spill) else np.concatenate((segments.octets, segments.spill))
+        start = segments.payload[row]
+        room = limits - payloads.offset
+        captured = np.minimum(segments.captured[row], room)
+        return HeadRows(
+            payloads.slot,
+            payloads.way,
+            payloads.offset,
+            payloads.heard,
+            np.minimum(segments.length[row], room),
+            captured,
+            segments.frame[row],
+            segments.time[row],
+            windows(memory, start, captured),
+            _long_octets(memory, start, captured),
+        )
+
+    @staticmethod
+    def join(parts: list[HeadRows]) -> HeadRows:
+        """Rows of several parts, in the order of the parts."""
+        if len(parts) == 1:
+            return parts[0]
+        return HeadRows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+    @staticmethod
+    def none() -> HeadRows:
+        """No rows."""
+        counts = np.empty(0, np.int64)
+        short = np.empty((0, SHORT), np.uint8)
+        slots, ways, octets = np.empty(0, np.intp), np.empty(0, np.uint8), np.empty(0, np.object_)
+        return HeadRows(slots, ways, counts, counts, counts, counts, counts, counts, short, octets)
+
+
+def windows(memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """uint8[n, SHORT]: the octets that begin at each `start`, at most `length` of them, zeros behind."""
+    if len(start) and int(start.max()) + SHORT > len(memory):
+        memory = np.concatenate((memory, np.zeros(SHORT, np.uint8)))
+    if not len(start) or len(memory) < SHORT:
+        return np.zeros((len(start), SHORT), np.uint8)
+    found: NDArray[np.uint8] = sliding_window_view(memory, SHORT)[np.minimum(start, len(memory) - SHORT)]
+    found *= _MASKS[np.minimum(length, SHORT)]
+    return found
+
+
+def _long_octets(
+    memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    found: NDArray[np.object_] = np.full(len(start), None, np.object_)
+    view = memory.data
+    for row in np.flatnonzero(length > SHORT).tolist():
+        begin = int(start[row])
+        found[row] = bytes(view[begin : begin + int(length[row])])
+    return found
+
+
+class Heads:
+    """The rows of all flows that are not decided yet."""
+
+    def __init__(self) -> None:
+        self._parts: list[HeadRows] = []
+
+    @property
+    def octets(self) -> int:
+        """About how much memory it takes."""
+        return sum(part.size * _ROW + part.beyond for part in self._parts)
+
+    def slots(self) -> NDArray[np.intp]:
+        """The flows that have rows, each once."""
+        return np.unique(np.concatenate([part.slot for part in self._parts])) if self._parts else np.empty(0, np.intp)
+
+    def add(self, rows: HeadRows) -> None:
+        """Keep rows that came after all the others."""
+        if rows.size:
+            self._parts.append(rows)
+
+    def look(self, chosen: NDArray[np.bool_]) -> HeadRows:
+        """The rows of the flows that are `chosen` (bool by slot), by slot, in the order of the capture."""
+        if not self._parts:
+            return HeadRows.none()
+        rows = HeadRows.join(self._parts)
+        self._parts = [rows]
+        return _by_flow(rows, chosen[rows.slot])
+
+    def take(self, chosen: NDArray[np.bool_], kept: NDArray[np.bool_]) -> HeadRows:
+        """The same; then keep only rows of flows that are `kept` and not chosen."""
+        if not self._parts:
+            return HeadRows.none()
+        rows = HeadRows.join(self._parts)
+        mine = chosen[rows.slot]
+        rest = rows.take(np.flatnonzero(~mine & kept[rows.slot]))
+        self._parts = [rest] if rest.size else []
+        return _by_flow(rows, mine)
+
+
+def _by_flow(rows: HeadRows, chosen: NDArray[np.bool_]) -> HeadRows:
+    found = np.flatnonzero(chosen)
+    return rows.take(found[np.argsort(rows.slot[found], kind="stable")])

@@ -1,0 +1,114 @@
+"""Whose packet is it, where one pair of endpoints is used by more than one connection.
+
+A pair of endpoints names one connection at a time, with three exceptions: its ports are used again; what comes long
+after its end is not its own; and two connections have the same endpoints at once, because a device between two points
+of capture rewrites sequence numbers, or because the addresses exist twice (VLANs, hosts). The connections are told
+apart by what TCP itself tells them apart by: SYN, and where their sequence numbers stand. Only the packets of such
+endpoints come here, one by one; all others are a connection's by their endpoints alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from socks5sniff.packets.columns import TcpFlag
+
+LINGER = 2_000_000_000
+"""Nanoseconds of capture time that a closed connection's last packets are waited for; later ones are not its own."""
+FORGET = 60_000_000_000
+"""Nanoseconds after which packets between the endpoints of a closed connection are another one's."""
+MOST = 8
+"""Connections at once between two endpoints; of more, the oldest gets no more packets."""
+_LATE_SYN = 1 << 20
+"""So many octets before the first ones seen a SYN can still be theirs, put behind them in the file."""
+_WRAP = 1 << 32
+
+
+@dataclass(slots=True)
+class Space:
+    """One connection's sequence numbers, as far as they are known.
+
+    Attributes:
+        slot: its place in the flow table, -1 for one that begins in this batch.
+        base: by direction, sequence number of the first octet; -1 unknown.
+        syn: by direction, whether `base` comes from a SYN.
+        following: by direction, sequence number behind the last packet; -1 unknown.
+        fin: by direction, whether it has ended.
+        closed: ns, the latest time in the capture when the connection had ended; None while it has not.
+        rows: positions of its packets in this batch.
+    """
+
+    slot: int
+    base: list[int]
+    syn: list[bool]
+    following: list[int]
+    fin: list[bool]
+    closed: int | None
+    rows: list[int] = field(default_factory=list)
+
+    def distance(self, way: int, sequence: int, acknowledgment: int | None) -> int:
+        """How far a packet's numbers are from where both directions stand."""
+        apart = _apart(sequence, self.following[way])
+        if acknowledgment is not None:
+            apart = max(apart, _apart(acknowledgment, self.following[1 - way]))
+        return apart
+
+    def begins(self, way: int, first: int) -> bool:
+        """Whether a SYN whose octets begin at `first` is this connection's."""
+        if self.base[way] < 0 or self.base[way] == first:
+            return True
+        return not self.syn[way] and (self.base[way] - first) % _WRAP < _LATE_SYN
+
+    def add(self, position: int, way: int, flags: int, sequence: int, length: int, time: int) -> None:
+        """Take a packet."""
+        self.rows.append(position)
+        syn = bool(flags & TcpFlag.SYN)
+        if syn or self.base[way] < 0:
+            self.base[way] = (sequence + syn) % _WRAP
+            self.syn[way] |= syn
+        self.following[way] = (sequence + syn + length) % _WRAP
+        if flags & TcpFlag.FIN:
+            self.fin[way] = True
+        if self.closed is None and (flags & TcpFlag.RST or all(self.fin)):
+            self.closed = time
+
+
+def _apart(number: int, expected: int) -> int:
+    """Distance of two sequence numbers; 0 where one is unknown."""
+    if expected < 0:
+        return 0
+    apart = (number - expected) % _WRAP
+    return min(apart, _WRAP - apart)
+
+
+class Route:
+    """Hands the packets of one pair of endpoints to the connections between them.
+
+    Attributes:
+        spaces: those that are known and those that begin here, in the order of their beginning.
+    """
+
+    def __init__(self, spaces: list[Space]) -> None:
+        self.spaces = spaces
+        self._open = list(spaces)
+
+    def take(
+        self, position: int, way: int, flags: int, sequence: int, acknowledgment: int | None, length: int, time: int
+    ) -> None:
+        """Give one packet to the connection it belongs to, to a new one, or to none."""
+        if flags & TcpFlag.SYN and not flags & TcpFlag.ACK:
+            fitting = [space for space in self._open if space.begins(way, (sequence + 1) % _WRAP)]
+        else:
+            fitting = self._open
+        lingering = [space for space in fitting if space.closed is None or time <= space.closed + LINGER]
+        if lingering:
+            # Of equally near ones the latest.
+            space = min(reversed(lingering), key=lambda known: known.distance(way, sequence, acknowledgment))
+        elif fitting and time <= max(space.closed or 0 for space in fitting) + FORGET and not flags & TcpFlag.SYN:
+            return
+        else:
+            self._open = [known for known in self._open if known.closed is None or time <= known.closed + LINGER]
+            space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None)
+            self._open = [*self._open, space][-MOST:]
+            self.spaces.append(space)
+        space.add(position, way, flags, sequence, length, time)

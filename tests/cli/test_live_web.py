@@ -1,0 +1,136 @@
+"""The view of `live --web`: what it collects, and when it tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from socks5sniff.cli import live_web
+from socks5sniff.cli.live_web import Together, WebView
+from socks5sniff.live.engine import Counts
+from socks5sniff.record import Conversation, Traffic
+from socks5sniff.sinks import Totals
+
+from ..sinks.samples import sample
+
+
+class Heard:
+    """A publisher that keeps what it is told."""
+
+    watched = True
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.open: list[list[Mapping[str, Any]]] = []
+        self.health: list[Mapping[str, Any]] = []
+
+    def publish(self, records: Sequence[str], open: Sequence[Mapping[str, Any]], health: Mapping[str, Any]) -> None:
+        self.records += map(json.loads, records)
+        self.open.append(list(open))
+        self.health.append(health)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(live_web.time, "monotonic", lambda: now[0])
+    return now
+
+
+def view(heard: Heard, current: Any = None) -> WebView:
+    return WebView(heard, lambda: [Counts(50, 3), None], current)  # type: ignore[arg-type]
+
+
+def test_what_has_ended_is_told_at_most_ten_times_a_second(clock: list[float]) -> None:
+    heard = Heard()
+    shown = view(heard)
+    for number in range(1, 31):
+        shown.ended(sample(id=number))
+        clock[0] += 0.01
+        shown.refresh(number)
+    assert 3 <= len(heard.health) <= 4
+    shown.close(Totals(packets=99))
+    assert [record["id"] for record in heard.records] == list(range(1, 31))
+    assert heard.records[0] == json.loads(json.dumps(sample().as_dict()))
+    assert heard.health[-1] == {"packets": 99, "dropped": 3, "open": 0}
+
+
+def test_open_conversations_are_those_that_have_not_ended(clock: list[float]) -> None:
+    heard = Heard()
+    shown = view(heard)
+    first, second = sample(tcp_stream=1), sample(id=2, tcp_stream=2)
+    shown.news(first)
+    shown.news(second)
+    shown.news(replace(second, outcome="rejected"))
+    shown.refresh(1)
+    shown.ended(first)
+    clock[0] += 2
+    shown.refresh(2)
+    assert [[c["id"] for c in state] for state in heard.open] == [[2, 1], [2]]
+    assert heard.open[0][0]["outcome"] == "rejected"
+    assert [health["open"] for health in heard.health] == [2, 1]
+
+
+def test_where_the_present_state_can_be_asked_for_it_is(clock: list[float]) -> None:
+    def current(streams: Collection[int]) -> list[Conversation]:
+        return [sample(tcp_stream=stream, bytes=Traffic(7, 8)) for stream in streams]
+
+    heard = Heard()
+    shown = view(heard, current)
+    shown.news(sample(tcp_stream=5))
+    shown.refresh(1)
+    assert heard.open[0][0]["bytes"] == {"sent": 7, "received": 8}
+
+
+def test_nobody_works_for_a_list_that_nobody_sees(clock: list[float]) -> None:
+    heard = Heard()
+    heard.watched = False
+    shown = view(heard)
+    shown.news(sample())
+    shown.refresh(1)
+    assert heard.open == [[]]
+
+
+def test_very_many_open_conversations_are_only_counted(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_web, "OPEN", 10)
+    heard = Heard()
+    shown = view(heard)
+    for number in range(50):
+        shown.news(sample(tcp_stream=number, first_frame=number))
+    shown.refresh(1)
+    assert (heard.health[0]["open"], len(heard.open[0])) == (50, 10)
+
+
+def test_views_together_see_the_same() -> None:
+    class Plain:
+        wants_news = False
+
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def news(self, conversation: Conversation) -> None:
+            self.seen.append("news")
+
+        def ended(self, conversation: Conversation) -> None:
+            self.seen.append("ended")
+
+        def refresh(self, packets: int) -> None:
+            self.seen.append("refresh")
+
+        def close(self, totals: Totals) -> None:
+            self.seen.append("close")
+
+    plain, curious = Plain(), Plain()
+    curious.wants_news = True
+    both = Together([plain, curious])
+    assert both.wants_news
+    both.news(sample())
+    both.ended(sample())
+    both.refresh(1)
+    both.close(Totals())
+    assert plain.seen == ["ended", "refresh", "close"]
+    assert curious.seen == ["news", *plain.seen]
