@@ -150,7 +150,7 @@ class Analyser:
         for slot, _ in self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
             association = self.associated.get(slot)
             if association is not None:
-                association.closed = self._ended(slot)
+                association.closed = self._endings.ended(slot)
 
     # -- what flows turn out to be -------------------------------------------------------------------------------
 
@@ -181,15 +181,11 @@ class Analyser:
         flows, side = self.flows, session.client_side
         ends = int(flows.low[slot]), int(flows.high[slot])
         turn = int(self.watch.turns(np.array([slot]))[0])
-        closed = None if int(flows.close_time[slot]) == NO_TIME else self._ended(slot)
+        closed = None if int(flows.close_time[slot]) == NO_TIME else self._endings.ended(slot)
         association = Association.of(session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses)
         if association is not None:
             self.associated[slot] = association
         return association
-
-    def _ended(self, slot: int) -> int:
-        """When a closed flow had ended, by the clock of whichever side is ahead."""
-        return max(int(self.flows.close_time[slot]), int(self.flows.last_time[slot]))
 
     def _decide(self, slot: int, dialogue: Dialogue) -> bool:
         """Keep what a dialogue has turned out to be; True where it is worth a record."""
@@ -247,6 +243,8 @@ class Analyser:
             if association is not None:
                 opened.append(association)
         self.associations.open(opened)
+        for slot in self.associated.keys() & slots.tolist():
+            self.associated[slot].closed = self._endings.ended(slot)
         self.numbering.finish(self.records.make(slots, decided, self.associated))
         self.watch.kind[slots] = IGNORED
         for slot in slots.tolist():

@@ -103,6 +103,7 @@ class Amounts:
         sent, received, sent_octets, received_octets: datagrams, each once, and octets of DATA.
         fragments: datagrams that are fragments.
         last: number of the last packet that the client sent.
+        latest: time (ns) and number of the packet with the latest datagram, either way.
         places: by name or address and port.
         remotes: endpoints among them.
         answered: the client's ports to which the relay has sent.
@@ -114,6 +115,7 @@ class Amounts:
     received_octets: int = 0
     fragments: int = 0
     last: int = 0
+    latest: tuple[int, int] = (0, 0)
     places: dict[tuple[str, int], Place] = field(default_factory=dict)
     remotes: set[int] = field(default_factory=set)
     answered: set[int] = field(default_factory=set)
@@ -325,6 +327,11 @@ class Association:
                 frame, count = incomplete
                 came = "1 fragment" if count == 1 else f"{count} fragments"
                 found.append(anomaly("udp-fragments-incomplete", frame, f"{came} of the {sender}, and not the rest"))
+        time, frame = self.amounts.latest
+        if self.closed is not None and time > self.closed:
+            late = (time - self.closed) / 1e9
+            message = f"a datagram {late:.3g} s after the association's TCP connection had ended"
+            found.append(anomaly("udp-after-close", frame, message))
         if self.amounts.sent and not self.amounts.answered & self.ports:
             found.append(anomaly("udp-one-way", self.amounts.last, self._one_way(book)))
         return found

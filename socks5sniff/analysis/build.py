@@ -97,7 +97,8 @@ def build(
     _add_datagrams(record, relay, through)
     _add_silence(record, relay, flow)
     if association is not None:
-        record.udp = association.amounts.traffic()
+        if association.bound.address is not None or association.amounts.latest[1]:
+            record.udp = association.amounts.traffic()
         record.frames += sorted(association.frames)
         record.anomalies += association.findings(book)
     _add_flow_anomalies(record, dialogue, flow, now)

@@ -17,7 +17,6 @@ from .datagrams import Places, UdpRows, headers_of
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
 _TOKEN = (1, int(GssapiMessageType.USER_DATA))
 """How a datagram inside a GSSAPI token begins."""
-_NEVER = np.iinfo(np.int64).max
 
 
 class Delivery:
@@ -73,10 +72,10 @@ class Delivery:
             return
         enclosed = np.array([each.enclosed for each in self._owners])[owner[mine]]
         mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
-        ends = np.array([_NEVER if each.closed is None else each.closed for each in self._owners], np.int64)
         none = ~headers.whole | ((headers.reserved != 0) & (headers.fragment != 0))
         named = ~self.outward & headers.whole & (headers.key & _ADDRESS == self.party & _ADDRESS)
-        odd = mine[headers.odd[mine] | named[mine] | (rows.time[mine] > ends[owner[mine]])]
+        odd = mine[headers.odd[mine] | named[mine]]
+        self._note_latest(mine)
         counted = mine[~none[mine]]
         self._count(counted)
         for row, number, is_none, names in zip(
@@ -86,6 +85,15 @@ class Delivery:
         if self._keep_frames:
             for row in counted.tolist():
                 self._owners[owner[row]].frames.append(self._entry(row))
+
+    def _note_latest(self, mine: NDArray[np.intp]) -> None:
+        order = mine[np.lexsort((self.rows.frame[mine], self.rows.time[mine], self._owner[mine]))]
+        last = order[np.append(np.diff(self._owner[order]) != 0, True)]
+        for number, time, frame in zip(
+            self._owner[last].tolist(), self.rows.time[last].tolist(), self.rows.frame[last].tolist(), strict=True
+        ):
+            amounts = self._owners[number].amounts
+            amounts.latest = max(amounts.latest, (time, frame))
 
     def _count(self, mine: NDArray[np.intp]) -> None:
         """Add up what went to each destination, and came from it, for each association."""
@@ -120,10 +128,6 @@ class Delivery:
     def _look(self, row: int, association: Association, is_none: bool, names: bool) -> None:
         """What is odd about a datagram."""
         headers, frame, time = self.headers, int(self.rows.frame[row]), int(self.rows.time[row])
-        if association.closed is not None and time > association.closed:
-            late = (time - association.closed) / 1e9
-            message = f"a datagram {late:.3g} s after the association's TCP connection had ended"
-            association.note("udp-after-close", frame, message)
         if is_none:
             self._note_no_header(row, association)
             return

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.packets.columns import TcpFlag
 from socks5sniff.streams.flows import NO_TIME, FlowBatch, FlowTable
 from socks5sniff.streams.slots import SlotTable
 from socks5sniff.streams.spaces import LINGER
@@ -16,10 +17,16 @@ OUTLIVE = 10_000_000_000
 """Nanoseconds of capture time after the end of a connection for which datagrams of its association are waited for."""
 
 
+_NONE = np.iinfo(np.int64).max
+
+
 class _Noted(SlotTable):
     COLUMNS: ClassVar = {"noted": (np.bool_, False)}
 
+    PAIRS: ClassVar = {"fin": (np.int64, _NONE)}
+
     noted: NDArray[np.bool_]
+    fin: NDArray[np.int64]
 
 
 class Endings:
@@ -41,6 +48,7 @@ class Endings:
     def note(self, batch: FlowBatch, wanted: NDArray[np.bool_]) -> list[tuple[int, int]]:
         """Flows of the batch, of those that are `wanted` (bool[g], by run), that have closed: slot and time (ns)."""
         flows, noted = self._flows, self._noted.noted
+        self._note_fins(batch)
         slots = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
         slots = slots[~noted[slots]]
         if not len(slots):
@@ -51,6 +59,17 @@ class Endings:
         clocks = flows.close_clock[slots].tolist()
         self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
         return list(zip(slots.tolist(), flows.close_time[slots].tolist(), strict=True))
+
+    def _note_fins(self, batch: FlowBatch) -> None:
+        fins = np.flatnonzero(batch.flags & TcpFlag.FIN)
+        if len(fins):
+            slot, way = np.repeat(batch.slots, batch.counts)[fins], batch.direction[fins]
+            np.minimum.at(self._noted.fin, (way, slot), batch.segments.time[batch.order[fins]])
+
+    def ended(self, slot: int) -> int | None:
+        """When a flow had ended (ns), by the clock of whichever side is ahead; None while neither side has closed."""
+        times = [*self._noted.fin[:, slot].tolist(), int(self._flows.close_time[slot])]
+        return max((time for time in times if time not in (_NONE, NO_TIME)), default=None)
 
     def due(self, now: int, size: int | None) -> NDArray[np.intp]:
         """Slots of flows that are over: so many, or none while there are fewer; all with None.

@@ -62,7 +62,7 @@ def test_a_conversation_in_a_tunnel_has_a_record_of_its_own():
         (8, "client", "greeting"),
         (9, "proxy", "method-selection"),
     ]
-    assert inner.timing == (None, 0.001, 0.001, 0.001, 0.002)
+    assert inner.timing == (None, 0.001, 0.001, 0.001, 0.002, None)
     # The connection is the same; the conversation begins in it later.
     assert (inner.client, inner.proxy, inner.tcp_stream) == (outer.client, outer.proxy, outer.tcp_stream)
     assert (inner.community_id, inner.packets, inner.close) == (outer.community_id, outer.packets, outer.close)

@@ -18,6 +18,7 @@ from tests.traffic import (
     SERVER,
     START,
     Packet,
+    analyse,
     batches,
     connection,
     datagram,
@@ -65,10 +66,7 @@ class TestCopies:
     def test_across_batches(self) -> None:
         frames = [(p.time, p.frame()) for p in alive()]
         frames += [numbered(sent(HEADER + b"query"), 7, late) for late in (0, 3_000)]
-        analyser = Analyser()
-        for batch in batches(frames, [1] * len(frames)):
-            analyser.take(batch)
-        assert amounts(analyser.finish()) == [(1, 0, 5, 0)]
+        assert amounts(analyse(frames, [1] * len(frames))) == [(1, 0, 5, 0)]
 
     def test_what_differs_is_another(self) -> None:
         out = sent(HEADER + b"query")
@@ -151,8 +149,9 @@ class TestWhereTheRelayIs:
     def test_a_reply_of_which_only_a_part_was_captured(self) -> None:
         frames: list[Frame] = [(p.time, p.frame()) for p in self.opened(b"\5\0\0" + address(*RELAY))]
         analyser = Analyser()
-        cut = [*batches(frames, captured=60), *batches(exchange(ONE))]
-        records = [record for batch in cut for record in analyser.take(batch)] + analyser.finish()
+        for batch in [*batches(frames, captured=60), *batches(exchange(ONE))]:
+            analyser.take(batch)
+        records = [record for part in analyser.finish() for record in part]
         assert (records[0].bound, records[0].outcome) == (None, "succeeded")
         assert amounts(records) == [(1, 1, 5, 9)]
 
@@ -207,9 +206,7 @@ class TestAfterTheEnd:
         frames = [(p.time, p.frame()) for p in associate()]
         frames += [*exchange(ONE), sent(HEADER + b"query", late)]
         frames += [(p.time, p.frame()) for p in connection([], client=(OTHER, 1), begin=START + 30 * SECOND)]
-        analyser = Analyser()
-        records = [record for batch in batches(sorted(frames), sizes) for record in analyser.take(batch)]
-        records += analyser.finish()
+        records = analyse(sorted(frames), sizes)
         assert codes(records) == {"udp-after-close"}
         assert amounts(records) == [(2, 1, 10, 9)]
 
@@ -264,8 +261,8 @@ def test_state_is_values() -> None:
     analyser = Analyser()
     for batch in batches(frames, [1] * len(frames)):
         analyser.take(batch)
-        analyser._associations = pickle.loads(pickle.dumps(analyser._associations))
-        for slot, association in list(analyser._associated.items()):
-            there = analyser._associations._by_relay[association.relays[0]]
-            analyser._associated[slot] = there[association.number]
-    assert amounts(analyser.finish()) == [(2, 1, 10, 9)]
+        analyser.associations, analyser.associated = pickle.loads(
+            pickle.dumps((analyser.associations, analyser.associated))
+        )
+        analyser.associations._book = analyser.reader.addresses
+    assert amounts([record for part in analyser.finish() for record in part]) == [(2, 1, 10, 9)]
