@@ -110,6 +110,7 @@ class Beginning:
         found = decode_proxy_header(bytes(held.octets))
         if isinstance(found, NeedMore):
             held.need = found.octets
+            # Never whole: what is held is looked at as it is, and is foreign.
             return held.cut
         held.need = 1
         if isinstance(found, Decoded):

@@ -136,5 +136,6 @@ class Enclosed:
 def _begin(outer: Dialogue) -> Dialogue:
     """The dialogue of what tokens enclose: it begins with the request, and whether it is SOCKS is no question."""
     inner = Dialogue(outer.seen, Evidence(outer.evidence.setting, Verdict.SOCKS), _REQUEST, outer.client_side)
+    # Tokens come in the outer dialogue's segments, so what was found to hold several frames is known to both.
     inner.segments = Segments(None if outer.segments is None else outer.segments.piped)
     return inner
