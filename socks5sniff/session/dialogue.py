@@ -172,7 +172,7 @@ class Dialogue(Facts):
             return None
         if self.state.final:
             self._flush(self.held)
-        # A side that was cut stays cut: octets that came now would be taken for those that are missing.
+        # A side that was cut keeps its buffer: octets that come now do not follow those that were read.
         elif any(held.octets or held.cut for held in self.held):
             self.on_turn = NO_TURN
         else:
