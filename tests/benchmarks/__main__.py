@@ -1,6 +1,6 @@
 """How fast `socks5sniff read --format jsonl` is, beside other programs on the same captures in the same run.
 
-    python -m tests.benchmarks                     all four captures, five runs each, and start-up
+    python -m tests.benchmarks                     all captures, five runs each, and start-up
     python -m tests.benchmarks churn many --runs 9
     python -m tests.benchmarks --memory            peak memory of captures ten times as long, too
 
@@ -19,10 +19,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .dialogues import available
 from .measure import Cost, interleaved, run
 from .peers import OURS, PEAK_TARGET, PEERS, SNIFF, TARGETS, Program, installed
 
-CAPTURES = ("churn", "bulk", "noise", "many")
+CAPTURES = ("churn", "bulk", "noise", "many", "midstream", "dialogues", "slow", "lossy", "mixed")
 STARTUP_TARGETS = {"--version": 0.120, "read of 10 kB": 0.250}
 
 
@@ -121,6 +122,9 @@ def main() -> None:
     wanted = arguments.captures or [*CAPTURES, "startup"]
     if not set(wanted) <= {*CAPTURES, "startup"}:
         parser.error(f"the captures are {', '.join(CAPTURES)}; besides there is startup")
+    here = [name for name in wanted if available(name)]
+    if here != wanted:
+        print("mixed needs the public captures (../shared/captures), which are not here: left out")
     asked = arguments.peers.split(",")
     peers = [program for program in PEERS if program.name in asked and installed(program)]
     missing = [program.name for program in PEERS if program.name in asked and not installed(program)]
@@ -129,7 +133,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        names = [name for name in wanted if name in CAPTURES]
+        names = [name for name in here if name in CAPTURES]
         for name in names:
             capture, conversations = make(folder, name, arguments.scale)
             compare(name, capture, conversations, peers, arguments.runs, arguments.bound)

@@ -75,7 +75,12 @@ TARGETS: dict[str, dict[str, float]] = {
     "churn": {"tshark": 10, "ndpiReader": 1},
     "many": {"tshark": 8, "ndpiReader": 1},
     "bulk": {"tshark": 30, "tcpdump": 0.5},
-    "noise": {"tshark": 25, "ndpiReader": 4},
+    "noise": {"tshark": 25, "ndpiReader": 5},
+    "midstream": {"ndpiReader": 5},
+    "dialogues": {"ndpiReader": 1},
+    "slow": {"ndpiReader": 1},
+    "lossy": {"ndpiReader": 1},
+    "mixed": {"ndpiReader": 2},
 }
 """How many times faster than a peer socks5sniff is to be, by capture; 0.5 is twice the peer's time."""
 
