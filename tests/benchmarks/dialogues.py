@@ -33,7 +33,9 @@ _SOCKS = re.compile(r"socks|^tls_heur__")
 _FOREIGN = Path(__file__).with_name("foreign")
 _SECOND = 1_000_000_000
 _SPREAD = 60 * _SECOND
-"""Dialogues begin evenly over this time and keep their own pace, `slow` ones go on through all of it."""
+"""Dialogues begin evenly over this time and keep their own pace."""
+_SLOW = 8 * _SECOND
+"""`slow` ones all go on so long: few packets, so short that no pause between two of them says anything."""
 _LOST = _SWAPPED = 0.01
 _SHARE = 0.01
 _BATCH = 65_536
@@ -149,17 +151,15 @@ def _own_pace(packets: Copied, longest: int | None = None) -> NDArray[np.int64]:
 
 
 def _slow(packets: Copied, draw: np.random.Generator) -> NDArray[np.int64]:
-    """Times from 0: all copies begin in the first second, in their order, and end in the last ones of the file."""
+    """Times from 0: all copies begin in the first half second, in their order, and end in the last ones of the file."""
     count = int(packets.copy[-1]) + 1
     sizes = np.bincount(packets.copy, minlength=count)[packets.copy]
     share = (packets.position - 1 + draw.random(len(packets.copy))) / np.maximum(sizes - 1, 1)
-    later = _SECOND + (share * (_SPREAD - _SECOND)).astype(np.int64)
-    return np.where(packets.position == 0, packets.copy * (_SECOND // count), later)
+    later = _SECOND // 2 + (share * (_SLOW - _SECOND // 2)).astype(np.int64)
+    return np.where(packets.position == 0, packets.copy * (_SECOND // 2 // count), later)
 
 
-def _impaired(
-    packets: Copied, time: NDArray[np.int64], draw: np.random.Generator
-) -> tuple[Copied, NDArray[np.int64]]:
+def _impaired(packets: Copied, time: NDArray[np.int64], draw: np.random.Generator) -> tuple[Copied, NDArray[np.int64]]:
     """Some packets lost, some that come where the next one of their copy should."""
     swapped = np.flatnonzero((draw.random(len(time) - 1) < _SWAPPED) & (packets.copy[1:] == packets.copy[:-1]))
     swapped = swapped[np.diff(swapped, prepend=-2) > 1]

@@ -1,9 +1,9 @@
 """Captures of real dialogues as originals, of which any number of copies can be made, each with hosts of its own.
 
-Of every original the addresses that begin a flow are known, and all places in its octets where one of them stands: in
-IP headers, and in what SOCKS says (BND.ADDR of an association, DST.ADDR of a datagram). A copy has another address of
-the same kind in all these places, and other sequence numbers, so no flow of one copy is a flow of another, and the
-destinations asked for stay what they are. IPv4 checksums are right again; TCP and UDP checksums are zero, as on a
+Of every original the addresses that begin a flow are known, and those of both ends of datagrams (two relays that are
+open at a time are not one endpoint), and all places in its octets where one of them stands: in IP headers, and in what
+SOCKS says (BND.ADDR of an association, DST.ADDR of a datagram). A copy has another address of the same kind in all
+these places, and other sequence numbers, so no flow of one copy is a flow of another. Names stay what they are. IPv4 checksums are right again; TCP and UDP checksums are zero, as on a
 loopback interface with offload.
 """
 
@@ -145,7 +145,7 @@ def load(path: Path, conversations: int) -> Original | None:
     for at, frame in zip(begin.tolist(), parts, strict=True):
         found.look(frame, at)
     octets = b"".join(parts)
-    addresses = sorted(address for address in found.beginners if _replaceable(address))
+    addresses = sorted(address for address in found.hosts if _replaceable(address))
     return Original(
         path.name,
         np.frombuffer(octets, np.uint8),
@@ -168,7 +168,7 @@ class _Findings:
     """What the headers of an original's frames hold."""
 
     flows: set[frozenset[tuple[bytes, bytes, int]]] = field(default_factory=set)
-    beginners: set[bytes] = field(default_factory=set)
+    hosts: set[bytes] = field(default_factory=set)
     streams: dict[tuple[bytes, bytes, bytes, bytes], int] = field(default_factory=dict)
     numbers: list[tuple[int, int]] = field(default_factory=list)
     ip_headers: list[int] = field(default_factory=list)
@@ -197,7 +197,7 @@ class _Findings:
         flow = frozenset(((source, ports[0], protocol), (destination, ports[1], protocol)))
         if flow not in self.flows:
             self.flows.add(flow)
-            self.beginners.add(source)
+            self.hosts |= {source, destination} if protocol == _UDP else {source}
         if protocol == _UDP and len(frame) >= start + 8:
             self.checksums.append(at + start + 6)
         elif protocol == _TCP and len(frame) >= start + 20:
