@@ -3,8 +3,8 @@
 Of every original the addresses that begin a flow are known, and those of both ends of datagrams (two relays that are
 open at a time are not one endpoint), and all places in its octets where one of them stands: in IP headers, and in what
 SOCKS says (BND.ADDR of an association, DST.ADDR of a datagram). A copy has another address of the same kind in all
-these places, and other sequence numbers, so no flow of one copy is a flow of another. Names stay what they are. IPv4 checksums are right again; TCP and UDP checksums are zero, as on a
-loopback interface with offload.
+these places, and other sequence numbers, so no flow of one copy is a flow of another. Names stay what they are. IPv4
+checksums are right again; TCP and UDP checksums are zero, as on a loopback interface with offload.
 """
 
 from __future__ import annotations
@@ -210,8 +210,8 @@ class _Findings:
             options = frame[start + 20 : start + (frame[start + 12] >> 4) * 4]
             self.numbers += [(at + start + 20 + edge, other) for edge in _sack_edges(options)]
 
-    def _stream(self, *key: bytes) -> int:
-        return self.streams.setdefault(key, len(self.streams))  # type: ignore[arg-type]
+    def _stream(self, source: bytes, port: bytes, destination: bytes, other: bytes) -> int:
+        return self.streams.setdefault((source, port, destination, other), len(self.streams))
 
 
 def _sack_edges(options: bytes) -> Iterator[int]:

@@ -15,9 +15,9 @@ from socks5sniff.record import Conversation, Endpoint
 from tests.benchmarks import captures
 from tests.benchmarks.captures import Truth
 
-SIZES = {"churn": 120, "many": 60, "bulk": 1500, "noise": 1500}
-PACKETS = {"churn": 120 * 15, "many": 60 * 50, "bulk": 2 * 1500, "noise": 50_000}
-CONVERSATIONS = {"churn": 120, "many": 60, "bulk": 2, "noise": 15}
+SIZES = {"churn": 120, "many": 60, "bulk": 1500, "noise": 1500, "midstream": 300}
+PACKETS = {"churn": 120 * 15, "many": 60 * 50, "bulk": 2 * 1500, "noise": 50_000, "midstream": 2978}
+CONVERSATIONS = {"churn": 120, "many": 60, "bulk": 2, "noise": 15, "midstream": 0}
 
 Capture = tuple[str, Path, list[Truth]]
 
