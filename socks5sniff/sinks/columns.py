@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
+from socks5sniff.record.fields import COLUMNS as RECORD_PATHS
 
-from .csv_rows import COLUMNS as RECORD_PATHS
 from .words import counted, octets, result
 
 TIME = "time"

@@ -7,47 +7,15 @@ not seen. Text that a spreadsheet would take for a formula gets an apostrophe in
 from __future__ import annotations
 
 import csv
-from dataclasses import fields
 from typing import Any
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import (
-    Conversation,
-    Endpoint,
-    ProxyHeader,
-    ReplyCode,
-    Target,
-    Timing,
-    Traffic,
-    Tunnel,
-    UdpTraffic,
-)
+from socks5sniff.record import Conversation
+from socks5sniff.record.fields import COLUMNS
 
 from .sink import OneByOne, Options, Totals, Writer
 
-_PARTS: dict[str, tuple[str, ...]] = {
-    "client": Endpoint._fields,
-    "proxy": Endpoint._fields,
-    "destination": Target._fields,
-    "reply": ReplyCode._fields,
-    "bound": Target._fields,
-    "peer_reply": ReplyCode._fields,
-    "peer": Target._fields,
-    "tunnel": Tunnel._fields,
-    "bytes": Traffic._fields,
-    "udp": UdpTraffic._fields,
-    "timing": Timing._fields,
-    "upstream": ("source", "destination", "matched_by"),
-    "proxy_header": ProxyHeader._fields,
-    "process": ("pid", "name"),
-}
-"""Keys of the record that are objects, and the keys in them."""
-
-_SHOWN = {"start_ns": ("start",), "end_ns": ("end", "duration")}
-_KEYS = [key for field in fields(Conversation) for key in _SHOWN.get(field.name, (field.name,))]
-_PATHS = [(key, part) for key in _KEYS for part in _PARTS.get(key, ("",))]
-
-COLUMNS: tuple[str, ...] = tuple(f"{key}.{part}" if part else key for key, part in _PATHS)
+_PATHS = [(key, part) for key, _, part in (column.partition(".") for column in COLUMNS)]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms, which spreadsheets take too. (A tab or return is escaped before this.)"""
 _BYTE_ORDER_MARK = "\ufeff"
