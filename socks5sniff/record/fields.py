@@ -73,9 +73,7 @@ def _text(meaning: str, null: bool = False, many: bool = False) -> Key:
     return Key(Kind.TEXT, meaning, null, many)
 
 
-def _words(
-    meaning: str, *words: str, null: bool = False, many: bool = False, pattern: str | None = None
-) -> Key:
+def _words(meaning: str, *words: str, null: bool = False, many: bool = False, pattern: str | None = None) -> Key:
     return Key(Kind.TEXT, meaning, null, many, words=words, pattern=re.compile(pattern) if pattern else None)
 
 
@@ -252,9 +250,16 @@ RECORD = _object(
         destination=_endpoint("where that client came in", null=True),
         length=_number("octets of the header"),
     ),
-    network=_text("what tells it from another connection between the same ports at once: `vlan 10`, `vni 5001`, an interface", null=True),
+    network=_text(
+        "what tells it from another connection between the same ports at once: `vlan 10`, `vni 5001`, an interface",
+        null=True,
+    ),
     process=_object(
-        "the client's program, where it runs on this machine or the file says so", "name", null=True, pid=_number("its process id"), name=_text("its name")
+        "the client's program, where it runs on this machine or the file says so",
+        "name",
+        null=True,
+        pid=_number("its process id"),
+        name=_text("its name"),
     ),
 )
 """The record: a key whose keys are those of a conversation."""
