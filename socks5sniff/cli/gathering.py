@@ -40,12 +40,12 @@ class Gathered:
 def gather(
     files: Sequence[str],
     ports: tuple[int, ...],
-    keep: Test,
+    keep: Test | None,
     take: Callable[[Conversation], Any],
     out: Output,
     last: Test | None = None,
 ) -> Gathered:
-    """Read captures and hand over each conversation that `keep` lets through.
+    """Read captures and hand over each conversation that `keep` lets through (None: all).
 
     Args:
         files: names of captures, `-` for standard input.
@@ -67,7 +67,7 @@ def gather(
         reading = _open(files, ports, bar, ctrl_c)
         try:
             for conversation in reading:
-                if keep(conversation):
+                if keep is None or keep(conversation):
                     take(conversation)
                 if last is not None and last(conversation):
                     break

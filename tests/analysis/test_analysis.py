@@ -36,6 +36,7 @@ from tests.traffic import (
     connection,
     cut,
     datagram,
+    six,
 )
 
 from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED
@@ -138,11 +139,19 @@ def test_one_octet_in_each_segment(name: str):
     assert "split-frame" in {a.code for a in record.anomalies}
 
 
+def said_in_socks4(draw: Any) -> list[tuple[int, bytes]]:
+    """A SOCKS4 conversation, with or without a user id and a host name."""
+    end = draw(st.sampled_from([b"\x0a\0\0\7%s\0", b"\0\0\0\1%s\0example.org\0", b"\0\0\0\1%s\0-\0"]))
+    request = b"\4\1\0\x50" + end % draw(st.sampled_from([b"", b"bob", b"-", b"-b", b"\xff", b"a,b"]))
+    said = [(CLIENT, request), (SERVER, b"\0" + draw(st.sampled_from([b"\x5a", b"\x5b", b"\x63"])) + bytes(6))]
+    return said + draw(st.sampled_from([[], [(CLIENT, HTTP), (SERVER, ANSWER)]]))
+
+
 def said_by(draw: Any) -> list[tuple[int, bytes]]:
     """A conversation near the regular one: every field may be what it should be, or something else."""
     addresses = [
-        b"\1\x7f\0\0\1", b"\1\0\0\0\0", b"\3\x0bexample.com", b"\3\x0710.0.0.", b"\3\x081.2.3.4", b"\3\0", b"\3\1-", b"\3\4-x.y",
-        b"\3\5ab\0cd", b"\3\3\xc3\xa9z", b"\4" + bytes(15) + b"\1", b"\4\x20\1" + bytes(14), b"\2ab",
+        b"\1\x7f\0\0\1", b"\1\0\0\0\0", b"\3\x0bexample.com", b"\3\x0710.0.0.", b"\3\x081.2.3.4", b"\3\0", b"\3\1-",
+        b"\3\4-x.y", b"\3\5ab\0cd", b"\3\3\xc3\xa9z", b"\4" + bytes(15) + b"\1", b"\4\x20\1" + bytes(14), b"\2ab",
     ]  # fmt: skip
     address = draw(st.sampled_from(addresses))
     bound = draw(st.sampled_from([b"\1\0\0\0\0\0\0", b"\1\x0a\0\0\2\x12\x34", b"\4" + bytes(18), b"\3\2ab\0\1"]))
@@ -210,12 +219,15 @@ def written_of(conversations: list[Conversation]) -> dict[str, str]:
 @given(data=st.data())
 def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
     """Forms, columns and the lines made of them must agree with the session on every record, order included."""
-    talks = [said_by(data.draw) for _ in range(data.draw(st.integers(1, 4)))]
+    talks = [said_by(data.draw) for _ in range(data.draw(st.integers(1, 3)))]
+    talks += [said_in_socks4(data.draw) for _ in range(data.draw(st.integers(0, 1)))]
     proxy = data.draw(st.sampled_from([("10.0.0.9", 1080), ("10.0.0.9", 3128)]))
     packets: list[Packet] = []
     for number, said in enumerate(talks * 4):  # the same forms again, so that they are learned
         begin = START + number * data.draw(st.sampled_from([1_000_000, 40_000_000]))
         packets += connection(said, client=(f"10.0.1.{number}", 40000), proxy=proxy, begin=begin)
+    if data.draw(st.booleans()):
+        packets = six(packets)
     if data.draw(st.booleans()):
         packets.sort(key=lambda packet: packet.time)
     parts = data.draw(st.lists(st.integers(1, 60), max_size=10))
