@@ -12,7 +12,7 @@ from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
 from socks5sniff.record.form import Form
 
-from .layouts import Field, Lines, Part, Words
+from .layouts import Field, Lines, Part, Words, asked
 from .line_sink import LineSink
 from .sink import Options, Writer
 from .words import explain, octets
@@ -39,19 +39,13 @@ def access_line(conversation: Conversation) -> str:
 def _line(form: Form) -> list[Part]:
     """The parts of `access_line` for a conversation of this form."""
     ways: tuple[Part, Part] = (Field("integer", "sent"), Field("integer", "received")) if form.relays else ("-", "-")
+    destination: list[Part] = ["-"] if form.destination is None else asked(form.destination)
     return [
         Field("time", "start"), "Z ", Field("endpoint", "client_address", "client_port"), " ",
         Field("endpoint", "proxy_address", "proxy_port"), " ", Field("text", "username") if form.username else "-",
-        f" {form.method or '-'} {form.command or '-'} ", *_destination(form.destination),
+        f" {form.method or '-'} {form.command or '-'} ", *destination,
         f" {form.outcome} {_code(form)} ", ways[0], " ", ways[1], " ", Field("rounded", 6), f" {_words(form)}",
     ]  # fmt: skip
-
-
-def _destination(kind: str | None) -> list[Part]:
-    if kind is None:
-        return ["-"]
-    before, behind = ("[", "]:") if kind == "ipv6" else ("", ":")
-    return [before, Field("text", "destination", "host"), behind, Field("integer", "destination_port")]
 
 
 def _code(said: Conversation | Form) -> str:

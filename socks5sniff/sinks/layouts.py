@@ -300,3 +300,9 @@ def shown(varying: Varying) -> Field:
     if varying.column == "username":
         return Field("plain", "username")
     return Field("endpoint" if varying.port else "plain", varying.column, varying.port or 0)
+
+
+def asked(kind: str) -> list[Part]:
+    """The destination, an address of this kind, and its port; its `text` is shown the way called `host`."""
+    before, behind = ("[", "]:") if kind == "ipv6" else ("", ":")
+    return [before, Field("text", "destination", "host"), behind, Field("integer", "destination_port")]
