@@ -29,7 +29,8 @@ def schema() -> Schema:
 
 def _object(key: Key) -> Schema:
     keys = {name: _described(inner) for name, inner in key.inside.items()}
-    return {"type": "object", "properties": keys, "required": list(keys)}
+    required = [name for name, inner in key.inside.items() if not inner.optional]
+    return {"type": "object", "properties": keys, "required": required}
 
 
 def _described(key: Key) -> Schema:

@@ -36,6 +36,8 @@ class Key:
     """One line of the manual, names of keys and values in back-quotes."""
     null: bool = False
     """There is not always a value."""
+    optional: bool = False
+    """Where there is no value there is not the key either."""
     many: bool = False
     """It holds a list: a comparison looks at each element."""
     seconds: bool = False
@@ -58,11 +60,11 @@ class Key:
 
 
 def _number(meaning: str, null: bool = False) -> Key:
-    return Key(Kind.NUMBER, meaning, null)
+    return Key(Kind.NUMBER, meaning, null=null)
 
 
 def _seconds(meaning: str, null: bool = True) -> Key:
-    return Key(Kind.NUMBER, meaning, null, seconds=True)
+    return Key(Kind.NUMBER, meaning, null=null, seconds=True)
 
 
 def _time(meaning: str, source: str) -> Key:
@@ -70,15 +72,16 @@ def _time(meaning: str, source: str) -> Key:
 
 
 def _text(meaning: str, null: bool = False, many: bool = False) -> Key:
-    return Key(Kind.TEXT, meaning, null, many)
+    return Key(Kind.TEXT, meaning, null=null, many=many)
 
 
 def _words(meaning: str, *words: str, null: bool = False, many: bool = False, pattern: str | None = None) -> Key:
-    return Key(Kind.TEXT, meaning, null, many, words=words, pattern=re.compile(pattern) if pattern else None)
+    found = re.compile(pattern) if pattern else None
+    return Key(Kind.TEXT, meaning, null=null, many=many, words=words, pattern=found)
 
 
 def _object(meaning: str, stands_for: str | None, *, null: bool = False, **inside: Key) -> Key:
-    return Key(Kind.OBJECT, meaning, null, inside=inside, stands_for=stands_for)
+    return Key(Kind.OBJECT, meaning, null=null, inside=inside, stands_for=stands_for)
 
 
 def _list(meaning: str, stands_for: str, **inside: Key) -> Key:
@@ -251,7 +254,7 @@ RECORD = _object(
         length=_number("octets of the header"),
     ),
     network=_text(
-        "what tells it from another connection between the same ports at once: `vlan 10`, `vni 5001`, an interface",
+        "what tells this connection from another with the same addresses and ports (`vlan 10`, an interface)",
         null=True,
     ),
     process=_object(
@@ -260,6 +263,7 @@ RECORD = _object(
         null=True,
         pid=_number("its process id"),
         name=_text("its name"),
+        container=Key(Kind.TEXT, "the container that it runs in, if it does", null=True, optional=True),
     ),
 )
 """The record: a key whose keys are those of a conversation."""

