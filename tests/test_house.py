@@ -18,8 +18,8 @@ PACKAGE = ROOT / "socks5sniff"
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "manual": set(),
-    "record": set(),
     "codec": set(),
+    "record": {"codec"},
     "session": {"codec"},
     "capture": {"errors"},
     "live": {"errors", "capture"},
