@@ -221,7 +221,7 @@ def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
     """Forms, columns and the lines made of them must agree with the session on every record, order included."""
     talks = [said_by(data.draw) for _ in range(data.draw(st.integers(1, 3)))]
     talks += [said_in_socks4(data.draw) for _ in range(data.draw(st.integers(0, 1)))]
-    proxy = data.draw(st.sampled_from([("10.0.0.9", 1080), ("10.0.0.9", 3128)]))
+    proxy = data.draw(st.sampled_from([("10.0.9.9", 1080), ("10.0.9.9", 3128)]))
     packets: list[Packet] = []
     for number, said in enumerate(talks * 4):  # the same forms again, so that they are learned
         begin = START + number * data.draw(st.sampled_from([1_000_000, 40_000_000]))
