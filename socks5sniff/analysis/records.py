@@ -130,7 +130,7 @@ class Records:
 
     def _note_requests(self, columns: Columns) -> None:
         """Tell of names that proxies on their clients' machines were asked for."""
-        for place in np.flatnonzero((columns.client_address == columns.proxy_address).all(1)).tolist():
+        for place in np.flatnonzero(text.same(columns.client_address, columns.proxy_address)).tolist():
             form = columns.forms[columns.form[place]]
             if form.destination == "domain" and form.request is not None:
                 name, port = plain(columns.destination[place]), int(columns.destination_port[place])

@@ -188,6 +188,13 @@ def _patched(text: Text, rows: NDArray[np.bool_], others: Text) -> Text:
     return text
 
 
+def same(one: Text, other: Text) -> NDArray[np.bool_]:
+    """Which rows of two columns have the same octets; the columns may differ in width."""
+    width = min(one.shape[1], other.shape[1])
+    equal: NDArray[np.bool_] = (one[:, :width] == other[:, :width]).all(1)
+    return equal & ~one[:, width:].any(1) & ~other[:, width:].any(1)
+
+
 def plain(row: NDArray[np.uint32]) -> str:
     """One text of a text column."""
     return row.tobytes().translate(None, b"\0").decode("ascii")

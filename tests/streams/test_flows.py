@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from socks5sniff.packets.columns import Segments, TcpFlag
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
+from socks5sniff.streams.octets import Octets
 
 SYN, ACK, FIN, RST = TcpFlag.SYN, TcpFlag.ACK, TcpFlag.FIN, TcpFlag.RST
 
@@ -59,12 +60,12 @@ class Model:
         way = int(p.source > p.destination)
         flow = self.by_ends.get((low, high))
         begins = (p.sequence + bool(p.flags & SYN)) % (1 << 32)
-        opens = p.flags & (SYN | ACK) == SYN
-        if flow is None or (opens and flow["base"][way] is not None and flow["base"][way] != begins):
+        if flow is None:
             flow = {
                 "low": low, "high": high, "stream": len(self.flows), "packets": 0, "first_frame": frame,
                 "first_time": p.time, "last_time": p.time, "flags": [0, 0], "base": [None, None], "opener": UNKNOWN,
-                "closer": UNKNOWN, "close_time": NO_TIME, "syn_time": NO_TIME, "syn_ack_time": NO_TIME,
+                "syn": [False, False], "closer": UNKNOWN, "close_time": NO_TIME, "syn_time": NO_TIME,
+                "syn_ack_time": NO_TIME,
             }  # fmt: skip
             self.flows.append(flow)
             self.by_ends[low, high] = flow
@@ -73,8 +74,9 @@ class Model:
         flow["first_time"] = min(flow["first_time"], p.time)
         flow["last_time"] = max(flow["last_time"], p.time)
         flow["flags"][way] |= p.flags
-        if flow["base"][way] is None:
-            flow["base"][way] = begins
+        if flow["base"][way] is None or (p.flags & SYN and not flow["syn"][way]):
+            flow["base"][way] = begins  # a SYN that comes late is right
+        flow["syn"][way] |= bool(p.flags & SYN)
         return flow["stream"]
 
 
@@ -94,7 +96,7 @@ def packets_of(sources: range, destinations: range) -> st.SearchStrategy[Packet]
         Packet,
         source=st.sampled_from(sources),
         destination=st.sampled_from(destinations),
-        flags=st.sampled_from([ACK, ACK, ACK, SYN, SYN | ACK, FIN | ACK, RST]),
+        flags=st.sampled_from([ACK, ACK, ACK, SYN | ACK]),
         sequence=st.sampled_from([0, 7, (1 << 32) - 1]),
         length=st.integers(0, 3),
         time=st.integers(0, 100),
@@ -160,28 +162,71 @@ def test_who_closed_and_when(packets: list[Packet], closer: int, close_time: int
 
 def test_port_reuse_is_a_new_connection_also_inside_one_batch():
     table = FlowTable()
-    packets = [Packet(1, 2, SYN, 100), Packet(1, 2, ACK, 101), Packet(1, 2, SYN, 900), Packet(1, 2, ACK, 901)]
+    again = 1 << 24
+    packets = [Packet(1, 2, SYN, 100), Packet(1, 2, RST, 101), Packet(1, 2, SYN, again), Packet(1, 2, ACK, again + 1)]
     batch = table.update(segments(packets))
     assert table.stream[batch.slots].tolist() == [0, 1]
-    assert batch.replaced == []
-    assert table.update(segments([Packet(1, 2, SYN, 5)])).replaced == [int(batch.slots[1])]
+    assert table.stream[table.update(segments([Packet(1, 2, ACK, 2 + (1 << 24))])).slots].tolist() == [1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_two_sequence_spaces_at_once_are_two_connections(size: int):
+    far = 1 << 30
+    packets = [
+        packet
+        for step in range(4)
+        for packet in (
+            Packet(1, 2, SYN if not step else ACK, 100 + step),
+            Packet(1, 2, SYN if not step else ACK, far + 100 + step),
+        )
+    ]
+    table = FlowTable()
+    streams = []
+    for begin in range(0, len(packets), size):
+        batch = table.update(segments(packets[begin : begin + size], begin + 1))
+        places = np.repeat(table.stream[batch.slots], batch.counts)
+        streams += places[np.argsort(batch.order)].tolist()
+    assert streams == [0, 1] * 4
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_what_comes_long_after_the_end_is_not_the_connections(size: int):
+    """A late packet is nobody's; after a minute it is another connection's."""
+    second = 1_000_000_000
+    closing = [Packet(1, 2, SYN, 100), Packet(1, 2, FIN, 101, time=1), Packet(2, 1, FIN, 7, time=2)]
+    late = [Packet(1, 2, ACK, 102, time=second), Packet(1, 2, ACK, 102, time=4 * second)]
+    packets = [*closing, *late, Packet(1, 2, ACK, 102, time=90 * second)]
+    table = FlowTable()
+    for begin in range(0, len(packets), size):
+        table.update(segments(packets[begin : begin + size], begin + 1))
+    slots = [table.slot_of(0), table.slot_of(1)]
+    assert table.packets[slots].tolist() == [4, 1]
+    assert table.last_frame[slots].tolist() == [4, 6]
+
+
+def test_an_rst_far_from_where_its_direction_stands_ends_nothing():
+    for sequence, closed in ((101, True), (101 + (1 << 24), False)):
+        for size in (1, 100):
+            table = FlowTable()
+            packets = [Packet(1, 2, SYN, 100), Packet(1, 2, RST, sequence)]
+            for begin in range(0, 2, size):
+                table.update(segments(packets[begin : begin + size], begin + 1))
+            assert (table.close_time[0] != NO_TIME) == closed
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 300), st.integers(0, 40)), max_size=60), st.integers(0, 40))
 def test_octets_count_once_however_often_they_were_sent(sent: list[tuple[int, int, int]], split: int):
     """The amount is the distance from the edge to the furthest octet seen, whatever came twice or late."""
     base = (1 << 32) - 100
-    table = FlowTable()
-    start = table.update(segments([Packet(1, 2, SYN, base - 1), Packet(2, 1, SYN | ACK, base - 1)]))
-    slot = int(start.slots[0])
-    table.edge0[slot] = table.edge1[slot] = base
-    packets = [Packet(*((1, 2) if way == 0 else (2, 1)), ACK, (base + at) % (1 << 32), n) for way, at, n in sent]
-    for part in (packets[:split], packets[split:]):
-        whole = segments(part)
-        batch = table.update(whole)
-        table.count_octets(batch, np.ones(len(batch.slots), np.bool_), batch.starts)
-    for way, passed in ((0, table.passed0), (1, table.passed1)):
-        assert passed[slot] == max((at + n for w, at, n in sent if w == way and n), default=0)
+    table, octets = FlowTable(), Octets()
+    packets = [Packet(1, 2, SYN, base - 1), Packet(2, 1, SYN | ACK, base - 1)]
+    packets += [Packet(*((1, 2) if way == 0 else (2, 1)), ACK, (base + at) % (1 << 32), n) for way, at, n in sent]
+    for part in (packets[: 2 + split], packets[2 + split :]):
+        batch = table.update(segments(part))
+        octets.grow(table.capacity)
+        octets.count(table, batch, np.ones(len(batch.slots), np.bool_))
+    for way in (0, 1):
+        assert octets.reach[way, 0] == max((at + n for w, at, n in sent if w == way and n), default=0)
 
 
 def test_released_slots_are_used_again_and_their_flows_are_new():
