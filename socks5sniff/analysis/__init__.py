@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .analyser import Analyser
+from .attempts import Attempt
 from .reading import Reading, read
 
-__all__ = ["Analyser", "Reading", "read"]
+__all__ = ["Analyser", "Attempt", "Reading", "read"]

@@ -72,6 +72,8 @@ def explain(
     with open_output(output, [file], private=False) as out:
         if number is None:
             gathered = gather([file], port, keep, overview.add, out)
+            for attempts in gathered.attempts:
+                overview.attempt(*attempts)
         else:
             wanted = _numbered(number)
             gathered = gather([file], port, lambda c: wanted(c) and keep(c), found.append, out, last=wanted)

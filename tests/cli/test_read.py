@@ -29,6 +29,7 @@ class Reading:
     packets = 100
     skipped = 0
     evicted = 0
+    attempt_counts: tuple[()] = ()
     unknown_links: tuple[()] = ()
 
     def __init__(self, records: list[Conversation], fault: BaseException | None) -> None:
