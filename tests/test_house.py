@@ -69,7 +69,6 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
 
 BACKWARD = {
     ("live.interfaces", "live.pcap"),
-    ("live.interfaces", "live.opening"),
 }
 """Imports that close a circle and are still to be opened: by the ends of the modules' names."""
 

@@ -69,12 +69,15 @@ def show(markdown: str) -> None:
         return
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.theme import Theme
 
+    # No backgrounds: nobody knows whether the terminal's is dark or light.
+    theme = Theme({"markdown.code": "bold", "markdown.code_block": "bold"})
     colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    console = Console(no_color=not colour, highlight=False)
+    console = Console(no_color=not colour, highlight=False, theme=theme)
     console.width = min(console.width, WIDEST)
     with console.capture() as captured:
-        console.print(Markdown(markdown, hyperlinks=False))
+        console.print(Markdown(markdown, hyperlinks=False, code_theme="ansi_light"))
     rendered = captured.get()
     if rendered.count("\n") < console.height:
         click.echo(rendered, nl=False, color=colour)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation, FrameEntry
 from socks5sniff.sinks import Options, Sink, Totals, Writer, open_sink
 from socks5sniff.sinks.clock import Clock
+from socks5sniff.sinks.columns import process
 from socks5sniff.sinks.words import COLOURS, counted, octets, result
 
 _RESET = "\x1b[0m"
@@ -152,16 +153,10 @@ def comment(c: Conversation) -> str:
 
 
 def _who(c: Conversation) -> str:
-    program = f" {_program(c.process)}" if c.process else ""
+    program = f" {process(c)}" if c.process else ""
     user = f" user {c.username}" if c.username else ""
     target = "" if c.destination is None else f" {c.command} {c.destination}"
     return f"{c.client}{program} > {c.proxy}{user}{target}"
-
-
-def _program(process: dict[str, Any]) -> str:
-    """`NAME[PID]`, and `@CONTAINER` where that is known."""
-    container = process.get("container")
-    return f"{process['name']}[{process['pid']}]{f'@{container}' if container else ''}"
 
 
 def _short(seconds: float) -> str:

@@ -58,9 +58,15 @@ _FREE: dict[str, Schema] = {
         "matched_by": {"enum": ["bound-address", "destination-and-time", "octets"]},
         "outcome": {"enum": ["established", "refused", "unanswered"]},
     },
-    "process": {"pid": {"type": "integer", "minimum": 0}, "name": {"type": "string"}},
+    "process": {
+        "pid": {"type": "integer", "minimum": 0},
+        "name": {"type": "string"},
+        "container": {"type": ["string", "null"]},
+    },
 }
 """Keys in objects that the record keeps as plain dictionaries."""
+_OPTIONAL = {"container"}
+"""Keys of these that need not be there."""
 _PLAIN: dict[type, Schema] = {
     bool: {"type": "boolean"},
     int: {"type": "integer", "minimum": 0},
@@ -95,7 +101,8 @@ def _properties(owner: str, name: str, hint: Any) -> dict[str, Schema]:
         optional = type(None) in get_args(hint)
         return {name: {"enum": [*WORDS[path], *([None] if optional else [])]}}
     if path in _FREE:
-        found: Schema = {"type": "object", "properties": _FREE[path], "required": list(_FREE[path])}
+        required = [key for key in _FREE[path] if key not in _OPTIONAL]
+        found: Schema = {"type": "object", "properties": _FREE[path], "required": required}
         return {name: _or_null(found)}
     return {name: _of(hint)}
 

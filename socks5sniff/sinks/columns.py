@@ -49,8 +49,11 @@ def _tunnel(c: Conversation) -> str:
 
 
 def process(c: Conversation) -> str:
-    """`curl[4711]`, empty where it is not known."""
-    return "" if c.process is None else f"{c.process['name']}[{c.process['pid']}]"
+    """`curl[4711]`, with `@CONTAINER` where that is known; empty where nothing is."""
+    if c.process is None:
+        return ""
+    container = c.process.get("container")
+    return f"{c.process['name']}[{c.process['pid']}]{f'@{container}' if container else ''}"
 
 
 def _anomalies(c: Conversation) -> str:

@@ -93,7 +93,8 @@ def _line(form: Form) -> list[Part]:
         ',"community_id":"', Field("plain", "community_id"),
         f'","name_resolution":{words[_resolution(form)]},"first_frame":', Field("integer", "first_frame"),
         ',"last_frame":', Field("integer", "last_frame"),
-        ',"frames":[', *_frames(form), '],"anomalies":[', *_anomalies(form), '],"upstream":null,"proxy_header":null,"network":null,"process":null}',
+        ',"frames":[', *_frames(form), '],"anomalies":[', *_anomalies(form),
+        '],"upstream":null,"proxy_header":null,"network":null,"process":null}',
     ]  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def test_a_verdict_says_who_where_and_how_long_each_step_took() -> None:
 
 def test_a_process_in_a_container_is_shown_with_it() -> None:
     found = conversation(process={"pid": 812, "name": "curl", "container": "c0ffee123456"})
-    assert " 127.0.0.1:40000 curl[812]@c0ffee123456 > " in verdict_line(found)
+    assert " 127.0.0.1:40000 curl[812]@c0ffee123456 > " in verdict_line(found, Clock())
 
 
 def test_an_end_says_what_went_through_and_who_closed() -> None:

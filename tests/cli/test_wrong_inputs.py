@@ -25,14 +25,14 @@ WRONG: list[tuple[str, ExitCode, str]] = [
     # inputs
     ("read", USAGE, "which capture? Name a pcap or pcapng file, or - for standard input"),
     ("read missing.pcap", INPUT, "missing.pcap: no such file"),
-    ("read dir", INPUT, "dir: is a directory; name the capture files in it"),
+    ("read dir", INPUT, "dir: a directory without a file in it"),
     ("read text.txt", INPUT, "looks like text"),
     ("read empty.pcap", INPUT, "empty.pcap: empty, there is nothing in it"),
     ("read cut.pcap", DAMAGED, "cut.pcap: truncated"),
     ("read ok.pcap missing.pcap", INPUT, "missing.pcap: no such file"),
     ("read - -", INPUT, "standard input can be read only once"),
     # words
-    ("read --format xml ok.pcap", USAGE, "'xml' is not a format. Allowed: table, json, jsonl, csv, zeek, accesslog."),
+    ("read --format xml ok.pcap", USAGE, "'xml' is not a format. Allowed: table, json, jsonl, csv, zeek, accesslog, html."),
     ("read --format Json ok.pcap", USAGE, "Did you mean json?"),
     ("read --format '' ok.pcap", USAGE, "'' is not a format"),
     ("read --outcome rejcted ok.pcap", USAGE, "'rejcted' is not an outcome. Did you mean rejected?"),
@@ -62,7 +62,7 @@ WRONG: list[tuple[str, ExitCode, str]] = [
     ("read --columns id --frames ok.pcap", USAGE, "--columns are the conversations'"),
     ("read --time utc --format json ok.pcap", USAGE, "--time does not go with --format json: records have UTC"),
     ("read --excel ok.pcap", USAGE, "--excel goes with --format csv."),
-    ("read --frames --format csv ok.pcap", USAGE, "--frames goes with --format table, json or jsonl, not with csv."),
+    ("read --frames --format csv ok.pcap", USAGE, "--frames goes with --format table, json, jsonl or html, not with csv."),
     # outputs
     ("read -o ok.pcap ok.pcap", USAGE, "'ok.pcap' is one of the inputs"),
     ("read -o dir ok.pcap", OUTPUT, "dir: Is a directory"),

@@ -1,4 +1,4 @@
-"""Octets in what live saves, whatever the link does to them: `read` of it against the programs' own counts.
+"""Octets of live, whatever the link does to them: against the programs' own counts and `read` of what was saved.
 
 A namespace with clients and one with proxy and target are joined by a link that repeats, loses and reorders. All that
 watches it does so at once: both ends, the bridge on the proxy's side and `any`, which sees each frame at least twice,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from .lab import PROXY_PORT, LiveLab, Started, dropped, need
 
 PROXY, CLIENT = "10.6.0.1", "10.6.0.2"
 TARGET_PORT = 18100
+OUR_PORT = PROXY_PORT + 7
 COUNT = 30
 START = 60
 """Seconds in which all that watches must have begun."""
@@ -80,6 +82,26 @@ for first in range(0, {COUNT}, 10):
 print(json.dumps(told))
 """
 """Tells of each connection its port and what was sent and received inside of it."""
+
+DATAGRAMS = f"""
+import json, socket, struct
+s = socket.create_connection(("{PROXY}", {OUR_PORT}))
+s.sendall(b"\\5\\1\\0"); s.recv(2, socket.MSG_WAITALL)
+s.sendall(b"\\5\\3\\0\\1" + bytes(6)); reply = s.recv(10, socket.MSG_WAITALL)
+relay = ("{PROXY}", struct.unpack(">H", reply[8:])[0])
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(5)
+received = 0
+for number in range(20):
+    u.sendto(b"\\0\\0\\0\\1\\x7f\\0\\0\\1" + struct.pack(">H", {TARGET_PORT}) + bytes(100 + number), relay)
+    received += bool(u.recvfrom(4096))
+s.close()
+print(json.dumps([20, received]))
+"""
+ECHO = f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", {TARGET_PORT}))
+while True: s.sendto(*s.recvfrom(4096))
+"""
 
 
 class Link(NamedTuple):
@@ -145,6 +167,19 @@ def octets(records: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
     return {record["client"]["port"]: (record["bytes"]["sent"], record["bytes"]["received"]) for record in records}
 
 
+def in_lines(text: str) -> dict[int, tuple[int, int]]:
+    """What the lines at the ends say, by the client's port."""
+    found = re.findall(r" - \S+:(\d+) .*?: .*?([\d,]+) octets sent, ([\d,]+) received", text)
+    return {int(port): (int(sent.replace(",", "")), int(received.replace(",", ""))) for port, sent, received in found}
+
+
+def totals(said: str) -> tuple[int, int]:
+    """Octets in the summary's row of the proxy."""
+    found = re.search(rf"^{re.escape(PROXY)}:{PROXY_PORT} .*? ([\d,]+) +([\d,]+)$", said, re.MULTILINE)
+    assert found is not None, said
+    return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
+
+
 @pytest.mark.parametrize(
     "link",
     [("0.05", "0", "0"), ("0", "0.03", "0"), ("0", "0", "0.05"), ("0.04", "0.02", "0.04")],
@@ -161,9 +196,47 @@ def test_octets_are_those_that_the_programs_count(link: Link) -> None:
             assert watcher.stop() == 0, watcher.said
             assert dropped(watcher.said) == 0, name
     wrong = {}
-    for name in started:
-        counted = octets(link.lab.read(link.lab.folder / f"{name}.pcapng"))
-        differing = [port for port, right in truth.items() if counted.get(port) != right]
-        if differing:
-            wrong[name] = len(differing)
+    for name, watcher in started.items():
+        for what, counted in counts(link, name, watcher).items():
+            differing = [port for port, right in truth.items() if counted.get(port) != right]
+            if differing:
+                wrong[name, what] = len(differing)
+        sums = tuple(map(sum, zip(*truth.values(), strict=True)))
+        if totals(watcher.said) != sums:
+            wrong[name, "summary"] = 1
     assert not wrong
+
+
+def counts(link: Link, name: str, watcher: Started) -> dict[str, dict[int, tuple[int, int]]]:
+    """What was shown, and what `read` says of what was saved."""
+    found = {"saved": octets(link.lab.read(link.lab.folder / f"{name}.pcapng"))}
+    if name.startswith("jsonl"):
+        found["shown"] = octets(watcher.records)
+    elif name.startswith("lines"):
+        found["shown"] = in_lines(watcher.out.read_text())
+    return found
+
+
+@pytest.mark.parametrize("link", [("0", "0", "0")], ids=["clean"], indirect=True)
+def test_a_datagram_that_is_seen_at_several_interfaces_counts_once(link: Link) -> None:
+    lab = link.lab
+    proxy = lab.start(
+        sys.executable, "-m", "socks5sniff", "proxy", "--quiet", "--allow-remote", "--listen", f"{PROXY}:{OUR_PORT}"
+    )
+    echo = lab.start(sys.executable, "-c", ECHO)
+    lab.wait_for_port(OUR_PORT)
+    live = {
+        name: lab.live("-i", name, "--format", "jsonl", "--no-process", "--filter", f"host {CLIENT}")
+        for name in ("br0", "any")
+    }
+    sent, received = json.loads(lab.run(*link.inside, sys.executable, "-c", DATAGRAMS))
+    time.sleep(3)
+    counted = {}
+    for name, watcher in live.items():
+        assert watcher.stop() == 0
+        (record,) = watcher.records
+        counted[name] = record["udp"]["datagrams_sent"], record["udp"]["datagrams_received"]
+    for started in (proxy, echo):
+        started.process.kill()
+        started.process.wait()
+    assert counted == {"br0": (sent, received), "any": (sent, received)}
