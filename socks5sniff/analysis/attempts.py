@@ -31,7 +31,7 @@ MAX_PROXIES = 1 << 16
 """Listeners remembered as proxies."""
 
 OUTCOMES = ("refused", "unanswered", "closed")
-_REFUSED, _UNANSWERED, _CLOSED = range(3)
+_CLOSED = OUTCOMES.index("closed")
 _ENDS = TcpFlag.FIN | TcpFlag.RST
 
 
@@ -46,6 +46,17 @@ class Attempt(NamedTuple):
     """When the SYN was sent, ns since 1970."""
     frame: int
     """That of the SYN."""
+
+
+def outcomes(flows: FlowTable, slots: NDArray[np.intp]) -> NDArray[np.int8]:
+    """What came of SYNs: 0 where a connection was established, 1 refused, 2 not answered."""
+    turned = flows.opener[slots] != 0
+    asked = np.where(turned, flows.flags1[slots], flows.flags0[slots])
+    said = np.where(turned, flows.flags0[slots], flows.flags1[slots])
+    # Where the SYN/ACK is missing from the capture, what follows on it tells.
+    answered = ((said & TcpFlag.SYN) != 0) | ((said & (TcpFlag.RST | TcpFlag.ACK)) == TcpFlag.ACK)
+    answered |= (said == 0) & ((asked & TcpFlag.ACK) != 0)
+    return np.where(answered, 0, np.where((said & TcpFlag.RST) != 0, 1, 2)).astype(np.int8)
 
 
 class _Places:
@@ -120,16 +131,9 @@ class Attempts:
 
     def _outcomes(self, slots: NDArray[np.intp]) -> NDArray[np.int8]:
         """By flow an index into OUTCOMES; -1 where the connection stands, or was open when the capture ended."""
-        flows = self._flows
-        turned = flows.opener[slots] != 0
-        asked = np.where(turned, flows.flags1[slots], flows.flags0[slots])
-        said = np.where(turned, flows.flags0[slots], flows.flags1[slots])
-        # Where the SYN/ACK is missing from the capture, what follows on it tells.
-        answered = ((said & TcpFlag.SYN) != 0) | ((said & (TcpFlag.RST | TcpFlag.ACK)) == TcpFlag.ACK)
-        answered |= (said == 0) & ((asked & TcpFlag.ACK) != 0)
-        ended = ((asked | said) & _ENDS) != 0
-        failed = np.where((said & TcpFlag.RST) != 0, _REFUSED, _UNANSWERED)
-        return np.where(answered, np.where(ended, _CLOSED, -1), failed).astype(np.int8)
+        came_to = outcomes(self._flows, slots)
+        ended = ((self._flows.flags0[slots] | self._flows.flags1[slots]) & _ENDS) != 0
+        return np.where(came_to > 0, came_to - 1, np.where(ended, _CLOSED, -1)).astype(np.int8)
 
     def _add(self, places: _Places, slots: NDArray[np.intp], outcome: NDArray[np.int8]) -> None:
         flows = self._flows
