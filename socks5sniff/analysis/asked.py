@@ -19,7 +19,7 @@ from .dialogue import Dialogue
 from .forms import Recognised
 from .watch import Watch
 
-_CONNECT, _ASKED, _REPLIED, _PLACE, _BOUND = range(5)
+_CONNECT, _ASKED, _REPLIED, _PLACE, _BOUND, _GRANTED = range(6)
 _KINDS = (None, "ipv4", "ipv6")
 _IPV4, _IPV6 = 1, 2
 
@@ -36,6 +36,7 @@ class Asked(NamedTuple):
         place: the endpoint that was asked for; 0 for a name.
         port: that was asked for.
         bound: the endpoint that BND names; 0 for none.
+        granted: a tunnel was opened.
         mark: of the tunnel's first octets from the client (see `HeadRows.marks`); 0 for none.
     """
 
@@ -49,6 +50,7 @@ class Asked(NamedTuple):
     place: NDArray[np.uint64]
     port: NDArray[np.int64]
     bound: NDArray[np.uint64]
+    granted: NDArray[np.bool_]
     mark: NDArray[np.uint64]
 
     @staticmethod
@@ -80,6 +82,7 @@ def by_forms(
         place=_ends(facts[:, _PLACE], found.destination4[row], found.destination, ports, row, book),
         port=ports,
         bound=_ends(facts[:, _BOUND], found.bound4[row], found.bound, found.bound_port[row], row, book),
+        granted=facts[:, _GRANTED] != 0,
         mark=found.mark[row],
     )
 
@@ -103,6 +106,7 @@ def by_dialogues(
                 *(last if reply is None else (reply.time, reply.frame)),
                 *(ends[client], ends[1 - client]),
                 *(_end(place, book), place.port, _end(session.bound, book)),
+                relay is not None,
                 mark(relay.opening) if relay is not None and relay.opening else 0,
             )
         )
@@ -112,17 +116,16 @@ def by_dialogues(
 
 _TYPES = (
     *(np.intp, np.intp, np.int64, np.int64, np.int64),
-    *(np.uint64, np.uint64, np.uint64, np.int64, np.uint64, np.uint64),
+    *(np.uint64, np.uint64, np.uint64, np.int64, np.uint64, np.bool_, np.uint64),
 )
 """Of the columns of `Asked`."""
 
 
-def _facts(form: Form) -> tuple[int, int, int, int, int]:
+def _facts(form: Form) -> tuple[int, int, int, int, int, int]:
     asked = next((frame.place for frame in form.frames if frame.type == "request"), -1)
     replied = -1 if form.replied is None else form.replied
-    kinds = (_KINDS.index(kind) if kind in _KINDS else 0 for kind in (form.destination, form.bound))
-    place, bound = kinds
-    return int(form.command == "connect"), asked, replied, place, bound
+    place, bound = (_KINDS.index(kind) if kind in _KINDS else 0 for kind in (form.destination, form.bound))
+    return int(form.command == "connect"), asked, replied, place, bound, int(form.relays)
 
 
 def _ends(

@@ -3,7 +3,8 @@
 It began between the request and the reply, and one of these shows whose it is:
 
 - It comes from where BND says, which is the wire's address and not one behind address translation.
-- It goes where the client asked to go, or to an address that DNS gave the proxy for the name, and comes from the proxy.
+- It goes where the client asked to go, or to an address that DNS gave the proxy for the name, and comes from the proxy
+  or an address that may be the proxy's, too.
 - Its first octets are the tunnel's, and it goes to the port that was asked for.
 
 A connection that two conversations may have opened is neither's, unless its first octets tell. Joined on columns: only
@@ -144,13 +145,24 @@ class Upstreams:
         rows = np.concatenate((rows, np.array([row for row, _ in named], np.intp)))
         places = np.concatenate((asked.place, np.array([end for _, end in named], np.uint64)))
         row, leg = _joined(asked, rows, places, legs, legs.place)
-        proxy_s = legs.source[leg] >> np.uint64(16) == asked.proxy[row] >> np.uint64(16)
-        alike = (asked.mark[row] == legs.mark[leg]) & (asked.mark[row] != 0) & ~_by_client(asked, row, legs, leg)
-        yield _PLACE, self._pairs(asked, legs, row[proxy_s | alike], leg[proxy_s | alike])
+        likely = self._likely(asked, row, legs, leg)
+        yield _PLACE, self._pairs(asked, legs, row[likely], leg[likely])
         row, leg = _joined(asked, np.arange(len(asked.slot)), asked.mark, legs, legs.mark)
         fits = (legs.place[leg] & np.uint64(0xFFFF)).astype(np.int64) == asked.port[row]
         fits &= ~_by_client(asked, row, legs, leg)
         yield _OCTETS, self._pairs(asked, legs, row[fits], leg[fits])
+
+    def _likely(
+        self, asked: Asked, row: NDArray[np.intp], legs: _Legs, leg: NDArray[np.intp]
+    ) -> NDArray[np.bool_]:
+        """Whether a connection to the asked address is the proxy's: it comes from the proxy's address, or from another
+        one that it may have besides, and what came of it and its first octets go with what came of the request."""
+        established = outcomes(self._flows, legs.slot[leg]) == _ESTABLISHED
+        mark, own = legs.mark[leg], asked.mark[row]
+        fits = (established == asked.granted[row]) & ((mark == own) | (mark == 0) | (own == 0))
+        same = legs.source[leg] >> np.uint64(16) == asked.proxy[row] >> np.uint64(16)
+        found: NDArray[np.bool_] = same | (fits & ~_by_client(asked, row, legs, leg))
+        return found
 
     def _pairs(self, asked: Asked, legs: _Legs, row: NDArray[np.intp], leg: NDArray[np.intp]) -> list[_Pair]:
         other = legs.slot[leg] != asked.slot[row]
