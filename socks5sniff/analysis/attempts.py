@@ -7,6 +7,7 @@ bounds; whoever asks is told of those that are proxies by then.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 from itertools import chain
 from typing import NamedTuple
 
@@ -116,6 +117,11 @@ class Attempts:
         for places, chosen in ((self._expected, expected), (self._others, ~expected)):
             if chosen.any():
                 self._add(places, slots[chosen], outcome[chosen])
+
+    @property
+    def proxies(self) -> Collection[Endpoint]:
+        """Listeners that have spoken SOCKS, so far."""
+        return self._proxies
 
     def counts(self) -> list[tuple[Endpoint, str, int]]:
         """Proxy, outcome, and how many; the proxies with most first."""

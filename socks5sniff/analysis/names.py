@@ -78,6 +78,11 @@ class Names:
         # By proxy and name: the frame of the first request for it. A proxy on its client's machine resolves it there.
         self._requested: OrderedDict[tuple[str, bytes], int] = OrderedDict()
 
+    def name_of(self, client: str, host: str) -> str | None:
+        """The name for which DNS gave a client an address."""
+        found = self._learned.get((client, host))
+        return None if found is None else decode_text(found.name)
+
     def resolved(self, client: str, name: str, before: int) -> list[bytes]:
         """The addresses that DNS gave a client for a name, in answers that came before a frame."""
         found = self._resolved.get((client, name.lower().rstrip(".").encode()), ())
