@@ -782,7 +782,8 @@ do
     local frame = { kind = "proxy-protocol" }
     if sub(octets, 1, 6) == "PROXY " then
       local line_end = find(octets, "\r\n", 1, true)
-      if not line_end then return #octets < MAX_PROXY_1 and nil end
+      if not line_end and #octets >= MAX_PROXY_1 then return false end
+      if not line_end then return nil end
       frame.version, frame.size = 1, line_end + 1
       local family, source, port = octets:match("^PROXY (TCP[46]) (%S+) %S+ (%d+) ")
       if family then frame.named = (family == "TCP6" and "[" .. source .. "]:" or source .. ":") .. port end
@@ -1837,7 +1838,7 @@ do
       add(item, F.reply_code, tvb(at + 1, 1), frame.code)
     end
     if frame.reserved then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
-    if frame.host_type and not frame.socks4 then
+    if frame.host_type and not frame.socks4 and not frame.head then
       add(item, (frame.code and BND or DST).type, tvb(at + 3, 1), frame.host_type)
     end
     if frame.host then
@@ -1947,7 +1948,7 @@ do
     if peer then set_generated(add(item, F.reply_peer, true)) end
     link_question(item, session.request, peer and session.peer or session.reply)
     -- Now that all is read: a request that came late has said so itself.
-    if visited and session.greeting and not session.request and not session.settled then
+    if visited and session.greeting and not (session.request or session.settled or session.unreadable) then
       add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
     end
   end
@@ -1977,8 +1978,8 @@ do
     local at = (found.at and found.at[i] or 1) - 1
     local notes = found.notes and found.notes[i]
     local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
-    local leaks_name = frame.kind == "request" and resolved_count > 0
-    if not all and not frame.odd and not notes and not leaks_name then
+    local may_be_resolved = frame.kind == "request" and resolved_count > 0
+    if not all and not frame.odd and not notes and not may_be_resolved then
       add(tree, P, range)
       return
     end
@@ -2469,7 +2470,8 @@ do
     if session.header and #found > 0 then
       found.notes = found.notes or {}
       found.notes[1] = found.notes[1] or {}
-      note(found.notes[1], "proxy-protocol", "a PROXY protocol header came first, and names " .. session.header)
+      note(found.notes[1], "proxy-protocol", "a PROXY protocol header came first, and names " .. session.header.named)
+      spend(session, side, session.header.size)
       session.header = nil
     end
     records[key] = pack(found)
@@ -2535,7 +2537,7 @@ do
     if not is_proxy_header(octets, 1) then return true end
     local frame = decode("proxy-protocol", octets)
     if not frame or frame.size < #octets then return false end
-    headers[ends_of(pinfo)] = frame.named and text(frame.named) or "no client"
+    headers[ends_of(pinfo)] = { named = frame.named and text(frame.named) or "no client", size = frame.size }
     return true
   end
 

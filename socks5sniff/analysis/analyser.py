@@ -234,6 +234,8 @@ class Analyser:
         """Decide flows that are over, and make their records, in the order of the flows' beginning."""
         if not len(slots):
             return
+        self.watch.kind[slots[self.watch.hopeless(slots) & (self.watch.kind[slots] == UNDECIDED)]] = IGNORED
+        slots = slots[self.watch.kind[slots] != IGNORED]
         slots = slots[np.argsort(self.flows.stream[slots])]
         decided = self.handshakes.decide(slots)
         self._keep(decided.slots)

@@ -192,7 +192,7 @@ class Records:
             asked = int(columns.frames[place, form.request[0]])
             client, host = plain(columns.client_address[place]), plain(columns.destination[place])
             if self._names.knows(client, host, asked):
-                self._names.judge(batch.row(row), asked, int(columns.times[place, form.request[0]]))
+                self._names.judge(batch.write_out(row), asked, int(columns.times[place, form.request[0]]))
 
     def _columns(self, found: Recognised) -> Columns:
         """The rows of forms."""

@@ -89,6 +89,16 @@ class Watch(SlotTable):
         asks: NDArray[np.bool_] = alone | (ways == self.turns(slots))
         return asks
 
+    def hopeless(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether nobody has opened SOCKS on flows that have ended, where no other protocol is named either."""
+        turns = self.turns(slots)
+        opens = (self.begins[:, slots] == _OPENS) | (self.begins[:, slots] == _UNHEARD)
+        asked = opens[turns, np.arange(len(slots))]
+        reversed_ = opens[1 - turns, np.arange(len(slots))] | self.greets[1 - turns, slots]
+        spoken = (self.begins[:, slots] != _UNHEARD).any(0)
+        known = self._flows.opener[slots] != UNKNOWN
+        return spoken & known & ~asked & ~reversed_ & ~self.expects(slots)
+
     def look(self, payloads: Payloads) -> HeadRows:
         """Rule flows out by a batch's rows, and give those rows that a decision about the others needs."""
         self._make_room(payloads)

@@ -76,7 +76,9 @@ def explain(
                 overview.attempt(*attempts)
         else:
             wanted = _numbered(number)
-            gathered = gather([file], port, lambda c: wanted(c) and keep(c), found.append, out, last=wanted)
+            gathered = gather(
+                [file], port, lambda c: wanted(c) and (keep is None or keep(c)), found.append, out, last=wanted
+            )
         if not quiet:
             out.write(_summed(overview, format_) if number is None else "".join(_told(c, format_) for c in found))
             out.flush()

@@ -42,7 +42,7 @@ class Gathered:
 def gather(
     files: Sequence[str],
     ports: tuple[int, ...],
-    keep: Test,
+    keep: Test | None,
     take: Callable[[Conversation], Any],
     out: Output,
     last: Test | None = None,
@@ -69,7 +69,7 @@ def gather(
         reading = _open(files, ports, bar, ctrl_c)
         try:
             for conversation in reading:
-                if keep(conversation):
+                if keep is None or keep(conversation):
                     take(conversation)
                 if last is not None and last(conversation):
                     break

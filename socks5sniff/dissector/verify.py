@@ -329,7 +329,7 @@ def _lua_reply(layer: Layer) -> list[Fact]:
     code = _number(layer.one("socks5.reply.code"))
     if code is None:
         return []
-    four = layer.one("socks5.version") == "0" and 90 <= code <= 93
+    four = layer.one("socks5.version") in ("0", "4") and 90 <= code <= 93
     second = layer.one("socks5.reply.peer") is not None
     reply = f"{code} {socks4_reply_name(code) if four else reply_name(code)}"
     return _some(("peer_reply" if second else "reply", reply), *_lua_target(layer, "peer" if second else "bound"))

@@ -205,12 +205,16 @@ class Batch:
         return map(self.row, range(len(self.written)))
 
     def row(self, row: int) -> Conversation:
-        """One record. It is written out once, and stays."""
+        """One record; that of a form is written out for whoever asks, and not kept."""
         conversation = self.written[row]
         if conversation is None:
             assert self.columns is not None, "rows of forms have columns"
             conversation = self.columns.conversation(int(self.place[row]), int(self.id[row]))
-            self.written[row] = conversation
+        return conversation
+
+    def write_out(self, row: int) -> Conversation:
+        """One record, kept from now on, so that it can be changed."""
+        conversation = self.written[row] = self.row(row)
         return conversation
 
     def slice(self, begin: int, end: int) -> Batch:

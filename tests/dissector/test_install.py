@@ -16,6 +16,7 @@ from socks5sniff.dissector.files import lua_file, profile_files
 from socks5sniff.dissector.install import State, check, install, uninstall
 from socks5sniff.dissector.tshark import Version
 from socks5sniff.errors import ExitCode, MissingError, OutputError
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -140,7 +141,9 @@ def test_the_profile_is_installed_loaded_and_removed(home: Path, capsys: pytest.
     folder = installing.profile_path()
     assert folder.is_relative_to(home)
     assert {path.name for path in folder.iterdir()} == {"colorfilters", "dfilter_buttons", "preferences"}
-    assert "Target" in tshark.ask("-C", "SOCKS5", "-G", "currentprefs")
+    capture = ROOT / "captures" / "connect-domain.pcapng"
+    shown = tshark.ask("-C", "SOCKS5", "-X", f"lua_script:{lua_file()}", "-r", str(capture))
+    assert "www.example.test succeeded SOCKS5" in " ".join(shown.split())
     (folder / "recent").write_text("# of Wireshark's own\n")
     assert installing.uninstall_profile() == folder
     assert [path.name for path in folder.iterdir()] == ["recent"]
@@ -149,7 +152,7 @@ def test_the_profile_is_installed_loaded_and_removed(home: Path, capsys: pytest.
 
 def test_filters_of_the_profile_are_filters(home: Path) -> None:
     """Each colouring rule and button names fields that the dissector has."""
-    capture = lua_file().parent.parent / "captures" / "connect-domain.pcapng"
+    capture = ROOT / "captures" / "connect-domain.pcapng"
     rules = [line.split("@")[2] for line in profile_text("colorfilters") if line.startswith("@")]
     buttons = [line.split('","')[2] for line in profile_text("dfilter_buttons") if line.startswith('"')]
     assert (len(rules), len(buttons)) == (6, 5)
