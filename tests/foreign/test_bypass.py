@@ -1,4 +1,4 @@
-"""What curl and a program with UDP send past a proxy that curl uses, too: `bypass`, and tshark's counts as the truth."""
+"""What curl and a program with UDP send past a proxy that curl uses, too, with tshark's counts as the truth."""
 
 from __future__ import annotations
 
