@@ -95,10 +95,10 @@ class Analyser:
         self._endings = Endings(self.flows)
         self.associations = Associations(book, udp_frames)
         self.associated: dict[int, Association] = {}
-        self.names = Names(book)
+        self._names = Names(book)
         self.numbering = Numbering()
         self.records = Records(
-            self.flows, self._octets, self.watch, self.handshakes, book, self.names, self.numbering, show_passwords
+            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering, show_passwords
         )
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
@@ -115,12 +115,12 @@ class Analyser:
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self._take_segments(segments)
-            self.names.learn_from_streams(segments)
+            self._names.learn_from_streams(segments)
         self._open_associations()
         self.associations.take(datagrams)
         for consumer in self._consumers:
             consumer.datagrams(datagrams)
-        self.names.learn(datagrams, self.associations.carries)
+        self._names.learn(datagrams, self.associations.carries)
         self._finish_due(self.flows.clock)
         self._make_room()
         return self._release()
@@ -137,6 +137,10 @@ class Analyser:
         self._finish_due(max(self.flows.clock, now))
         self._make_room()
         return self._release()
+
+    def name_of(self, client: str, host: str) -> str | None:
+        """The name for which DNS gave a client an address, as far as is remembered."""
+        return self._names.name_of(client, host)
 
     def _take_segments(self, segments: Segments) -> None:
         flows = self.flows

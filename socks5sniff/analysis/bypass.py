@@ -106,7 +106,7 @@ class Bypasses:
     def rows(self) -> list[Bypass]:
         """What went past the proxies, in the order of time."""
         wanted = self._wanted or self._clients
-        proxies, name_of = self._analyser.attempts.proxies, self._analyser.names.name_of
+        proxies, name_of = self._analyser.attempts.proxies, self._analyser.name_of
         found = [
             Bypass(
                 row.client, row.destination, "udp" if row.stream is None else "tcp",
