@@ -91,12 +91,13 @@ class Records:
             columns,
             np.array([row for _, _, _, row in rows], np.intp),
         )
-        self._note_upstreams(batch, recognised, said, made)
         outer = {number: around for number, (_, _, around, _) in enumerate(rows) if around is not None}
         if columns is not None:
             self._note_requests(columns)
             if len(self._names):
                 self._judge_names(batch, columns)
+        of_forms = [(row, number) for number, (_, record, _, row) in enumerate(rows) if record is None]
+        self._note_upstreams(batch, dict(of_forms), recognised, said, made)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
@@ -135,6 +136,7 @@ class Records:
     def _note_upstreams(
         self,
         batch: Batch,
+        of_forms: dict[int, int],
         recognised: Recognised | None,
         said: dict[int, Dialogue],
         made: dict[int, list[tuple[int, Conversation, Conversation | None]]],
@@ -148,10 +150,9 @@ class Records:
         found = self._upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said))
         if not found:
             return
-        rows = {place: row for row, place in enumerate(batch.place.tolist()) if batch.written[row] is None}
         for at, upstream in found.items():
             number = int(asked.row[at])
-            record = made[number][0][1] if at < in_dialogues else batch.row(rows[number])
+            record = made[number][0][1] if at < in_dialogues else batch.write_out(of_forms[number])
             self._upstreams.note(record, upstream)
 
     def _resolved(
