@@ -18,8 +18,8 @@ PACKAGE = ROOT / "socks5sniff"
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "manual": set(),
-    "record": set(),
     "codec": set(),
+    "record": {"codec"},
     "session": {"codec"},
     "capture": {"errors"},
     "live": {"errors", "capture"},
@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"capture", "live", "packets", "streams", "analysis", "report"},
+    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "sinks", "report"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -72,7 +72,7 @@ BACKWARD = {
 }
 """Imports that close a circle and are still to be opened: by the ends of the modules' names."""
 
-PURE = {"errors", "record", "codec", "session"}
+PURE = {"errors", "codec", "session"}
 """Rooms that need the standard library only, inside functions too."""
 
 

@@ -83,11 +83,15 @@ class Pieces:
         last = [0, 0]
         for said in self._said:
             other = 1 - said.side
+            # What acknowledges octets was sent after them. Where its time says otherwise two clocks made this capture,
+            # and no duration that spans both sides means anything.
             if said.heard and said.heard >= len(streams[other]) and said.time < last[other] - CLOCK_JITTER:
                 self.clocks_disagree = True
             # The FIN is acknowledged like an octet, so no further than octets are known to go.
             heard = min(said.heard, flow.heard[other])
             if heard > len(streams[other]):
+                # Acknowledged and not seen: while the flow lasts the octets may come from another interface or late in
+                # the file. Whatever was said behind them waits, or a batch's end would decide what is a gap.
                 if not flow.ended:
                     return
                 yield self._gap(other, heard, said.frame, said.time)
@@ -149,6 +153,8 @@ def _in_order(rows: HeadRows, turn: int) -> list[_Said]:
         each = said[index]
         limits[each.side] = limit = min(limits[each.side], each.heard) if each.heard >= 0 else limits[each.side]
         heard_by_then = max(min(limit, each.heard), 0)
+        # Both numbers grow as a dialogue goes on: all that a side had said and had heard when this was sent orders the
+        # segments of both sides by cause, where time stamps of two interfaces need not.
         said[index] = each._replace(heard=heard_by_then, key=each.offset + heard_by_then)
     return sorted(said)
 

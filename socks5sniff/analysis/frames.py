@@ -120,6 +120,8 @@ def parse(exchanges: Exchanges) -> Frames:
     user_length = np.where(socks4, user_end - 8, np.where(login, name, 0))
     users = client.windows(user_at, user_length)
     odd = (host_length > NAME) | (user_length > NAME)
+    # A NUL inside a name: the text columns have NUL for nothing.
+    odd |= (np.count_nonzero(hosts, 1) < host_length) | (np.count_nonzero(users, 1) < user_length)
     host_classes = np.bitwise_or.reduce(_CLASSES[hosts], axis=1)
     odd |= named & ((host_classes & (_ODD | _LETTER)) != _LETTER)
     odd |= (np.bitwise_or.reduce(_CLASSES[users], axis=1) & _ODD) != 0

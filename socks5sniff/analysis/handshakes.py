@@ -171,6 +171,7 @@ class Handshakes:
         recognised = None
         if len(rest) >= FEW:
             recognised = self.forms.recognise(rows, situations, ended)
+            # `situations` is in the order of slots, so a recognised flow's place in it is found without a table.
             rest[np.searchsorted(situations.slot, recognised.slot)] = False
         return Decided(recognised, dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended)))
 
@@ -200,6 +201,9 @@ class Handshakes:
         limit = watch.limit[slots]
         other = rows.way ^ 1
         bases = np.stack((flows.base0[slots], flows.base1[slots]))[other, group]
+        # An acknowledgment that came before the other side's first octet could not be placed then: its number was kept
+        # (as UNPLACED minus it) and is placed now that the base is known. The detour over uint32 and int32 makes a
+        # difference of sequence numbers that is right across their wrap.
         placed = rows.heard + shifts[other, group]
         numbers = (UNPLACED - rows.heard - bases).astype(np.uint32).view(np.int32).astype(np.int64)
         placed = np.where((rows.heard <= UNPLACED) & (bases >= 0), np.maximum(numbers, 0), placed)

@@ -13,6 +13,8 @@ from socks5sniff.record.batch import Batch
 from .analyser import Analyser
 from .attempts import Attempt
 
+__all__ = ["Reading", "UnknownLink", "read"]
+
 PIPE_PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids when results are wanted as they come."""
 

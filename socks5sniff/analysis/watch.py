@@ -97,7 +97,8 @@ class Watch(SlotTable):
         reversed_ = opens[1 - turns, np.arange(len(slots))] | self.greets[1 - turns, slots]
         spoken = (self.begins[:, slots] != _UNHEARD).any(0)
         known = self._flows.opener[slots] != UNKNOWN
-        return spoken & known & ~asked & ~reversed_ & ~self.expects(slots)
+        hopeless: NDArray[np.bool_] = spoken & known & ~asked & ~reversed_ & ~self.expects(slots)
+        return hopeless
 
     def look(self, payloads: Payloads) -> HeadRows:
         """Rule flows out by a batch's rows, and give those rows that a decision about the others needs."""

@@ -15,13 +15,14 @@ from typing import Any
 import click
 
 from socks5sniff.record import Conversation
+from socks5sniff.record.fields import find
 from socks5sniff.where import Expression, ExpressionError
 from socks5sniff.where.tree import Comparison, Group, Literal, Name, Node
 
 Test = Callable[[Conversation], bool]
 
-OUTCOMES = ("succeeded", "rejected", "auth-failed", "no-acceptable-method", "incomplete", "malformed")
-SEVERITIES = ("note", "warning", "error")
+OUTCOMES = find("outcome").words
+SEVERITIES = find("anomalies.severity").words
 
 _ENDPOINT_FORMS = (
     "an address (192.0.2.1, 2001:db8::1), a CIDR block (10.0.0.0/8), a host name, any of these with a port "

@@ -47,7 +47,7 @@ def gather(
     out: Output,
     last: Test | None = None,
 ) -> Gathered:
-    """Read captures and hand over each conversation that `keep` lets through.
+    """Read captures and hand over each conversation that `keep` lets through (None: all).
 
     Args:
         files: names of captures, `-` for standard input.

@@ -62,7 +62,7 @@ class Judge:
                 self._ids.append(conversation.id)
 
     def keeping(self, keep: Test | None) -> Test | None:
-        """A filter that judges what it lets through; None where all is let through and nothing judged."""
+        """A filter that judges what it lets through; None where nothing is asked, so that no record is looked at."""
         if self._fail_if is None:
             return keep
 

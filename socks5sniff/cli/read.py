@@ -23,7 +23,7 @@ from .report import report
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
-    from socks5sniff.packets.reader import UnknownLink
+    from socks5sniff.analysis.reading import UnknownLink
 
 _NAMED = 3
 """Interfaces of unknown link types that are named."""

@@ -28,6 +28,8 @@ from .text import Text, plain
 NO_TIME = np.iinfo(np.int64).min
 CLOSES = ("open", "fin", "reset")
 CLOSERS = ("client", "proxy", None)
+CHOICES: dict[str, tuple[str | None, ...]] = {"close": CLOSES, "closed_by": CLOSERS}
+"""Columns that hold indexes of words."""
 
 
 @dataclass(slots=True)
@@ -216,6 +218,14 @@ class Batch:
         """One record, kept from now on, so that it can be changed."""
         conversation = self.written[row] = self.row(row)
         return conversation
+
+    def times(self, name: str) -> NDArray[np.int64]:
+        """`start` or `end` of each row, in nanoseconds since 1970."""
+        found = np.array([0 if each is None else getattr(each, f"{name}_ns") for each in self.written], np.int64)
+        rows = np.array([row for row, each in enumerate(self.written) if each is None], np.intp)
+        if self.columns is not None:
+            found[rows] = getattr(self.columns, name)[self.place[rows]]
+        return found
 
     def slice(self, begin: int, end: int) -> Batch:
         """Some of the rows."""

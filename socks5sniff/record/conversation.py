@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from time import gmtime, strftime
 from typing import Any, NamedTuple
 
+from .fields import RECORD
+
 MASKED_PASSWORD = "********"
+_FRAME = tuple(RECORD.inside["frames"].inside)
 
 
 def iso_time(nanoseconds: int) -> str:
@@ -135,15 +138,13 @@ class FrameEntry(NamedTuple):
     """Octets of the SOCKS frame."""
     summary: str
 
+    @property
+    def time(self) -> str:
+        """UTC, ISO 8601 with nanoseconds."""
+        return iso_time(self.time_ns)
+
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "frame": self.frame,
-            "time": iso_time(self.time_ns),
-            "sender": self.sender,
-            "type": self.type,
-            "length": self.length,
-            "summary": self.summary,
-        }
+        return {name: getattr(self, name) for name in _FRAME}
 
 
 class AnomalyEntry(NamedTuple):
@@ -158,7 +159,7 @@ class AnomalyEntry(NamedTuple):
 
 @dataclass(slots=True)
 class Conversation:
-    """One SOCKS conversation. Field meanings are in the README's table of record keys."""
+    """One SOCKS conversation. `fields.RECORD` says what each key means."""
 
     id: int
     parent: int | None
@@ -218,56 +219,14 @@ class Conversation:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values, in the contract's order; `json.dumps` of it is the JSON output."""
+        return {name: _plain(getattr(self, name)) for name in RECORD.inside}
 
-        def plain(value: Any) -> Any:
-            return None if value is None else value._asdict()
 
-        header = plain(self.proxy_header)
-        if header is not None:
-            header |= {end: plain(header[end]) for end in ("source", "destination")}
-        udp = plain(self.udp)
-        if udp is not None:
-            udp["destinations"] = [destination._asdict() for destination in udp["destinations"]]
-        return {
-            "id": self.id,
-            "parent": self.parent,
-            "capture": self.capture,
-            "protocol": self.protocol,
-            "client": self.client._asdict(),
-            "proxy": self.proxy._asdict(),
-            "reversed": self.reversed,
-            "start": self.start,
-            "end": self.end,
-            "duration": self.duration,
-            "phase": self.phase,
-            "outcome": self.outcome,
-            "methods": self.methods,
-            "method": self.method,
-            "username": self.username,
-            "password": self.password,
-            "authenticated": self.authenticated,
-            "command": self.command,
-            "destination": plain(self.destination),
-            "reply": plain(self.reply),
-            "bound": plain(self.bound),
-            "peer_reply": plain(self.peer_reply),
-            "peer": plain(self.peer),
-            "tunnel": plain(self.tunnel),
-            "bytes": plain(self.bytes),
-            "udp": udp,
-            "timing": self.timing._asdict(),
-            "close": self.close,
-            "closed_by": self.closed_by,
-            "packets": self.packets,
-            "tcp_stream": self.tcp_stream,
-            "community_id": self.community_id,
-            "name_resolution": self.name_resolution,
-            "first_frame": self.first_frame,
-            "last_frame": self.last_frame,
-            "frames": [frame.as_dict() for frame in self.frames],
-            "anomalies": [anomaly._asdict() for anomaly in self.anomalies],
-            "upstream": self.upstream,
-            "proxy_header": header,
-            "network": self.network,
-            "process": self.process,
-        }
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, FrameEntry):
+        return value.as_dict()
+    if isinstance(value, tuple):
+        return dict(zip(value._fields, map(_plain, value), strict=True))  # type: ignore[attr-defined]
+    return value

@@ -114,6 +114,23 @@ def seconds(values: NDArray[np.int64], missing: NDArray[np.bool_] | None = None)
     return text
 
 
+def decimal(values: NDArray[np.int64], digits: int) -> Text:
+    """Nanoseconds as seconds with three or six digits behind the point; the others are left out."""
+    whole = values // SECOND
+    groups = _nine(values - whole * SECOND)[: digits // 3]
+    return np.column_stack((integers(whole), np.full(len(values), _POINT), *groups))
+
+
+def rounded(values: NDArray[np.int64], digits: int) -> Text:
+    """Nanoseconds as seconds, as `f"{value / 1e9:.6f}"` (or `.3f`) writes them."""
+    unit = 10 ** (9 - digits)
+    # In the middle between two, the binary fraction decides.
+    unsure = (values % unit == unit // 2) | (values < 0) | (values >= 10**15)
+    plain = np.where(unsure, 0, values)
+    text = decimal((plain + unit // 2) // unit * unit, digits)
+    return replaced(text, unsure, [f"{value / 1e9:.{digits}f}".encode() for value in values[unsure].tolist()])
+
+
 def _tiny(values: NDArray[np.int64]) -> Text:
     """Below a ten-thousandth of a second Python writes an exponent: `1.25e-06`."""
     power = sum((values >= ten).astype(np.intp) for ten in (10, 100, 1000, 10_000))

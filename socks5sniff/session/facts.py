@@ -8,6 +8,18 @@ from typing import Any, NamedTuple
 from ..codec import ADDRESS_TYPES, Address, AddressType, GssapiMessageType
 from .steps import SENDERS, Step
 
+_ONCE = frozenset(
+    (
+        "server-spoke-first",
+        "reply-before-request",
+        "early-data",
+        "data-after-failure",
+        "refusal-too-long",
+        "gssapi-level-unprotected",
+    )
+)
+"""Faults of a dialogue, not of a frame: every further octet would tell them again."""
+
 
 class Verdict(Enum):
     """Whether a connection speaks SOCKS."""
@@ -82,40 +94,101 @@ class SessionAnomaly(NamedTuple):
     message: str
 
 
-class Facts:
-    """The frames of a dialogue, each kind's by name, and what they say. Properties are None for what was not seen."""
+class Seen:
+    """What was seen of a dialogue, in the order in which it was said.
 
-    __slots__ = (
-        "auth_reply",
-        "auth_request",
-        "frames",
-        "greeting",
-        "peer_reply_frame",
-        "reply_frame",
-        "request",
-        "selection",
-    )
+    One for a conversation: the dialogue that GSSAPI tokens enclose adds to the same one, so nothing has to be copied
+    from the inside to the outside.
+
+    Attributes:
+        frames: all of them.
+        named: the frame of each fact of the table of states.
+        anomalies: what was odd.
+    """
+
+    __slots__ = ("anomalies", "frames", "named")
 
     def __init__(self) -> None:
         self.frames: list[SessionFrame] = []
-        self.greeting: SessionFrame | None = None
-        self.selection: SessionFrame | None = None
-        self.auth_request: SessionFrame | None = None
-        self.auth_reply: SessionFrame | None = None
-        self.request: SessionFrame | None = None
-        self.reply_frame: SessionFrame | None = None
-        self.peer_reply_frame: SessionFrame | None = None
+        self.named: dict[str, SessionFrame] = {}
+        self.anomalies: list[SessionAnomaly] = []
+
+    def note(self, code: str, frame: int, message: str) -> None:
+        """Keep an anomaly; a fault of the whole dialogue only once."""
+        if code not in _ONCE or all(anomaly.code != code for anomaly in self.anomalies):
+            self.anomalies.append(SessionAnomaly(code, frame, message))
+
+    def forget(self) -> None:
+        """It is another protocol's: nothing of it counts but the PROXY protocol header, which is real all the same."""
+        self.frames.clear()
+        self.named.clear()
+        self.anomalies[:] = [entry for entry in self.anomalies if entry.code == "proxy-protocol"]
+
+
+class Facts:
+    """What the frames of a dialogue say. Properties are None for what was not seen."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+
+    @property
+    def frames(self) -> list[SessionFrame]:
+        """All frames, in the order of the dialogue."""
+        return self.seen.frames
+
+    @property
+    def anomalies(self) -> list[SessionAnomaly]:
+        """What was odd, in the order in which it was found."""
+        return self.seen.anomalies
+
+    @property
+    def greeting(self) -> SessionFrame | None:
+        """SOCKS5's first frame."""
+        return self.seen.named.get("greeting")
+
+    @property
+    def selection(self) -> SessionFrame | None:
+        """The proxy's choice of a method."""
+        return self.seen.named.get("selection")
+
+    @property
+    def auth_request(self) -> SessionFrame | None:
+        """User name and password of RFC 1929."""
+        return self.seen.named.get("auth_request")
+
+    @property
+    def auth_reply(self) -> SessionFrame | None:
+        """The answer to them."""
+        return self.seen.named.get("auth_reply")
+
+    @property
+    def request(self) -> SessionFrame | None:
+        """The request, SOCKS5's or SOCKS4's."""
+        return self.seen.named.get("request")
+
+    @property
+    def reply_frame(self) -> SessionFrame | None:
+        """The first reply."""
+        return self.seen.named.get("reply_frame")
+
+    @property
+    def peer_reply_frame(self) -> SessionFrame | None:
+        """BIND's second reply."""
+        return self.seen.named.get("peer_reply_frame")
 
     @property
     def methods(self) -> bytes | None:
         """Methods offered, in the client's order."""
-        entry = self.greeting
+        entry = self.seen.named.get("greeting")
         return None if entry is None or entry.damaged else entry.value.methods
 
     @property
     def method(self) -> int | None:
         """The method chosen; FF: none acceptable."""
-        return None if self.selection is None else self.selection.value.method
+        entry = self.seen.named.get("selection")
+        return None if entry is None else entry.value.method
 
     @property
     def username(self) -> bytes | None:
@@ -129,7 +202,8 @@ class Facts:
     @property
     def password(self) -> bytes | None:
         """PASSWD of RFC 1929."""
-        return None if self.auth_request is None else self.auth_request.value.password
+        entry = self.seen.named.get("auth_request")
+        return None if entry is None else entry.value.password
 
     @property
     def authenticated(self) -> bool | None:
@@ -166,7 +240,8 @@ class Facts:
     @property
     def socks4(self) -> bool:
         """The request is SOCKS4's or 4A's: reply codes are 90 to 93."""
-        return self.request is not None and self.request.step.row.version == 4
+        entry = self.seen.named.get("request")
+        return entry is not None and entry.step.row.version == 4
 
     @property
     def socks4a(self) -> bool:
@@ -176,12 +251,13 @@ class Facts:
     @property
     def command(self) -> int | None:
         """CMD, or SOCKS4's CD."""
-        return None if self.request is None else self.request.value.command
+        entry = self.seen.named.get("request")
+        return None if entry is None else entry.value.command
 
     @property
     def destination(self) -> Address | None:
         """DST.ADDR and DST.PORT."""
-        entry = self.request
+        entry = self.seen.named.get("request")
         if entry is None or entry.damaged or entry.value.destination.type not in ADDRESS_TYPES:
             return None
         destination: Address = entry.value.destination
@@ -190,12 +266,13 @@ class Facts:
     @property
     def reply(self) -> int | None:
         """Code of the first reply."""
-        return None if self.reply_frame is None else self.reply_frame.value.code
+        entry = self.seen.named.get("reply_frame")
+        return None if entry is None else entry.value.code
 
     @property
     def bound(self) -> Address | None:
         """BND.ADDR and BND.PORT of the first reply."""
-        entry = self.reply_frame
+        entry = self.seen.named.get("reply_frame")
         return None if entry is None or entry.damaged else entry.value.bound
 
     @property

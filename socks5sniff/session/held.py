@@ -88,3 +88,27 @@ class Held:
         ]
         self.drop(len(self.octets))
         return runs
+
+
+class Segments:
+    """By side, the segments that frames came in, as far as it takes to see several frames in one.
+
+    Attributes:
+        last: the segment that the last frame ended in.
+        piped: the last segment that was found to hold several. The dialogue inside GSSAPI tokens shares it: a segment
+            is found but once to hold several frames, outside or inside.
+    """
+
+    __slots__ = ("last", "piped")
+
+    def __init__(self, piped: list[int] | None = None) -> None:
+        self.last = [0, 0]
+        self.piped = [0, 0] if piped is None else piped
+
+    def several(self, side: int, first: int, last: int) -> bool:
+        """A frame came in the segments `first` to `last`: whether `first` is now found to hold more than one."""
+        found = self.last[side] == first != self.piped[side]
+        if found:
+            self.piped[side] = first
+        self.last[side] = last
+        return found

@@ -191,6 +191,14 @@ class State:
     def __repr__(self) -> str:
         return f"<State {self.name}>"
 
+    def __reduce__(self) -> tuple[Callable[[str], State], tuple[str]]:
+        # States are compared by identity, and a copy would carry the memory of all conversations with it.
+        return _named, (self.name,)
+
+
+def _named(name: str) -> State:
+    return STATES[name]
+
 
 STATES = {name: State(name) for name in PHASES}
 for _name, _target in ESCAPES.items():

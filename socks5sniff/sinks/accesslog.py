@@ -10,37 +10,56 @@ from __future__ import annotations
 
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
+from socks5sniff.record.form import Form
 
-from .sink import OneByOne, Options, Totals, Writer
+from .layouts import Field, Lines, Part, Words, asked
+from .line_sink import LineSink
+from .sink import Options, Writer
 from .words import explain, octets
 
 
-class AccessLogSink(OneByOne):
+class AccessLogSink(LineSink):
     """Writes the lines described in this module's docstring."""
 
     def __init__(self, out: Writer, options: Options) -> None:
-        self._out = out
-        self._prompt = options.prompt
-
-    def conversation(self, conversation: Conversation) -> None:
-        self._out.write(access_line(conversation) + "\n")
-        if self._prompt:
-            self._out.flush()
-
-    def close(self, totals: Totals) -> None:
-        self._out.flush()
+        super().__init__(out, options, Lines(_line, Words("-", _field, text=_wire)), access_line)
 
 
 def access_line(conversation: Conversation) -> str:
     """The line of one conversation, without the newline."""
     c = conversation
     sent, received = octets(c) or ("-", "-")
-    words = escape_text(explain(c)).replace('"', r"\x22")
     return (
         f"{c.start} {c.client} {c.proxy} {_field(c.username)} {c.method or '-'} {c.command or '-'}"
         f" {_field(None if c.destination is None else str(c.destination))} {c.outcome}"
-        f' {"-" if c.reply is None else c.reply.code} {sent} {received} {c.duration:.6f} "{words}"'
+        f" {_code(c)} {sent} {received} {c.duration:.6f} {_words(c)}"
     )
+
+
+def _line(form: Form) -> list[Part]:
+    """The parts of `access_line` for a conversation of this form."""
+    ways: tuple[Part, Part] = (Field("integer", "sent"), Field("integer", "received")) if form.relays else ("-", "-")
+    destination: list[Part] = ["-"] if form.destination is None else asked(form.destination)
+    return [
+        Field("time", "start"), "Z ", Field("endpoint", "client_address", "client_port"), " ",
+        Field("endpoint", "proxy_address", "proxy_port"), " ", Field("text", "username") if form.username else "-",
+        f" {form.method or '-'} {form.command or '-'} ", *destination,
+        f" {form.outcome} {_code(form)} ", ways[0], " ", ways[1], " ", Field("rounded", 6), f" {_words(form)}",
+    ]  # fmt: skip
+
+
+def _code(said: Conversation | Form) -> str:
+    return "-" if said.reply is None else str(said.reply.code)
+
+
+def _words(said: Conversation | Form) -> str:
+    words = escape_text(explain(said)).replace('"', r"\x22")
+    return f'"{words}"'
+
+
+def _wire(way: str | int, text: str) -> str:
+    """A whole field, or a host that has its port behind it."""
+    return _escaped(text) if way == "host" else _field(text)
 
 
 def _field(text: str | None) -> str:
@@ -48,4 +67,8 @@ def _field(text: str | None) -> str:
         return "-"
     if text == "-":
         return r"\x2d"
-    return escape_text(text).replace(" ", r"\x20").replace('"', r"\x22") or '""'
+    return _escaped(text) or '""'
+
+
+def _escaped(text: str) -> str:
+    return escape_text(text).replace(" ", r"\x20").replace('"', r"\x22")

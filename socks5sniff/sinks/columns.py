@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Tunnel
+from socks5sniff.record.fields import COLUMNS as RECORD_PATHS
+from socks5sniff.record.form import Form
 
-from .csv_rows import COLUMNS as RECORD_PATHS
+from .layouts import Field, Lines, Part, Words, asked
 from .words import counted, octets, result
 
 TIME = "time"
@@ -44,8 +46,12 @@ def _octets(conversation: Conversation, index: int) -> str:
 
 def _tunnel(c: Conversation) -> str:
     if c.tunnel is not None:
-        return " ".join(filter(None, (c.tunnel.protocol, c.tunnel.server_name)))
+        return _carried(c.tunnel)
     return "" if c.udp is None else counted(len(c.udp.destinations), "UDP destination")
+
+
+def _carried(tunnel: Tunnel | None) -> str:
+    return "" if tunnel is None else " ".join(filter(None, (tunnel.protocol, tunnel.server_name)))
 
 
 def process(c: Conversation) -> str:
@@ -56,7 +62,7 @@ def process(c: Conversation) -> str:
     return f"{c.process['name']}[{c.process['pid']}]{f'@{container}' if container else ''}"
 
 
-def _anomalies(c: Conversation) -> str:
+def _anomalies(c: Conversation | Form) -> str:
     return " ".join(dict.fromkeys(anomaly.code for anomaly in c.anomalies if anomaly.code != c.outcome))
 
 
@@ -127,3 +133,43 @@ def _text(value: Any) -> str:
 def cell(column: Column, conversation: Conversation) -> str:
     """What a column shows of a conversation, safe to print."""
     return escape_text(column.text(conversation))
+
+
+SEPARATOR = "\t"
+"""Between cells of a row that is one text; it cannot be in one, as they are escaped."""
+
+
+def usual_rows() -> Lines:
+    """Maker of rows for forms: the cells of the USUAL columns, and behind them the outcome."""
+    return Lines(
+        _row, Words("", str, lambda tunnel: escape_text(_carried(tunnel)), lambda way, text: escape_text(text))
+    )
+
+
+def _row(form: Form) -> list[Part]:
+    cells = _cells(form)
+    return [
+        *(part for column in USUAL for part in (*cells.get(column.name, ()), SEPARATOR)),
+        form.outcome,
+    ]
+
+
+def _cells(form: Form) -> dict[str, Sequence[Part]]:
+    """What the columns show of a form's conversations, apart from those that are empty."""
+    carries: dict[str, Sequence[Part]] = {
+        "tunnel": [Field("tunnel")],
+        "sent": [Field("integer", "sent")],
+        "received": [Field("integer", "received")],
+    }
+    return {
+        "id": [Field("id")],
+        "client": [Field("endpoint", "client_address", "client_port")],
+        "proxy": [Field("endpoint", "proxy_address", "proxy_port")],
+        "user": [Field("text", "username")] if form.username else [],
+        "command": [escape_text(form.command or "")],
+        "destination": [] if form.destination is None else asked(form.destination),
+        "result": [escape_text(result(form))],
+        "seconds": [Field("rounded", 3)],
+        "anomalies": [_anomalies(form)],
+        **(carries if form.relays else {}),
+    }

@@ -7,93 +7,122 @@ not seen. Text that a spreadsheet would take for a formula gets an apostrophe in
 from __future__ import annotations
 
 import csv
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import Any, Literal
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import (
-    Conversation,
-    Endpoint,
-    ProxyHeader,
-    ReplyCode,
-    Target,
-    Timing,
-    Traffic,
-    Tunnel,
-    UdpTraffic,
-)
+from socks5sniff.record import Conversation, Tunnel
+from socks5sniff.record.batch import Batch
+from socks5sniff.record.fields import COLUMNS, RECORD
+from socks5sniff.record.form import Form
 
-from .sink import OneByOne, Options, Totals, Writer
+from .form_records import TIMES, form_record
+from .layouts import Field, Lines, Part, Words
+from .line_sink import LineSink
+from .sink import Options, Totals, Writer
 
-_PARTS: dict[str, tuple[str, ...]] = {
-    "client": Endpoint._fields,
-    "proxy": Endpoint._fields,
-    "destination": Target._fields,
-    "reply": ReplyCode._fields,
-    "bound": Target._fields,
-    "peer_reply": ReplyCode._fields,
-    "peer": Target._fields,
-    "tunnel": Tunnel._fields,
-    "bytes": Traffic._fields,
-    "udp": UdpTraffic._fields,
-    "timing": Timing._fields,
-    "upstream": ("source", "destination", "matched_by"),
-    "proxy_header": ProxyHeader._fields,
-    "process": ("pid", "name"),
-}
-"""Keys of the record that are objects, and the keys in them."""
-
-_SHOWN = {"start_ns": ("start",), "end_ns": ("end", "duration")}
-_KEYS = [key for field in fields(Conversation) for key in _SHOWN.get(field.name, (field.name,))]
-_PATHS = [(key, part) for key in _KEYS for part in _PARTS.get(key, ("",))]
-
-COLUMNS: tuple[str, ...] = tuple(f"{key}.{part}" if part else key for key, part in _PATHS)
+_PATHS = [(key, part) for key, _, part in (column.partition(".") for column in COLUMNS)]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms, which spreadsheets take too. (A tab or return is escaped before this.)"""
-_BYTE_ORDER_MARK = "\ufeff"
-"""Without it Excel takes UTF-8 for the system's old code page."""
 
 
-class CsvSink(OneByOne):
+class CsvSink(LineSink):
     """A header row, then the rows."""
 
     def __init__(self, out: Writer, options: Options) -> None:
-        self._out = out
-        self._prompt = options.prompt
-        self._excel = options.excel
-        if options.excel:
-            self._rows = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
-        else:
-            self._rows = csv.writer(out, lineterminator="\n")
+        self._format = _Excel() if options.excel else _Csv()
+        super().__init__(out, options, self._format.lines(), self._format.of, self._format.end)
         self._started = False
-
-    def conversation(self, conversation: Conversation) -> None:
-        self._start()
-        self._rows.writerow(row(conversation))
-        if self._prompt:
-            self._out.flush()
 
     def close(self, totals: Totals) -> None:
         self._start()
-        self._out.flush()
+        super().close(totals)
+
+    def _begin(self, batch: Batch) -> None:
+        self._start()
 
     def _start(self) -> None:
         if not self._started:
-            self._out.write(_BYTE_ORDER_MARK if self._excel else "")
-            self._rows.writerow(COLUMNS)
+            self._out.write(self._format.mark + self._format.text(COLUMNS) + self._format.end)
             self._started = True
+
+
+class _Csv:
+    """Cells in quotes where they need them."""
+
+    mark = ""
+    end = "\n"
+    quoting: Literal[0, 1] = csv.QUOTE_MINIMAL
+    around = ""
+    """What stands on both sides of a cell that needs no quotes."""
+
+    def text(self, cells: Sequence[str]) -> str:
+        """Some cells as the `csv` module writes them, without the row's end."""
+        out = StringIO()
+        csv.writer(out, lineterminator="", quoting=self.quoting).writerow(cells)
+        return out.getvalue()
+
+    def of(self, conversation: Conversation) -> str:
+        """The row of one conversation."""
+        return self.text(row(conversation))
+
+    def lines(self) -> Lines:
+        """Maker of rows."""
+        return Lines(self._line, Words("", self._cell, self._tunnel, self._wire))
+
+    def _cell(self, value: Any) -> str:
+        """One cell; a row that is an empty cell alone would be written in quotes."""
+        return self.text([_cell(value), "0"])[: -len(self.text(["0"])) - 1]
+
+    def _wire(self, way: str | int, value: str) -> str:
+        text = self._cell(value)
+        return text[len(self.around) : len(text) - len(self.around)]
+
+    def _tunnel(self, tunnel: Tunnel | None) -> str:
+        return ",".join(map(self._cell, tunnel or [None] * len(Tunnel._fields)))
+
+    def _line(self, form: Form) -> list[Part]:
+        parts: list[Part] = []
+        for value in _values(form_record(form)):
+            parts += [",", *self._shown(value)]
+        return parts[1:]
+
+    def _shown(self, value: Any) -> list[Part]:
+        if not isinstance(value, Field):
+            return [self._cell(value)]
+        if value.kind in ("word", "tunnel"):
+            return [value]
+        return [self.around, value, "Z" if value.kind in TIMES else "", self.around]
+
+
+class _Excel(_Csv):
+    """Every cell in quotes."""
+
+    mark = "\ufeff"
+    """A byte order mark: without it Excel takes UTF-8 for the system's old code page."""
+    end = "\r\n"
+    quoting: Literal[0, 1] = csv.QUOTE_ALL
+    around = '"'
 
 
 def row(conversation: Conversation) -> list[str]:
     """The cells of one conversation, in the order of COLUMNS."""
-    record = conversation.as_dict()
+    return [_cell(value) for value in _values(conversation.as_dict())]
+
+
+def _values(record: dict[str, Any]) -> Iterator[Any]:
+    """What a record, or that of a form, has in each of COLUMNS; a field that stands for a whole object comes once."""
     record["frames"] = len(record["frames"])
     record["anomalies"] = [anomaly["code"] for anomaly in record["anomalies"]]
-    cells = []
     for key, part in _PATHS:
         value = record[key]
-        cells.append(_cell(value.get(part) if part and value is not None else value))
-    return cells
+        if not part or value is None:
+            yield value
+        elif not isinstance(value, Field):
+            yield value.get(part)
+        elif part == next(iter(RECORD.inside[key].inside)):
+            yield value
 
 
 def _cell(value: Any) -> str:

@@ -57,6 +57,19 @@ def padded(text: str, size: int, right: bool = False) -> str:
     return spaces + text if right else text + spaces
 
 
+def fitted(text: str, size: int, right: bool = False, middle: bool = False) -> str:
+    """`text` in exactly `size` columns: cut, or with spaces."""
+    if len(text) <= size and text.isascii():
+        return text.rjust(size) if right else text.ljust(size)
+    return padded(cut(text, size, middle), size, right)
+
+
+def widest(texts: Sequence[str]) -> int:
+    """Columns of a terminal that the widest of some texts takes."""
+    measure = len if "".join(texts).isascii() else display_width
+    return max(map(measure, texts), default=0)
+
+
 def cut(text: str, size: int, middle: bool = False) -> str:
     """`text` in at most `size` columns, with an ellipsis where something is missing."""
     if display_width(text) <= size:

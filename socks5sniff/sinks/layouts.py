@@ -15,13 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.record import Tunnel, text
-from socks5sniff.record.batch import CLOSERS, CLOSES, NO_TIME, Batch, Columns
+from socks5sniff.record.batch import CHOICES, NO_TIME, Batch, Columns
 from socks5sniff.record.form import Form, Varying
 from socks5sniff.record.text import Text
 
 _BLOCK = 512
 """Records whose lines are put together at once: their matrix stays in the cache."""
 _COLON = text.strings([b":"])
+_PLAIN = np.zeros(256, np.bool_)
+"""Octets that stand for themselves wherever they are."""
+_PLAIN[list(b"\0.-_:0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] = True
+_FIRST = _PLAIN.copy()
+"""Those that do at the beginning."""
+_FIRST[list(b"\0.-_:")] = False
 
 
 class Field(NamedTuple):
@@ -47,13 +53,18 @@ class Words(NamedTuple):
 
     Attributes:
         null: for a number or time that is missing.
-        tunnel, capture, closed_by: one value each.
+        word: one of a few, such as the capture's name, or None.
+        tunnel: all of it, where the format has it in one place.
+        text: what the wire said, where it is not letters, digits, dots, dashes and such alone: by the way in which
+            the field is to be shown (its `second`) and its value. None where a format needs no such care.
+        identity: out of Community ID, start and id.
     """
 
     null: str
-    tunnel: Callable[[Tunnel | None], str]
-    capture: Callable[[str], str]
-    closed_by: Callable[[str | None], str]
+    word: Callable[[str | None], str]
+    tunnel: Callable[[Tunnel | None], str] = str
+    text: Callable[[str | int, str], str] | None = None
+    identity: Callable[[str, int, int], str] | None = None
 
 
 class _Constants(NamedTuple):
@@ -140,9 +151,7 @@ def _laid_out(
         block = base[which[begin:end]]
         for (left, right), column in zip(places, columns, strict=True):
             block[:, left:right] = column[begin:end]
-        yield from zip(
-            rows[begin:end].tolist(), block.tobytes().translate(None, b"\0").split(b"\n"), strict=False
-        )
+        yield from zip(rows[begin:end].tolist(), block.tobytes().translate(None, b"\0").split(b"\n"), strict=False)
 
 
 class _Values:
@@ -180,11 +189,39 @@ class _Values:
     def plain(self, field: Field) -> Text:
         return _narrow(self._column(field.first).view(np.uint32))
 
+    def wire(self, field: Field) -> Text:
+        """Text from the wire, in the format's own words where it is out of the ordinary."""
+        column = self.plain(field)
+        show = self._words.text
+        if show is None:
+            return column
+        octets = np.ascontiguousarray(column).view(np.uint8)
+        first = octets[np.arange(len(octets)), (octets != 0).argmax(1)]
+        rows = ~_PLAIN[octets].all(1) | ~_FIRST[first]
+        return text.replaced(
+            column.copy(), rows, [show(field.second, text.plain(row)).encode() for row in column[rows]]
+        )
+
+    def identity(self, field: Field) -> Text:
+        assert self._words.identity is not None, "the format has one"
+        ids = [text.plain(row) for row in self._column("community_id").view(np.uint32)]
+        starts, numbers = self._column("start").tolist(), self._number.tolist()
+        return text.strings([word.encode() for word in map(self._words.identity, ids, starts, numbers)])
+
     def time(self, field: Field) -> Text:
         return text.times(self._column(field.first))
 
     def duration(self, field: Field) -> Text:
         return text.seconds(self._column("end") - self._column("start"))
+
+    def rounded(self, field: Field) -> Text:
+        """The duration, to so many digits."""
+        return text.rounded(self._column("end") - self._column("start"), int(field.first))
+
+    def epoch(self, field: Field) -> Text:
+        """The time of a segment, or of a column, in seconds and microseconds."""
+        values = self._column(field.first) if isinstance(field.first, str) else self._at(field.first)
+        return text.decimal(values, 6)
 
     def handshake(self, field: Field) -> Text:
         return self._seconds(self._column("tcp_handshake"))
@@ -221,15 +258,10 @@ class _Values:
         tunnels = self._columns.tunnels
         return self._chosen("tunnel", lambda index: self._words.tunnel(tunnels[index]))
 
-    def capture(self, field: Field) -> Text:
-        captures = self._columns.captures
-        return self._chosen("capture", lambda index: self._words.capture(captures[index]))
-
-    def close(self, field: Field) -> Text:
-        return self._chosen("close", lambda index: CLOSES[index])
-
-    def closed_by(self, field: Field) -> Text:
-        return self._chosen("closed_by", lambda index: self._words.closed_by(CLOSERS[index]))
+    def word(self, field: Field) -> Text:
+        name = str(field.first)
+        words = self._columns.captures if name == "capture" else CHOICES[name]
+        return self._chosen(name, lambda index: self._words.word(words[index]))
 
     def _chosen(self, name: str, words: Callable[[int], str]) -> Text:
         distinct, index = np.unique(self._column(name), return_inverse=True)
@@ -255,9 +287,11 @@ _FIELDS: dict[str, Callable[[_Values, Field], Text]] = {
     "first_byte": _Values.first_byte,
     "endpoint": _Values.endpoint,
     "tunnel": _Values.tunnel,
-    "capture": _Values.capture,
-    "close": _Values.close,
-    "closed_by": _Values.closed_by,
+    "word": _Values.word,
+    "text": _Values.wire,
+    "identity": _Values.identity,
+    "rounded": _Values.rounded,
+    "epoch": _Values.epoch,
 }
 
 
@@ -266,3 +300,9 @@ def shown(varying: Varying) -> Field:
     if varying.column == "username":
         return Field("plain", "username")
     return Field("endpoint" if varying.port else "plain", varying.column, varying.port or 0)
+
+
+def asked(kind: str) -> list[Part]:
+    """The destination, an address of this kind, and its port; its `text` is shown the way called `host`."""
+    before, behind = ("[", "]:") if kind == "ipv6" else ("", ":")
+    return [before, Field("text", "destination", "host"), behind, Field("integer", "destination_port")]

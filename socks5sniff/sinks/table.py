@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import IO, NamedTuple
 
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch, written
 
 from .clock import Clock
-from .columns import RESULT, TIME, cell, chosen
-from .layout import GAP, Need, cut, display_width, fit, padded
-from .sink import OneByOne, Options, Totals, Writer
+from .columns import RESULT, SEPARATOR, TIME, cell, chosen, usual_rows
+from .layout import GAP, Need, display_width, fit, fitted, widest
+from .sink import Options, Totals, Writer
 from .words import COLOURS, counted
 
 SHOWN_PROXIES = 10
@@ -27,8 +28,6 @@ SHOWN_PROXIES = 10
 BLOCK = 10_000
 """Rows kept in memory, and brought into the order of their ids together."""
 _RESET = "\x1b[0m"
-_SEPARATOR = "\t"
-"""Between cells in the temporary file; it cannot be in one, as they are escaped."""
 
 
 class Row(NamedTuple):
@@ -41,13 +40,14 @@ class Row(NamedTuple):
     """One for each column; that of the time is empty."""
 
 
-class TableSink(OneByOne):
+class TableSink:
     """Rows, then the summary."""
 
     def __init__(self, out: Writer, options: Options) -> None:
         self._out = out
         self._options = options
         self._columns = chosen(options.columns)
+        self._lines = None if options.columns else usual_rows()
         self._all = bool(options.columns)
         self._clock = Clock(options.time)
         self._rows = Rows()
@@ -58,33 +58,55 @@ class TableSink(OneByOne):
         """Least and greatest time, in nanoseconds."""
         self._outcomes: Counter[str] = Counter()
 
-    def conversation(self, conversation: Conversation) -> None:
-        cells = [cell(column, conversation) for column in self._columns]
-        row = Row(conversation.id, conversation.outcome, conversation.start_ns, cells)
-        self._measure(row)
-        self._outcomes[conversation.outcome] += 1
+    def records(self, batch: Batch) -> None:
+        rows = self._rows_of(batch)
         if self._options.prompt:
-            self._show_at_once(row)
-        else:
-            self._rows.add(row)
+            for row in rows:
+                self._measure([row])
+                self._show_at_once(row)
+        elif rows:
+            self._measure(rows)
+            self._rows.add(rows)
+
+    def conversation(self, conversation: Conversation) -> None:
+        self.records(written([conversation]))
+
+    def _rows_of(self, batch: Batch) -> list[Row]:
+        if self._lines is None:
+            return list(map(self._row, batch))
+        rows = []
+        ids, starts = batch.id.tolist(), batch.times("start").tolist()
+        for index, line in enumerate(self._lines.of(batch)):
+            if line is None:
+                rows.append(self._row(batch.row(index)))
+            else:
+                *cells, outcome = line.decode().split(SEPARATOR)
+                rows.append(Row(ids[index], outcome, starts[index], cells))
+        return rows
+
+    def _row(self, conversation: Conversation) -> Row:
+        cells = [cell(column, conversation) for column in self._columns]
+        return Row(conversation.id, conversation.outcome, conversation.start_ns, cells)
 
     def close(self, totals: Totals) -> None:
         if self._rows:
             self._shown = self._fit()
             self._out.write(self._heading())
+            write, line, template, dated = self._out.write, self._line, self._template(), self._dated
             for row in self._rows:
-                self._out.write(self._line(row))
+                write(line(row, dated, template))
         self._out.write(self._summary(totals))
         self._out.flush()
 
-    def _measure(self, row: Row) -> None:
-        first = not self._outcomes
-        self._first = row.start_ns if first else min(self._first, row.start_ns)
-        self._last = row.start_ns if first else max(self._last, row.start_ns)
+    def _measure(self, rows: Sequence[Row]) -> None:
+        starts = [row.start_ns for row in rows]
+        if self._outcomes:
+            starts += [self._first, self._last]
+        self._first, self._last = min(starts), max(starts)
         self._clock.origin = self._first
-        for index, text in enumerate(row.cells):
-            if text:
-                self._sizes[index] = max(self._sizes[index], display_width(text))
+        self._outcomes.update([row.outcome for row in rows])
+        for index, texts in enumerate(zip(*[row.cells for row in rows], strict=True)):
+            self._sizes[index] = max(self._sizes[index], widest(texts))
 
     def _show_at_once(self, row: Row) -> None:
         """With a new heading where this row does not go under the last one."""
@@ -92,7 +114,7 @@ class TableSink(OneByOne):
         # Where nothing is cut, a column may as well grow under its old heading.
         if not before or (self._options.width is not None and self._shown != before):
             self._out.write(self._heading())
-        self._out.write(self._line(row))
+        self._out.write(self._line(row, self._dated))
         self._out.flush()
 
     def _fit(self) -> dict[int, int]:
@@ -121,19 +143,29 @@ class TableSink(OneByOne):
         return f"{column.title} ({self._clock.label(self._first, self._last)})" if column.name == TIME else column.title
 
     def _heading(self) -> str:
-        titles = [
-            padded(cut(self._title(index), size), size, self._columns[index].right)
-            for index, size in self._shown.items()
-        ]
+        titles = [fitted(self._title(index), size, self._columns[index].right) for index, size in self._shown.items()]
         rules = ["-" * size for size in self._shown.values()]
         return "".join((" " * GAP).join(cells).rstrip() + "\n" for cells in (titles, rules))
 
-    def _line(self, row: Row) -> str:
+    def _template(self) -> str | None:
+        """What `%` makes a line of ASCII texts with, where nothing is cut or coloured."""
+        if self._options.colour or any(size < self._sizes[index] for index, size in self._shown.items()):
+            return None
+        return (" " * GAP).join(
+            f"%{'' if self._columns[index].right else '-'}{size}s" for index, size in self._shown.items()
+        )
+
+    def _line(self, row: Row, dated: bool, template: str | None = None) -> str:
+        texts = [
+            self._clock.brief(row.start_ns, dated) if self._columns[index].name == TIME else row.cells[index]
+            for index in self._shown
+        ]
+        if template is not None and "".join(texts).isascii():
+            return (template % tuple(texts)).rstrip() + "\n"
         cells = []
-        for index, size in self._shown.items():
+        for text, (index, size) in zip(texts, self._shown.items(), strict=True):
             column = self._columns[index]
-            text = self._clock.brief(row.start_ns, self._dated) if column.name == TIME else row.cells[index]
-            text = padded(cut(text, size, column.middle), size, column.right)
+            text = fitted(text, size, column.right, column.middle)
             if self._options.colour and column.name == RESULT:
                 text = f"{COLOURS.get(row.outcome, '')}{text}{_RESET}"
             cells.append(text)
@@ -185,16 +217,17 @@ class Rows:
     def __bool__(self) -> bool:
         return bool(self._block or self._file)
 
-    def add(self, row: Row) -> None:
-        self._block.append(row)
-        if len(self._block) >= BLOCK:
-            self._put_aside()
+    def add(self, rows: Sequence[Row]) -> None:
+        for begin in range(0, len(rows), BLOCK):
+            self._block += rows[begin : begin + BLOCK]
+            if len(self._block) >= BLOCK:
+                self._put_aside()
 
     def __iter__(self) -> Iterator[Row]:
         if self._file is not None:
             self._file.seek(0)
             for line in self._file:
-                number, outcome, start, *cells = line.removesuffix("\n").split(_SEPARATOR)
+                number, outcome, start, *cells = line.removesuffix("\n").split(SEPARATOR)
                 yield Row(int(number), outcome, int(start), cells)
             self._file.close()
             self._file = None
@@ -204,5 +237,5 @@ class Rows:
         if self._file is None:
             self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 (closed when read)
         for number, outcome, start, cells in sorted(self._block, key=itemgetter(0)):
-            self._file.write(_SEPARATOR.join((str(number), outcome, str(start), *cells)) + "\n")
+            self._file.write(SEPARATOR.join((str(number), outcome, str(start), *cells)) + "\n")
         self._block.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from socks5sniff.record import Conversation
+from socks5sniff.record.form import Form
 
 COLOURS = {
     "succeeded": "\x1b[32m",
@@ -15,7 +16,7 @@ COLOURS = {
 """How a terminal is told to show each outcome."""
 
 
-def explain(conversation: Conversation) -> str:
+def explain(conversation: Conversation | Form) -> str:
     """Why the conversation came out as it did: the proxy's reply in words, or where it ended without one."""
     c = conversation
     if c.outcome == "auth-failed":
@@ -34,7 +35,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
-def result(c: Conversation) -> str:
+def result(c: Conversation | Form) -> str:
     """The outcome and, where it says more, the reason: `rejected: connection refused`."""
     if c.outcome in ("succeeded", "auth-failed", "no-acceptable-method"):
         return c.outcome

@@ -15,8 +15,12 @@ from hashlib import sha256
 from time import gmtime, strftime, time
 
 from socks5sniff.record import MASKED_PASSWORD, Conversation, Target
+from socks5sniff.record.batch import Batch
+from socks5sniff.record.form import Form
 
-from .sink import OneByOne, Options, Totals, Writer
+from .layouts import Field, Lines, Part, Words
+from .line_sink import LineSink
+from .sink import Options, Totals, Writer
 
 FIELDS: dict[str, str] = {
     "ts": "time",
@@ -62,7 +66,7 @@ _STATUS_WITHOUT_REPLY = {"auth-failed": "authentication failed", "no-acceptable-
 _FIRST_EVENTS = frozenset({"auth-request", "auth-reply", "request", "reply"})
 
 
-class ZeekSink(OneByOne):
+class ZeekSink(LineSink):
     """Header lines, one line for each conversation, and the closing line.
 
     Zeek stamps `#open` and `#close` with the time in the traffic; without a conversation there is none, and `clock`
@@ -70,18 +74,14 @@ class ZeekSink(OneByOne):
     """
 
     def __init__(self, out: Writer, options: Options, clock: Callable[[], float] = time) -> None:
-        self._out = out
-        self._prompt = options.prompt
+        super().__init__(out, options, Lines(_line, Words(UNSET, _string, text=_wire, identity=_uid)), zeek_line)
         self._clock = clock
         self._last_ns = 0
         self._started = False
 
-    def conversation(self, conversation: Conversation) -> None:
-        self._last_ns = max(self._last_ns, conversation.end_ns)
-        self._start(conversation.start_ns)
-        self._out.write(zeek_line(conversation) + "\n")
-        if self._prompt:
-            self._out.flush()
+    def _begin(self, batch: Batch) -> None:
+        self._last_ns = max(self._last_ns, int(batch.times("end").max()))
+        self._start(int(batch.times("start")[0]))
 
     def close(self, totals: Totals) -> None:
         end = self._last_ns or int(self._clock() * 1e9)
@@ -105,9 +105,8 @@ def zeek_line(conversation: Conversation) -> str:
     opener, other = (c.proxy, c.client) if c.reversed else (c.client, c.proxy)
     first_event = next((frame.time_ns for frame in c.frames if frame.type in _FIRST_EVENTS), c.start_ns)
     seconds, fraction = divmod(first_event, 1_000_000_000)
-    version = None if c.protocol is None else c.protocol[5]
+    version = _version(c)
     user = c.username or None if version == "4" else c.username
-    password = None if c.password == MASKED_PASSWORD else c.password
     return "\t".join(
         (
             f"{seconds}.{fraction // 1000:06d}",
@@ -116,9 +115,9 @@ def zeek_line(conversation: Conversation) -> str:
             str(opener.port),
             other.address,
             str(other.port),
-            version or UNSET,
+            version,
             _string(user),
-            _string(password),
+            _string(_password(c)),
             _string(_status(c)),
             *_address(c.destination),
             *_address(c.bound),
@@ -126,14 +125,57 @@ def zeek_line(conversation: Conversation) -> str:
     )
 
 
+def _line(form: Form) -> list[Part]:
+    """The columns of `zeek_line` for a conversation of this form, none of which is `reversed`."""
+    event = next((Field("epoch", frame.place) for frame in form.frames if frame.type in _FIRST_EVENTS), None)
+    columns: list[Part] = [
+        event or Field("epoch", "start"),
+        Field("identity"),
+        *(Field("plain", "client_address"), Field("integer", "client_port")),
+        *(Field("plain", "proxy_address"), Field("integer", "proxy_port")),
+        _version(form),
+        Field("text", "username", _version(form)) if form.username else UNSET,
+        _string(_password(form)),
+        _string(_status(form)),
+        *_columns(form.destination, "destination"),
+        *_columns(form.bound, "bound"),
+    ]
+    return [part for column in columns for part in ("\t", column)][1:]
+
+
+def _columns(kind: str | None, column: str) -> tuple[Part, Part, Part]:
+    """The host, name and port columns of a form's address."""
+    if kind is None:
+        return UNSET, UNSET, UNSET
+    port = Field("integer", f"{column}_port")
+    return (UNSET, Field("text", column), port) if kind == "domain" else (Field("plain", column), UNSET, port)
+
+
+def _wire(version: str | int, text: str) -> str:
+    """A name; of SOCKS4 a user id, which is unset where it is empty."""
+    return _string(text or None if version == "4" else text)
+
+
+def _version(said: Conversation | Form) -> str:
+    return UNSET if said.protocol is None else said.protocol[5]
+
+
+def _password(said: Conversation | Form) -> str | None:
+    return None if said.password == MASKED_PASSWORD else said.password
+
+
 def uid(conversation: Conversation) -> str:
     """`C` and 17 letters and digits that stay the same for this connection of this capture."""
-    key = f"{conversation.community_id} {conversation.start_ns} {conversation.id}".encode("utf-8", "replace")
+    return _uid(conversation.community_id, conversation.start_ns, conversation.id)
+
+
+def _uid(community_id: str, start_ns: int, number: int) -> str:
+    key = f"{community_id} {start_ns} {number}".encode("utf-8", "replace")
     letters = b64encode(sha256(key).digest()).decode("ascii").replace("+", "").replace("/", "")
     return "C" + letters[:17]
 
 
-def _status(c: Conversation) -> str | None:
+def _status(c: Conversation | Form) -> str | None:
     if c.reply is None:
         return _STATUS_WITHOUT_REPLY.get(c.outcome)
     code = c.reply.code

@@ -134,6 +134,7 @@ def windows(memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray
     if not len(start) or len(memory) < SHORT:
         return np.zeros((len(start), SHORT), np.uint8)
     found: NDArray[np.uint8] = sliding_window_view(memory, SHORT)[np.minimum(start, len(memory) - SHORT)]
+    # A window reaches into the next packet's octets. They are wiped, so that equal beginnings are equal rows.
     found *= _MASKS[np.minimum(length, SHORT)]
     return found
 

@@ -104,11 +104,13 @@ class Route:
         if lingering:
             # Of equally near ones the latest.
             space = min(reversed(lingering), key=lambda known: known.distance(way, sequence, acknowledgment))
+        # Late packets of a connection that is over must not begin another: without a SYN they are dropped for a while.
         elif fitting and time <= max(space.closed or 0 for space in fitting) + FORGET and not flags & TcpFlag.SYN:
             return
         else:
             self._open = [known for known in self._open if known.closed is None or time <= known.closed + LINGER]
             space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None)
+            # Ports that are reused faster than connections end would make every packet look at all of them.
             self._open = [*self._open, space][-MOST:]
             self.spaces.append(space)
         space.add(position, way, flags, sequence, length, time)

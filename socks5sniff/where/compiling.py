@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from socks5sniff.record import Conversation
+from socks5sniff.record.fields import RECORD, Key, Kind, names
 
-from .keys import RECORD, Key, Kind, names
 from .mistakes import ExpressionError, MistakeError, alternatives
 from .operators import ValueTest, member_test, pair_test, value_test
 from .syntax import parse

@@ -10,7 +10,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from .keys import Key, Kind
+from socks5sniff.record.fields import Key, Kind
+
 from .mistakes import MistakeError, alternatives
 from .tree import Literal, Range
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.record import Conversation
-from socks5sniff.sinks import Options
-from socks5sniff.sinks.json_lines import JsonLinesSink
+from socks5sniff.sinks import Options, Totals, open_sink
 from tests.traffic import (
     ANSWER,
     CHOICE,
@@ -37,6 +36,7 @@ from tests.traffic import (
     connection,
     cut,
     datagram,
+    six,
 )
 
 from .dialogues import BIND, DIALOGUES, PASSWORD, REFUSED
@@ -139,11 +139,19 @@ def test_one_octet_in_each_segment(name: str):
     assert "split-frame" in {a.code for a in record.anomalies}
 
 
+def said_in_socks4(draw: Any) -> list[tuple[int, bytes]]:
+    """A SOCKS4 conversation, with or without a user id and a host name."""
+    end = draw(st.sampled_from([b"\x0a\0\0\7%s\0", b"\0\0\0\1%s\0example.org\0", b"\0\0\0\1%s\0-\0"]))
+    request = b"\4\1\0\x50" + end % draw(st.sampled_from([b"", b"bob", b"-", b"-b", b"\xff", b"a,b"]))
+    said = [(CLIENT, request), (SERVER, b"\0" + draw(st.sampled_from([b"\x5a", b"\x5b", b"\x63"])) + bytes(6))]
+    return said + draw(st.sampled_from([[], [(CLIENT, HTTP), (SERVER, ANSWER)]]))
+
+
 def said_by(draw: Any) -> list[tuple[int, bytes]]:
     """A conversation near the regular one: every field may be what it should be, or something else."""
     addresses = [
-        b"\1\x7f\0\0\1", b"\1\0\0\0\0", b"\3\x0bexample.com", b"\3\x0710.0.0.", b"\3\x081.2.3.4", b"\3\0",
-        b"\3\5ab\0cd", b"\3\3\xc3\xa9z", b"\4" + bytes(15) + b"\1", b"\4\x20\1" + bytes(14), b"\2ab",
+        b"\1\x7f\0\0\1", b"\1\0\0\0\0", b"\3\x0bexample.com", b"\3\x0710.0.0.", b"\3\x081.2.3.4", b"\3\0", b"\3\1-",
+        b"\3\4-x.y", b"\3\5ab\0cd", b"\3\3\xc3\xa9z", b"\4" + bytes(15) + b"\1", b"\4\x20\1" + bytes(14), b"\2ab",
     ]  # fmt: skip
     address = draw(st.sampled_from(addresses))
     bound = draw(st.sampled_from([b"\1\0\0\0\0\0\0", b"\1\x0a\0\0\2\x12\x34", b"\4" + bytes(18), b"\3\2ab\0\1"]))
@@ -155,7 +163,11 @@ def said_by(draw: Any) -> list[tuple[int, bytes]]:
     method = draw(st.sampled_from([0, 0, 2, 2, 255]))
     said.append((SERVER, bytes([5, method])))
     if method == 2:
-        login = draw(st.sampled_from([b"\1\5alice\6secret", b"\1\3bob\0", b"\1\1\xff\1x", b"\5\1a\1b"]))
+        login = draw(
+            st.sampled_from(
+                [b"\1\5alice\6secret", b"\1\3bob\0", b"\1\1\xff\1x", b"\5\1a\1b", b"\1\1-\1x", b"\1\2-a\1x", b"\1\0\0"]
+            )
+        )
         said += [(CLIENT, login), (SERVER, draw(st.sampled_from([b"\1\0", b"\1\0", b"\5\0", b"\1\1"])))]
     said += [(CLIENT, request), (SERVER, reply)]
     tunnels = [[], [(CLIENT, HTTP)], [(CLIENT, HTTP), (SERVER, ANSWER)], [(SERVER, b"SSH-2.0-x\r\n")]]
@@ -165,42 +177,74 @@ def said_by(draw: Any) -> list[tuple[int, bytes]]:
     return said
 
 
-def lines_of(packets: list[Packet], sizes: Iterable[int], show: bool = False) -> list[str]:
-    """What `jsonl` prints of packets."""
-    out = StringIO()
-    sink = JsonLinesSink(out, Options())
+FORMATS: dict[str, tuple[str, Options]] = {
+    name: (name, Options()) for name in ("json", "jsonl", "csv", "zeek", "accesslog", "table")
+} | {
+    "csv for spreadsheets": ("csv", Options(excel=True)),
+    "table as it comes": ("table", Options(prompt=True, width=100)),
+    "table of chosen columns": ("table", Options(columns=("destination", "community_id", "sent"))),
+}
+
+
+def printed_of(packets: list[Packet], sizes: Iterable[int], show: bool = False) -> dict[str, str]:
+    """What each format prints of packets."""
+    outs = {name: StringIO() for name in FORMATS}
+    sinks = [open_sink(*(FORMATS[name][0], out, FORMATS[name][1])) for name, out in outs.items()]
     analyser = Analyser(show_passwords=show)
-    for batch in batches([(packet.time, packet.frame()) for packet in packets], sizes):
-        for records in analyser.take(batch):
-            sink.records(records)
-    for records in analyser.finish():
-        sink.records(records)
-    return out.getvalue().splitlines()
+    given = [records for batch in batches([(packet.time, packet.frame()) for packet in packets], sizes)
+             for records in analyser.take(batch)] + list(analyser.finish())  # fmt: skip
+    for records in given:
+        for sink in sinks:
+            # A record that is written out once stays so: each sink gets a batch of its own.
+            sink.records(records.slice(0, len(records)))
+    for sink in sinks:
+        sink.close(Totals())
+    return {name: out.getvalue() for name, out in outs.items()}
+
+
+def written_of(conversations: list[Conversation]) -> dict[str, str]:
+    """What each format prints of conversations, one by one."""
+    printed = {}
+    for name, (format_, options) in FORMATS.items():
+        out = StringIO()
+        sink = open_sink(format_, out, options)
+        for conversation in conversations:
+            sink.conversation(conversation)
+        sink.close(Totals())
+        printed[name] = out.getvalue()
+    return printed
 
 
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
     """Forms, columns and the lines made of them must agree with the session on every record, order included."""
-    talks = [said_by(data.draw) for _ in range(data.draw(st.integers(1, 4)))]
-    proxy = data.draw(st.sampled_from([("10.0.0.9", 1080), ("10.0.0.9", 3128)]))
+    talks = [said_by(data.draw) for _ in range(data.draw(st.integers(1, 3)))]
+    talks += [said_in_socks4(data.draw) for _ in range(data.draw(st.integers(0, 1)))]
+    proxy = data.draw(st.sampled_from([("10.0.9.9", 1080), ("10.0.9.9", 3128)]))
     packets: list[Packet] = []
     for number, said in enumerate(talks * 4):  # the same forms again, so that they are learned
         begin = START + number * data.draw(st.sampled_from([1_000_000, 40_000_000]))
         packets += connection(said, client=(f"10.0.1.{number}", 40000), proxy=proxy, begin=begin)
+    if data.draw(st.booleans()):
+        packets = six(packets)
     if data.draw(st.booleans()):
         packets.sort(key=lambda packet: packet.time)
     parts = data.draw(st.lists(st.integers(1, 60), max_size=10))
     show = data.draw(st.booleans())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handshakes, "FEW", 0)
-        printed = lines_of(packets, parts, show)
+        printed = printed_of(packets, parts, show)
         fast = [record.as_dict() for record in analyse(packets, parts, show_passwords=show)]
         patch.setattr(handshakes, "FEW", 1 << 30)
-        slow = [record.as_dict() for record in analyse(packets, parts, show_passwords=show)]
+        conversations = analyse(packets, parts, show_passwords=show)
+    slow = [record.as_dict() for record in conversations]
     assert fast == slow
-    assert [json.loads(line) for line in printed] == slow
-    assert printed == [json.dumps(record, separators=(",", ":")) for record in slow]
+    assert printed["jsonl"].splitlines() == [json.dumps(record, separators=(",", ":")) for record in slow]
+    written = written_of(conversations)
+    for name in FORMATS:
+        if slow or name != "zeek":  # which asks the clock where there is no traffic
+            assert printed[name] == written[name], name
 
 
 def test_lost_handshake_octets_are_an_error_and_not_invented():

@@ -1,9 +1,11 @@
-"""The four captures of the benchmark, made from a seed, with the truth about each SOCKS conversation in them.
+"""The captures of the benchmark, made from a seed, with the truth about each SOCKS conversation in them.
 
 - `churn`: 20,000 conversations of 15 packets, no two to the same destination, about three at a time.
 - `many`: 5,000 conversations of 50 packets, all open at once.
 - `bulk`: two conversations of 200 MB each in frames of 1,500 octets, through HTTP, at the same time.
 - `noise`: a million packets of 30,000 flows, 300 of them SOCKS, the rest other protocols over TCP and UDP.
+- `midstream`: 30,000 TCP flows of 10 packets on average that began before the capture, none of them SOCKS.
+- `dialogues`, `slow`, `lossy` and `mixed`: copies of real dialogues, see the module `dialogues`.
 
 Run as `python -m tests.benchmarks.captures FOLDER [NAME…] [--scale N]` to write them to a folder.
 """
@@ -20,11 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import openings, pcap
+from . import dialogues, openings, pcap
 from .openings import Opening, SocksTruth
 from .pcap import ACK, CLIENT, FIN, FLOW, PACKET, PSH, SERVER, SYN, TCP
 
-NAMES = ("churn", "bulk", "noise", "many")
+NAMES = ("churn", "bulk", "noise", "many", "midstream")
+"""Made packet by packet."""
+EVERY = (*NAMES, *dialogues.NAMES)
 
 _EPOCH = 1_795_000_000
 _SECOND = 1_000_000_000
@@ -63,6 +67,8 @@ class Shape(NamedTuple):
     """Share of the packets after the opening that the server sends."""
     bare: float = 0.3
     """Share of those packets that are ACKs without octets."""
+    missed: NDArray[np.int64] | int = 0
+    """So many first packets of each flow were sent before the capture."""
 
 
 def churn(size: int, rng: random.Random, first: int) -> Shape:
@@ -97,7 +103,22 @@ def noise(size: int, rng: random.Random, first: int) -> Shape:
     return Shape(flows, counts, size / 500, 0.1, (30, 600))
 
 
-_SHAPES = {"churn": (churn, 20_000), "bulk": (bulk, 264_000), "noise": (noise, 30_000), "many": (many, 5_000)}
+def midstream(size: int, rng: random.Random, first: int) -> Shape:
+    """`size` TCP flows whose first packets, one to four after the opening, were before the capture."""
+    others = rng.choices([openings.tls, openings.ssh, openings.redis, openings.scrambled], k=size)
+    flows = [other(rng, first + number) for number, other in enumerate(others)]
+    missed = np.array([_least_packets(flow) - 3 + rng.randrange(1, 5) for flow in flows])
+    counts = missed + np.array([rng.randrange(4, 17) for _ in flows])
+    return Shape(flows, counts, size / 1000, 0.05, (30, 600), missed=missed)
+
+
+_SHAPES = {
+    "churn": (churn, 20_000),
+    "bulk": (bulk, 264_000),
+    "noise": (noise, 30_000),
+    "many": (many, 5_000),
+    "midstream": (midstream, 30_000),
+}
 
 
 def write(name: str, path: Path, size: int | None = None, scale: int = 1, seed: int = 1) -> list[Truth]:
@@ -127,6 +148,13 @@ def write(name: str, path: Path, size: int | None = None, scale: int = 1, seed: 
             frames += len(packets)
             start = int(packets["time"].max()) + _SECOND
     return truth
+
+
+def make(name: str, path: Path, size: int | None = None, scale: int = 1, seed: int = 1) -> int:
+    """Write any of the captures to `path`; the number of SOCKS conversations in it. See `write`."""
+    if name in NAMES:
+        return len(write(name, path, size, scale, seed))
+    return dialogues.write(name, path, (size or dialogues.SIZES[name]) * scale, seed, _EPOCH * _SECOND)
 
 
 def _least_packets(opening: Opening) -> int:
@@ -188,7 +216,8 @@ def _lay_out(
     elapsed = np.cumsum(gaps)
     starts = (np.arange(len(flows)) / len(flows) * shape.spread * _SECOND).astype(np.int64)
     packets["time"] = start + starts[flow] + elapsed - elapsed[begin][flow]
-    return flows, packets, payloads, _truth(shape, flows, packets, position, frames)
+    seen = position >= np.broadcast_to(shape.missed, len(flows))[flow]
+    return flows, packets[seen], payloads, _truth(shape, flows, packets, position, frames)
 
 
 def _flows(opened: Sequence[Opening], draw: np.random.Generator, first: int) -> NDArray[np.void]:
@@ -243,18 +272,18 @@ def _endpoint(flow: np.void, side: int) -> tuple[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.captures", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(NAMES))
-    parser.add_argument("--size", type=int, help="flows (bulk: packets of a flow)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(EVERY))
+    parser.add_argument("--size", type=int, help="flows (bulk: packets of a flow; copies: conversations)")
     parser.add_argument("--scale", type=int, default=1, help="how many times as long")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    if not set(arguments.names) <= set(NAMES):
-        parser.error(f"the captures are {', '.join(NAMES)}")
+    if not set(arguments.names) <= set(EVERY):
+        parser.error(f"the captures are {', '.join(EVERY)}")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names or NAMES:
+    for name in arguments.names or [name for name in EVERY if dialogues.available(name)]:
         path = arguments.folder / f"{name}.pcap"
-        truth = write(name, path, arguments.size, arguments.scale, arguments.seed)
-        made = {"capture": str(path), "octets": path.stat().st_size, "conversations": len(truth)}
+        conversations = make(name, path, arguments.size, arguments.scale, arguments.seed)
+        made = {"capture": str(path), "octets": path.stat().st_size, "conversations": conversations}
         print(json.dumps(made), flush=True)
 
 

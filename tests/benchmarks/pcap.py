@@ -102,6 +102,30 @@ def render(
         yield _records(flows, packets[rows], sequence[rows], acknowledgment[rows], payloads, start)
 
 
+def records(
+    octets: NDArray[np.uint8],
+    begin: NDArray[np.int64],
+    captured: NDArray[np.int64],
+    length: NDArray[np.int64],
+    time: NDArray[np.int64],
+) -> NDArray[np.uint8]:
+    """Frames that lie in `octets` as pcap records.
+
+    Args:
+        begin, captured: where each frame starts, and how many octets of it there are.
+        length: octets of each on the wire.
+        time: nanoseconds since 1970.
+    """
+    headers = np.stack([time // 1_000_000_000, time // 1000 % 1_000_000, captured, length], axis=1).astype("<u4")
+    size = captured + _RECORD_HEADER
+    at = np.cumsum(size) - size
+    made = np.empty(int(size.sum()), np.uint8)
+    made[at[:, None] + np.arange(_RECORD_HEADER)] = headers.view(np.uint8)
+    within = np.arange(int(captured.sum())) - np.repeat(np.cumsum(captured) - captured, captured)
+    made[np.repeat(at + _RECORD_HEADER, captured) + within] = octets[np.repeat(begin, captured) + within]
+    return made
+
+
 def _records(
     flows: NDArray[np.void],
     packets: NDArray[np.void],

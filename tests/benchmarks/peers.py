@@ -72,12 +72,17 @@ PEERS = (
 )
 
 TARGETS: dict[str, dict[str, float]] = {
-    "churn": {"tshark": 10, "ndpiReader": 1},
-    "many": {"tshark": 8, "ndpiReader": 1},
-    "bulk": {"tshark": 30, "tcpdump": 0.5},
-    "noise": {"tshark": 25, "ndpiReader": 4},
+    "churn": {"tshark": 10, "ndpiReader": 1.4},
+    "many": {"tshark": 8, "ndpiReader": 1.4},
+    "bulk": {"tshark": 30, "tcpdump": 0.67},
+    "noise": {"tshark": 25, "ndpiReader": 5},
+    "midstream": {"ndpiReader": 5},
+    "dialogues": {"ndpiReader": 1},
+    "slow": {"ndpiReader": 1},
+    "lossy": {"ndpiReader": 1},
+    "mixed": {"ndpiReader": 2},
 }
-"""How many times faster than a peer socks5sniff is to be, by capture; 0.5 is twice the peer's time."""
+"""How many times faster than a peer socks5sniff is to be, by capture; 0.67 is one and a half times the peer's time."""
 
 PEAK_TARGET = 200 * 1000 * 1000
 """Octets of memory that no capture may exceed, however long it is."""

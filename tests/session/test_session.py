@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from socks5sniff.codec import Address
@@ -535,3 +537,21 @@ def test_a_frame_is_completed_by_the_latest_of_its_segments() -> None:
         ("greeting", 9, 90),
         ("method-selection", 10, 100),
     ]
+
+
+@pytest.mark.parametrize("name", scripts.DIALOGUES)
+def test_a_session_is_plain_values(name: str) -> None:
+    """Pickled between any two segments, each cut in two so that buffers are in use as well, it goes on as before."""
+    pieces = [
+        (role, part)
+        for role, octets in segments(scripts.DIALOGUES[name])
+        for part in (octets[: len(octets) // 2], octets[len(octets) // 2 :])
+    ]
+    plain, pickled = Session(trusted=True), Session(trusted=True)
+    for number, (role, octets) in enumerate(pieces, 1):
+        for session in (plain, pickled):
+            session.feed(role, octets, number, number * 1000)
+        pickled = pickle.loads(pickle.dumps(pickled))
+    assert scripts.facts(pickled) == scripts.facts(plain)
+    assert codes(pickled) == codes(plain)
+    assert pickled.take_tunnel() == plain.take_tunnel()

@@ -310,6 +310,6 @@ if find_spec("socks5sniff.where"):
         assert {text: _python(text, RECORDS) for text in MISTAKES} == MISTAKES
 
     def test_both_know_the_same_keys(scripts: Tab) -> None:
-        from socks5sniff.where.keys import RECORD, names
+        from socks5sniff.record.fields import RECORD, names
 
         assert scripts.evaluate("Keys.names(Keys.RECORD)") == list(names(RECORD))

@@ -23,8 +23,8 @@ from socks5sniff.record import (
     UdpDestination,
     UdpTraffic,
 )
+from socks5sniff.record.fields import RECORD, Kind, names
 from socks5sniff.where import Expression, ExpressionError, compile_expression
-from socks5sniff.where.keys import RECORD, Kind, names
 from socks5sniff.where.syntax import MAX_DEPTH, MAX_LENGTH
 
 from ..sinks.samples import conversations, sample

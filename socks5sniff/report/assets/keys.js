@@ -73,7 +73,7 @@ const Keys = (() => {
     }),
     proxy_header: object(null, { version: NUMBER, source: endpoint, destination: endpoint, length: NUMBER }),
     network: TEXT,
-    process: object("name", { pid: NUMBER, name: TEXT }),
+    process: object("name", { pid: NUMBER, name: TEXT, container: TEXT }),
   });
 
   /** Every name inside a key, those of inner keys with dots. */

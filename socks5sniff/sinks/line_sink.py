@@ -1,0 +1,48 @@
+"""A format with a line for each conversation, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch, written
+
+from .layouts import Lines
+from .sink import Options, Totals, Writer
+
+
+class LineSink:
+    """Lines of rows of forms are made together, those of others one by one; flushed when someone waits for them."""
+
+    def __init__(
+        self, out: Writer, options: Options, lines: Lines, line: Callable[[Conversation], str], end: str = "\n"
+    ) -> None:
+        """`line` gives what `lines` does, of one conversation; neither has the line's `end`."""
+        self._out = out
+        self._prompt = options.prompt
+        self._lines = lines
+        self._line = line
+        self._end = end
+
+    def records(self, batch: Batch) -> None:
+        if not len(batch):
+            return
+        self._begin(batch)
+        self._out.write("".join([f"{line}{self._end}" for line in texts(self._lines, self._line, batch)]))
+        if self._prompt:
+            self._out.flush()
+
+    def conversation(self, conversation: Conversation) -> None:
+        self.records(written([conversation]))
+
+    def close(self, totals: Totals) -> None:
+        self._out.flush()
+
+    def _begin(self, batch: Batch) -> None:
+        """Write what stands before these lines."""
+
+
+def texts(lines: Lines, line: Callable[[Conversation], str], batch: Batch) -> Iterator[str]:
+    """A batch's lines, without line ends."""
+    for row, made in enumerate(lines.of(batch)):
+        yield line(batch.row(row)) if made is None else made.decode()

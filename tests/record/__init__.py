@@ -1,0 +1,1 @@
+"""What holds for the record itself, whoever makes or shows it."""
