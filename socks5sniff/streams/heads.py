@@ -160,7 +160,9 @@ def _marks(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.
     words = np.ascontiguousarray(short).view(np.uint64)
     sums: NDArray[np.uint64] = (words * _FACTORS).sum(1, dtype=np.uint64)
     sums ^= np.minimum(captured, SHORT).astype(np.uint64) * _FACTORS[0]
-    return (sums ^ sums >> np.uint64(29)) | np.uint64(1)
+    sums ^= sums >> np.uint64(29)
+    sums |= np.uint64(1)
+    return sums
 
 
 class Heads:
