@@ -27,6 +27,7 @@ from socks5sniff.streams.octets import Octets
 from socks5sniff.streams.spaces import FORGET
 
 from .association import Association
+from .attempts import Attempts
 from .dialogue import Dialogue
 from .endings import Endings
 from .forms import Forms
@@ -67,6 +68,7 @@ class Analyser:
     Attributes:
         packets: frames read so far.
         evicted: flows forgotten while they were open, because there were more than MAX_FLOWS.
+        attempts: TCP connections to proxies that came to no conversation.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Analyser:
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
         self.handshakes = Handshakes(self.flows, self._octets, self.watch, book, Forms(show_passwords))
+        self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
         self.associations = Associations(book, udp_frames)
         self.associated: dict[int, Association] = {}
@@ -134,6 +137,10 @@ class Analyser:
         self._finish_due(max(self.flows.clock, now))
         self._make_room()
         return self._release()
+
+    def name_of(self, client: str, host: str) -> str | None:
+        """The name for which DNS gave a client an address, as far as is remembered."""
+        return self._names.name_of(client, host)
 
     def _take_segments(self, segments: Segments) -> None:
         flows = self.flows
@@ -236,6 +243,7 @@ class Analyser:
         slots = slots[np.argsort(self.flows.stream[slots])]
         decided = self.handshakes.decide(slots)
         self._keep(decided.slots)
+        self.attempts.take(slots)
         opened = []
         for slot, dialogue in [*decided.dialogues.items()]:
             if not self._decide(slot, dialogue):
@@ -247,6 +255,7 @@ class Analyser:
         self.associations.open(opened)
         for slot in self.associated.keys() & slots.tolist():
             self.associated[slot].closed = self._endings.ended(slot)
+        self.attempts.spoke(decided)
         self.numbering.finish(self.records.make(slots, decided, self.associated))
         self.watch.kind[slots] = IGNORED
         for slot in slots.tolist():

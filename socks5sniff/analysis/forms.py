@@ -84,6 +84,8 @@ class Recognised(NamedTuple):
         login_at, request_at, tunnel_at: where those begin in the client's octets; reply_end: where the tunnel begins in
             the proxy's.
         destination, bound, username: text columns; destination_port, bound_port: numbers.
+        destination4, bound4: IPv4 addresses as numbers, where they are such.
+        mark: of the tunnel's first octets from the client, see `HeadRows.marks`; 0 for none.
     """
 
     slot: NDArray[np.intp]
@@ -101,6 +103,9 @@ class Recognised(NamedTuple):
     bound: Text
     bound_port: NDArray[np.int64]
     username: Text
+    destination4: NDArray[np.int64]
+    bound4: NDArray[np.int64]
+    mark: NDArray[np.uint64]
 
     @property
     def size(self) -> int:
@@ -164,7 +169,7 @@ class Forms:
         for key, members in _groups(keys, places):
             form[members] = self._form(key, members, exchanges, frames, situations)
         chosen = np.flatnonzero(form >= 0)
-        chosen, tunnel, first_byte = self._tunnels(exchanges, frames, chosen)
+        chosen, tunnel, first_byte, mark = self._tunnels(exchanges, frames, chosen)
         client_ends = frames.client_ends[:, chosen]
         return Recognised(
             slot=situations.slot[chosen],
@@ -182,6 +187,9 @@ class Forms:
             bound=frames.bound[chosen],
             bound_port=frames.bound_port[chosen],
             username=frames.username[chosen],
+            destination4=frames.destination4[chosen],
+            bound4=frames.bound4[chosen],
+            mark=mark,
         )
 
     # -- forms ---------------------------------------------------------------------------------------------------
@@ -214,8 +222,8 @@ class Forms:
 
     def _tunnels(
         self, exchanges: Exchanges, frames: Frames, chosen: NDArray[np.intp]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]:
-        """What tunnels carry; leaves out dialogues whose tunnel may carry another conversation."""
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64], NDArray[np.uint64]]:
+        """What tunnels carry, and how they begin; leaves out dialogues whose tunnel may carry another conversation."""
         client = _tunnel_rows(exchanges, 0, frames.client_ends[2])
         proxy = _tunnel_rows(exchanges, 1, frames.proxy_ends[2])
         first_byte = np.where(proxy.said >= 0, exchanges.rows.time[np.maximum(proxy.said, 0)], NO_TIME)
@@ -247,7 +255,7 @@ class Forms:
                 if found is None:
                     found = self._name(window, complete=True)
             tunnel[number] = found
-        return chosen[kept], tunnel[kept], first_byte
+        return chosen[kept], tunnel[kept], first_byte, client.marks(exchanges, chosen[kept])
 
     def _name(self, window: tuple[bytes, bytes, int], complete: bool) -> int:
         """The index of what is known of a tunnel from so much of it, -1 where more would tell."""
@@ -392,6 +400,15 @@ class _TunnelRows(NamedTuple):
             np.flatnonzero(there).tolist(), rows.each(at), inside.tolist(), strict=True
         ):
             found[place] = octets[skip:] if skip else octets
+        return found
+
+    def marks(self, exchanges: Exchanges, places: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Those of each dialogue's first segment, 0 where it holds something else before."""
+        found = np.zeros(len(places), np.uint64)
+        there = np.flatnonzero(self.bounds[places] < self.bounds[places + 1])
+        at = self.at[self.bounds[places[there]]]
+        whole = exchanges.rows.offset[at] == self.start[places[there]]
+        found[there[whole]] = exchanges.rows.marks(at[whole])
         return found
 
     def head(self, exchanges: Exchanges, place: int) -> bytes:

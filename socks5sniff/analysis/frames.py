@@ -46,6 +46,7 @@ class Frames(NamedTuple):
         relays: CONNECT, or Tor's RESOLVE, was granted; opens: a tunnel is open.
         odd: something is out of what is read here.
         destination, bound, username: text columns.
+        destination4, bound4: the same where they are IPv4 addresses, as numbers.
         destination_port, bound_port: numbers.
     """
 
@@ -58,8 +59,10 @@ class Frames(NamedTuple):
     opens: NDArray[np.bool_]
     odd: NDArray[np.bool_]
     destination: Text
+    destination4: NDArray[np.int64]
     destination_port: NDArray[np.int64]
     bound: Text
+    bound4: NDArray[np.int64]
     bound_port: NDArray[np.int64]
     username: Text
     fixed: NDArray[np.uint8]
@@ -141,6 +144,7 @@ def parse(exchanges: Exchanges) -> Frames:
         opens=answered_whole & granted & (command == 1),
         odd=odd,
         destination=_hosts(client, np.where(socks4, 4, begins + 4), hosts, named, ~socks4 & (kind == 4) & there),
+        destination4=client.number(np.where(socks4, 4, begins + 4), 4),
         destination_port=port,
         bound=_hosts(
             proxy,
@@ -149,6 +153,7 @@ def parse(exchanges: Exchanges) -> Frames:
             np.zeros(exchanges.size, np.bool_),
             ~socks4 & (answered == 4) & (said[1] >= ends),
         ),
+        bound4=proxy.number(np.where(socks4, 4, replies + 4), 4),
         bound_port=bound_port,
         username=text.octets(users),
         fixed=_fixed(exchanges, client, proxy, socks4, login, begins, replies),

@@ -25,6 +25,8 @@ MAX_LEARNED = 65_536
 """Addresses remembered; above it, the one that no answer has given for the longest time is forgotten."""
 MAX_ANSWER = MAX_MESSAGE
 """Octets of an answer that are read."""
+MAX_ADDRESSES = 32
+"""Addresses remembered of one name."""
 MAX_ANSWERS = 8
 """Answers remembered that gave one address."""
 
@@ -71,8 +73,20 @@ class Names:
         self._streams = DnsStreams()
         # By client and address, both as text.
         self._learned: OrderedDict[tuple[str, str], Learned] = OrderedDict()
+        # By client and name: frames of answers, and addresses in them.
+        self._resolved: OrderedDict[tuple[str, bytes], list[tuple[int, bytes]]] = OrderedDict()
         # By proxy and name: the frame of the first request for it. A proxy on its client's machine resolves it there.
         self._requested: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+
+    def name_of(self, client: str, host: str) -> str | None:
+        """The name for which DNS gave a client an address."""
+        found = self._learned.get((client, host))
+        return None if found is None else decode_text(found.name)
+
+    def resolved(self, client: str, name: str, before: int) -> list[bytes]:
+        """The addresses that DNS gave a client for a name, in answers that came before a frame."""
+        found = self._resolved.get((client, name.lower().rstrip(".").encode()), ())
+        return [address for frame, address in found if frame < before]
 
     def __len__(self) -> int:
         """Number of addresses remembered, each client's by itself."""
@@ -155,6 +169,11 @@ class Names:
 
     def _keep(self, name: bytes, addresses: list[bytes], client: int, frame: int, time: int) -> None:
         learned, host = self._learned, self._book.endpoint_address(client)
+        resolved = self._resolved.setdefault((host, name.lower().rstrip(b".")), [])
+        resolved += [(frame, address) for address in addresses]
+        del resolved[:-MAX_ADDRESSES]
+        if len(self._resolved) > MAX_LEARNED:
+            self._resolved.popitem(last=False)
         for address in addresses:
             key = host, ipv4_text(address) if len(address) == 4 else ipv6_text(address)
             known = learned.get(key)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.capture.source import Capture, Input, inputs
 from socks5sniff.packets.reader import UnknownLink
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
+from .attempts import Attempt
 
 __all__ = ["Reading", "UnknownLink", "read"]
 
@@ -81,6 +82,16 @@ class Reading(Iterator[Conversation]):
     @property
     def evicted(self) -> int:
         return self._analyser.evicted
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """TCP connections to proxies that came to no conversation, the first 10,000 of them."""
+        return self._analyser.attempts.listed()
+
+    @property
+    def attempt_counts(self) -> list[tuple[Endpoint, str, int]]:
+        """All of them: proxy, outcome, how many; the proxies with most first."""
+        return self._analyser.attempts.counts()
 
     @property
     def skipped(self) -> int:

@@ -21,6 +21,7 @@ from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
 
+from .asked import Asked, by_dialogues, by_forms
 from .association import Association
 from .build import FlowFacts, build, build_nested, carried
 from .dialogue import Dialogue
@@ -28,6 +29,7 @@ from .forms import Recognised
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
+from .upstream import Upstreams
 from .watch import Watch
 
 _TCP = 6
@@ -65,6 +67,7 @@ class Records:
         self._names = names
         self._numbering = numbering
         self._show_passwords = show_passwords
+        self._upstreams = Upstreams(flows, watch, book)
 
     def make(self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association]) -> Finished:
         """The records of these flows, those of conversations in their tunnels behind them."""
@@ -93,6 +96,8 @@ class Records:
             self._note_requests(columns)
             if len(self._names):
                 self._judge_names(batch, columns)
+        of_forms = [(row, number) for number, (_, record, _, row) in enumerate(rows) if record is None]
+        self._note_upstreams(batch, dict(of_forms), recognised, said, made)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
@@ -127,6 +132,48 @@ class Records:
     def _judge(self, record: Conversation, session: Session) -> None:
         if session.request is not None:
             self._names.judge(record, session.request.frame, session.request.time)
+
+    def _note_upstreams(
+        self,
+        batch: Batch,
+        of_forms: dict[int, int],
+        recognised: Recognised | None,
+        said: dict[int, Dialogue],
+        made: dict[int, list[tuple[int, Conversation, Conversation | None]]],
+    ) -> None:
+        """Write out those records whose proxy's own connection is in the capture."""
+        about = self._flows, self._watch, self._book
+        asked = by_dialogues(((slot, said[slot]) for slot in made), *about)
+        in_dialogues = len(asked.row)
+        if recognised is not None and recognised.size:
+            asked = Asked.join((asked, by_forms(recognised, self._handshakes.forms.forms, *about)))
+        found = self._upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said))
+        if not found:
+            return
+        for at, upstream in found.items():
+            number = int(asked.row[at])
+            record = made[number][0][1] if at < in_dialogues else batch.write_out(of_forms[number])
+            self._upstreams.note(record, upstream)
+
+    def _resolved(
+        self, asked: Asked, in_dialogues: int, recognised: Recognised | None, said: dict[int, Dialogue]
+    ) -> dict[int, list[int]]:
+        """The endpoints that DNS gave proxies for the names they were asked for, by place in `asked`."""
+        found: dict[int, list[int]] = {}
+        if not len(self._names):
+            return found
+        for at in np.flatnonzero(asked.place == 0).tolist():
+            row = int(asked.row[at])
+            if at < in_dialogues or recognised is None:
+                place = said[row].session.destination
+                name = "" if place is None else place.text
+            else:
+                name = plain(recognised.destination[row])
+            proxy, port = self._book.endpoint_address(int(asked.proxy[at])), int(asked.port[at])
+            addresses = self._names.resolved(proxy, name, int(asked.answered[at]))
+            if addresses:
+                found[at] = [self._book.make(address, port) for address in addresses]
+        return found
 
     def _note_requests(self, columns: Columns) -> None:
         """Tell of names that proxies on their clients' machines were asked for."""

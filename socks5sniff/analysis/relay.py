@@ -49,6 +49,7 @@ class Relay:
         first_byte: ns, when the first octet from the destination came, None before.
         tunnel: what it carries, None as long as it is not known.
         nested: the conversation inside, None where there is none, or none any more.
+        opening: the first octets from the client, as many as came at once.
         settled: no octet needs to be looked at any more, except to see when the destination first speaks.
     """
 
@@ -60,6 +61,7 @@ class Relay:
         "client_side",
         "first_byte",
         "nested",
+        "opening",
         "settled",
         "tunnel",
     )
@@ -77,6 +79,7 @@ class Relay:
         self.first_byte: int | None = None
         self.tunnel: Tunnel | None = None
         self.nested: Nested | None = None
+        self.opening = b""
         self.settled = False
         self._port = port
         self._setting = setting
@@ -86,6 +89,8 @@ class Relay:
     def feed(self, side: int, octets: bytes, frame: int, time: int) -> None:
         """The next octets of a side."""
         heads = self._heads
+        if side == self.client_side and not self.opening:
+            self.opening = octets
         if side != self.client_side:
             if self.first_byte is None:
                 self.first_byte = time

@@ -50,15 +50,18 @@ _LONG = 512
 
 class Watch(SlotTable):
     """Columns by slot: `kind`; `begins` (by direction, how its first octets look); `greets` (by direction: a greeting
-    may lie within its first octets); `limit` (octets that are kept of each direction)."""
+    may lie within its first octets); `limit` (octets that are kept of each direction); `mark` (by direction, of
+    its first octets, see `HeadRows.marks`; 0 for none); `carries` (it is known as some conversation's upstream)."""
 
-    COLUMNS: ClassVar = {"kind": (np.uint8, UNDECIDED), "limit": (np.int64, HEAD)}
-    PAIRS: ClassVar = {"begins": (np.uint8, _UNHEARD), "greets": (np.bool_, False)}
+    COLUMNS: ClassVar = {"kind": (np.uint8, UNDECIDED), "limit": (np.int64, HEAD), "carries": (np.bool_, False)}
+    PAIRS: ClassVar = {"begins": (np.uint8, _UNHEARD), "greets": (np.bool_, False), "mark": (np.uint64, 0)}
 
     kind: NDArray[np.uint8]
     limit: NDArray[np.int64]
     begins: NDArray[np.uint8]
     greets: NDArray[np.bool_]
+    mark: NDArray[np.uint64]
+    carries: NDArray[np.bool_]
 
     def __init__(self, flows: FlowTable, ports: Collection[int]) -> None:
         super().__init__()
@@ -147,6 +150,7 @@ class Watch(SlotTable):
         first = np.flatnonzero((rows.offset == 0) & (self.begins[rows.way, rows.slot] == _UNHEARD))[::-1]
         if len(first):
             self.begins[rows.way[first], rows.slot[first]] = _beginnings(rows, first)
+            self.mark[rows.way[first], rows.slot[first]] = rows.marks(first)
         early = np.flatnonzero((rows.offset <= PREAMBLE_LIMIT) & ~self.greets[rows.way, rows.slot])
         early = early[self.begins[rows.way[early], rows.slot[early]] == _NEITHER]
         if len(early):

@@ -72,6 +72,8 @@ def explain(
     with open_output(output, [file], private=False) as out:
         if number is None:
             gathered = gather([file], port, keep, overview.add, out)
+            for attempts in gathered.attempts:
+                overview.attempt(*attempts)
         else:
             wanted = _numbered(number)
             gathered = gather(

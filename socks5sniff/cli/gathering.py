@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Endpoint
 
 from .filters import Test
 from .interrupt import Interruption
@@ -35,6 +35,8 @@ class Gathered:
     """OK, or INTERRUPTED after a Ctrl-C."""
     fault: Socks5sniffError | None
     """What the input ended with; to be raised when everything before it has been written."""
+    attempts: list[tuple[Endpoint, str, int]]
+    """TCP connections to proxies that came to no conversation: proxy, outcome, how many."""
 
 
 def gather(
@@ -83,7 +85,7 @@ def gather(
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if status == ExitCode.OK and fault is None and reading.unknown_links:
         fault = unreadable(reading.unknown_links)
-    return Gathered(reading.packets, reading.conversations, status, fault)
+    return Gathered(reading.packets, reading.conversations, status, fault, reading.attempt_counts)
 
 
 def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c: Interruption) -> Reading:

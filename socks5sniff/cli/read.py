@@ -17,11 +17,12 @@ from .interrupt import Interruption
 from .judging import Judge, Silence, judging_options
 from .options import check_output, filter_options, html_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
-from .pages import Command, Example
+from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .report import report
 
 if TYPE_CHECKING:
+    from socks5sniff.analysis import Attempt
     from socks5sniff.analysis.reading import UnknownLink
 
 _NAMED = 3
@@ -40,6 +41,14 @@ EXAMPLES = (
 @port_option
 @output_options
 @html_options
+@grouped(
+    "Output",
+    click.option(
+        "--attempts",
+        is_flag=True,
+        help="List connections to proxies that were refused, not answered, or closed before a greeting (table).",
+    ),
+)
 @filter_options
 @judging_options
 def read(
@@ -54,6 +63,7 @@ def read(
     show_passwords: bool,
     no_color: bool,
     max_rows: int | None,
+    attempts: bool,
     port: tuple[int, ...],
     fail_if: Expression | None,
     quiet: bool,
@@ -78,6 +88,8 @@ def read(
         raise click.UsageError("--columns are the conversations', --frames lists frames.")
     if quiet and output:
         raise click.UsageError("--quiet and -o exclude each other.")
+    if attempts and name != "table":
+        raise click.UsageError("--attempts goes with --format table.")
     if max_rows is not None and name != "html":
         raise click.UsageError("--max-rows goes with --format html.")
     judge = Judge(fail_if)
@@ -109,12 +121,25 @@ def read(
             )
             if max_rows is not None:
                 options = replace(options, max_rows=max_rows)
-            status = judge.status(report(reading, name, Silence() if quiet else out, options, keep, ctrl_c))
+            written = Silence() if quiet else out
+            status = judge.status(report(reading, name, written, options, keep, ctrl_c))
+            if attempts:
+                written.write(_listed(reading.attempts, options.time))
+                written.flush()
         finally:
             bar.stop()
     if status == ExitCode.OK and reading.unknown_links:
         raise unreadable(reading.unknown_links)
     return status
+
+
+def _listed(attempts: Sequence[Attempt], form: str) -> str:
+    """Attempts, a line each."""
+    from socks5sniff.sinks.clock import Clock
+
+    clock = Clock(form)
+    lines = [f"{clock.full(each.start_ns)}  {each.client} > {each.proxy}  {each.outcome}" for each in attempts]
+    return "".join(f"{line}\n" for line in ("", *lines)) if lines else ""
 
 
 def unreadable(links: Sequence[UnknownLink]) -> InputError:

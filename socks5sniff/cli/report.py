@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
+from socks5sniff.record import Endpoint
 from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, Totals, Writer, open_sink
 
@@ -28,6 +29,9 @@ class Reading(Protocol):
 
     @property
     def evicted(self) -> int: ...
+
+    @property
+    def attempt_counts(self) -> Sequence[tuple[Endpoint, str, int]]: ...
 
     def batches(self) -> Iterator[Batch]: ...
 
@@ -64,7 +68,8 @@ def report(
     except Socks5sniffError as error:
         fault = error
     ended = None if fault is None else str(fault)
-    sink.close(Totals(reading.packets, reading.skipped, reading.conversations, reading.evicted, ended))
+    counts = reading.packets, reading.skipped, reading.conversations, reading.evicted
+    sink.close(Totals(*counts, ended, reading.attempt_counts))
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if fault is not None:

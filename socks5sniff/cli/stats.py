@@ -69,6 +69,8 @@ def stats(
     with open_output(output, files, private=False) as out:
         gathered = gather(files, port, judge.keeping(conversation_filter(filters)), figures.add, out)
         figures.packets = gathered.packets
+        for attempts in gathered.attempts:
+            figures.attempt(*attempts)
         if not quiet:
             if format_ == "json":
                 out.write(json.dumps(figures.as_dict(top or TOP), indent=2) + "\n")

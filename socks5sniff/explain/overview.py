@@ -78,16 +78,17 @@ class Overview:
                 group = groups[finding.code] = Group(finding)
             group.add(c)
 
-    def attempt(self, proxy: Endpoint, outcome: str) -> None:
-        """Count a TCP connection to a proxy that came to no conversation.
+    def attempt(self, proxy: Endpoint, outcome: str, count: int = 1) -> None:
+        """Count TCP connections to a proxy that came to no conversation.
 
         Args:
-            proxy: whom it was meant for; MAX_PLACES of them are told apart.
+            proxy: whom they were meant for; MAX_PLACES of them are told apart.
+            count: how many there were.
             outcome: `refused`, `unanswered` or `closed` (before a greeting).
         """
         key = str(proxy), outcome
         if key in self._attempts or len(self._attempts) < MAX_PLACES:
-            self._attempts[key] += 1
+            self._attempts[key] += count
 
     @property
     def failed(self) -> int:

@@ -33,7 +33,8 @@ def overview_text(overview: dict[str, Any]) -> str:
     lines = [_count(overview)]
     for attempt in overview["attempts"]:
         many = attempt["count"]
-        lines += ["", f"{many:,} connection{'' if many == 1 else 's'} to {attempt['proxy']} {attempt['outcome']}"]
+        how = "closed before a greeting" if attempt["outcome"] == "closed" else attempt["outcome"]
+        lines += ["", f"{many:,} connection{'' if many == 1 else 's'} to {attempt['proxy']} {how}"]
         lines += _reasons(attempt["causes"], attempt["advice"], "   ")
     for title, name in (("What failed", "failures"), ("What is odd", "oddities")):
         if overview[name]:

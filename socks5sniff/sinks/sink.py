@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
 
 
@@ -32,6 +33,8 @@ class Totals:
     """Open connections that were forgotten, because there were too many at once."""
     fault: str | None = None
     """What the input ended with, where it was damaged."""
+    attempts: Sequence[tuple[Endpoint, str, int]] = ()
+    """TCP connections to proxies that came to no conversation: proxy, outcome, how many."""
 
 
 @dataclass(frozen=True, slots=True)

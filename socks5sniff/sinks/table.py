@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from operator import itemgetter
 from typing import IO, NamedTuple
 
@@ -22,6 +23,8 @@ from .layout import GAP, Need, display_width, fit, fitted, widest
 from .sink import Options, Totals, Writer
 from .words import COLOURS, counted
 
+SHOWN_PROXIES = 10
+"""Proxies for which the last lines say what connections were tried in vain."""
 BLOCK = 10_000
 """Rows kept in memory, and brought into the order of their ids together."""
 _RESET = "\x1b[0m"
@@ -176,12 +179,13 @@ class TableSink:
         if totals.skipped:
             lines[-1] += f" ({totals.skipped:,} not understood)"
         if not shown:
-            return "\n".join(lines[1:]) + "\n"
+            return "\n".join([*lines[1:], *_attempts(totals)]) + "\n"
         counts = []
         for outcome, count in self._outcomes.most_common():
             text = f"{outcome} {count:,}"
             counts.append(f"{COLOURS.get(outcome, '')}{text}{_RESET}" if self._options.colour else text)
         lines.append(", ".join(counts))
+        lines += _attempts(totals)
         hidden = [
             column.name
             for index, column in enumerate(self._columns)
@@ -190,6 +194,17 @@ class TableSink:
         if hidden:
             lines.append(f"no room for {','.join(hidden)}: see --columns")
         return "\n".join(lines) + "\n"
+
+
+def _attempts(totals: Totals) -> Iterator[str]:
+    """A line for each proxy that connections were tried to in vain."""
+    for number, (proxy, of_proxy) in enumerate(groupby(totals.attempts, itemgetter(0))):
+        if number == SHOWN_PROXIES:
+            rest = len({proxy for proxy, _, _ in totals.attempts}) - SHOWN_PROXIES
+            yield f"and to {rest:,} more"
+            return
+        counts = ", ".join(f"{outcome} {count:,}" for _, outcome, count in of_proxy)
+        yield f"connections to {proxy} without a conversation: {counts}"
 
 
 class Rows:

@@ -44,8 +44,8 @@ class ProxyFigures:
             if seconds is not None:
                 found.add(seconds)
 
-    def attempt(self, outcome: str) -> None:
-        self._attempts.add(outcome)
+    def attempt(self, outcome: str, count: int) -> None:
+        self._attempts.add(outcome, count)
 
     def sketch(self) -> None:
         for found in self.timing.values():
@@ -111,14 +111,15 @@ class Statistics:
         for host, port, *octets in _places(c, sent, received):
             self._destinations.add(host, port, 1, *octets)
 
-    def attempt(self, proxy: Endpoint, outcome: str) -> None:
-        """Count a TCP connection to a proxy that came to no conversation.
+    def attempt(self, proxy: Endpoint, outcome: str, count: int = 1) -> None:
+        """Count TCP connections to a proxy that came to no conversation.
 
         Args:
-            proxy: whom it was meant for.
+            proxy: whom they were meant for.
+            count: how many there were.
             outcome: `refused`, `unanswered` or `closed` (before a greeting).
         """
-        self._proxy(str(proxy)).attempt(outcome)
+        self._proxy(str(proxy)).attempt(outcome, count)
 
     def merge(self, other: Statistics) -> None:
         """Add the figures of another part, which stays as it is.

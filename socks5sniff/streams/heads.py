@@ -6,6 +6,7 @@ whole dialogue, whatever the batch and the time between its segments. Rows of a 
 
 from __future__ import annotations
 
+import secrets
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,10 @@ _ROW = SHORT + 80
 """Octets of memory that a row takes in columns."""
 
 _MASKS = (np.arange(SHORT) < np.arange(SHORT + 1)[:, None]).astype(np.uint8)
+
+
+_FACTORS = np.array([secrets.randbits(64) | 1 for _ in range(SHORT // 8)], np.uint64)
+"""Odd random multipliers: nobody can prepare octets with equal marks."""
 
 
 class HeadRows(NamedTuple):
@@ -80,6 +85,10 @@ class HeadRows(NamedTuple):
         for place in np.flatnonzero(self.captured[rows] > SHORT).tolist():
             found[place] = self.long[rows[place]]
         return found
+
+    def marks(self, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """A number for the first octets of each of these rows: equal where they are, else hardly ever; never 0."""
+        return _marks(self.short[rows], self.captured[rows])
 
     @staticmethod
     def of(payloads: Payloads, limits: NDArray[np.int64]) -> HeadRows:
@@ -139,6 +148,21 @@ def _long_octets(
         begin = int(start[row])
         found[row] = bytes(view[begin : begin + int(length[row])])
     return found
+
+
+def mark(octets: bytes) -> int:
+    """What `HeadRows.marks` gives for a row with these octets."""
+    short = np.frombuffer(octets[:SHORT].ljust(SHORT, b"\0"), np.uint8)[None, :]
+    return int(_marks(short, np.array([len(octets)]))[0])
+
+
+def _marks(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint64]:
+    words = np.ascontiguousarray(short).view(np.uint64)
+    sums: NDArray[np.uint64] = (words * _FACTORS).sum(1, dtype=np.uint64)
+    sums ^= np.minimum(captured, SHORT).astype(np.uint64) * _FACTORS[0]
+    sums ^= sums >> np.uint64(29)
+    sums |= np.uint64(1)
+    return sums
 
 
 class Heads:

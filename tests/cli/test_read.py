@@ -19,6 +19,7 @@ from socks5sniff.cli.output import Output, sink_options
 from socks5sniff.cli.progress import LEAST, ProgressBar
 from socks5sniff.errors import DamagedInputError, ExitCode, InputError, OutputError
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch, written
 from socks5sniff.sinks import Options
 from tests.sinks.samples import sample
 
@@ -29,6 +30,7 @@ class Reading:
     packets = 100
     skipped = 0
     evicted = 0
+    attempt_counts: tuple[()] = ()
     unknown_links: tuple[()] = ()
 
     def __init__(self, records: list[Conversation], fault: BaseException | None) -> None:
@@ -36,10 +38,10 @@ class Reading:
         self._records = records
         self._fault = fault
 
-    def __iter__(self) -> Iterator[Conversation]:
+    def batches(self) -> Iterator[Batch]:
         for record in self._records:
             self.conversations += 1
-            yield record
+            yield written([record])
         if self._fault is not None:
             raise self._fault
 

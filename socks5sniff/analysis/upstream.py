@@ -1,0 +1,239 @@
+"""The proxy's other leg: which connection in the capture is the one that a proxy opened for a conversation.
+
+It began between the request and the reply, and one of these shows whose it is:
+
+- It comes from where BND says, which is the wire's address and not one behind address translation.
+- It goes where the client asked to go, or to an address that DNS gave the proxy for the name, and comes from the proxy
+  or an address that may be the proxy's, too.
+- Its first octets are the tunnel's, and it goes to the port that was asked for.
+
+A connection that two conversations may have opened is neither's, unless its first octets tell. Joined on columns: only
+pairs that fit are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.packets.addresses import AddressBook
+from socks5sniff.record import Conversation
+from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
+
+from .asked import Asked
+from .attempts import outcomes
+from .watch import Watch
+
+SLACK = 1_000_000
+"""Nanoseconds by which the time stamps of two interfaces may disagree."""
+MAX_LEGS = 64
+"""Connections to one place that are looked at for a conversation, the last ones."""
+
+_BOUND, _PLACE, _OCTETS = "bound-address", "destination-and-time", "octets"
+_ESTABLISHED = 0
+_OUTCOMES = ("established", "refused", "unanswered")
+_FILTER = 18
+"""Bits of a key's hash."""
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MICROSECONDS = 46
+"""Bits for the time in a sorting key: two years."""
+
+
+class _Legs(NamedTuple):
+    """Connections that began while requests waited, as columns; `mark` is of the opener's first octets."""
+
+    slot: NDArray[np.intp]
+    time: NDArray[np.int64]
+    source: NDArray[np.uint64]
+    place: NDArray[np.uint64]
+    mark: NDArray[np.uint64]
+
+
+class _Pair(NamedTuple):
+    """A request and a connection that fits it."""
+
+    row: int
+    leg: int
+    alike: bool
+    """The first octets are equal."""
+    established: bool
+    time: int
+
+
+class Upstream(NamedTuple):
+    """The connection that a proxy opened.
+
+    Attributes:
+        slot: its flow.
+        matched_by: what shows it.
+    """
+
+    slot: int
+    matched_by: str
+
+
+class Upstreams:
+    """Finds them in the flow table."""
+
+    def __init__(self, flows: FlowTable, watch: Watch, book: AddressBook) -> None:
+        self._flows = flows
+        self._watch = watch
+        self._book = book
+
+    def find(self, asked: Asked, resolved: dict[int, list[int]]) -> dict[int, Upstream]:
+        """The connections that were opened for these requests, by place in `asked`.
+
+        Args:
+            asked: the requests.
+            resolved: by place, the endpoints that DNS gave the proxy for the name.
+        """
+        if not len(asked.slot):
+            return {}
+        legs = self._legs(int(asked.since.min()) - SLACK, int(asked.until.max()) + SLACK)
+        if not len(legs.slot):
+            return {}
+        found: dict[int, Upstream] = {}
+        for matched_by, pairs in self._ways(asked, resolved, legs):
+            free = [pair for pair in pairs if pair.row not in found and not self._watch.carries[pair.leg]]
+            for pair in [*_certain(free, asserted=matched_by == _BOUND)]:
+                found[pair.row] = Upstream(pair.leg, matched_by)
+                self._watch.carries[pair.leg] = True
+        return found
+
+    def note(self, record: Conversation, upstream: Upstream) -> None:
+        """Put it into the record."""
+        flows, slot = self._flows, upstream.slot
+        turned = bool(flows.opener[slot])
+        source, place = (flows.high, flows.low) if turned else (flows.low, flows.high)
+        outcome = int(outcomes(flows, np.array([slot], np.intp))[0])
+        record.upstream = {
+            "source": self._endpoint(int(source[slot])),
+            "destination": self._endpoint(int(place[slot])),
+            "matched_by": upstream.matched_by,
+            "outcome": _OUTCOMES[outcome],
+        }
+        syn, answer = int(flows.syn_time[slot]), int(flows.syn_ack_time[slot])
+        if outcome == _ESTABLISHED and answer != NO_TIME and answer >= syn:
+            record.timing = record.timing._replace(upstream_handshake=(answer - syn) / 1e9)
+
+    def _endpoint(self, end: int) -> dict[str, Any]:
+        return {"address": self._book.endpoint_address(end), "port": end & 0xFFFF}
+
+    def _legs(self, since: int, until: int) -> _Legs:
+        flows = self._flows
+        used = flows.used
+        time = flows.syn_time[:used]
+        slot = np.flatnonzero((time >= since) & (time <= until))
+        slot = slot[(flows.stream[slot] >= 0) & (flows.opener[slot] != UNKNOWN)]
+        way = flows.opener[slot]
+        turned = way != 0
+        low, high = flows.low[slot], flows.high[slot]
+        marks = self._watch.mark[way, slot]
+        return _Legs(slot, time[slot], np.where(turned, high, low), np.where(turned, low, high), marks)
+
+    def _ways(
+        self, asked: Asked, resolved: dict[int, list[int]], legs: _Legs
+    ) -> Iterator[tuple[str, list[_Pair]]]:
+        """What shows a connection to be a conversation's, the surest first, and the pairs that it shows."""
+        rows = np.arange(len(asked.slot))
+        yield _BOUND, self._pairs(asked, legs, *_joined(asked, rows, asked.bound, legs, legs.source))
+        named = [(row, end) for row, ends in resolved.items() for end in ends]
+        rows = np.concatenate((rows, np.array([row for row, _ in named], np.intp)))
+        places = np.concatenate((asked.place, np.array([end for _, end in named], np.uint64)))
+        row, leg = _joined(asked, rows, places, legs, legs.place)
+        likely = self._likely(asked, row, legs, leg)
+        yield _PLACE, self._pairs(asked, legs, row[likely], leg[likely])
+        row, leg = _joined(asked, np.arange(len(asked.slot)), asked.mark, legs, legs.mark)
+        fits = (legs.place[leg] & np.uint64(0xFFFF)).astype(np.int64) == asked.port[row]
+        fits &= ~_by_client(asked, row, legs, leg)
+        yield _OCTETS, self._pairs(asked, legs, row[fits], leg[fits])
+
+    def _likely(
+        self, asked: Asked, row: NDArray[np.intp], legs: _Legs, leg: NDArray[np.intp]
+    ) -> NDArray[np.bool_]:
+        """Whether a connection to the asked address is the proxy's: it comes from the proxy's address, or from another
+        one that it may have besides, and what came of it and its first octets go with what came of the request."""
+        established = outcomes(self._flows, legs.slot[leg]) == _ESTABLISHED
+        mark, own = legs.mark[leg], asked.mark[row]
+        fits = (established == asked.granted[row]) & ((mark == own) | (mark == 0) | (own == 0))
+        same = legs.source[leg] >> np.uint64(16) == asked.proxy[row] >> np.uint64(16)
+        found: NDArray[np.bool_] = same | (fits & ~_by_client(asked, row, legs, leg))
+        return found
+
+    def _pairs(self, asked: Asked, legs: _Legs, row: NDArray[np.intp], leg: NDArray[np.intp]) -> list[_Pair]:
+        other = legs.slot[leg] != asked.slot[row]
+        row, leg = row[other], leg[other]
+        if not len(row):
+            return []
+        alike = (asked.mark[row] == legs.mark[leg]) & (asked.mark[row] != 0)
+        established = outcomes(self._flows, legs.slot[leg]) == _ESTABLISHED
+        columns = row, legs.slot[leg], alike, established, legs.time[leg]
+        return [*map(_Pair._make, zip(*(column.tolist() for column in columns), strict=True))]
+
+
+def _by_client(asked: Asked, row: NDArray[np.intp], legs: _Legs, leg: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether a connection comes from the client's machine, which is not the proxy's."""
+    client, proxy = (column[row] >> np.uint64(16) for column in (asked.client, asked.proxy))
+    by_client: NDArray[np.bool_] = (legs.source[leg] >> np.uint64(16) == client) & (client != proxy)
+    return by_client
+
+
+def _certain(pairs: list[_Pair], *, asserted: bool) -> Iterator[_Pair]:
+    """Of pairs, one for each request: the connection that carried the tunnel, else the last one.
+
+    Args:
+        asserted: a proxy has named the connection: no other request can have opened it.
+    """
+    contenders: defaultdict[int, set[int]] = defaultdict(set)
+    alike: defaultdict[int, set[int]] = defaultdict(set)
+    for pair in pairs:
+        contenders[pair.leg].add(pair.row)
+        if pair.alike:
+            alike[pair.leg].add(pair.row)
+    best: dict[int, _Pair] = {}
+    for pair in pairs:
+        alone = len(contenders[pair.leg]) == 1 or (pair.alike and len(alike[pair.leg]) == 1)
+        if asserted or alone:
+            known = best.get(pair.row)
+            if known is None or known[2:] < pair[2:]:
+                best[pair.row] = pair
+    yield from best.values()
+
+
+def _joined(
+    asked: Asked, rows: NDArray[np.intp], keys: NDArray[np.uint64], legs: _Legs, leg_keys: NDArray[np.uint64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and legs with equal keys, 0 being none, where the leg began while the request waited."""
+    wanted = np.flatnonzero(keys != 0)
+    kept = np.zeros(1 << _FILTER, np.bool_)
+    kept[_hash(keys[wanted])] = True
+    leg = np.flatnonzero(kept[_hash(leg_keys)])
+    if not len(leg):
+        return leg, leg
+    codes, code = np.unique(leg_keys[leg], return_inverse=True)
+    at = np.minimum(np.searchsorted(codes, keys[wanted]), len(codes) - 1)
+    hit = codes[at] == keys[wanted]
+    row, at = rows[wanted[hit]], at[hit]
+    base = int(legs.time[leg].min())
+    place = (code << _MICROSECONDS) | (legs.time[leg] - base) // 1000
+    order = np.argsort(place, kind="stable")
+    place, leg = place[order], leg[order]
+    limit = (1 << _MICROSECONDS) - 1
+    since, until = asked.since[row] - SLACK, asked.until[row] + SLACK
+    begin = np.searchsorted(place, (at << _MICROSECONDS) | np.clip((since - base) // 1000, 0, limit))
+    end = np.searchsorted(place, (at << _MICROSECONDS) | np.clip((until - base) // 1000, 0, limit), side="right")
+    begin = np.maximum(begin, end - MAX_LEGS)
+    count = np.maximum(end - begin, 0)
+    found = leg[np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))]
+    which = np.repeat(np.arange(len(row)), count)
+    fits = (legs.time[found] >= since[which]) & (legs.time[found] <= until[which])
+    return row[which[fits]], found[fits]
+
+
+def _hash(keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+    found: NDArray[np.intp] = ((keys * _MIX) >> np.uint64(64 - _FILTER)).astype(np.intp)
+    return found

@@ -1,0 +1,88 @@
+"""Rows of what went past proxies: who is a client, what is local, what is the proxy's."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+
+from socks5sniff.analysis import Bypass, Bypasses
+from tests.traffic import ANSWER, CLIENT, HTTP, PLAIN, SECOND, SERVER, START, connection, datagram
+
+from .test_names import DNS, response
+
+CALLER = "10.0.0.1"
+
+
+def capture(*frames: tuple[int, bytes]) -> io.BytesIO:
+    head = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)
+    return io.BytesIO(
+        head
+        + b"".join(
+            struct.pack("<IIII", time // SECOND, time % SECOND, len(octets), len(octets)) + octets
+            for time, octets in sorted(frames)
+        )
+    )
+
+
+def tcp(source: str, target: tuple[str, int], port: int = 50000, said: bytes = HTTP) -> list[tuple[int, bytes]]:
+    packets = connection([(CLIENT, said), (SERVER, ANSWER)], client=(source, port), proxy=target)
+    return [(packet.time, packet.frame()) for packet in packets]
+
+
+def query(name: str) -> bytes:
+    return bytes(DNS.DNS(id=7, qd=[DNS.DNS.Q(name=name, type=DNS.DNS_A)]))
+
+
+SOCKS = [(packet.time, packet.frame()) for packet in connection(PLAIN)]
+
+
+def rows(*frames: tuple[int, bytes], clients: tuple[str, ...] = (), everything: bool = False) -> list[Bypass]:
+    found = Bypasses([capture(*frames)], clients, everything=everything)
+    found.read()
+    return found.rows()
+
+
+def test_a_host_that_uses_a_proxy_and_goes_past_it() -> None:
+    (row,) = rows(*SOCKS, *tcp(CALLER, ("198.51.100.7", 80)))
+    assert (row.client, row.destination) == ((CALLER, 50000), ("198.51.100.7", 80))
+    assert (row.transport, row.server_name) == ("tcp", "example.com")
+    assert (row.sent, row.received) == (len(HTTP), len(ANSWER))
+
+
+def test_one_that_uses_none_is_listed_where_it_is_named() -> None:
+    frames = [*SOCKS, *tcp("10.0.0.2", ("198.51.100.7", 80))]
+    assert rows(*frames) == []
+    assert [row.client.address for row in rows(*frames, clients=("10.0.0.2",))] == ["10.0.0.2"]
+
+
+def test_octets_that_are_sent_twice_count_once() -> None:
+    past = tcp(CALLER, ("198.51.100.7", 80))
+    again = [(time + SECOND, octets) for time, octets in past if HTTP in octets]
+    (row,) = rows(*SOCKS, *past, *again)
+    assert (row.sent, row.packets) == (len(HTTP), len(past) + 1)
+
+
+def test_a_connection_to_a_proxy_is_none_even_without_a_word() -> None:
+    silent = connection([], client=(CALLER, 50001))
+    assert rows(*SOCKS, *[(packet.time, packet.frame()) for packet in silent]) == []
+
+
+@pytest.mark.parametrize(
+    ("destination", "port"),
+    [("224.0.0.251", 5353), ("239.255.255.250", 1900), ("255.255.255.255", 67), ("127.0.0.1", 9), ("169.254.1.1", 9)],
+)
+def test_what_does_not_leave_the_network(destination: str, port: int) -> None:
+    local = START, datagram((CALLER, 51000), (destination, port), b"x")
+    assert rows(*SOCKS, local) == []
+    assert [row.destination for row in rows(*SOCKS, local, everything=True)] == [(destination, port)]
+
+
+def test_dns_shows_what_was_asked_and_names_what_follows() -> None:
+    asked = START, datagram((CALLER, 51000), ("9.9.9.9", 53), query("leak.test"))
+    told = START + 1000, datagram(("9.9.9.9", 53), (CALLER, 51000), response("leak.test", "198.51.100.9"))
+    past = [(time + SECOND, octets) for time, octets in tcp(CALLER, ("198.51.100.9", 22), said=b"SSH-2.0-x\r\n")]
+    dns, ssh = rows(*SOCKS, asked, told, *past)
+    assert (dns.transport, dns.server_name, dns.packets) == ("udp", "leak.test", 2)
+    assert (ssh.destination.port, ssh.server_name) == (22, "leak.test")

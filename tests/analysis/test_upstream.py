@@ -1,0 +1,232 @@
+"""The proxy's own connection: which one it is, what shows it, and where nothing does."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from socks5sniff.analysis import Analyser
+from socks5sniff.record import Conversation
+from tests.traffic import (
+    ACK,
+    ANSWER,
+    CHOICE,
+    CLIENT,
+    GREETING,
+    HTTP,
+    RST,
+    SECOND,
+    SERVER,
+    START,
+    SYN,
+    Packet,
+    batches,
+    connection,
+    datagram,
+)
+
+from .test_names import response
+
+CALLER = ("10.0.0.1", 40000)
+PROXY = ("10.0.0.9", 1080)
+OUTSIDE = "203.0.113.9"
+TARGET = ("198.51.100.80", 80)
+NAME = "www.example.test"
+TRIED, REPLIED = START + SECOND, START + 2 * SECOND
+MANY = pytest.mark.parametrize("many", [1, 40])
+"""Conversations that are judged one by one, and together."""
+
+Ends = tuple[str, int]
+
+
+def packed(end: Ends) -> bytes:
+    family, kind = (socket.AF_INET6, b"\4") if ":" in end[0] else (socket.AF_INET, b"\1")
+    return kind + socket.inet_pton(family, end[0]) + end[1].to_bytes(2, "big")
+
+
+def asks(
+    target: Ends | str = TARGET,
+    bound: Ends = ("0.0.0.0", 0),
+    *,
+    caller: Ends = CALLER,
+    proxy: Ends = PROXY,
+    code: int = 0,
+    tunnel: bytes = HTTP,
+) -> list[Packet]:
+    """A conversation whose request is sent before TRIED and whose reply comes after."""
+    wanted = b"\3" + bytes([len(target)]) + target.encode() + b"\0\x50" if isinstance(target, str) else packed(target)
+    answer = bytes([5, code, 0]) + packed(bound)
+    said = [(CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, b"\5\1\0" + wanted), (SERVER, answer)]
+    if not code:
+        said += [(CLIENT, tunnel), (SERVER, ANSWER)]
+    packets = connection(said, client=caller, proxy=proxy)
+    reply = next(number for number, packet in enumerate(packets) if packet.octets == said[3][1])
+    return [replace(packet, time=packet.time + (number >= reply) * 2 * SECOND) for number, packet in enumerate(packets)]
+
+
+def leg(source: Ends, target: Ends = TARGET, said: bytes = HTTP, at: int = TRIED) -> list[Packet]:
+    packets = connection([(CLIENT, said), (SERVER, ANSWER)], client=source, proxy=target)
+    return [replace(packet, time=packet.time - START + at) for packet in packets]
+
+
+def failed(source: Ends, answers: bool, target: Ends = TARGET, at: int = TRIED) -> list[Packet]:
+    ends = source, target
+    refusal = [Packet(SERVER, RST | ACK, 0, 1001, b"", at + 1_000_000, ends)]
+    return [Packet(CLIENT, SYN, 1000, 0, b"", at, ends), *(refusal if answers else [])]
+
+
+def read(*connections: Sequence[Packet], datagrams: Sequence[tuple[int, bytes]] = ()) -> list[Conversation]:
+    analyser = Analyser()
+    frames = [(packet.time, packet.frame()) for each in connections for packet in each]
+    found = []
+    for batch in batches(sorted([*frames, *datagrams]), [11, 17, 200]):
+        found += analyser.take(batch)
+    records = [record for batch in [*found, *analyser.finish()] for record in batch]
+    return sorted(records, key=lambda record: record.id)
+
+
+def others(many: int) -> list[list[Packet]]:
+    """More conversations, whose legs are not in the capture."""
+    return [asks(("192.0.2.7", 25), caller=("10.0.0.2", 50000 + number)) for number in range(many - 1)]
+
+
+def upstream(records: list[Conversation]) -> dict[str, Any] | None:
+    (found,) = (record for record in records if record.client == CALLER)
+    assert [record.upstream for record in records if record.client != CALLER and record.client[0] == "10.0.0.2"] == [
+        None
+    ] * sum(record.client[0] == "10.0.0.2" for record in records)
+    return found.upstream
+
+
+def ends(source: Ends, target: Ends = TARGET) -> dict[str, Any]:
+    return {
+        "source": {"address": source[0], "port": source[1]},
+        "destination": {"address": target[0], "port": target[1]},
+    }
+
+
+@MANY
+@pytest.mark.parametrize("source", [(OUTSIDE, 4711), (PROXY[0], 4711)])
+def test_by_what_bnd_says(many: int, source: Ends) -> None:
+    records = read(asks(NAME, source), leg(source), *others(many))
+    assert upstream(records) == {**ends(source), "matched_by": "bound-address", "outcome": "established"}
+    (record,) = (record for record in records if record.client == CALLER)
+    assert record.timing.upstream_handshake is not None
+    assert record.timing.request is not None
+    assert 0 < record.timing.upstream_handshake < record.timing.request
+
+
+@MANY
+def test_by_what_bnd_says_in_ipv6(many: int) -> None:
+    source, target = ("2001:db8::9", 4711), ("2001:db8::80", 80)
+    found = upstream(read(asks(target, source), leg(source, target), *others(many)))
+    assert found == {**ends(source, target), "matched_by": "bound-address", "outcome": "established"}
+
+
+@MANY
+@pytest.mark.parametrize("target", [TARGET, ("2001:db8::80", 80)])
+def test_by_the_asked_address(many: int, target: Ends) -> None:
+    source = (PROXY[0] if target is TARGET else "2001:db8::9", 4711)
+    proxy = (source[0], 1080)
+    caller = CALLER if target is TARGET else ("2001:db8::1", 40000)
+    records = read(asks(target, caller=caller, proxy=proxy), leg(source, target), *others(many))
+    (found,) = (record.upstream for record in records if record.client == caller)
+    assert found == {**ends(source, target), "matched_by": "destination-and-time", "outcome": "established"}
+
+
+@MANY
+def test_by_the_proxy_s_own_dns_answer(many: int) -> None:
+    source = PROXY[0], 4711
+    answer = datagram(("10.0.0.53", 53), (PROXY[0], 5353), response(NAME, TARGET[0]))
+    late = leg(source, said=b"other octets, as the proxy changes them")
+    records = read(asks(NAME), late, *others(many), datagrams=[(TRIED - 1_000_000, answer)])
+    assert upstream(records) == {**ends(source), "matched_by": "destination-and-time", "outcome": "established"}
+
+
+@MANY
+def test_by_equal_first_octets(many: int) -> None:
+    source = OUTSIDE, 4711
+    records = read(asks(NAME), leg(source), *others(many))
+    assert upstream(records) == {**ends(source), "matched_by": "octets", "outcome": "established"}
+
+
+@MANY
+@pytest.mark.parametrize(("answers", "outcome", "code"), [(True, "refused", 5), (False, "unanswered", 4)])
+def test_an_attempt_in_vain_is_the_upstream_too(many: int, answers: bool, outcome: str, code: int) -> None:
+    source = PROXY[0], 4711
+    records = read(asks(code=code), failed(source, answers), *others(many))
+    assert upstream(records) == {**ends(source), "matched_by": "destination-and-time", "outcome": outcome}
+    (record,) = (record for record in records if record.client == CALLER)
+    assert record.timing.upstream_handshake is None
+
+
+@MANY
+def test_also_from_another_address_of_the_proxy(many: int) -> None:
+    source = OUTSIDE, 4711
+    records = read(asks(code=5), failed(source, True), *others(many))
+    assert upstream(records) == {**ends(source), "matched_by": "destination-and-time", "outcome": "refused"}
+    assert upstream(read(asks(), failed(source, True), *others(many))) is None
+    assert upstream(read(asks(code=5), leg(source), *others(many))) is None
+
+
+def test_of_several_attempts_the_one_that_carried_the_tunnel() -> None:
+    """Happy eyeballs: both were answered, and the later one was given up."""
+    first, second = (PROXY[0], 4711), (PROXY[0], 4712)
+    given_up = leg(second, at=TRIED + 250_000_000)[:3]
+    assert upstream(read(asks(), leg(first), given_up)) == {
+        **ends(first), "matched_by": "destination-and-time", "outcome": "established",
+    }  # fmt: skip
+
+
+def test_of_retries_the_last() -> None:
+    first, second = (PROXY[0], 4711), (PROXY[0], 4712)
+    found = upstream(read(asks(code=5), failed(first, True), failed(second, True, at=TRIED + 250_000_000)))
+    assert found == {**ends(second), "matched_by": "destination-and-time", "outcome": "refused"}
+
+
+def test_in_a_chain_it_is_the_connection_to_the_next_proxy() -> None:
+    source, further = (PROXY[0], 4711), ("10.0.0.8", 1081)
+    inner = asks(NAME, caller=source, proxy=further)
+    inner = [replace(packet, time=packet.time + SECOND) for packet in inner]
+    records = read(asks(further, tunnel=GREETING), inner)
+    assert upstream(records) == {
+        **ends(source, further), "matched_by": "destination-and-time", "outcome": "established",
+    }  # fmt: skip
+    assert [record.upstream for record in records if record.proxy == further] == [None]
+
+
+@MANY
+@pytest.mark.parametrize(
+    "packets",
+    [
+        leg((PROXY[0], 4711), at=START - SECOND),
+        leg((PROXY[0], 4711), at=REPLIED + SECOND),
+        leg((PROXY[0], 4711), (TARGET[0], 81)),
+        leg((CALLER[0], 4711)),
+        leg(("10.0.0.3", 4711), said=b"what somebody else says there"),
+    ],
+    ids=["before the request", "after the reply", "another port", "the client's own", "somebody else's"],
+)
+def test_what_is_another_s(many: int, packets: list[Packet]) -> None:
+    assert upstream(read(asks(), packets, *others(many))) is None
+
+
+def test_what_two_may_have_opened_is_neither_s() -> None:
+    twice = asks(), asks(caller=("10.0.0.3", 40001))
+    assert [record.upstream for record in read(*twice, leg((PROXY[0], 4711)))] == [None, None]
+
+
+def test_unless_its_first_octets_tell() -> None:
+    source = PROXY[0], 4711
+    records = read(asks(), asks(caller=("10.0.0.3", 40001), tunnel=b"GET /b HTTP/1.1\r\n\r\n"), leg(source))
+    assert [record.upstream is None for record in records] == [False, True]
+
+
+def test_address_translation_makes_bnd_another_address_than_the_wire_s() -> None:
+    wire = OUTSIDE, 61000
+    found = upstream(read(asks(bound=("10.0.0.9", 4711)), leg(wire)))
+    assert found == {**ends(wire), "matched_by": "destination-and-time", "outcome": "established"}
