@@ -287,30 +287,42 @@ class Associations:
         rows = rows.take(self._copies.fresh(rows))
         if not rows.size:
             return
-        delivery = Delivery(rows, self._in("relays", rows.destination), self._book, self._keep_frames)
-        for pair in delivery.pairs():
-            self._assign(pair, delivery)
+        to_relay = self._in("relays", rows.destination)
+        delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
+        strangers = [pair for pair in delivery.pairs() if not self._assign(pair, delivery)]
         delivery.run()
+        # Whom clients have sent to is known now: destinations answer relays, and are no strangers.
+        if strangers:
+            delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
+            for pair in strangers:
+                self._adopt(pair, delivery)
+            delivery.run()
 
-    def _assign(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
-        """Whose the datagrams between a relay and a party are."""
+    def _adopt(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
+        """Datagrams of a party that no association knows."""
+        relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
+        sound = pair[delivery.sound[pair]]
+        if len(sound) and self._knows(relay, party, delivery.rows, int(sound[0])):
+            self._assign(pair, delivery)
+
+    def _assign(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
+        """Whose the datagrams between a relay and a party are; False where nobody knows the party."""
         relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
         rows, sound = delivery.rows, pair[delivery.sound[pair]]
         share = self._shares.get((relay, party & ~0xFFFF))
-        if share is None and len(sound):
-            share = self._adopt(relay, party, rows, int(sound[0]))
         if share is None:
-            return
+            return False
         time = rows.time[pair]
         first, last = int(time.min()), int(time.max())
         owner = share.owner(party & 0xFFFF, first)
         if owner is not None and owner.lived(first) and owner.lived(last):
             self._give(owner, pair, len(sound) > 0, share, delivery)
-            return
+            return True
         for row in pair[np.argsort(time, kind="stable")].tolist():
             owner = share.owner(party & 0xFFFF, int(rows.time[row]))
             if owner is not None:
                 self._give(owner, np.array([row]), bool(delivery.sound[row]), share, delivery)
+        return True
 
     def _give(
         self, owner: Association, rows: NDArray[np.intp], sound: bool, share: Share, delivery: Delivery
@@ -326,26 +338,26 @@ class Associations:
                 self._columns.pop("clients", None)
         delivery.give(rows, owner)
 
-    def _adopt(self, relay: int, party: int, rows: UdpRows, row: int) -> Share | None:
-        """A client is known by another address at its relay: of the other IP version, or loopback on its own machine.
-        Anybody else disturbs the relay's latest association."""
+    def _knows(self, relay: int, party: int, rows: UdpRows, row: int) -> bool:
+        """Whether a client is known by another address at its relay: of the other IP version, or loopback on its own
+        machine. Anybody else disturbs the relay's latest association."""
         time = int(rows.time[row])
         latest = next(reversed(self._by_relay[relay].values()))
         if not latest.may_have(time):
-            return None
+            return False
         local = is_loopback(self._book.endpoint_address(relay)) and is_loopback(self._book.endpoint_address(party))
         if not latest.ports and ((party ^ latest.client) & IPV6 or local):
             latest.hosts.append(party & ~0xFFFF)
             for known in latest.relays:
                 self._shares.setdefault((known, party & ~0xFFFF), Share()).add(latest)
-            return self._shares[relay, party & ~0xFFFF]
+            return True
         if party in latest.amounts.remotes or party in latest.strangers or len(latest.strangers) >= MAX_STRANGERS:
-            return None
+            return False
         latest.strangers.add(party)
         sender = self._book.endpoint_address(party)
         message = f"{sender}:{party & 0xFFFF} sends to the relay, which is another client's"
         latest.anomalies.append(anomaly("udp-unassociated", int(rows.frame[row]), message))
-        return None
+        return False
 
     def _owner(self, relay: int, party: int, time: int) -> Association | None:
         """The association that a datagram between `relay` and `party` belongs to, or disturbs."""

@@ -548,7 +548,7 @@ def test_any_port_of_the_client_but_no_other_address():
     record = only(analyse(with_udp(associated(), [QUERY, other_port, stranger])))
     assert record.udp is not None
     assert (record.udp.datagrams_sent, record.udp.bytes_sent) == (2, 8)
-    assert [(a.code, a.frame) for a in record.anomalies] == [("udp-unassociated", 10)]
+    assert [(a.code, a.frame) for a in record.anomalies] == [("udp-one-way", 9), ("udp-unassociated", 10)]
 
 
 def test_the_leg_between_proxy_and_destination_is_not_the_clients():
@@ -560,24 +560,26 @@ def test_the_leg_between_proxy_and_destination_is_not_the_clients():
     assert record.anomalies == []
 
 
-def test_fragments_count_as_one_datagram_when_complete():
+def test_each_fragment_is_a_datagram():
     def fragment(number: int, data: bytes) -> bytes:
         return datagram(CLIENT_UDP, RELAY, b"\0\0" + bytes([number]) + TO_DNS[3:] + data)
 
     record = only(analyse(with_udp(associated(), [fragment(1, b"ab"), fragment(2, b"cd"), fragment(0x83, b"e")])))
-    assert record.udp == (1, 0, 5, 0, 3, [("8.8.8.8", 53, 1, 0)])
-    assert [a.code for a in record.anomalies] == ["udp-fragmented"]
+    assert record.udp == (3, 0, 5, 0, 3, [("8.8.8.8", 53, 3, 0)])
+    assert [a.code for a in record.anomalies] == ["udp-fragmented", "udp-one-way"]
     broken = only(analyse(with_udp(associated(), [fragment(1, b"ab"), fragment(3, b"cd"), fragment(0x84, b"e")])))
     assert broken.udp is not None
-    assert broken.udp.datagrams_sent == 0
+    assert broken.udp.datagrams_sent == 3
+    assert "udp-fragments-incomplete" in {a.code for a in broken.anomalies}
 
 
-def test_datagrams_after_the_tcp_connection_are_not_the_associations():
+def test_datagrams_after_the_end_of_the_association_are_told():
     frames = with_udp(associated(), [QUERY])
     late = (frames[-1][0] + 5 * SECOND, QUERY)
     record = only(analyse([*frames, late]))
     assert record.udp is not None
-    assert record.udp.datagrams_sent == 1
+    assert record.udp.datagrams_sent == 2
+    assert "udp-after-close" in {a.code for a in record.anomalies}
 
 
 def test_udp_frames_are_listed_on_request():

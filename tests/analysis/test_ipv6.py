@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -70,8 +71,8 @@ def test_a_scan_from_many_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     reading = Analyser()
     largest, records = 0, []
     for batch in batches(frames, [100] * (len(frames) // 100)):
-        records += reading.take(batch)
-        largest = max(largest, len(reading._book))
-    records += reading.finish()
+        records += chain.from_iterable(reading.take(batch))
+        largest = max(largest, len(reading.reader.addresses))
+    records += chain.from_iterable(reading.finish())
     assert [record.outcome for record in records] == ["succeeded"]
     assert largest < 2000
