@@ -42,7 +42,9 @@ NOT_IN_LUA = frozenset(
         "conflicting-retransmission",  # TCP does not hand retransmissions to a dissector
         "half-frame",  # a FIN again
         "late-close",  # a FIN again
+        "local-dns",  # off unless asked for by a preference, and not about the same answers
         "midstream",  # whether TCP's start was seen costs a field extractor
+        "odd-destination",  # notations of addresses are read by Python only
         "not-socks-on-socks-port",  # pointed out outside of any SOCKS layer
         "udp-after-close",  # a FIN again
         "udp-one-way",  # what does not come has no frame to be shown in
