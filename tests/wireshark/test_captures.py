@@ -44,6 +44,7 @@ UNCUT |= {
 }
 
 LATER = {
+    "socks4a-no-name-7777": "a SOCKS4A request without its name, on a port that nobody named",
     "udp-bound-loopback": "a relay that BND does not name",
     "udp-bound-private": "a relay that BND does not name",
 }
