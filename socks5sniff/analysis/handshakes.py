@@ -32,9 +32,10 @@ class _Marks(SlotTable):
     """Columns by slot: `fresh` (rows have come since the flow was last judged); `associates` (whether UDP ASSOCIATE
     may have been asked for)."""
 
-    COLUMNS: ClassVar = {"fresh": (np.bool_, False), "associates": (np.uint8, _NOT_ASKED)}
+    COLUMNS: ClassVar = {"fresh": (np.bool_, False), "unsought": (np.bool_, False), "associates": (np.uint8, _NOT_ASKED)}
 
     fresh: NDArray[np.bool_]
+    unsought: NDArray[np.bool_]
     associates: NDArray[np.uint8]
 
 
@@ -126,7 +127,7 @@ class Handshakes:
         rows = self._watch.look(payloads)
         self._heads.add(rows)
         if rows.size:
-            self._marks.fresh[rows.slot] = True
+            self._marks.fresh[rows.slot] = self._marks.unsought[rows.slot] = True
             self._note_requests(rows)
 
     def look(self, slots: NDArray[np.intp]) -> Decided:
@@ -265,7 +266,9 @@ class Handshakes:
     def associating(self) -> NDArray[np.intp]:
         """Flows that may have agreed on UDP ASSOCIATE since they were judged."""
         used = self._flows.used
-        return np.flatnonzero(self._marks.fresh[:used] & (self._marks.associates[:used] == _ASKS))
+        slots = np.flatnonzero(self._marks.unsought[:used] & (self._marks.associates[:used] == _ASKS))
+        self._marks.unsought[slots] = False
+        return slots
 
     def asked(self, slot: int, session: Session) -> None:
         """A session knows the request: whether to look for an association."""

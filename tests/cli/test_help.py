@@ -19,6 +19,7 @@ from socks5sniff.cli.commands import COMMANDS, COMPLETE, group
 from socks5sniff.cli.man_pages import FOLDER, pages
 from socks5sniff.cli.pages import OTHERS, Command
 from socks5sniff.errors import ExitCode
+from socks5sniff.lab.scenarios import SCENARIOS
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
@@ -152,7 +153,7 @@ class TestCompletion:
             ("socks5sniff read --time e", ["epoch"]),
             ("socks5sniff live -i an", ["any"]),
             ("socks5sniff live --view t", ["table"]),
-            ("socks5sniff record socks4a", ["socks4a-connect", "socks4a-resolve"]),
+            ("socks5sniff record socks4a", sorted(name for name in SCENARIOS if name.startswith("socks4a"))),
             ("socks5sniff proxy --fault rep", ["reply="]),
             ("socks5sniff help rec", ["recipes", "record"]),
             ("socks5sniff dissector i", ["install"]),

@@ -182,8 +182,15 @@ class LiveLab:
 
 
 def without_capture(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Records without what depends on where the frames came from: the capture's name, and the process."""
-    return [{key: value for key, value in record.items() if key not in ("capture", "process")} for record in records]
+    """Records without what depends on where the frames came from: the capture's name, the process, and the upstream,
+
+    which is known only once a conversation that comes later is.
+    """
+    kept = [{key: value for key, value in one.items() if key not in ("capture", "process", "upstream")} for one in records]
+    for record in kept:
+        if isinstance(record.get("timing"), dict):
+            record["timing"] = {key: value for key, value in record["timing"].items() if key != "upstream_handshake"}
+    return kept
 
 
 def dropped(said: str) -> int:

@@ -41,11 +41,11 @@ def captured(name: str, **options: Any) -> list[Conversation]:
 
 def test_a_handshake_in_order(scripts: Tab) -> None:
     found = ladder(scripts, captured("connect-domain"))
-    assert [name for name, _ in found["lines"]] == ["192.0.2.10:40001", "192.0.2.1:1080", "www.example.test:80"]
+    assert [name for name, _ in found["lines"]] == ["198.18.0.1:32768", "192.0.2.1:1080", "www.example.test:80"]
     texts = [text for _, _, _, text in found["events"]]
     assert texts[:2] == ["SYN", "SYN, ACK"]
     assert texts[-1].startswith("FIN, closed by the ")
-    assert "http · www.example.test · GET / HTTP/1.1" in texts
+    assert "http · www.example.test · GET / HTTP/1.1: 200 OK" in texts
     numbers = [frame for frame, *_ in found["events"] if frame is not None]
     assert numbers == sorted(numbers)
 
@@ -133,7 +133,7 @@ def test_anomalies_stand_on_their_frame_or_on_a_line_of_their_own(scripts: Tab) 
 def test_conversations_inside_the_tunnel_have_further_lifelines(scripts: Tab) -> None:
     found = ladder(scripts, captured("chain-of-three"))
     assert [name for name, _ in found["lines"]] == [
-        "192.0.2.10:40001", "192.0.2.1:1080", "198.51.100.2:1081", "198.51.100.3:1082", "www.example.test:80",
+        "198.18.8.1:45568", "192.0.2.1:1080", "198.51.100.2:1081", "198.51.100.3:1082", "www.example.test:80",
     ]  # fmt: skip
     requests = [event[1:] for event in found["events"] if event[3].startswith("Request: ")]
     assert requests == [
@@ -153,7 +153,7 @@ def test_one_inside_begins_at_the_proxy_that_the_tunnel_leads_to(scripts: Tab) -
     records = captured("chain-of-three")
     inner = next(row for row, c in enumerate(records) if c.parent == 1)
     assert [name for name, _ in ladder(scripts, records, inner)["lines"]][:3] == [
-        "192.0.2.10:40001", "198.51.100.2:1081", "198.51.100.3:1082",
+        "198.18.8.1:45568", "198.51.100.2:1081", "198.51.100.3:1082",
     ]  # fmt: skip
 
 
