@@ -185,7 +185,7 @@ def test_a_row_opens_its_ladder(report: Report) -> None:
         "1", "4", "5", "6", "7", "8", "9", "21",
     ]  # fmt: skip
     assert tab.evaluate("document.querySelectorAll('.ladder .mark').length") == 1
-    assert "early-data" in text(tab, ".odd")
+    assert "Data before the reply." in text(tab, ".odd")
     assert text(tab, ".copied code") == "tcp.stream eq 0"
     commands = tab.evaluate("[...document.querySelectorAll('.copied code')].map(each => each.textContent)")
     assert commands[1] == "socks5sniff read office.pcapng --where 'id == 2' --frames"
