@@ -32,7 +32,11 @@ class _Marks(SlotTable):
     """Columns by slot: `fresh` (rows have come since the flow was last judged); `associates` (whether UDP ASSOCIATE
     may have been asked for)."""
 
-    COLUMNS: ClassVar = {"fresh": (np.bool_, False), "unsought": (np.bool_, False), "associates": (np.uint8, _NOT_ASKED)}
+    COLUMNS: ClassVar = {
+        "fresh": (np.bool_, False),
+        "unsought": (np.bool_, False),
+        "associates": (np.uint8, _NOT_ASKED),
+    }
 
     fresh: NDArray[np.bool_]
     unsought: NDArray[np.bool_]

@@ -186,7 +186,8 @@ def without_capture(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     which is known only once a conversation that comes later is.
     """
-    kept = [{key: value for key, value in one.items() if key not in ("capture", "process", "upstream")} for one in records]
+    elsewhere = ("capture", "process", "upstream")
+    kept = [{key: value for key, value in record.items() if key not in elsewhere} for record in records]
     for record in kept:
         if isinstance(record.get("timing"), dict):
             record["timing"] = {key: value for key, value in record["timing"].items() if key != "upstream_handshake"}
