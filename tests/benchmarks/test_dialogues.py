@@ -23,7 +23,7 @@ from tests.benchmarks.originals import Addresses, Original, copies
 START = 1_795_000_000 * 1_000_000_000
 ORIGINALS = {original.name: original for original in dialogues.originals()}
 ROUND = sum(original.conversations for original in ORIGINALS.values())
-OF_ITS_OWN = {"community_id", "capture"}
+OF_ITS_OWN = {"community_id", "capture", "upstream", "timing"}
 """What a record of a copy cannot have in common with the original's."""
 
 _NUL_CLIENT = 32928
