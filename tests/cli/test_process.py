@@ -15,7 +15,11 @@ import pytest
 from .capture import HEADER, capture, connect
 
 COMMAND = [sys.executable, "-m", "socks5sniff"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+# Unbuffered, Python itself does not say that the reader of a pipe went away in the middle of a write.
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+}
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -84,7 +84,7 @@ def delay(output: Path, known: int) -> float:
     while (text := output.read_text()).count(" + ") <= known:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    now = datetime.now()
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
     line = [line for line in text.splitlines() if " + " in line][-1]
-    told = datetime.combine(now.date(), datetime.strptime(line.split()[0], "%H:%M:%S.%f").time())
+    told = datetime.combine(now.date(), datetime.strptime(line.split()[0], "%H:%M:%S.%fZ").time())
     return (now - told).total_seconds()
