@@ -164,10 +164,7 @@ class Analyser:
     def _open_associations(self) -> None:
         """Associations must be known while their datagrams pass."""
         opened = []
-        slots = self.handshakes.associating()
-        looked = self.look(slots)
-        self.handshakes.look_again(slots.tolist())  # to look early is no news: the live view asks for those itself
-        for slot, dialogue in looked.dialogues.items():
+        for slot, dialogue in self.look(self.handshakes.associating()).dialogues.items():
             self.handshakes.asked(slot, dialogue.session)
             association = self._associate(slot, dialogue)
             if association is not None:

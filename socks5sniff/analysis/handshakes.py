@@ -29,16 +29,19 @@ _NOT_ASKED, _ASKS, _ASKED_OTHERWISE = range(3)
 
 
 class _Marks(SlotTable):
-    """Columns by slot: `fresh` (rows have come since the flow was last judged); `associates` (whether UDP ASSOCIATE
-    may have been asked for)."""
+    """Columns by slot: whether rows have come since the flow was last judged (`unjudged`), since it was last told of
+    (`untold`), and since an association was last looked for (`unsought`); whether UDP ASSOCIATE may have been asked for
+    (`associates`)."""
 
     COLUMNS: ClassVar = {
-        "fresh": (np.bool_, False),
+        "unjudged": (np.bool_, False),
+        "untold": (np.bool_, False),
         "unsought": (np.bool_, False),
         "associates": (np.uint8, _NOT_ASKED),
     }
 
-    fresh: NDArray[np.bool_]
+    unjudged: NDArray[np.bool_]
+    untold: NDArray[np.bool_]
     unsought: NDArray[np.bool_]
     associates: NDArray[np.uint8]
 
@@ -131,14 +134,15 @@ class Handshakes:
         rows = self._watch.look(payloads)
         self._heads.add(rows)
         if rows.size:
-            self._marks.fresh[rows.slot] = self._marks.unsought[rows.slot] = True
+            marks = self._marks
+            marks.unjudged[rows.slot] = marks.untold[rows.slot] = marks.unsought[rows.slot] = True
             self._note_requests(rows)
 
     def look(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows are, as far as they have come."""
         if not len(slots):
             return Decided(None, {})
-        self._marks.fresh[slots] = False
+        self._marks.unjudged[slots] = False
         return self._judged(self._heads.look(self._chosen(slots)), ended=False)
 
     def decide(self, slots: NDArray[np.intp]) -> Decided:
@@ -245,7 +249,7 @@ class Handshakes:
     def unjudged(self, frame: int, time: int) -> NDArray[np.intp]:
         """Undecided flows that began before a frame and a time (ns) and have said something since they were judged."""
         used = self._flows.used
-        marked = self._marks.fresh[:used] & (self._watch.kind[:used] == UNDECIDED)
+        marked = self._marks.unjudged[:used] & (self._watch.kind[:used] == UNDECIDED)
         marked &= self._flows.first_time[:used] <= time
         return np.flatnonzero(marked & (self._flows.first_frame[:used] < frame))
 
@@ -253,14 +257,16 @@ class Handshakes:
         """Flows of which something is kept."""
         return self._heads.slots()
 
-    def fresh(self) -> NDArray[np.intp]:
-        """Flows that have said something since they were judged."""
+    def untold(self) -> NDArray[np.intp]:
+        """Flows that have said something since the last call."""
         used = self._flows.used
-        return np.flatnonzero(self._marks.fresh[:used] & (self._watch.kind[:used] != IGNORED))
+        slots = np.flatnonzero(self._marks.untold[:used] & (self._watch.kind[:used] != IGNORED))
+        self._marks.untold[slots] = False
+        return slots
 
-    def look_again(self, slots: Sequence[int]) -> None:
-        """These flows count as if they had said something since they were judged."""
-        self._marks.fresh[list(slots)] = True
+    def put_off(self, slots: Sequence[int]) -> None:
+        """These flows are untold still."""
+        self._marks.untold[list(slots)] = True
 
     def holding(self) -> NDArray[np.intp]:
         """Undecided flows."""
@@ -268,7 +274,7 @@ class Handshakes:
         return np.flatnonzero((self._watch.kind[:used] == UNDECIDED) & (self._flows.stream[:used] >= 0))
 
     def associating(self) -> NDArray[np.intp]:
-        """Flows that may have agreed on UDP ASSOCIATE since they were judged."""
+        """Flows that may have agreed on UDP ASSOCIATE since the last call."""
         used = self._flows.used
         slots = np.flatnonzero(self._marks.unsought[:used] & (self._marks.associates[:used] == _ASKS))
         self._marks.unsought[slots] = False

@@ -131,10 +131,7 @@ class LiveAnalyser:
         used = analyser.flows.used
         wanted = np.isin(analyser.flows.stream[:used], list(streams)) & (analyser.watch.kind[:used] == SOCKS)
         slots = np.flatnonzero(wanted)
-        fresh = np.intersect1d(slots, analyser.handshakes.fresh())
-        decided = analyser.look(slots)
-        analyser.handshakes.look_again(fresh.tolist())
-        return [*analyser.records.make(slots, decided, analyser.associated).batch]
+        return [*analyser.records.make(slots, analyser.look(slots), analyser.associated).batch]
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.
@@ -145,7 +142,7 @@ class LiveAnalyser:
 
     def _news(self) -> list[News]:
         analyser, told = self._analyser, self._told
-        slots = analyser.handshakes.fresh()
+        slots = analyser.handshakes.untold()
         slots = slots[~told.over[slots]]
         if not len(slots):
             return []
@@ -162,7 +159,7 @@ class LiveAnalyser:
                 continue
             told.reached[slot] = max(int(told.reached[slot]), now)
             over[slot] = now >= _DECIDED and not _goes_on(dialogue)
-        analyser.handshakes.look_again(pending)
+        analyser.handshakes.put_off(pending)
         grown = slots[told.reached[slots] > reached[slots]]
         decided = decided._replace(
             dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import BufferedWriter, RawIOBase, TextIOWrapper
 from typing import Any, NamedTuple
 
 import click
@@ -101,6 +102,7 @@ def run(arguments: Sequence[str]) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(group, {}, "socks5sniff", COMPLETE, os.environ[COMPLETE])
+    buffer_stdout()
     try:
         # Not `group.main`: that turns a broken pipe into exit status 1.
         with group.make_context("socks5sniff", list(arguments)) as outermost:
@@ -131,6 +133,17 @@ def run(arguments: Sequence[str]) -> int:
         abandon_stdout()
         return ExitCode.FAILED
     return int(status or 0)
+
+
+def buffer_stdout() -> None:
+    """Give standard output a buffer where `PYTHONUNBUFFERED` took it away.
+
+    Without one Python loses the rest of a write that was cut short, as when a reader goes away, and raises nothing.
+    """
+    stream = sys.stdout
+    if isinstance(stream, TextIOWrapper) and isinstance(stream.buffer, RawIOBase):
+        buffer = BufferedWriter(stream.buffer)
+        sys.stdout = TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=stream.isatty())
 
 
 def flush_stdout() -> None:

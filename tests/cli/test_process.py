@@ -15,11 +15,7 @@ import pytest
 from .capture import HEADER, capture, connect
 
 COMMAND = [sys.executable, "-m", "socks5sniff"]
-# Unbuffered, Python itself does not say that the reader of a pipe went away in the middle of a write.
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-    "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -28,13 +24,13 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
+def start(*arguments: str, env: dict[str, str] = ENVIRONMENT) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*COMMAND, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=env,
     )
 
 
@@ -113,10 +109,11 @@ def test_a_truncated_file_prints_what_was_decoded(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away(tmp_path: Path, unbuffered: str) -> None:
     path = tmp_path / "many.pcap"
     path.write_bytes(capture(500))
-    with start("read", "--format", "jsonl", str(path)) as process:
+    with start("read", "--format", "jsonl", str(path), env={**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
