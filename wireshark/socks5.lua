@@ -677,6 +677,17 @@ do
     odd(frame, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
   end
 
+  -- What a request and a reply end with: address and port, as far as the address type is known.
+  local function finish_addressed(frame, octets, after, what)
+    check_reserved(frame, what)
+    if not after then
+      unknown_address(frame, octets)
+      return
+    end
+    frame.size = after - 1
+    if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
+  end
+
   function decoders.request(octets)
     local frame = addressed_frame("request")
     local after = read_address(frame, octets)
@@ -686,13 +697,7 @@ do
     if not COMMANDS[frame.command] then
       odd(frame, "unknown-command", format("no command 0x%02x is known", frame.command))
     end
-    check_reserved(frame, "the request")
-    if not after then
-      unknown_address(frame, octets)
-      return frame
-    end
-    frame.size = after - 1
-    if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
+    finish_addressed(frame, octets, after, "the request")
     if frame.command == 1 and frame.port == 0 then odd(frame, "zero-port", "CONNECT to port 0") end
     return frame
   end
@@ -706,13 +711,7 @@ do
     if not REPLIES[frame.code] then
       odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code))
     end
-    check_reserved(frame, "the reply")
-    if not after then
-      unknown_address(frame, octets)
-      return frame
-    end
-    frame.size = after - 1
-    if frame.host_type == DOMAIN then check_domain(frame, frame.raw_host) end
+    finish_addressed(frame, octets, after, "the reply")
     return frame
   end
 

@@ -125,10 +125,13 @@ def _require(capture: str, builtin: bool) -> None:
 
 def _run(command: list[str], capture: str, timeout: float) -> str:
     """What a tshark prints. It is ended, with all that it started, when it takes too long."""
-    own_group = {"start_new_session": True} if os.name == "posix" else {}
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **own_group
-    )  # type: ignore[call-overload]
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Windows has none, and takes no notice
+    )
     try:
         output, errors = process.communicate(timeout=timeout)
     except BaseException as error:

@@ -17,6 +17,7 @@ from .conversation import (
     UdpDestination,
     UdpTraffic,
     iso_time,
+    plain,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "UdpDestination",
     "UdpTraffic",
     "iso_time",
+    "plain",
 ]

@@ -219,14 +219,15 @@ class Conversation:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values, in the contract's order; `json.dumps` of it is the JSON output."""
-        return {name: _plain(getattr(self, name)) for name in RECORD.inside}
+        return {name: plain(getattr(self, name)) for name in RECORD.inside}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of the record as JSON writes it: objects by their keys, not by place."""
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, FrameEntry):
         return value.as_dict()
     if isinstance(value, tuple):
-        return dict(zip(value._fields, map(_plain, value), strict=True))  # type: ignore[attr-defined]
+        return dict(zip(value._fields, map(plain, value), strict=True))  # type: ignore[attr-defined]
     return value

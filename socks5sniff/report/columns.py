@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.record import plain
+
 Numbers = NDArray[np.float64]
 
 GREATEST = 2.0**53 - 1
@@ -38,13 +40,6 @@ class Dictionary(dict[str | None, int]):
 
     def words(self) -> list[str]:
         return [word for word in self if word is not None]
-
-
-def _by_name(value: Any) -> Any:
-    """An object of the record as the record writes it: by its keys, not by place."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {key: _by_name(inner) for key, inner in value._asdict().items()}
-    return value
 
 
 class Column:
@@ -67,7 +62,7 @@ class Column:
     def take(self, values: Sequence[Any] | NDArray[Any]) -> None:
         """More rows' values, None for null; of an offset the distances."""
         if self.kind == "object":
-            values = [_by_name(value) for value in values]
+            values = [plain(value) for value in values]
         if self.kind in ("list", "object"):
             values = [None if value is None else _dumps(value) for value in values]
         if self.kind in ("word", "list", "object"):

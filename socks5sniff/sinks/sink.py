@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -76,15 +77,16 @@ class Sink(Protocol):
         """Write what is still held, and the format's ending. The output itself stays open."""
 
 
-class OneByOne:
+class OneByOne(ABC):
     """A sink that takes conversations one by one."""
 
     def records(self, batch: Batch) -> None:
         for conversation in batch:
             self.conversation(conversation)
 
+    @abstractmethod
     def conversation(self, conversation: Conversation) -> None:
-        raise NotImplementedError
+        """Write one conversation."""
 
 
 FORMATS: dict[str, str] = {

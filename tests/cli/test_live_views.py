@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,51 +25,33 @@ from socks5sniff.record import (
 from socks5sniff.sinks import Options, Totals
 from socks5sniff.sinks.clock import Clock
 
+from ..sinks.samples import sample
+
 START = 1_795_336_741_000_000_000
 
 
-def conversation(**changes: object) -> Conversation:
-    base = Conversation(
-        id=1,
-        parent=None,
-        capture="lo",
-        protocol="socks5",
-        client=Endpoint("127.0.0.1", 40000),
-        proxy=Endpoint("127.0.0.1", 1080),
-        reversed=False,
-        start_ns=START,
-        end_ns=START + 2_345_678_901,
-        phase="relay",
-        outcome="succeeded",
-        methods=["username-password"],
-        method="username-password",
-        username="alice",
-        password="********",
-        authenticated=True,
-        command="connect",
-        destination=Target("domain", "example.com", 443),
-        reply=ReplyCode(0, "succeeded"),
-        bound=Target("ipv4", "0.0.0.0", 0),
-        peer_reply=None,
-        peer=None,
-        tunnel=Tunnel("tls", "example.com"),
-        bytes=Traffic(1234, 56789),
-        udp=None,
-        timing=Timing(negotiation=0.0012, authentication=0.0104, request=1.5),
-        close="reset",
-        closed_by="client",
-        packets=20,
-        tcp_stream=0,
-        community_id="1:x",
-        name_resolution="remote",
-        first_frame=1,
-        last_frame=20,
-        frames=[
+def conversation(**changes: Any) -> Conversation:
+    """The sample as `live` would have it, so that every time and count is known."""
+    told = {
+        "capture": "lo",
+        "client": Endpoint("127.0.0.1", 40000),
+        "start_ns": START,
+        "end_ns": START + 2_345_678_901,
+        "methods": ["username-password"],
+        "bound": Target("ipv4", "0.0.0.0", 0),
+        "tunnel": Tunnel("tls", "example.com"),
+        "bytes": Traffic(1234, 56789),
+        "timing": Timing(negotiation=0.0012, authentication=0.0104, request=1.5),
+        "close": "reset",
+        "packets": 20,
+        "last_frame": 20,
+        "frames": [
             FrameEntry(4, START + 1_000_000, "client", "greeting", 3, "Greeting: username-password"),
             FrameEntry(9, START + 9_000_000, "proxy", "reply", 10, "Reply: succeeded, bound 0.0.0.0:0"),
         ],
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
+        "anomalies": [],
+    }
+    return sample(**{**told, **changes})
 
 
 def test_a_verdict_says_who_where_and_how_long_each_step_took() -> None:

@@ -12,60 +12,22 @@ from typing import Any
 import pytest
 
 from socks5sniff.record import (
-    AnomalyEntry,
     Conversation,
-    Endpoint,
-    FrameEntry,
-    ReplyCode,
-    Target,
-    Timing,
-    Traffic,
-    Tunnel,
-    UdpDestination,
-    UdpTraffic,
 )
 from socks5sniff.report.columns import container
 from socks5sniff.report.conversations import Conversations
 
 from ..sinks.samples import sample
+from ..where.samples import SAMPLE
+from ..where.samples import UDP as RELAYED
 from .chromium import Tab
 
-SECOND = 1_000_000_000
-START = 1_795_336_741 * SECOND  # 2026-11-22T08:39:01Z
-REJECTED = sample(
-    id=7,
-    client=Endpoint("192.0.2.10", 50000),
-    proxy=Endpoint("2001:db8::1", 1080),
-    start_ns=START + SECOND // 2,
-    end_ns=START + 3 * SECOND,
-    phase="request",
-    outcome="rejected",
-    methods=["no-authentication", "username-password", "private-0x91"],
-    username="Alice",
-    destination=Target("domain", "www.Example.com", 443),
-    reply=ReplyCode(5, "connection refused"),
-    bound=Target("ipv4", "10.1.2.3", 0),
-    tunnel=Tunnel("tls", "www.example.com", ["h2", "http/1.1"], "TLS 1.3"),
-    bytes=Traffic(100, 0),
-    timing=Timing(request=0.25),
-    closed_by="proxy",
-    first_frame=2,
-    frames=[
-        FrameEntry(4, START + SECOND, "client", "greeting", 4, "greeting"),
-        FrameEntry(9, START + 2 * SECOND, "proxy", "reply", 10, "reply"),
-    ],
-    anomalies=[
-        AnomalyEntry("cleartext-credentials", "warning", 6, "a password crossed"),
-        AnomalyEntry("late-close", "note", 12, "open 11 s"),
-    ],
-    process={"pid": 42, "name": "curl"},
-)
-PARTIES = [UdpDestination("10.0.0.1", 53, 1, 1), UdpDestination("10.0.0.2", 123, 2, 0)]
+REJECTED = replace(SAMPLE, first_frame=2)
 ENDS = {"address": "10.0.0.1", "port": 5}, {"address": "10.0.0.2", "port": 80}
 UDP = replace(
     REJECTED,
     id=8,
-    udp=UdpTraffic(3, 1, 30, 10, 0, PARTIES),
+    udp=RELAYED,
     bytes=None,
     upstream={"source": ENDS[0], "destination": ENDS[1], "matched_by": "octets", "outcome": "refused"},
     anomalies=[],

@@ -40,6 +40,13 @@ def relayed(sent: tuple[int, int], received: tuple[int, int], fragments: int, *d
     }
 
 
+async def queried(association: Association) -> Any:
+    """Ask the DNS server through the association; what was relayed once the answer is here."""
+    association.send(QUERY, *DNS)
+    assert (await association.receive()).data == ANSWER
+    return relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+
+
 async def over(
     scene: Scene, client: Client, association: Association, udp: dict[str, Any] | None, **facts: Any
 ) -> dict[str, Any]:
@@ -66,9 +73,7 @@ async def udp_associate(scene: Scene) -> None:
     await scene.proxy()
     client = scene.client()
     association = await client.associate()
-    association.send(QUERY, *DNS)
-    assert (await association.receive()).data == ANSWER
-    await over(scene, client, association, relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1)))
+    await over(scene, client, association, await queried(association))
 
 
 @scenario("UDP ASSOCIATE whose DST names the client's own address and port")
@@ -77,9 +82,7 @@ async def udp_declared(scene: Scene) -> None:
     await scene.proxy()
     client = scene.client()
     association = await client.associate(scene.place.client, 5353, local=(scene.place.client, 5353))
-    association.send(QUERY, *DNS)
-    assert (await association.receive()).data == ANSWER
-    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+    udp = await queried(association)
     await over(scene, client, association, udp, destination=target(scene.place.client, 5353))
 
 
@@ -182,9 +185,7 @@ async def udp_bound_unspecified(scene: Scene) -> None:
     await scene.proxy(faults=Faults(bound=Address.ipv4("0.0.0.0", 0)))
     client = scene.client()
     association = await client.associate()
-    association.send(QUERY, *DNS)
-    assert (await association.receive()).data == ANSWER
-    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+    udp = await queried(association)
     await over(
         scene,
         client,
@@ -201,9 +202,7 @@ async def udp_names_target(scene: Scene) -> None:
     await scene.proxy()
     client = scene.client()
     association = await client.associate(*DNS)
-    association.send(QUERY, *DNS)
-    assert (await association.receive()).data == ANSWER
-    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+    udp = await queried(association)
     await over(scene, client, association, udp, destination=target(*DNS), anomalies=["associate-names-target"])
 
 
@@ -213,9 +212,7 @@ async def udp_reserved(scene: Scene) -> None:
     await scene.proxy(faults=Faults(udp_reserved=0x0102))
     client = scene.client()
     association = await client.associate()
-    association.send(QUERY, *DNS)
-    assert (await association.receive()).data == ANSWER
-    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+    udp = await queried(association)
     await over(scene, client, association, udp, anomalies=["reserved-nonzero"])
 
 
@@ -225,11 +222,9 @@ async def udp_stranger(scene: Scene) -> None:
     await scene.proxy()
     client = scene.client()
     association = await client.associate()
-    association.send(QUERY, *DNS)
-    await association.receive()
+    udp = await queried(association)
     stranger = UdpHeader(Address.from_text(*DNS)).encode() + b"let me in"
     scene.loop.deliver((STRANGER, 6666), association.relay, stranger)
-    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
     await over(scene, client, association, udp, anomalies=["udp-unassociated"])
 
 
@@ -363,9 +358,7 @@ async def udp_after_close(scene: Scene) -> None:
     client = scene.client()
     association = await client.associate()
     own = association.local
-    association.send(QUERY, *DNS)
-    await association.receive()
-    udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+    udp = await queried(association)
     await over(scene, client, association, udp, anomalies=["udp-after-close"])
     scene.forget("udp")  # whether what came too late counts is a matter of taste
     scene.trace.udp(own, association.relay, UdpHeader(Address.from_text(*DNS)).encode() + QUERY)
