@@ -67,8 +67,7 @@ def by_forms(
     facts = np.array([_facts(forms[number]) for number in used.tolist()], np.intp)[which]
     row = np.flatnonzero(facts[:, _CONNECT] * (facts[:, _ASKED] >= 0))
     facts, slot = facts[row], found.slot[row]
-    turned = watch.turns(slot) != 0
-    low, high = flows.low[slot], flows.high[slot]
+    clients, proxies = flows.ends(slot, watch.turns(slot))
     replied = facts[:, _REPLIED]
     ports = found.destination_port[row]
     return Asked(
@@ -77,8 +76,8 @@ def by_forms(
         since=found.times[row, facts[:, _ASKED]],
         until=np.where(replied >= 0, found.times[row, replied], flows.last_time[slot]),
         answered=np.where(replied >= 0, found.numbers[row, replied], flows.last_frame[slot]),
-        client=np.where(turned, high, low),
-        proxy=np.where(turned, low, high),
+        client=clients,
+        proxy=proxies,
         place=_ends(facts[:, _PLACE], found.destination4[row], found.destination, ports, row, book),
         port=ports,
         bound=_ends(facts[:, _BOUND], found.bound4[row], found.bound, found.bound_port[row], row, book),

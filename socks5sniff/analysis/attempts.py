@@ -99,7 +99,7 @@ class Attempts:
             if dialogue.session.client_side == 0 and dialogue.verdict is Verdict.SOCKS
         ]
         slots = np.concatenate((decided.slots, np.array(said, np.intp)))
-        proxies = np.where(self._watch.turns(slots) != 0, self._flows.low[slots], self._flows.high[slots])
+        _, proxies = self._flows.ends(slots, self._watch.turns(slots))
         for end in np.unique(proxies).tolist():
             if len(self._proxies) < MAX_PROXIES:
                 self._proxies.add(self._endpoint(end))
@@ -143,9 +143,7 @@ class Attempts:
 
     def _add(self, places: _Places, slots: NDArray[np.intp], outcome: NDArray[np.int8]) -> None:
         flows = self._flows
-        turned = flows.opener[slots] != 0
-        clients = np.where(turned, flows.high[slots], flows.low[slots])
-        proxies = np.where(turned, flows.low[slots], flows.high[slots])
+        clients, proxies = flows.ends(slots, flows.opener[slots])
         for code in np.unique(outcome).tolist():
             ends, counts = np.unique(proxies[outcome == code], return_counts=True)
             for end, count in zip(ends.tolist(), counts.tolist(), strict=True):

@@ -198,10 +198,10 @@ class Records:
     def _columns(self, found: Recognised) -> Columns:
         """The rows of forms."""
         flows, octets, slots = self._flows, self._octets, found.slot
-        turned = self._watch.turns(slots) != 0
-        low, high = flows.low[slots], flows.high[slots]
+        turn = self._watch.turns(slots)
+        turned = turn != 0
         passed = octets.reach[:, slots] + self._handshakes.shifts(slots)
-        clients, proxies = np.where(turned, high, low), np.where(turned, low, high)
+        clients, proxies = flows.ends(slots, turn)
         closer = flows.closers(slots)
         flags = (flows.flags0[slots] | flows.flags1[slots]) & _CLOSING
         syn, answer = flows.syn_time[slots], flows.syn_ack_time[slots]
@@ -235,7 +235,7 @@ class Records:
             closed_by=np.where(closer == UNKNOWN, 2, closer ^ turned),
             packets=flows.packets[slots],
             tcp_stream=flows.stream[slots],
-            community_id=self._community_ids(low, high),
+            community_id=self._community_ids(flows.low[slots], flows.high[slots]),
             first_frame=flows.first_frame[slots],
             last_frame=flows.last_frame[slots],
             frames=found.numbers,
@@ -265,9 +265,8 @@ class Records:
         names = [interface.capture for interface in self.interfaces]
         turn = self._watch.turns(slots)
         turned = turn != 0
-        low, high = flows.low[slots], flows.high[slots]
         passed = np.maximum(octets.reach[:, slots] + self._handshakes.shifts(slots), 0)
-        openers, responders = np.where(turned, high, low), np.where(turned, low, high)
+        openers, responders = flows.ends(slots, turn)
         closer = flows.closers(slots)
         closer[closer != UNKNOWN] ^= turn[closer != UNKNOWN]
         flags = (flows.flags0[slots] | flows.flags1[slots]) & _CLOSING

@@ -130,10 +130,7 @@ class Upstreams:
         slot = np.flatnonzero((time >= since) & (time <= until))
         slot = slot[(flows.stream[slot] >= 0) & (flows.opener[slot] != UNKNOWN)]
         way = flows.opener[slot]
-        turned = way != 0
-        low, high = flows.low[slot], flows.high[slot]
-        marks = self._watch.mark[way, slot]
-        return _Legs(slot, time[slot], np.where(turned, high, low), np.where(turned, low, high), marks)
+        return _Legs(slot, time[slot], *flows.ends(slot, way), self._watch.mark[way, slot])
 
     def _ways(
         self, asked: Asked, resolved: dict[int, list[int]], legs: _Legs

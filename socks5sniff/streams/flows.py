@@ -527,6 +527,11 @@ class FlowTable(SlotTable):
         """The slot of a live flow, given its index."""
         return int(np.flatnonzero(self.stream[: self._next_slot] == stream)[0])
 
+    def ends(self, slots: NDArray[np.intp], way: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The endpoints that send `way`, a direction for each flow, and those that answer."""
+        low, high, turned = self.low[slots], self.high[slots], way != 0
+        return np.where(turned, high, low), np.where(turned, low, high)
+
     def closers(self, slots: NDArray[np.intp]) -> NDArray[np.uint8]:
         """The direction that closed first, UNKNOWN for none: a FIN that acknowledges the other one is the later one."""
         fin0, fin1, closer = self.fin0[slots], self.fin1[slots], self.closer[slots]
