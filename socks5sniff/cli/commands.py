@@ -139,9 +139,10 @@ def buffer_stdout() -> None:
     """Give standard output a buffer where `PYTHONUNBUFFERED` took it away.
 
     Without one Python loses the rest of a write that was cut short, as when a reader goes away, and raises nothing.
+    Only the process's own stream: what a caller put in its place is the caller's.
     """
     stream = sys.stdout
-    if isinstance(stream, TextIOWrapper) and isinstance(stream.buffer, RawIOBase):
+    if stream is sys.__stdout__ and isinstance(stream, TextIOWrapper) and isinstance(stream.buffer, RawIOBase):
         buffer = BufferedWriter(stream.buffer)
         sys.stdout = TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=stream.isatty())
 
