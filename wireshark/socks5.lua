@@ -2621,9 +2621,9 @@ do
 
   local function look_at_unreadable(look, frame, octets)
     local noted = look.association.noted
-    if frame == false and look.outward then
+    if frame == false and look.outward and sub(octets, 1, 2) == "\0\0" then
       note_once(noted, look.odd, "unknown-address-type", format("no address type 0x%02x is known", byte(octets, 4)))
-    elseif frame == nil and look.outward and #octets >= 10 then
+    elseif look.outward and (frame == false or #octets >= 10) then
       note_once(noted, look.odd, "udp-no-header", "a datagram of the client without a SOCKS header")
     elseif not look.outward then
       note_once(noted, look.odd, "udp-no-header", "a datagram of the relay without a SOCKS header")

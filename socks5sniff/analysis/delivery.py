@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.codec import Decoded, GssapiMessageType, decode_text, decode_udp_header
+from socks5sniff.codec import ADDRESS_TYPES, Decoded, GssapiMessageType, decode_text, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import FrameEntry
 
@@ -146,13 +146,15 @@ class Delivery:
     def _note_no_header(self, row: int, association: Association) -> None:
         rows, outward = self.rows, bool(self.outward[row])
         frame, length, port = int(rows.frame[row]), int(rows.length[row]), int(self.party[row]) & 0xFFFF
-        cut = rows.captured[row] < length and (self.headers.size[row] or rows.captured[row] < 5)
+        octets = rows.octets(row)
+        reserved = len(octets) > 3 and octets[:2] == b"\0\0"
+        known_type = reserved and octets[3] in ADDRESS_TYPES
+        cut = rows.captured[row] < length and (self.headers.size[row] or known_type or len(octets) < 5)
         known = port in association.ports or port == association.port != 0
         # On the client's own machine another of its ports may be the destination's.
         if not length or cut or not (known or (outward and not association.ports)):
             return
-        octets = rows.octets(row)
-        if outward and length > 3 and octets[:2] == b"\0\0" and not self.headers.size[row]:
+        if outward and reserved and not known_type:
             association.note("unknown-address-type", frame, f"no address type 0x{octets[3]:02x} is known")
             return
         if not outward:

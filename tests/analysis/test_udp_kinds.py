@@ -182,7 +182,10 @@ class TestAnswers:
         assert message(records, "udp-no-header") == f"{len(octets)} octets of the relay have no SOCKS header"
         assert "udp-one-way" not in codes(records)
 
-    @pytest.mark.parametrize("octets", [b"a question without", bytes.fromhex("1234 0100 0001 0000 0000 0000")])
+    @pytest.mark.parametrize(
+        "octets",
+        [b"a question without", bytes.fromhex("1234 0100 0001 0000 0000 0000"), b"\0\0\0\1\x7f", b"\0\0\0\3\x09short"],
+    )
     def test_a_question_without_a_header(self, octets: bytes) -> None:
         records = read(alive(), [sent(octets)])
         assert message(records, "udp-no-header") == f"{len(octets)} octets of the client have no SOCKS header"

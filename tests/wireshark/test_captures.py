@@ -37,6 +37,10 @@ UNCUT = {
     "tcp-midstream-late": "likewise, and the request's first three octets alone would be a greeting",
 }
 """Captures about TCP itself, which cutting would make into something else."""
+UNCUT |= dict.fromkeys(
+    ("address-type-unknown", "auth-unasked", "data-before-reply", "not-socks-four"),
+    "what fits no state is read as far as its segment goes",
+)
 UNCUT |= {
     path.stem: "Lua finds a PROXY header only where a segment begins with it"
     for path in CAPTURES
@@ -44,8 +48,10 @@ UNCUT |= {
 }
 
 LATER = {
+    "tcp-lost-request": "a reply whose request is not in the capture: Lua shows it",
+    "udp-answer-no-header": "where heuristics come first, Wireshark's DNS takes an answer without a header",
+    "udp-fragments-unfinished": "that nothing followed a fragment is known at the end only",
     "socks4a-no-name-7777": "a SOCKS4A request without its name, on a port that nobody named",
-    "udp-bound-loopback": "a relay that BND does not name",
     "udp-bound-private": "a relay that BND does not name",
 }
 """What the two do not agree on yet, by capture; a test that agrees fails until it is taken out."""
