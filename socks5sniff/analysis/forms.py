@@ -470,7 +470,7 @@ def _learn(place: int, exchanges: Exchanges, frames: Frames, situations: Situati
     rows = rows._replace(way=exchanges.side[begin : begin + count], frame=_MARK + marks, time=times)
     heard = int(situations.heard[0, place]), int(situations.heard[1, place])
     setting = Setting(bool(situations.expected[place]), bool(situations.loopback[place]), ("", ""))
-    dialogue = Dialogue(rows, Flow(0, heard, True, _MARK + count, int(times[-1])), setting)
+    dialogue = Dialogue(rows.segments(), Flow(0, heard, True, _MARK + count, int(times[-1])), setting)
     session = dialogue.session
     if dialogue.verdict is not Verdict.SOCKS or session.client_side != 0 or dialogue.conflicts or dialogue.nested():
         return None
