@@ -30,6 +30,7 @@ from .association import Association
 from .attempts import Attempts
 from .dialogue import Dialogue
 from .endings import Endings
+from .faults import Faults
 from .forms import Forms
 from .handshakes import Decided, Handshakes
 from .names import Names
@@ -69,6 +70,7 @@ class Analyser:
         packets: frames read so far.
         evicted: flows forgotten while they were open, because there were more than MAX_FLOWS.
         attempts: TCP connections to proxies that came to no conversation.
+        faults: errors of this program that were contained.
     """
 
     def __init__(
@@ -90,16 +92,20 @@ class Analyser:
         self._octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
-        self.handshakes = Handshakes(self.flows, self._octets, self.watch, book, Forms(show_passwords))
+        self.faults = faults = Faults()
+        self.handshakes = Handshakes(
+            self.flows, self._octets, self.watch, book, Forms(show_passwords, faults), faults
+        )
         self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
-        self.associations = Associations(book, udp_frames)
+        self.associations = Associations(book, faults, udp_frames)
         self.associated: dict[int, Association] = {}
         self._names = Names(book)
         self.numbering = Numbering()
         self.records = Records(
-            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering, show_passwords
-        )
+            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering, show_passwords,
+            faults,
+        )  # fmt: skip
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
 
@@ -115,12 +121,14 @@ class Analyser:
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self._take_segments(segments)
-            self._names.learn_from_streams(segments)
+            with self.faults.contained():
+                self._names.learn_from_streams(segments)
         self._open_associations()
         self.associations.take(datagrams)
         for consumer in self._consumers:
             consumer.datagrams(datagrams)
-        self._names.learn(datagrams, self.associations.carries)
+        with self.faults.contained():
+            self._names.learn(datagrams, self.associations.carries)
         self._finish_due(self.flows.clock)
         self._make_room()
         return self._release()
@@ -169,7 +177,8 @@ class Analyser:
             association = self._associate(slot, dialogue)
             if association is not None:
                 opened.append(association)
-        self.associations.open(opened)
+        with self.faults.contained():
+            self.associations.open(opened)
 
     def look(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows are, as far as they have come; of those that are SOCKS it is remembered."""
@@ -189,7 +198,13 @@ class Analyser:
         ends = int(flows.low[slot]), int(flows.high[slot])
         turn = int(self.watch.turns(np.array([slot]))[0])
         closed = None if int(flows.close_time[slot]) == NO_TIME else self._endings.ended(slot)
-        association = Association.of(session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses)
+        try:
+            association = Association.of(
+                session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses
+            )
+        except Exception as error:
+            dialogue.fault = self.faults.note(error, int(flows.stream[slot]))
+            return None
         if association is not None:
             self.associated[slot] = association
         return association
@@ -243,7 +258,8 @@ class Analyser:
         slots = slots[np.argsort(self.flows.stream[slots])]
         decided = self.handshakes.decide(slots)
         self._keep(decided.slots)
-        self.attempts.take(slots)
+        with self.faults.contained():
+            self.attempts.take(slots)
         opened = []
         for slot, dialogue in [*decided.dialogues.items()]:
             if not self._decide(slot, dialogue):
@@ -252,11 +268,13 @@ class Analyser:
             association = self._associate(slot, dialogue)
             if association is not None:
                 opened.append(association)
-        self.associations.open(opened)
+        with self.faults.contained():
+            self.associations.open(opened)
         for slot in self.associated.keys() & slots.tolist():
             self.associated[slot].closed = self._endings.ended(slot)
-        self.attempts.spoke(decided)
-        self.numbering.finish(self.records.make(slots, decided, self.associated))
+        with self.faults.contained():
+            self.attempts.spoke(decided)
+        self.numbering.finish(self.records.make(slots, decided, self.associated, over=True))
         self.watch.kind[slots] = IGNORED
         for slot in slots.tolist():
             association = self.associated.pop(slot, None)

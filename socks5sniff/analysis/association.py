@@ -238,6 +238,7 @@ class Association:
         amounts, queues (towards the client, from the client), elsewhere (from where else the client got answers).
         frames: its datagrams, where they are wanted.
         anomalies: what datagrams showed.
+        fault: the error of this program that some of them were lost to; see `Faults`.
     """
 
     client: int
@@ -258,6 +259,7 @@ class Association:
     strangers: set[int] = field(default_factory=set)
     frames: list[FrameEntry] = field(default_factory=list)
     anomalies: list[AnomalyEntry] = field(default_factory=list)
+    fault: str | None = None
 
     @staticmethod
     def of(session: Session, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association | None:

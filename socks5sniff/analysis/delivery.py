@@ -13,6 +13,7 @@ from socks5sniff.record import FrameEntry
 
 from .association import MAX_PORTS, Association, is_loopback
 from .datagrams import Places, UdpRows, headers_of
+from .faults import Faults
 
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
 _TOKEN = (1, int(GssapiMessageType.USER_DATA))
@@ -64,8 +65,16 @@ class Delivery:
                 owner.amounts.answered.add(int(self.party[rows[0]]) & 0xFFFF)
             owner.bound.served |= int(self.relay[rows[0]]) == owner.bound.named
 
-    def run(self) -> None:
+    def run(self, faults: Faults) -> None:
         """Count all, and look at the odd ones."""
+        try:
+            self._run(faults)
+        except Exception as error:
+            told = faults.note(error)
+            for association in self._owners:
+                association.fault = association.fault or told
+
+    def _run(self, faults: Faults) -> None:
         rows, headers, owner = self.rows, self.headers, self._owner
         mine = np.flatnonzero(owner >= 0)
         if not len(mine):
@@ -81,7 +90,10 @@ class Delivery:
         for row, number, is_none, names in zip(
             odd.tolist(), owner[odd].tolist(), none[odd].tolist(), named[odd].tolist(), strict=True
         ):
-            self._look(row, self._owners[number], is_none, names)
+            try:
+                self._look(row, self._owners[number], is_none, names)
+            except Exception as error:
+                self._owners[number].fault = faults.note(error)
         if self._keep_frames:
             for row in counted.tolist():
                 self._owners[owner[row]].frames.append(self._entry(row))

@@ -12,6 +12,7 @@ from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 from .attempts import Attempt
+from .faults import Faults
 
 __all__ = ["Reading", "UnknownLink", "read"]
 
@@ -30,6 +31,7 @@ class Reading(Iterator[Conversation]):
         conversations: records given.
         evicted: open flows that had to be forgotten because there were too many.
         skipped: frames with TCP or UDP that could not be understood.
+        faults: errors of this program that were contained in single connections.
         unknown_links: interfaces none of whose frames could be read, because their link type is not known.
     """
 
@@ -82,6 +84,10 @@ class Reading(Iterator[Conversation]):
     @property
     def evicted(self) -> int:
         return self._analyser.evicted
+
+    @property
+    def faults(self) -> Faults:
+        return self._analyser.faults
 
     @property
     def attempts(self) -> list[Attempt]:

@@ -28,6 +28,7 @@ from .anomalies import anomaly
 from .association import MAX_PORTS, MAX_STRANGERS, Association, is_loopback
 from .datagrams import Copies, UdpRows, header_like
 from .delivery import Delivery
+from .faults import Faults
 
 MAX_REMEMBERED = 4096
 """Datagrams kept because an association may turn out to be theirs."""
@@ -104,7 +105,8 @@ class Share:
 class Associations:
     """All UDP associations of a capture, and the datagrams that may be theirs."""
 
-    def __init__(self, book: AddressBook, keep_frames: bool = False) -> None:
+    def __init__(self, book: AddressBook, faults: Faults, keep_frames: bool = False) -> None:
+        self._faults = faults
         self._book = book
         self._keep_frames = keep_frames
         self._copies = Copies()
@@ -175,8 +177,11 @@ class Associations:
 
     def take(self, datagrams: Datagrams) -> None:
         """Hand a batch's datagrams to the associations they belong to."""
-        if not len(datagrams):
-            return
+        if len(datagrams):
+            with self._faults.contained():
+                self._take(datagrams)
+
+    def _take(self, datagrams: Datagrams) -> None:
         related = self._related(datagrams.source, datagrams.destination)
         like = header_like(datagrams, np.flatnonzero(~related))
         if self._seeking and len(like):
@@ -289,14 +294,15 @@ class Associations:
             return
         to_relay = self._in("relays", rows.destination)
         delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
-        strangers = [pair for pair in delivery.pairs() if not self._assign(pair, delivery)]
-        delivery.run()
+        strangers = [pair for pair in delivery.pairs() if not self._assigned(pair, delivery)]
+        delivery.run(self._faults)
         # Whom clients have sent to is known now: destinations answer relays, and are no strangers.
         if strangers:
             delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
             for pair in strangers:
-                self._adopt(pair, delivery)
-            delivery.run()
+                with self._faults.contained():
+                    self._adopt(pair, delivery)
+            delivery.run(self._faults)
 
     def _adopt(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
         """Datagrams of a party that no association knows."""
@@ -304,6 +310,14 @@ class Associations:
         sound = pair[delivery.sound[pair]]
         if len(sound) and self._knows(relay, party, delivery.rows, int(sound[0])):
             self._assign(pair, delivery)
+
+    def _assigned(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
+        """See `_assign`; an error leaves out this pair alone."""
+        try:
+            return self._assign(pair, delivery)
+        except Exception as error:
+            self._faults.note(error)
+            return True
 
     def _assign(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
         """Whose the datagrams between a relay and a party are; False where nobody knows the party."""

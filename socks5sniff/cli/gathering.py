@@ -14,7 +14,7 @@ from socks5sniff.record import Conversation, Endpoint
 
 from .filters import Test
 from .interrupt import Interruption
-from .messages import complain
+from .messages import complain, own_fault
 from .output import Output, is_stream
 from .progress import ProgressBar
 from .read import unreadable
@@ -32,7 +32,7 @@ class Gathered:
     conversations: int
     """Those found, also those that were not wanted."""
     status: ExitCode
-    """OK, or INTERRUPTED after a Ctrl-C."""
+    """OK, INTERRUPTED after a Ctrl-C, or FAILED where an error of this program was contained."""
     fault: Socks5sniffError | None
     """What the input ended with; to be raised when everything before it has been written."""
     attempts: list[tuple[Endpoint, str, int]]
@@ -83,6 +83,9 @@ def gather(
             bar.stop()
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
+    if reading.faults:
+        complain(own_fault(len(reading.faults), reading.faults.first))
+        status = ExitCode.FAILED if status == ExitCode.OK else status
     if status == ExitCode.OK and fault is None and reading.unknown_links:
         fault = unreadable(reading.unknown_links)
     return Gathered(reading.packets, reading.conversations, status, fault, reading.attempt_counts)
