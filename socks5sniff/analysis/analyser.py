@@ -35,6 +35,7 @@ from .forms import Forms
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Numbering, place_of
+from .provenance import Provenance
 from .records import Records
 from .udp import Associations
 from .watch import IGNORED, SOCKS, UNDECIDED, Watch
@@ -65,6 +66,8 @@ class Analyser:
         patience: nanoseconds of capture time that an undecided connection may hold back the ids of later ones, where
             somebody waits for the records; None where nobody does.
         consumers: told of every batch besides.
+        faults: takes errors of this program; a new one where there is none.
+        last_id: ids go on behind it.
 
     Attributes:
         packets: frames read so far.
@@ -81,6 +84,8 @@ class Analyser:
         udp_frames: bool = False,
         patience: int | None = None,
         consumers: Sequence[Consumer] = (),
+        faults: Faults | None = None,
+        last_id: int = 0,
     ) -> None:
         self.packets = 0
         self.evicted = 0
@@ -92,7 +97,7 @@ class Analyser:
         self._octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
-        self.faults = faults = Faults()
+        self.faults = faults = Faults() if faults is None else faults
         self.handshakes = Handshakes(
             self.flows, self._octets, self.watch, book, Forms(show_passwords, faults), faults
         )
@@ -101,10 +106,11 @@ class Analyser:
         self.associations = Associations(book, faults, udp_frames)
         self.associated: dict[int, Association] = {}
         self._names = Names(book)
-        self.numbering = Numbering()
+        self.numbering = Numbering(last_id)
+        self._provenance = Provenance(self.flows, self.reader)
         self.records = Records(
-            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering, show_passwords,
-            faults,
+            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering,
+            self._provenance, show_passwords, faults,
         )  # fmt: skip
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
@@ -153,6 +159,7 @@ class Analyser:
     def _take_segments(self, segments: Segments) -> None:
         flows = self.flows
         batch = flows.update(segments)
+        self._provenance.note(batch)
         for consumer in self._consumers:
             consumer.segments(batch)
         fresh = batch.slots[batch.new]

@@ -9,7 +9,6 @@ environment they are raised as they are.
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -81,6 +80,8 @@ def internal_error(told: str, frame: int) -> AnomalyEntry:
 
 
 def _described(error: Exception) -> str:
+    import traceback
+
     text = " ".join(str(error).split())
     text = f": {text[:MAX_TEXT]}{'…' * (len(text) > MAX_TEXT)}" if text else ""
     frames = traceback.extract_tb(error.__traceback__)

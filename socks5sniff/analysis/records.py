@@ -30,6 +30,7 @@ from .forms import Recognised
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
+from .provenance import Provenance
 from .upstream import Upstreams
 from .watch import Watch
 
@@ -57,6 +58,7 @@ class Records:
         book: AddressBook,
         names: Names,
         numbering: Numbering,
+        provenance: Provenance,
         show_passwords: bool,
         faults: Faults,
     ) -> None:
@@ -69,6 +71,7 @@ class Records:
         self._book = book
         self._names = names
         self._numbering = numbering
+        self._provenance = provenance
         self._show_passwords = show_passwords
         self._upstreams = Upstreams(flows, watch, book)
 
@@ -114,6 +117,7 @@ class Records:
                     self._judge_names(batch, columns)
         with self._faults.contained():
             self._note_upstreams(batch, dict(of_forms), recognised, said, made, over)
+        self._note_provenance(slots, batch, place, dict(of_forms), said, made)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
@@ -205,6 +209,31 @@ class Records:
             number = int(asked.row[at])
             record = made[number][0][1] if at < in_dialogues else batch.write_out(of_forms[number])
             self._upstreams.note(record, upstream)
+
+    def _note_provenance(
+        self,
+        slots: NDArray[np.intp],
+        batch: Batch,
+        place: dict[int, int],
+        of_forms: dict[int, int],
+        said: dict[int, Dialogue],
+        made: dict[int, list[tuple[int, Conversation, Conversation | None]]],
+    ) -> None:
+        """Say which process and which network a record is of, where that is known.
+
+        Args:
+            place: by slot of a form's row, which row it is.
+            of_forms: by row of a form, its place in the batch.
+        """
+        provenance = self._provenance
+        known = slots[provenance.known(slots)]
+        for slot, turn in zip(known.tolist(), self._watch.turns(known).tolist(), strict=True):
+            number, dialogue = of_forms.get(place.get(slot, -1)), said.get(slot)
+            side = 0 if dialogue is None else dialogue.session.client_side or 0
+            records = [record for _, record, _ in made.get(slot, ())]
+            for record in records if number is None else [batch.write_out(number)]:
+                record.process = provenance.process_of(slot, turn ^ side)
+                record.network = provenance.network_of(slot, self.interfaces)
 
     def _resolved(
         self, asked: Asked, in_dialogues: int, recognised: Recognised | None, said: dict[int, Dialogue]

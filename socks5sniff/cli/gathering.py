@@ -46,6 +46,7 @@ def gather(
     take: Callable[[Conversation], Any],
     out: Output,
     last: Test | None = None,
+    each: bool = False,
 ) -> Gathered:
     """Read captures and hand over each conversation that `keep` lets through (None: all).
 
@@ -55,6 +56,7 @@ def gather(
         take: called with each conversation.
         out: where the outcome will be written; the bar leaves the terminal before that.
         last: whether a conversation is the last one that is wanted; None for all.
+        each: read every file by itself.
 
     Raises:
         click.UsageError: standard input is a terminal.
@@ -66,7 +68,7 @@ def gather(
     out.before = bar.stop
     status, fault = ExitCode.OK, None
     with Interruption(any(map(is_stream, files))) as ctrl_c:
-        reading = _open(files, ports, bar, ctrl_c)
+        reading = _open(files, ports, each, bar, ctrl_c)
         try:
             for conversation in reading:
                 if keep is None or keep(conversation):
@@ -91,7 +93,9 @@ def gather(
     return Gathered(reading.packets, reading.conversations, status, fault, reading.attempt_counts)
 
 
-def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c: Interruption) -> Reading:
+def _open(
+    files: Sequence[str], ports: tuple[int, ...], each: bool, bar: ProgressBar, ctrl_c: Interruption
+) -> Reading:
     """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
     from socks5sniff.analysis import read
 
@@ -99,4 +103,4 @@ def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c
         ctrl_c.check()
         bar.update(done, total)
 
-    return read(files, ports=ports, progress=between_batches)
+    return read(files, ports=ports, each=each, progress=between_batches)

@@ -212,7 +212,7 @@ ANOMALY_REASONS: dict[str, Reason] = {
     ),
     "internal-error": Reason(
         ("a mistake in socks5sniff, which the message names",),
-        "Report it with the message, if you can with the packets of this connection; the line on standard error says where.",
+        "Report it with the message and, if you can, with the packets; the line on standard error says where.",
     ),
     "half-frame": Reason(
         ("a side crashed or gave up in the middle", "a frame written shorter than its length says"),
