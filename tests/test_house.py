@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "live": {"errors", "capture"},
     "packets": {"capture"},
     "streams": {"packets", "capture"},
-    "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
+    "analysis": {"errors", "record", "codec", "session", "capture", "packets", "streams"},
     "report": {"record", "codec"},
     "sinks": {"errors", "record", "codec", "report"},
     "web": {"errors", "report"},
