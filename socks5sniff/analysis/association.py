@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from socks5sniff.codec import Address, AddressType
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
-from socks5sniff.record import AnomalyEntry, FrameEntry, UdpDestination, UdpTraffic
+from socks5sniff.record import AnomalyEntry, FrameEntry, Tunnel, UdpDestination, UdpTraffic
 from socks5sniff.session import Session
 
 from .anomalies import anomaly
 from .endings import OUTLIVE
+from .tunnel.dns import Question, outcome, question
 
 MAX_DESTINATIONS = 65_536
 """Destinations counted one by one per association; the totals go on."""
@@ -22,6 +23,8 @@ MAX_PORTS = 1024
 """Ports of its client that an association remembers."""
 SLACK = 1_000_000_000
 """Nanoseconds a datagram's time may lie before its association's life: two capture clocks are never the same."""
+MAX_LOOKED = 8
+"""Datagrams of a destination that are looked at for a DNS question and its answer."""
 FRAGMENT_LIFE = 5_000_000_000
 """Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
 
@@ -88,11 +91,37 @@ class Place:
 
     Attributes:
         frame: number of the first packet.
+        asked, answer: what DNS was asked for by the first datagram to it, and what was answered.
+        looked: datagrams that were looked at for it.
     """
 
     frame: int
     sent: int = 0
     received: int = 0
+    asked: Question | None = None
+    answer: str | None = None
+    looked: int = 0
+
+    def look(self, octets: bytes, outward: bool) -> None:
+        """Look at what the next datagram holds, while it may be DNS."""
+        self.looked += 1
+        if outward:
+            self.asked = question(octets)
+        elif self.asked is not None:
+            self.answer = outcome(octets, self.asked)
+
+    def wants(self, outward: bool) -> bool:
+        """Whether such a datagram would tell more."""
+        if outward:
+            return not self.looked
+        return self.asked is not None and self.answer is None and self.looked < MAX_LOOKED
+
+    @property
+    def dns(self) -> str | None:
+        """The question, and what became of it."""
+        if self.asked is None:
+            return None
+        return str(self.asked) if self.answer is None else f"{self.asked}: {self.answer}"
 
 
 @dataclass(slots=True, eq=False)
@@ -142,6 +171,11 @@ class Amounts:
             if known is not None:
                 known.received += datagrams
 
+    def tunnel(self) -> Tunnel | None:
+        """What the first datagrams carry, where they are DNS."""
+        first = min(self.places.values(), key=lambda place: place.frame, default=None)
+        return None if first is None or first.dns is None else Tunnel("dns", detail=first.dns)
+
     def traffic(self) -> UdpTraffic:
         """As the record shows it."""
         places = sorted(self.places.items(), key=_by_frame)
@@ -151,7 +185,7 @@ class Amounts:
             self.sent_octets,
             self.received_octets,
             self.fragments,
-            [UdpDestination(host, port, place.sent, place.received) for (host, port), place in places],
+            [UdpDestination(host, port, place.sent, place.received, place.dns) for (host, port), place in places],
         )
 
 

@@ -100,6 +100,7 @@ def build(
     if association is not None:
         if association.bound.address is not None or association.amounts.latest[1]:
             record.udp = association.amounts.traffic()
+            record.tunnel = association.amounts.tunnel()
         record.frames += sorted(association.frames)
         record.anomalies += association.findings(book)
     _add_flow_anomalies(record, dialogue, flow, now)

@@ -11,7 +11,7 @@ from socks5sniff.codec import ADDRESS_TYPES, Decoded, GssapiMessageType, decode_
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import FrameEntry
 
-from .association import MAX_PORTS, Association, is_loopback
+from .association import MAX_LOOKED, MAX_PORTS, Association, is_loopback
 from .datagrams import Places, UdpRows, headers_of
 from .faults import Faults
 
@@ -132,6 +132,26 @@ class Delivery:
             amounts.fragments += fragments
             if outward:
                 amounts.last = max(amounts.last, last)
+        self._look_for_dns(mine, starts)
+
+    def _look_for_dns(self, mine: NDArray[np.intp], starts: NDArray[np.intp]) -> None:
+        """Look at the first datagrams to each destination, and then at those from it.
+
+        Args:
+            mine: rows by owner, destination and way; starts: where each of these begins.
+        """
+        ends = [*starts[1:].tolist(), len(mine)]
+        for outward in (True, False):
+            for begin, end in zip(starts.tolist(), ends, strict=True):
+                row = int(mine[begin])
+                if bool(self.outward[row]) is not outward:
+                    continue
+                place = self._owners[self._owner[row]].amounts.places.get(self._place(int(self.headers.key[row])))
+                if place is None or not place.wants(outward):
+                    continue
+                for row in mine[begin : min(end, begin + MAX_LOOKED)].tolist():
+                    if place.wants(outward) and not self.headers.fragment[row]:
+                        place.look(self.rows.octets(row)[int(self.headers.size[row]) :], outward)
 
     def _place(self, key: int) -> tuple[str, int]:
         host = self._places.host(key)

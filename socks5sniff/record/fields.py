@@ -189,6 +189,7 @@ RECORD = _object(
             port=_number("UDP port"),
             datagrams_sent=_number("to it"),
             datagrams_received=_number("from it"),
+            dns=Key(Kind.TEXT, "the first DNS question to it, and the answer", null=True, optional=True),
         ),
     ),
     timing=_object(

@@ -136,7 +136,7 @@ def _traffic(traffic: Traffic | None) -> str:
 
 def _udp(udp: UdpTraffic) -> str:
     plain = udp._asdict()
-    plain["destinations"] = [destination._asdict() for destination in udp.destinations]
+    plain["destinations"] = [destination.as_dict() for destination in udp.destinations]
     return _dumps(plain)
 
 
