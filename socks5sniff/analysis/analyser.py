@@ -19,6 +19,7 @@ from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Segments
 from socks5sniff.packets.reader import PacketReader
+from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
 from socks5sniff.session import Verdict
 from socks5sniff.streams.consumer import Consumer
@@ -151,6 +152,17 @@ class Analyser:
         self._finish_due(max(self.flows.clock, now))
         self._make_room()
         return self._release()
+
+    def standing(self) -> tuple[list[Batch], list[Conversation]]:
+        """What was completed by now, and the records of all open conversations that have an id, as they stand."""
+        self.look(self.handshakes.unjudged(_NEVER, self.handshakes.now))
+        ended = self.numbering.release(self._floor())
+        slots = np.flatnonzero(self.watch.kind[: self.flows.used] == SOCKS)
+        slots = slots[np.argsort(self.flows.stream[slots])]
+        finished = self.records.make(slots, self.look(slots), self.associated)
+        batch = finished.batch
+        batch.id = np.array([self.numbering.number(place) for place in finished.places], np.int64)
+        return ended, [record for record in batch if record.id]
 
     def name_of(self, client: str, host: str) -> str | None:
         """The name for which DNS gave a client an address, as far as is remembered."""

@@ -139,6 +139,13 @@ class LiveAnalyser:
         slots = np.flatnonzero(wanted)
         return [*analyser.records.make(slots, analyser.look(slots), analyser.associated).batch]
 
+    def interim(self) -> tuple[list[Conversation], list[Conversation]]:
+        """The records of open conversations as they stand, marked `interim`; before them those completed meanwhile."""
+        ended, standing = self._analyser.standing()
+        for record in standing:
+            record.interim = True
+        return _conversations(ended), standing
+
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.
 

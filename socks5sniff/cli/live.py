@@ -209,6 +209,7 @@ class _Capture:
             saving=self._saving,
             only_socks=options.only_socks,
             processes=processes,
+            interim=options.interim,
         )
         examination = Examination(self._settings.names, self._engine, watch, self._out, self._saving, processes)
         report = Interval(
@@ -308,7 +309,11 @@ def _view(asked: LiveOptions, out: LiveOutput) -> View:
 
     options = sink_options(out, (), not asked.no_color, rows=False)
     if asked.format_ is not None:
-        return SinkView(asked.format_, out, replace(options, prompt=False))  # `refresh` writes them out together
+        return SinkView(
+            asked.format_,
+            out,
+            replace(options, prompt=False, interim=asked.interim is not None),  # `refresh` writes them out together
+        )
     return LinesView(out, options.colour, asked.frames, Clock(asked.time or "utc"))
 
 

@@ -210,6 +210,7 @@ class Conversation:
     proxy_header: ProxyHeader | None = None
     network: str | None = None
     process: dict[str, Any] | None = None
+    interim: bool = False
 
     @property
     def start(self) -> str:
@@ -228,7 +229,10 @@ class Conversation:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values, in the contract's order; `json.dumps` of it is the JSON output."""
-        return {name: plain(getattr(self, name)) for name in RECORD.inside}
+        found = {name: plain(getattr(self, name)) for name in RECORD.inside}
+        if not self.interim:
+            del found["interim"]
+        return found
 
 
 def plain(value: Any) -> Any:

@@ -266,6 +266,7 @@ RECORD = _object(
         name=_text("its name"),
         container=Key(Kind.TEXT, "the container that it runs in, if it does", null=True, optional=True),
     ),
+    interim=Key(Kind.TRUTH, "there only in a record of `live --interim`: the conversation is open", optional=True),
 )
 """The record: a key whose keys are those of a conversation."""
 
