@@ -132,6 +132,9 @@ class Analyser:
                 self._names.learn_from_streams(segments)
         self._open_associations()
         self.associations.take(datagrams)
+        if self.reader.errors:
+            with self.faults.contained():
+                self.associations.note_errors(self.reader.errors, batch)
         for consumer in self._consumers:
             consumer.datagrams(datagrams)
         with self.faults.contained():

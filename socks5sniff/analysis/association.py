@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from socks5sniff.codec import Address, AddressType
 from socks5sniff.packets.addresses import AddressBook
@@ -244,6 +245,27 @@ class Bound:
         return self.named is not None and self.named >> 16 != proxy >> 16
 
 
+class Icmp(NamedTuple):
+    """What ICMP says of a datagram.
+
+    Attributes:
+        reason: `port unreachable`.
+        sender: who says so, an endpoint.
+        frame: number of the packet.
+        place: where the proxy had sent the datagram on; None of one that the client sent.
+    """
+
+    reason: str
+    sender: int
+    frame: int
+    place: int | None
+
+    def text(self, book: AddressBook) -> str:
+        """As a part of a sentence."""
+        about = "" if self.place is None else f" for the proxy's datagram to {_text(self.place, book)}"
+        return f"ICMP {self.reason} came from {book.endpoint_address(self.sender)}{about} (frame {self.frame})"
+
+
 def _unreachable(bound: str, client: str, proxy: str) -> str | None:
     if bound == proxy:
         return None
@@ -273,6 +295,7 @@ class Association:
         frames: its datagrams, where they are wanted.
         anomalies: what datagrams showed.
         fault: the error of this program that some of them were lost to; see `Faults`.
+        icmp: the first error that ICMP told of them.
     """
 
     client: int
@@ -294,6 +317,7 @@ class Association:
     frames: list[FrameEntry] = field(default_factory=list)
     anomalies: list[AnomalyEntry] = field(default_factory=list)
     fault: str | None = None
+    icmp: Icmp | None = None
 
     @staticmethod
     def of(session: Session, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association | None:
@@ -340,6 +364,9 @@ class Association:
             yield self.bound.named
         if self.elsewhere is not None:
             yield self.elsewhere
+        if self.icmp is not None:
+            yield self.icmp.sender
+            yield self.icmp.place or self.icmp.sender
 
     def note(self, code: str, frame: int, message: str) -> None:
         """An anomaly, each code once per association: a stream of datagrams repeats what is wrong with it."""
@@ -385,7 +412,8 @@ class Association:
         if self.amounts.received:
             ports = ", ".join(map(str, sorted(self.amounts.answered)[:3]))
             return f"{went} to the relay and its answers went to another port of the client: {ports}"
-        return f"{went} to the relay and none came back"
+        error = "" if self.icmp is None else f": {self.icmp.text(book)}"
+        return f"{went} to the relay and none came back{error}"
 
 
 def _text(endpoint: int, book: AddressBook) -> str:

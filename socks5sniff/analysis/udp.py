@@ -14,18 +14,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.codec import Decoded, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Datagrams
+from socks5sniff.packets.icmp import Unreachable
 
 from .anomalies import anomaly
-from .association import MAX_PORTS, MAX_STRANGERS, Association, is_loopback
+from .association import MAX_PORTS, MAX_STRANGERS, Association, Icmp, is_loopback
 from .datagrams import Copies, UdpRows, header_like
 from .delivery import Delivery
 from .faults import Faults
@@ -197,6 +199,30 @@ class Associations:
         if self._clients:
             self._find_elsewhere(datagrams, like[self._in("clients", datagrams.destination[like])])
         self._remember(UdpRows.of(datagrams, like[-MAX_REMEMBERED:]))
+
+    def note_errors(self, errors: Sequence[Unreachable], batch: FrameBatch) -> None:
+        """Take what ICMP says of a batch's datagrams: those of clients, and those that proxies sent on."""
+        for error in errors:
+            time, frame = int(batch.time[error.row]), batch.first_number + error.row
+            if error.destination in self._by_relay:
+                association = self._owner(error.destination, error.source, time)
+                place = None
+            else:
+                association = self._sent_on(error.source, error.destination)
+                place = error.destination
+            if association is not None and association.icmp is None:
+                association.icmp = Icmp(error.reason, error.sender, frame, place)
+
+    def _sent_on(self, source: int, destination: int) -> Association | None:
+        """Whose datagram it was that a proxy sent to a destination: that of the latest that has asked for it."""
+        relays = [relay for relay in self._by_relay if relay >> 16 == source >> 16][:MAX_LOOKED_AT]
+        found = [
+            association
+            for relay in relays
+            for association in [*self._by_relay[relay].values()][-MAX_LOOKED_AT:]
+            if destination in association.amounts.remotes
+        ]
+        return max(found, key=_opened, default=None)
 
     def related(self, datagrams: Datagrams) -> NDArray[np.bool_]:
         """Which of a batch's datagrams go to a relay or come from one."""
