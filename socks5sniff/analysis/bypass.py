@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -13,6 +14,11 @@ from .analyser import Analyser
 from .faults import Faults
 from .unproxied import Exchange, Exchanges
 
+_NEVER = 1 << 62
+AGE = 3_000_000_000
+"""Nanoseconds after which a running capture tells of what has not ended: by then it is known who is a proxy."""
+MAX_WAITING = 10_000
+"""Rows of hosts that were not seen using a proxy yet; the oldest are forgotten."""
 MAX_ROWS = 200_000
 """Connections and exchanges of datagrams that are kept; the others are counted."""
 
@@ -36,6 +42,7 @@ class Bypass(NamedTuple):
     """Of both directions."""
     start_ns: int
     end_ns: int
+    process: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The row as programs read it."""
@@ -48,7 +55,7 @@ class Bypass(NamedTuple):
             "packets": self.packets,
             "start": iso_time(self.start_ns),
             "end": iso_time(self.end_ns),
-            "process": None,
+            "process": self.process,
         }
 
 
@@ -155,6 +162,60 @@ class Bypasses:
         if len(self._rows) >= MAX_ROWS:
             self.left_out += 1
         else:
+            row.heads = ([], [])
+            self._rows.append(row)
+
+
+class LiveBypasses:
+    """Tells of a running capture what went past the proxies, each once: when it ends, or after AGE.
+
+    Attributes:
+        exchanges: to be told of every batch.
+    """
+
+    def __init__(self) -> None:
+        self.exchanges = Exchanges(self._keep)
+        self._clients: set[str] = set()
+        self._proxies: set[Endpoint] = set()
+        self._own: set[tuple[Endpoint, Endpoint]] = set()
+        self._rows: deque[Exchange] = deque(maxlen=MAX_WAITING)
+
+    def follow(self, analyser: Analyser) -> None:
+        """Whose flows these are."""
+        self._analyser = analyser
+        self.exchanges.follow(analyser.flows, analyser.reader.addresses, analyser.associations.carries)
+
+    def learn(self, record: Conversation) -> None:
+        """A conversation was found, or has ended."""
+        if record.protocol is not None:
+            self._clients.add(record.client.address)
+            self._proxies.add(record.proxy)
+        if record.upstream is not None:
+            source, destination = (Endpoint(**record.upstream[end]) for end in ("source", "destination"))
+            self._own.add((source, destination))
+
+    def tell(self, ended: bool = False) -> list[Bypass]:
+        """What went past proxies and was not told of yet; all of it where the capture has `ended`."""
+        self.exchanges.tell(_NEVER if ended else self._analyser.handshakes.now, AGE)
+        found, rest = [], []
+        for row in self._rows:
+            if row.destination in self._proxies or (row.client, row.destination) in self._own:
+                continue
+            if row.client.address in self._clients:
+                name = row.server_name or self._analyser.name_of(row.client.address, row.destination.address)
+                found.append(
+                    Bypass(
+                        row.client, row.destination, "udp" if row.stream is None else "tcp", name,
+                        row.sent, row.received, row.packets, row.start, row.end,
+                    )
+                )  # fmt: skip
+            else:
+                rest.append(row)  # the host may turn out to use a proxy
+        self._rows = deque(rest, MAX_WAITING)
+        return found
+
+    def _keep(self, row: Exchange) -> None:
+        if not row.relayed and not is_local(row.destination, row.client):
             row.heads = ([], [])
             self._rows.append(row)
 

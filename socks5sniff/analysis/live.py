@@ -17,6 +17,7 @@ from socks5sniff.streams.flows import NO_TIME, FlowBatch
 from socks5sniff.streams.slots import SlotTable
 
 from .analyser import Analyser
+from .bypass import LiveBypasses
 from .dialogue import Dialogue
 from .faults import Faults
 from .watch import SOCKS, UNDECIDED
@@ -72,15 +73,24 @@ class News(NamedTuple):
 class LiveAnalyser:
     """See `Analyser`; besides batches it takes the time."""
 
-    def __init__(self, *, ports: Collection[int] = (), show_passwords: bool = False, udp_frames: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        ports: Collection[int] = (),
+        show_passwords: bool = False,
+        udp_frames: bool = False,
+        bypasses: LiveBypasses | None = None,
+    ) -> None:
         self._last = _LastBatch()
         self._analyser = Analyser(
             ports=ports,
             show_passwords=show_passwords,
             udp_frames=udp_frames,
             patience=PATIENCE,
-            consumers=(self._last,),
+            consumers=(self._last,) if bypasses is None else (self._last, bypasses.exchanges),
         )
+        if bypasses is not None:
+            bypasses.follow(self._analyser)
         self._told = _Told()
 
     @property

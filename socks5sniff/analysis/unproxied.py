@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import Datagrams, payload_octets
 from socks5sniff.record import Endpoint, Tunnel
-from socks5sniff.streams.flows import UNKNOWN, FlowBatch, FlowTable
+from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowBatch, FlowTable
 from socks5sniff.streams.octets import Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
+from socks5sniff.streams.spaces import LINGER
 
 from .tunnel import HEAD_LIMIT, identify
 from .tunnel.datagrams import DATAGRAM_LIMIT, identify_datagrams
@@ -44,6 +45,7 @@ class Exchange:
         stream: index of the TCP connection; None for datagrams.
         relayed: it goes through a UDP association.
         heads: first octets, or first datagrams, from and to the client.
+        told: it was given before its end.
     """
 
     client: Endpoint
@@ -57,15 +59,20 @@ class Exchange:
     relayed: bool = False
     server_name: str | None = None
     heads: tuple[list[bytes], list[bytes]] = field(default_factory=lambda: ([], []))
+    told: bool = False
 
 
 class _Seen(SlotTable):
-    """Columns by slot: what the flow table said last; `used` while a row is due."""
+    """Columns by slot: what the flow table said last; `used` while a row is due, `told` when it was given early."""
 
     NAMES = ("low", "high", "stream", "first_time", "last_time", "packets", "opener", "first_way")
-    COLUMNS: ClassVar = {"used": (np.bool_, False), **{name: FlowTable.COLUMNS[name] for name in NAMES}}
+    COLUMNS: ClassVar = {
+        "used": (np.bool_, False), "told": (np.bool_, False),
+        **{name: FlowTable.COLUMNS[name] for name in NAMES},
+    }  # fmt: skip
 
     used: NDArray[np.bool_]
+    told: NDArray[np.bool_]
     low: NDArray[np.uint64]
     high: NDArray[np.uint64]
     stream: NDArray[np.int64]
@@ -123,6 +130,21 @@ class Exchanges:
         for begin, end in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
             self._take(datagrams, order[begin:end], (int(low[begin]), int(high[begin])))
 
+    def tell(self, now: int, age: int) -> None:
+        """Give the rows of what has ended, or is so old (ns), as they stand at a time (ns); each is given once."""
+        flows, seen = self._flows, self._seen
+        if flows is None:
+            return
+        due = np.flatnonzero(seen.used & ~seen.told)
+        ended = (flows.close_time[due] != NO_TIME) & (flows.close_time[due] < now - LINGER)
+        due = due[ended | (seen.first_time[due] < now - age)]
+        self._give(due)
+        seen.told[due] = True
+        for exchange in self._pairs.values():
+            if not exchange.told and exchange.start < now - age:
+                self._name_datagrams(exchange)
+                exchange.told = True
+
     def finish(self) -> None:
         """The capture has ended."""
         self._finish(np.flatnonzero(self._seen.used))
@@ -155,6 +177,8 @@ class Exchanges:
                 head.append(payload_octets(datagrams, row, HEAD_LIMIT))
 
     def _name_datagrams(self, exchange: Exchange) -> None:
+        if exchange.told:
+            return
         asked = question(exchange.heads[0][0]) if exchange.heads[0] else None
         if asked is not None and exchange.destination.port in _DNS_PORTS:
             exchange.server_name = asked.name
@@ -173,6 +197,12 @@ class Exchanges:
                 heads[way].extend(payload_octets(payloads.segments, row, HEAD_LIMIT - offset))
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
+        self._give(slots[~self._seen.told[slots]])
+        for slot in slots[self._seen.told[slots]].tolist():
+            self._heads.pop(slot, None)
+        self._seen.reset(slots)
+
+    def _give(self, slots: NDArray[np.intp]) -> None:
         seen, reach = self._seen, self._octets.reach
         for slot in slots[np.argsort(seen.stream[slots])].tolist():
             opener = int(seen.opener[slot])
@@ -193,7 +223,6 @@ class Exchanges:
                     server_name=_server_name(found),
                 )
             )
-        seen.reset(slots)
 
     def _endpoint(self, end: int) -> Endpoint:
         assert self._book is not None, "follow comes first"

@@ -17,6 +17,7 @@ from .pages import grouped
 from .values import Condition
 
 if TYPE_CHECKING:
+    from socks5sniff.analysis import Bypass
     from socks5sniff.sinks import Totals
 
     from .live_views import View
@@ -103,6 +104,9 @@ class JudgedView:
     def interim(self, conversation: Conversation) -> None:
         self._view.interim(conversation)
 
+    def bypass(self, row: Bypass) -> None:
+        self._view.bypass(row)
+
     def refresh(self, packets: int) -> None:
         self._view.refresh(packets)
 
@@ -125,6 +129,9 @@ class SilentView:
         """Nobody looks."""
 
     def interim(self, conversation: Conversation) -> None:
+        """Nobody looks."""
+
+    def bypass(self, row: Bypass) -> None:
         """Nobody looks."""
 
     def refresh(self, packets: int) -> None:

@@ -183,6 +183,7 @@ class _Capture:
     def _watch(
         self, keep: Callable[[Any], bool] | None, processes: Processes | None, wishes: Wishes, limits: Limits
     ) -> Watch:
+        from socks5sniff.analysis.bypass import LiveBypasses
         from socks5sniff.analysis.live import LiveAnalyser
 
         from .live_health import Examination, Interval
@@ -190,7 +191,10 @@ class _Capture:
         from .live_showing import Showing
 
         options = self._options
-        analyser = LiveAnalyser(ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames)
+        bypasses = LiveBypasses() if options.bypass else None
+        analyser = LiveAnalyser(
+            ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames, bypasses=bypasses
+        )
         if self._quiet:
             self._view: View = SilentView()
         elif options.view == "table":
@@ -210,6 +214,7 @@ class _Capture:
             only_socks=options.only_socks,
             processes=processes,
             interim=options.interim,
+            bypasses=bypasses,
         )
         examination = Examination(self._settings.names, self._engine, watch, self._out, self._saving, processes)
         report = Interval(

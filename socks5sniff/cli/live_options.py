@@ -98,6 +98,7 @@ def view_options(command: Command) -> Command:
         click.option("--allow-remote", is_flag=True, help="Let --web listen where other machines can reach it."),
         time_option,
         *display_options,
+        click.option("--bypass", is_flag=True, help="Also show what a proxy's clients send past it (lines, jsonl)."),
         click.option("--no-process", is_flag=True, help="Do not look for the clients' processes."),
     )
 
@@ -178,6 +179,7 @@ class LiveOptions:
     time: str | None
     show_passwords: bool
     no_color: bool
+    bypass: bool
     no_process: bool
     write: str | None
     only_socks: bool
@@ -219,6 +221,8 @@ class LiveOptions:
             raise click.UsageError("--view and --format exclude each other.")
         if self.frames and (self.view == "table" or self.format_ in ("csv", "zeek", "accesslog")):
             raise click.UsageError("--frames goes with lines and with --format jsonl.")
+        if self.bypass and (self.view == "table" or self.format_ not in (None, "jsonl")):
+            raise click.UsageError("--bypass goes with lines and with --format jsonl.")
         if self.interim is not None and self.format_ not in ("jsonl", "csv", "zeek"):
             raise click.UsageError("--interim goes with --format jsonl, csv or zeek.")
         if self.allow_remote and self.web is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
+from socks5sniff.analysis.bypass import Bypass, LiveBypasses
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
 from socks5sniff.errors import InputError
 from socks5sniff.live.engine import Engine
@@ -20,7 +21,7 @@ from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 
 from .live_health import Interval
-from .live_showing import Showing
+from .live_showing import ANSWER, Showing
 from .live_summary import Tally
 from .live_views import comment
 
@@ -74,6 +75,7 @@ class Watch:
         only_socks: bool = False,
         processes: Processes | None = None,
         interim: float | None = None,
+        bypasses: LiveBypasses | None = None,
     ) -> None:
         """What a capture is made of.
 
@@ -84,8 +86,11 @@ class Watch:
             saving: the capture file.
             only_socks: it gets only what belongs to SOCKS conversations.
             processes: finds the clients' processes.
+            bypasses: tells what goes past the proxies; None where nobody asks.
             interim: seconds between two records of an open conversation; None for only the last one.
         """
+        self._bypasses = bypasses
+        self._passing: list[tuple[float, Bypass]] = []
         self._interim = Interval(math.inf if interim is None else interim, self._tell_interim)
         self.fault: InputError | None = None
         self.each_turn: Callable[[], None] = lambda: None
@@ -98,7 +103,7 @@ class Watch:
         self._open: set[Endpoints] = set()
         self._streams: set[int] = {ASSOCIATED}
         self._gone: deque[tuple[int, int]] = deque()
-        self._wants_news = showing.view.wants_news or saving is not None
+        self._wants_news = showing.view.wants_news or saving is not None or bypasses is not None
 
     @property
     def tally(self) -> Tally:
@@ -131,6 +136,7 @@ class Watch:
             self._capture(limits)
             self._take_in(self._analyser.finish())
             self._showing.show_all()
+            self._tell_bypasses(0)
         finally:
             self._engine.close()
             if self._saving is not None:
@@ -157,6 +163,7 @@ class Watch:
                     self._saving.take(batch, time.time_ns(), streams)
             self._take_in(ended)
             self._interim.look()
+            self._tell_bypasses(ANSWER)
             if self._saving is not None:
                 self._saving.write(time.time_ns(), self._wanted)
             self.each_turn()
@@ -197,8 +204,31 @@ class Watch:
         for conversation in standing:
             self._showing.interim(conversation)
 
+    def _tell_bypasses(self, patience: float) -> None:
+        """What went past the proxies, each when its process is known or was waited for."""
+        if self._bypasses is None:
+            return
+        fresh = self._bypasses.tell(ended=not patience)
+        self._passing += [(time.monotonic(), row) for row in fresh]
+        processes = self._processes
+        if processes is not None:
+            processes.ask((*row.client, *row.destination) for row in fresh if row.transport == "tcp")
+        waiting = []
+        for since, row in self._passing:
+            ends = (*row.client, *row.destination)
+            if processes is not None and processes.pending(ends, patience):
+                waiting.append((since, row))
+                continue
+            if processes is not None:
+                row = row._replace(process=processes.find(ends))
+                processes.forget(ends)
+            self._showing.view.bypass(row)
+        self._passing = waiting
+
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""
+        if self._bypasses is not None:
+            self._bypasses.learn(conversation)
         if self._saving is not None:
             self._saving.comment(conversation.first_frame, partial(comment, conversation))
             if self._only_socks:

@@ -23,6 +23,8 @@ from .live_views import key_of
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from socks5sniff.analysis import Bypass
+
 PACE = 0.5
 """Seconds between two drawings."""
 LOOKED_AT = 500
@@ -106,6 +108,9 @@ class TableView:
 
     def interim(self, conversation: Conversation) -> None:
         """The table asks for what it shows."""
+
+    def bypass(self, row: Bypass) -> None:
+        """The table shows conversations."""
 
     def refresh(self, packets: int) -> None:
         if self._live is not None and not self._live.is_started:  # not before what is said at the start

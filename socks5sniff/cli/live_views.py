@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from typing import TYPE_CHECKING, Protocol
 
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation, FrameEntry
@@ -10,6 +11,9 @@ from socks5sniff.sinks import Options, Sink, Totals, Writer, open_sink
 from socks5sniff.sinks.clock import Clock
 from socks5sniff.sinks.columns import process
 from socks5sniff.sinks.words import COLOURS, counted, octets, result
+
+if TYPE_CHECKING:
+    from socks5sniff.analysis import Bypass
 
 _RESET = "\x1b[0m"
 _DIM = "\x1b[2m"
@@ -30,6 +34,9 @@ class View(Protocol):
 
     def interim(self, conversation: Conversation, /) -> None:
         """The record of an open conversation, as it stands."""
+
+    def bypass(self, row: Bypass, /) -> None:
+        """Something went past the proxies."""
 
     def refresh(self, packets: int, /) -> None:
         """Called some ten times a second, with the number of frames so far."""
@@ -58,6 +65,9 @@ class SinkView:
 
     def interim(self, conversation: Conversation) -> None:
         self._sink.conversation(conversation)
+
+    def bypass(self, row: Bypass) -> None:
+        self._out.write(json.dumps({"type": "bypass", **row.as_dict()}, separators=(",", ":")) + "\n")
 
     def refresh(self, packets: int) -> None:
         self._out.flush()
@@ -95,6 +105,10 @@ class LinesView:
     def interim(self, conversation: Conversation) -> None:
         """Lines come when something happens."""
 
+    def bypass(self, row: Bypass) -> None:
+        line = bypass_line(row, self._clock)
+        self._out.write((f"{COLOURS.get('rejected', '')}{line}{_RESET}" if self._colour else line) + "\n")
+
     def refresh(self, packets: int) -> None:
         self._out.flush()
 
@@ -128,6 +142,14 @@ def verdict_line(c: Conversation, clock: Clock) -> str:
     steps = [f"{step} {_short(seconds)}" for step in _STEPS if (seconds := getattr(c.timing, step)) is not None]
     timings = f" ({', '.join(steps)})" if steps else ""
     return escape_text(f"{clock.stamp(told)} + {_who(c)}: {result(c)}{timings}")
+
+
+def bypass_line(row: Bypass, clock: Clock) -> str:
+    """`09:31:02.123Z ! CLIENT PROCESS > DESTINATION tcp NAME, past the proxy`."""
+    program = "" if row.process is None else f" {row.process['name']}[{row.process['pid']}]"
+    name = f" {row.server_name}" if row.server_name else ""
+    when = clock.stamp(row.start_ns)
+    return escape_text(f"{when} ! {row.client}{program} > {row.destination} {row.transport}{name}, past the proxy")
 
 
 def end_line(c: Conversation, clock: Clock) -> str:

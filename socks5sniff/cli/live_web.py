@@ -17,6 +17,7 @@ from socks5sniff.sinks import Options, Totals, open_sink
 from .live_views import View, key_of
 
 if TYPE_CHECKING:
+    from socks5sniff.analysis import Bypass
     from socks5sniff.web import Publisher, Server
 
 OPEN = 10_000
@@ -66,6 +67,9 @@ class WebView:
 
     def interim(self, conversation: Conversation) -> None:
         """The page asks for what it shows."""
+
+    def bypass(self, row: Bypass) -> None:
+        """The page shows conversations."""
 
     def refresh(self, packets: int) -> None:
         now = time.monotonic()
@@ -119,6 +123,10 @@ class Together:
     def interim(self, conversation: Conversation) -> None:
         for view in self._views:
             view.interim(conversation)
+
+    def bypass(self, row: Bypass) -> None:
+        for view in self._views:
+            view.bypass(row)
 
     def refresh(self, packets: int) -> None:
         for view in self._views:
