@@ -80,7 +80,7 @@ def test_a_connection(late: int, sizes: int) -> None:
 
 
 def test_datagrams() -> None:
-    traffic = proxied() + [(START + SECOND, datagram(("10.0.0.1", 5000), DNS, ASKED))]
+    traffic = [*proxied(), (START + SECOND, datagram(("10.0.0.1", 5000), DNS, ASKED))]
     (row,), _ = played(traffic)
     assert (row["transport"], row["server_name"], row["bytes"]["sent"]) == ("udp", "a.example", len(ASKED))
 
