@@ -12,6 +12,7 @@ from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 from .attempts import Attempt
+from .extents import Extent
 
 __all__ = ["Reading", "UnknownLink", "read"]
 
@@ -41,9 +42,12 @@ class Reading(Iterator[Conversation]):
         show_passwords: bool = False,
         udp_frames: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        extents: bool = False,
     ) -> None:
         patience = PIPE_PATIENCE if "-" in names else None
-        self._analyser = Analyser(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience)
+        self._analyser = Analyser(
+            ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience, extents=extents
+        )
         self._frames = open_captures(names, progress=progress)
         self._records = self._each()
         self.conversations = 0
@@ -78,6 +82,11 @@ class Reading(Iterator[Conversation]):
     @property
     def packets(self) -> int:
         return self._analyser.packets
+
+    def extent(self, stream: int, depth: int) -> Extent | None:
+        """Where the tunnel of a conversation that has been given lies, once; see `Extents`."""
+        extents = self._analyser.extents
+        return None if extents is None else extents.take(stream, depth)
 
     @property
     def evicted(self) -> int:

@@ -104,9 +104,10 @@ class Share:
 class Associations:
     """All UDP associations of a capture, and the datagrams that may be theirs."""
 
-    def __init__(self, book: AddressBook, keep_frames: bool = False) -> None:
+    def __init__(self, book: AddressBook, keep_frames: bool = False, keep_numbers: bool = False) -> None:
         self._book = book
         self._keep_frames = keep_frames
+        self._keep_numbers = keep_numbers
         self._copies = Copies()
         self._opened = 0
         # By relay and client's address, both as endpoints; by relay in the order of opening; by client's address
@@ -288,12 +289,12 @@ class Associations:
         if not rows.size:
             return
         to_relay = self._in("relays", rows.destination)
-        delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
+        delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
         strangers = [pair for pair in delivery.pairs() if not self._assign(pair, delivery)]
         delivery.run()
         # Whom clients have sent to is known now: destinations answer relays, and are no strangers.
         if strangers:
-            delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
+            delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
             for pair in strangers:
                 self._adopt(pair, delivery)
             delivery.run()
