@@ -84,6 +84,11 @@ class Survey:
     fault: Socks5sniffError | None = None
 
 
+def _nowhere(c: Conversation, depth: int) -> Extent:
+    """That of a conversation that opened no tunnel."""
+    return Extent(c.tcp_stream, depth, c.first_frame, c.last_frame, (-1, -1))
+
+
 def survey(
     names: Sequence[Input],
     *,
@@ -112,9 +117,8 @@ def survey(
             if conversation.parent is not None:
                 depth = depths[conversation.id] = depths.get(conversation.parent, 1) + 1
             extent = reading.extent(conversation.tcp_stream, depth)
-            assert extent is not None, "every record has one"
             if keep is None or keep(conversation):
-                found.tunnels.append(Tunnel(conversation, extent))
+                found.tunnels.append(Tunnel(conversation, extent or _nowhere(conversation, depth)))
             if last is not None and last(conversation):
                 break
     except Socks5sniffError as error:
