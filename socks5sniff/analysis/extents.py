@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,18 @@ class Extent:
     datagrams: NDArray[np.int64] | None = None
 
 
+class _Facts(NamedTuple):
+    """What the tables know of a flow; pairs are by direction."""
+
+    turn: int
+    stream: int
+    first_frame: int
+    last_frame: int
+    origin: Pair
+    end: Pair
+    shift: Pair
+
+
 class Extents:
     """The extents of records that are made and were not asked for yet."""
 
@@ -92,8 +105,16 @@ class Extents:
         """These flows are over, and their records are made."""
         if decided.recognised is not None and decided.recognised.size:
             self._keep(self._of_forms(decided.recognised))
-        for slot, dialogue in decided.dialogues.items():
-            self._keep(self._of_dialogue(slot, dialogue, associations.get(slot)))
+        slots = np.fromiter(decided.dialogues, np.intp, len(decided.dialogues))
+        if not len(slots):
+            return
+        flows, turns = self._flows, self._watch.turns(slots)
+        columns = (turns, flows.stream[slots], flows.first_frame[slots], flows.last_frame[slots])
+        facts = (
+            _Facts(*row) for row in zip(*(column.tolist() for column in columns), *self._bounds(slots), strict=True)
+        )
+        for (slot, dialogue), fact in zip(decided.dialogues.items(), facts, strict=True):
+            self._keep(self._of_dialogue(slot, dialogue, fact, associations.get(slot)))
 
     def _keep(self, extents: Iterable[Extent]) -> None:
         for extent in extents:
@@ -105,12 +126,18 @@ class Extents:
         slots, starts = found.slot[relays], np.stack((found.tunnel_at, found.reply_end))[:, relays]
         client = self._watch.turns(slots)
         ways = np.stack((client, client ^ 1))
-        origins, ends, shifts = self._bounds(slots)
+        origins, ends, shifts = (np.array(column, np.int64).reshape(-1, 2).T for column in self._bounds(slots))
         places = np.arange(len(slots))
         origin, end = origins[ways, places], ends[ways, places]
         whole = [self._coverage.whole(slots, way, to - shifts[way, places]) for way, to in zip(ways, end, strict=True)]
         holes: dict[int, tuple[Holes, Holes]] = {
-            place: self._holes(int(slots[place]), int(client[place]), starts[:, place], end[:, place], shifts[:, place])
+            place: self._holes(
+                int(slots[place]),
+                int(client[place]),
+                starts[:, place].tolist(),
+                end[:, place].tolist(),
+                shifts[:, place].tolist(),
+            )
             for place in np.flatnonzero(~(whole[0] & whole[1])).tolist()
         }
         flows = self._flows
@@ -120,18 +147,14 @@ class Extents:
                 stream, 1, first, last, (six[0], six[1]), (six[2], six[3]), (six[4], six[5]), holes.get(place, ((), ()))
             )
 
-    def _of_dialogue(self, slot: int, dialogue: Dialogue, association: Association | None) -> Iterable[Extent]:
-        flows, session = self._flows, dialogue.session
-        client = int(self._watch.turns(np.array([slot]))[0]) ^ (session.client_side or 0)
-        origins, ends, shifts = (column[:, 0] for column in self._bounds(np.array([slot])))
-        end = ends[[client, 1 - client]]
-        outermost = Extent(
-            int(flows.stream[slot]),
-            1,
-            int(flows.first_frame[slot]),
-            int(flows.last_frame[slot]),
-            (int(origins[client]), int(origins[1 - client])),
-        )
+    def _of_dialogue(
+        self, slot: int, dialogue: Dialogue, facts: _Facts, association: Association | None
+    ) -> Iterable[Extent]:
+        session = dialogue.session
+        client = facts.turn ^ (session.client_side or 0)
+        end = facts.end[client], facts.end[1 - client]
+        origin = facts.origin[client], facts.origin[1 - client]
+        outermost = Extent(facts.stream, 1, facts.first_frame, facts.last_frame, origin)
         layers: list[tuple[Session, Relay | None]] = [(session, dialogue.relay)]
         layers += [(nested.session, nested.relay) for nested in dialogue.nested()]
         start: Pair = 0, 0
@@ -142,13 +165,13 @@ class Extents:
                 yield replace(outermost, depth=depth, datagrams=numbers)
                 return
             start, skips = _inwards(inner, start, skips)
-            holes = self._holes(slot, client, np.array(start), end, shifts)
+            holes = self._holes(slot, client, start, end, facts.shift)
             framing = None if inner.enclosed else kind_of(inner)
-            behind = max(int(end[0]), start[0]), max(int(end[1]), start[1])
+            behind = max(end[0], start[0]), max(end[1], start[1])
             yield replace(outermost, depth=depth, start=start, end=behind, holes=holes, skips=skips, framing=framing)
 
-    def _bounds(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """By direction and slot: the sequence number of position 0, where it ends, and what to add to positions."""
+    def _bounds(self, slots: NDArray[np.intp]) -> tuple[list[Pair], list[Pair], list[Pair]]:
+        """By slot and direction: the sequence number of position 0, where it ends, and what to add to positions."""
         flows, octets = self._flows, self._octets
         shifts = self._handshakes.shifts(slots)
         base = np.stack((flows.base0[slots], flows.base1[slots]))
@@ -157,16 +180,15 @@ class Extents:
         reach, heard = octets.reach[:, slots], octets.heard[:, slots]
         # A FIN is acknowledged like an octet; where it was seen the end is known without that.
         ended = np.stack((flows.fin0[slots], flows.fin1[slots])) >= 0
-        return origin, np.where(ended, reach, np.maximum(reach, heard)) + shifts, shifts
+        end = np.where(ended, reach, np.maximum(reach, heard)) + shifts
+        return origin.T.tolist(), end.T.tolist(), shifts.T.tolist()
 
-    def _holes(
-        self, slot: int, client: int, start: NDArray[np.int64], end: NDArray[np.int64], shifts: NDArray[np.int64]
-    ) -> tuple[Holes, Holes]:
+    def _holes(self, slot: int, client: int, start: Pair, end: Pair, shift: Pair) -> tuple[Holes, Holes]:
+        """`start` and `end` by role, `shift` by direction."""
         found = []
         for role, way in enumerate((client, 1 - client)):
-            shift = int(shifts[way])
-            missing = self._coverage.missing(slot, way, int(start[role]) - shift, int(end[role]) - shift)
-            found.append([(begin + shift, behind + shift) for begin, behind in missing])
+            missing = self._coverage.missing(slot, way, start[role] - shift[way], end[role] - shift[way])
+            found.append([(begin + shift[way], behind + shift[way]) for begin, behind in missing])
         return found[0], found[1]
 
 

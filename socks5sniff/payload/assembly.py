@@ -154,26 +154,38 @@ class Assembly:
             self._add_each(rows.take(np.arange(bounds[run], bounds[run + 1])), memory, each)
         return _together(rows.take(chosen), np.maximum(rows.begin, before)[chosen], memory, each)
 
-    def finish(self, connection: int, frame: int, time: int) -> tuple[Pieces, bool]:
-        """Nothing more of a connection comes, whose last packet this is: what was still to be delivered, and whether
-        all that is missing was known to be."""
+    def finish(
+        self, connections: NDArray[np.intp], frames: NDArray[np.int64], times: NDArray[np.int64]
+    ) -> tuple[Pieces, bool]:
+        """Nothing more of these connections comes, whose last packets these are: what was still to be delivered, and
+        whether all that is missing was known to be."""
         each: list[_Piece] = []
         known = True
         for role in (0, 1):
-            key, end = connection * 2 + role, int(self._end[role, connection])
-            self._drain(key, end, each, frame)
-            late = self._waiting.first(key)
-            while late is not None:
-                known = False
-                self._gap(key, late.begin, each, late.frame, late.time)
-                self._drain(key, late.begin, each, frame)
-                late = self._waiting.first(key)
-            edge = int(self.edge[role, connection])
-            if edge < end:
-                holes = self._holes.get(key, [])
-                known &= bool(holes) and holes[-1][0] <= edge and holes[-1][1] >= end
-                self._gap(key, end, each, frame, time)
+            left = self.edge[role, connections] < self._end[role, connections]
+            if self._waiting.keys:
+                left |= np.isin(connections * 2 + role, self._waiting.keys)
+            for place in np.flatnonzero(left).tolist():
+                connection, frame, time = int(connections[place]), int(frames[place]), int(times[place])
+                known &= self._finish(connection * 2 + role, int(self._end[role, connection]), each, frame, time)
         return _columns(each), known
+
+    def _finish(self, key: int, end: int, each: list[_Piece], frame: int, time: int) -> bool:
+        """The same for one direction."""
+        known = True
+        self._drain(key, end, each, frame)
+        late = self._waiting.first(key)
+        while late is not None:
+            known = False
+            self._gap(key, late.begin, each, late.frame, late.time)
+            self._drain(key, late.begin, each, frame)
+            late = self._waiting.first(key)
+        edge = int(self.edge[key & 1, key >> 1])
+        if edge < end:
+            holes = self._holes.get(key, [])
+            known &= bool(holes) and holes[-1][0] <= edge and holes[-1][1] >= end
+            self._gap(key, end, each, frame, time)
+        return known
 
     def _add_each(self, rows: Rows, memory: Memory, each: list[_Piece]) -> None:
         """The rows of one direction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,8 @@ class Connections:
 
 
 def _number(book: AddressBook, endpoint: Endpoint) -> int:
-    return book.make(ip_address(endpoint.address).packed, endpoint.port)
+    kind = AF_INET6 if ":" in endpoint.address else AF_INET
+    return book.make(inet_pton(kind, endpoint.address), endpoint.port)
 
 
 def _pair(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -123,12 +123,12 @@ class _Look:
         chunks, found = self._segments(segments, belonging, frames.first_number)
         found += self._relayed.take(datagrams, belonging, frames.first_number)
         late, more = self._over(frames.first_number + len(frames) - 1)
-        return Delivered(frames, belonging, _joined([chunks, *late]), Datagrams.of(found + more))
+        return Delivered(frames, belonging, _joined([chunks, late]), Datagrams.of(found + more))
 
     def finish(self) -> Delivered:
         """What is left."""
         chunks, datagrams = self._over(None)
-        return Delivered(None, np.zeros(0, np.bool_), _joined(chunks), Datagrams.of(datagrams))
+        return Delivered(None, np.zeros(0, np.bool_), chunks, Datagrams.of(datagrams))
 
     def _segments(
         self, segments: Segments, belonging: NDArray[np.bool_], first_frame: int
@@ -183,28 +183,28 @@ class _Look:
             segments.time[row],
         )
 
-    def _over(self, frame: int | None) -> tuple[list[Chunks], list[Datagram]]:
+    def _over(self, frame: int | None) -> tuple[Chunks, list[Datagram]]:
         """Connections whose last frame has passed (all, where `frame` is None): what is left of them."""
-        flows, connections = self._flows, self._connections
-        chunks: list[Chunks] = []
-        datagrams: list[Datagram] = []
-        over = [slot for slot, number in self._open.items() if frame is None or connections.last_frame[number] <= frame]
-        for slot in over:
-            number = self._open.pop(slot)
-            last, time = int(connections.last_frame[number]), int(flows.last_time[slot])
-            pieces, known = self._assembly.finish(number, last, time)
-            self.changed |= not known
-            for found, more in (self._taps.take(pieces), self._taps.finish(connections.tunnels[number], last, time)):
-                chunks.append(found)
-                datagrams += more
-        self._chosen.connection[over] = -1
-        closed = np.empty(0, np.intp)
-        if len(flows) > _FLOWS:
-            live = flows.live()
-            closed = live[(flows.close_clock[live] != NO_TIME) & (flows.close_clock[live] < flows.clock - FORGET)]
-            closed = closed[self._chosen.connection[closed] < 0]
-        flows.release(np.union1d(np.array(over, np.intp), closed))
-        return chunks, datagrams
+        flows, last = self._flows, self._connections.last_frame
+        over = [slot for slot, number in self._open.items() if frame is None or last[number] <= frame]
+        slots = np.array(over, np.intp)
+        numbers = np.array([self._open.pop(slot) for slot in over], np.intp)
+        pieces, known = self._assembly.finish(numbers, last[numbers], flows.last_time[slots])
+        self.changed |= not known
+        chunks, datagrams = self._taps.take(pieces)
+        unread, more = self._taps.finish(numbers, last[numbers], flows.last_time[slots])
+        self._chosen.connection[slots] = -1
+        flows.release(np.union1d(slots, self._closed()))
+        return _joined([chunks, unread]), datagrams + more
+
+    def _closed(self) -> NDArray[np.intp]:
+        """Flows between endpoints of chosen connections that are over for long, where there are many flows."""
+        flows = self._flows
+        if len(flows) <= _FLOWS:
+            return np.empty(0, np.intp)
+        live = flows.live()
+        closed = live[(flows.close_clock[live] != NO_TIME) & (flows.close_clock[live] < flows.clock - FORGET)]
+        return closed[self._chosen.connection[closed] < 0]
 
 
 def _taken(segments: Segments, rows: NDArray[np.intp]) -> Segments:

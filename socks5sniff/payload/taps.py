@@ -56,19 +56,24 @@ class Taps:
         )
         return self._inside(chunks) if self._unwrapping or self._framed else (chunks, [])
 
-    def finish(self, places: Sequence[int], frame: int, time: int) -> tuple[Chunks, list[Datagram]]:
-        """Nothing more of these tunnels comes, whose last packet this is."""
+    def finish(
+        self, connections: NDArray[np.intp], frames: NDArray[np.int64], times: NDArray[np.int64]
+    ) -> tuple[Chunks, list[Datagram]]:
+        """Nothing more of these connections comes, whose last packets these are: what was read in part."""
         chunks: list[Chunk] = []
         datagrams: list[Datagram] = []
-        for place in places:
-            for direction in (CLIENT, DESTINATION):
-                last = Chunk(place, direction, 0, 0, None, frame, time)
-                if place in self._unwrapping:
-                    chunks += self._unwrapping[place].finish(direction, last)
-                if place in self._framed:
-                    datagrams += self._framed[place].finish(direction, last)
-            self._unwrapping.pop(place, None)
-            self._framed.pop(place, None)
+        if not self._unwrapping and not self._framed:
+            return Chunks.of([]), []
+        for number, frame, time in zip(connections.tolist(), frames.tolist(), times.tolist(), strict=True):
+            for tap in range(int(self._first[number]), int(self._first[number] + self._count[number])):
+                place = int(self._tunnel[tap])
+                unwrapping, framed = self._unwrapping.pop(place, None), self._framed.pop(place, None)
+                for direction in (CLIENT, DESTINATION):
+                    last = Chunk(place, direction, 0, 0, None, frame, time)
+                    if unwrapping is not None:
+                        chunks += unwrapping.finish(direction, last)
+                    if framed is not None:
+                        datagrams += framed.finish(direction, last)
         return Chunks.of(chunks), datagrams
 
     def _inside(self, chunks: Chunks) -> tuple[Chunks, list[Datagram]]:
