@@ -65,6 +65,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis"},
     "lark": {"where"},
+    "h11": {"payload"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 

@@ -46,6 +46,7 @@ class Extent:
         start, end: where the tunnel's octets begin, and where they are known to end (by segments, FIN or what was
             acknowledged); of a tunnel inside GSSAPI tokens, the tokens. None where there is no tunnel.
         holes: what of it is not in the capture.
+        cut: of some segments not all octets were captured.
         skips: for each layer of tokens around it, the octets inside before the tunnel begins (or the next layer).
         framing: whose way of putting datagrams on the stream it is; None where it carries a stream.
         datagrams: int64[n]: of an association, `frame * 2`, one more where the client sent it.
@@ -59,6 +60,7 @@ class Extent:
     start: Pair | None = None
     end: Pair = (0, 0)
     holes: tuple[Holes, Holes] = ((), ())
+    cut: bool = False
     skips: tuple[Pair, ...] = ()
     framing: str | None = None
     datagrams: NDArray[np.int64] | None = None
@@ -128,7 +130,7 @@ class Extents:
         ways = np.stack((client, client ^ 1))
         origins, ends, shifts = (np.array(column, np.int64).reshape(-1, 2).T for column in self._bounds(slots))
         places = np.arange(len(slots))
-        origin, end = origins[ways, places], ends[ways, places]
+        origin, end = origins[ways, places], np.maximum(ends[ways, places], starts)
         whole = [self._coverage.whole(slots, way, to - shifts[way, places]) for way, to in zip(ways, end, strict=True)]
         holes: dict[int, tuple[Holes, Holes]] = {
             place: self._holes(
@@ -141,11 +143,12 @@ class Extents:
             for place in np.flatnonzero(~(whole[0] & whole[1])).tolist()
         }
         flows = self._flows
-        columns = flows.stream[slots], flows.first_frame[slots], flows.last_frame[slots], *origin, *starts, *end
-        for place, (stream, first, last, *six) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            yield Extent(
-                stream, 1, first, last, (six[0], six[1]), (six[2], six[3]), (six[4], six[5]), holes.get(place, ((), ()))
-            )
+        numbers = flows.stream[slots], flows.first_frame[slots], flows.last_frame[slots]
+        pairs = (zip(*column.tolist(), strict=True) for column in (origin, starts, end))
+        cut: list[bool] = self._coverage.cut[:, slots].any(0).tolist()
+        rows = zip(*(column.tolist() for column in numbers), *pairs, cut, strict=True)
+        for place, (stream, first, last, zero, start, behind, short) in enumerate(rows):
+            yield Extent(stream, 1, first, last, zero, start, behind, holes.get(place, ((), ())), short)
 
     def _of_dialogue(
         self, slot: int, dialogue: Dialogue, facts: _Facts, association: Association | None
@@ -168,7 +171,16 @@ class Extents:
             holes = self._holes(slot, client, start, end, facts.shift)
             framing = None if inner.enclosed else kind_of(inner)
             behind = max(end[0], start[0]), max(end[1], start[1])
-            yield replace(outermost, depth=depth, start=start, end=behind, holes=holes, skips=skips, framing=framing)
+            yield replace(
+                outermost,
+                depth=depth,
+                start=start,
+                end=behind,
+                holes=holes,
+                cut=bool(self._coverage.cut[:, slot].any()),
+                skips=skips,
+                framing=framing,
+            )
 
     def _bounds(self, slots: NDArray[np.intp]) -> tuple[list[Pair], list[Pair], list[Pair]]:
         """By slot and direction: the sequence number of position 0, where it ends, and what to add to positions."""

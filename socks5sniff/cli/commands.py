@@ -35,6 +35,8 @@ COMMANDS: dict[str, Entry] = {
     "read": Entry("socks5sniff.cli.read:read", "Report every SOCKS conversation in capture files."),
     "stats": Entry("socks5sniff.cli.stats:stats", "Count what capture files hold: outcomes, destinations, times."),
     "explain": Entry("socks5sniff.cli.explain:explain", "Tell why conversations failed, and what to try."),
+    "follow": Entry("socks5sniff.cli.follow:follow", "Show what one conversation's tunnel carried."),
+    "extract": Entry("socks5sniff.cli.extract:extract", "Write what tunnels carried to files."),
     "bypass": Entry("socks5sniff.cli.bypass:bypass", "List what a proxy's clients sent past it."),
     "live": Entry("socks5sniff.cli.live:live", "Report SOCKS conversations on running interfaces, as they happen."),
     "interfaces": Entry("socks5sniff.cli.interfaces:interfaces", "List interfaces, and whether you may capture there."),

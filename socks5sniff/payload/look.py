@@ -46,12 +46,14 @@ class Delivered:
         belonging: bool[len(frames)], frames of the chosen conversations: of their TCP connections, and datagrams of
             their associations.
         chunks, datagrams: what the conversations carried.
+        over: places of tunnels of which no chunk comes any more.
     """
 
     frames: FrameBatch | None
     belonging: NDArray[np.bool_]
     chunks: Chunks
     datagrams: Datagrams
+    over: list[int]
 
 
 def second_look(
@@ -122,13 +124,13 @@ class _Look:
         segments = segments if mine.all() else _taken(segments, np.flatnonzero(mine))
         chunks, found = self._segments(segments, belonging, frames.first_number)
         found += self._relayed.take(datagrams, belonging, frames.first_number)
-        late, more = self._over(frames.first_number + len(frames) - 1)
-        return Delivered(frames, belonging, _joined([chunks, late]), Datagrams.of(found + more))
+        late, more, over = self._over(frames.first_number + len(frames) - 1)
+        return Delivered(frames, belonging, _joined([chunks, late]), Datagrams.of(found + more), over)
 
     def finish(self) -> Delivered:
         """What is left."""
-        chunks, datagrams = self._over(None)
-        return Delivered(None, np.zeros(0, np.bool_), chunks, Datagrams.of(datagrams))
+        chunks, datagrams, over = self._over(None)
+        return Delivered(None, np.zeros(0, np.bool_), chunks, Datagrams.of(datagrams), over)
 
     def _segments(
         self, segments: Segments, belonging: NDArray[np.bool_], first_frame: int
@@ -183,7 +185,7 @@ class _Look:
             segments.time[row],
         )
 
-    def _over(self, frame: int | None) -> tuple[Chunks, list[Datagram]]:
+    def _over(self, frame: int | None) -> tuple[Chunks, list[Datagram], list[int]]:
         """Connections whose last frame has passed (all, where `frame` is None): what is left of them."""
         flows, last = self._flows, self._connections.last_frame
         over = [slot for slot, number in self._open.items() if frame is None or last[number] <= frame]
@@ -195,7 +197,8 @@ class _Look:
         unread, more = self._taps.finish(numbers, last[numbers], flows.last_time[slots])
         self._chosen.connection[slots] = -1
         flows.release(np.union1d(slots, self._closed()))
-        return _joined([chunks, unread]), datagrams + more
+        places = [place for number in numbers.tolist() for place in self._connections.tunnels[number]]
+        return _joined([chunks, unread]), datagrams + more, places
 
     def _closed(self) -> NDArray[np.intp]:
         """Flows between endpoints of chosen connections that are over for long, where there are many flows."""
@@ -204,7 +207,8 @@ class _Look:
             return np.empty(0, np.intp)
         live = flows.live()
         closed = live[(flows.close_clock[live] != NO_TIME) & (flows.close_clock[live] < flows.clock - FORGET)]
-        return closed[self._chosen.connection[closed] < 0]
+        idle: NDArray[np.intp] = closed[self._chosen.connection[closed] < 0]
+        return idle
 
 
 def _taken(segments: Segments, rows: NDArray[np.intp]) -> Segments:

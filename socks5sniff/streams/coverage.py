@@ -46,13 +46,15 @@ class _Intervals:
 class Coverage(SlotTable):
     """Intervals by direction and slot, in positions as `Octets` counts them.
 
-    `low`, `edge`: where the only interval begins and ends; `edge` is smallest where there is none.
+    `low`, `edge`: where the only interval begins and ends; `edge` is smallest where there is none. `cut`: a segment had
+    more octets than were captured.
     """
 
-    PAIRS: ClassVar = {"low": (np.int64, 0), "edge": (np.int64, _NOTHING)}
+    PAIRS: ClassVar = {"low": (np.int64, 0), "edge": (np.int64, _NOTHING), "cut": (np.bool_, False)}
 
     low: NDArray[np.int64]
     edge: NDArray[np.int64]
+    cut: NDArray[np.bool_]
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +72,8 @@ class Coverage(SlotTable):
     def add(self, payloads: Payloads) -> None:
         """Take a batch's payload, as far as it was captured."""
         captured = payloads.segments.captured[payloads.row]
+        short = np.flatnonzero(captured < payloads.segments.length[payloads.row])
+        self.cut[payloads.way[short], payloads.slot[short]] = True
         there = np.flatnonzero(captured > 0)
         if not len(there):
             return
