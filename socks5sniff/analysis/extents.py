@@ -145,7 +145,7 @@ class Extents:
         flows = self._flows
         numbers = flows.stream[slots], flows.first_frame[slots], flows.last_frame[slots]
         pairs = (zip(*column.tolist(), strict=True) for column in (origin, starts, end))
-        cut: list[bool] = self._coverage.cut[:, slots].any(0).tolist()
+        cut: list[bool] = np.logical_or(*self._coverage.cut[:, slots]).tolist()
         rows = zip(*(column.tolist() for column in numbers), *pairs, cut, strict=True)
         for place, (stream, first, last, zero, start, behind, short) in enumerate(rows):
             yield Extent(stream, 1, first, last, zero, start, behind, holes.get(place, ((), ())), short)
