@@ -177,14 +177,14 @@ class Assembly:
         late = self._waiting.first(key)
         while late is not None:
             known = False
-            self._gap(key, late.begin, each, late.frame, late.time)
+            self._gap(key, late.begin, each, late.frame, late.time, frame)
             self._drain(key, late.begin, each, frame)
             late = self._waiting.first(key)
         edge = int(self.edge[key & 1, key >> 1])
         if edge < end:
             holes = self._holes.get(key, [])
             known &= bool(holes) and holes[-1][0] <= edge and holes[-1][1] >= end
-            self._gap(key, end, each, frame, time)
+            self._gap(key, end, each, frame, time, frame)
         return known
 
     def _add_each(self, rows: Rows, memory: Memory, each: list[_Piece]) -> None:
@@ -193,7 +193,7 @@ class Assembly:
         key = connection * 2 + role
         columns = (rows.begin, rows.end, rows.payload, rows.frame, rows.time)
         for begin, end, payload, frame, time in zip(*(column.tolist() for column in columns), strict=True):
-            edge = self._cross(key, begin, each, frame, time)
+            edge = self._cross(key, begin, each, frame, time, frame)
             if end <= edge:
                 continue
             if begin > edge:
@@ -204,20 +204,20 @@ class Assembly:
             self.edge[role, connection] = end
             self._drain(key, end, each, frame)
 
-    def _cross(self, key: int, towards: int, each: list[_Piece], frame: int, time: int) -> int:
-        """Deliver the gaps that lie between what was delivered and a position; how far that has come then."""
+    def _cross(self, key: int, towards: int, each: list[_Piece], frame: int, time: int, shown_by: int) -> int:
+        """Deliver the gaps between what was delivered and a position, if that is all there is; how far it came then."""
         edge = int(self.edge[key & 1, key >> 1])
         holes = self._holes.get(key)
         while holes and holes[-1][0] <= edge < towards:
             end = holes.pop()[1]
             if end > edge:
-                self._gap(key, end, each, frame, time)
+                self._gap(key, end, each, frame, time, shown_by)
                 edge = end
         return edge
 
-    def _gap(self, key: int, end: int, each: list[_Piece], frame: int, time: int) -> None:
+    def _gap(self, key: int, end: int, each: list[_Piece], frame: int, time: int, shown_by: int) -> None:
         role, connection = key & 1, key >> 1
-        each.append(_Piece(frame, connection, role, int(self.edge[role, connection]), end, None, frame, time))
+        each.append(_Piece(shown_by, connection, role, int(self.edge[role, connection]), end, None, frame, time))
         self.edge[role, connection] = end
 
     def _drain(self, key: int, edge: int, each: list[_Piece], shown_by: int) -> None:
@@ -225,7 +225,7 @@ class Assembly:
         role, connection = key & 1, key >> 1
         late = self._waiting.first(key)
         while late is not None:
-            edge = self._cross(key, late.begin, each, late.frame, late.time)
+            edge = self._cross(key, late.begin, each, late.frame, late.time, shown_by)
             if late.begin > edge:
                 break
             octets = self._waiting.pop(key)

@@ -23,6 +23,7 @@ OTHERWISE = {
     "reset-text": "the text of an RST is none of the stream",
 }
 """Captures that other programs read otherwise, and why."""
+TSHARK_OTHERWISE = {"tcp-reordered": "tshark tells of missing octets that come later"}
 PLAIN = [path for path in CAPTURES if path.stem not in OTHERWISE]
 
 
@@ -76,6 +77,8 @@ def test_tshark_follows_the_same_octets(looked: Looked, merged: Path) -> None:
     told = re.findall(r"Node 0: (\S+)\nNode 1: (\S+)\n([0-9a-f\t\n]*)=", output)
     streams = {frozenset((node, other)): (node, lines.splitlines()) for node, other, lines in told}
     for place, tunnel in chosen:
+        if Path(tunnel.conversation.capture).stem in TSHARK_OTHERWISE:
+            continue
         client, proxy = _shown(tunnel.conversation.client), _shown(tunnel.conversation.proxy)
         node, lines = streams[frozenset((client, proxy))]
         sides = [
