@@ -29,6 +29,7 @@ class Reading(Iterator[Conversation]):
     Attributes:
         packets: frames read.
         conversations: records given.
+        fault: what the reading ended with; it is raised behind the last record.
         evicted: open flows that had to be forgotten because there were too many.
         skipped: frames with TCP or UDP that could not be understood.
         unknown_links: interfaces none of whose frames could be read, because their link type is not known.
@@ -51,6 +52,7 @@ class Reading(Iterator[Conversation]):
         self._frames = open_captures(names, progress=progress)
         self._records = self._each()
         self.conversations = 0
+        self.fault: BaseException | None = None
 
     def __iter__(self) -> Reading:
         return self
@@ -64,15 +66,14 @@ class Reading(Iterator[Conversation]):
 
     def batches(self) -> Iterator[Batch]:
         """The records as they are complete, many at once."""
-        fault: BaseException | None = None
         try:
             for frames in self._frames:
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
-            fault = error
+            self.fault = error
         yield from self._counted(self._analyser.finish())
-        if fault is not None:
-            raise fault
+        if self.fault is not None:
+            raise self.fault
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:

@@ -121,6 +121,8 @@ def survey(
                 found.tunnels.append(Tunnel(conversation, extent or _nowhere(conversation, depth)))
             if last is not None and last(conversation):
                 break
+        if isinstance(reading.fault, Socks5sniffError):
+            raise reading.fault
     except Socks5sniffError as error:
         if isinstance(error, InputError) and not reading.conversations:
             raise
