@@ -13,6 +13,7 @@ from socks5sniff.errors import OutputError
 
 from .messages import complain
 from .options import port_option
+from .output import open_output
 from .pages import Command, Example, grouped
 from .surveying import force_option, look_over, refuse_terminal
 from .values import Words
@@ -89,6 +90,11 @@ def follow(
         pieces = _rendered(second_look(names, [tunnel]), tunnel, wanted, _rendering(format_, colour), gaps)
         if terminal:
             _page(pieces, colour)
+        elif output in (None, "-") and format_ != "raw":
+            with open_output(None, [file], private=False) as out:
+                for piece in pieces:
+                    out.write(piece.decode("utf-8"))
+                out.flush()
         else:
             _write(pieces, output or "-", force)
         if format_ == "raw":

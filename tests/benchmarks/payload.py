@@ -40,11 +40,9 @@ def commands(capture: Path, streams: int, folder: Path) -> dict[str, list[str]]:
         "follow, 1": [*OURS, "follow", str(capture), "1", "--format", "raw"],
         "tshark, 1": [*tshark, *taps[:2]],
     }
-    return {
-        name: command
-        for name, command in found.items()
-        if shutil.which(command[5] if name == "tcpflow" else command[0])
-    }
+    foreign = ("tcpflow", "tshark")
+    missing = [program for program in foreign if shutil.which(program) is None]
+    return {name: command for name, command in found.items() if name.partition(",")[0] not in missing}
 
 
 def compare(capture: Path, conversations: int, streams: int, folder: Path, arguments: argparse.Namespace) -> None:
@@ -56,9 +54,8 @@ def compare(capture: Path, conversations: int, streams: int, folder: Path, argum
     for name, cost in costs.items():
         ours = costs["follow, 1" if name.endswith(", 1") else "extract"]
         ratio = "" if cost is ours else f"{cost.wall / ours.wall:.1f}"
-        print(
-            f"  {name:<12} {cost.wall:>8.2f} {cost.cpu:>8.2f} {cost.peak / 1e6:>8.1f} {ratio:>10}  {cost.failure or ''}"
-        )
+        figures = f"{cost.wall:>8.2f} {cost.cpu:>8.2f} {cost.peak / 1e6:>8.1f} {ratio:>10}"
+        print(f"  {name:<12} {figures}  {cost.failure or ''}", flush=True)
     several, one = costs.get(f"tshark, {streams}"), costs.get("tshark, 1")
     if several is not None and one is not None and 1 < streams < conversations:
         _reckon(several, one, costs["extract"], streams, conversations)
