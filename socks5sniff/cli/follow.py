@@ -27,7 +27,7 @@ MOST_GAPS = 10
 
 EXAMPLES = (
     Example("socks5sniff follow x.pcapng 3", "What conversation 3 carried, both directions."),
-    Example("socks5sniff follow x.pcapng 3 --from destination --format raw > answer", "The destination's octets."),
+    Example("socks5sniff follow x.pcapng 3 --from destination --format raw -o answer", "The destination's octets."),
 )
 
 
