@@ -19,7 +19,8 @@ from socks5sniff.errors import InputError, OutputError
 
 @contextmanager
 def rewindable(names: Sequence[Input]) -> Iterator[list[Input]]:
-    """The same inputs; what comes but once (standard input, a pipe) is copied to a temporary file first.
+    """The same inputs; what comes but once (standard input, a pipe) is copied to a temporary file first, and so is the
+    rest of an open file that does not stand at its beginning.
 
     Raises:
         InputError: an input cannot be read.
@@ -39,7 +40,7 @@ def rewind(names: Sequence[Input]) -> None:
 def _passes(name: Input) -> bool:
     """Whether an input's octets come only once."""
     if not isinstance(name, str):
-        return not name.seekable()
+        return not name.seekable() or name.tell() > 0
     if name == STANDARD_INPUT:
         return True
     if is_url(name):

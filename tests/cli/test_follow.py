@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from io import TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -227,6 +227,9 @@ class TestPython:
         assert [*socks5sniff.streams(Path(DOMAIN).read_bytes(), 1)] == expected
         with open(DOMAIN, "rb") as file:
             assert [*socks5sniff.streams(file, 1)] == expected
+        behind = BytesIO(b"junk" + Path(DOMAIN).read_bytes())
+        behind.seek(4)
+        assert [*socks5sniff.streams(behind, 1)] == expected
 
     def test_datagrams(self) -> None:
         assert [(each.direction, len(each.octets or b"")) for each in socks5sniff.streams(UDP, 1)] == [
