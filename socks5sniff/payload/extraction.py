@@ -55,18 +55,16 @@ class Extraction:
                 self._end(place)
 
     def _chunk(self, chunk: Chunk) -> None:
-        key = chunk.tunnel, chunk.direction
-        if key not in self._streams:
-            self._streams[key] = self._begin_stream(*key)
-        stream = self._streams[key]
-        if stream is not None and chunk.octets is not None:
-            stream.add(chunk.octets)
+        place, direction, offset, length, octets, _, _ = chunk
+        if (place, direction) not in self._streams:
+            self._streams[place, direction] = self._begin_stream(place, direction)
+        stream = self._streams[place, direction]
+        if stream is not None and octets is not None:
+            stream.add(octets)
+        elif stream is not None and length == UNKNOWN_LENGTH:
+            stream.entry["missing"].append([offset, None])
         elif stream is not None:
-            length = None if chunk.length == UNKNOWN_LENGTH else chunk.length
-            if length is None:
-                stream.entry["missing"].append([chunk.offset, None])
-            else:
-                stream.miss(chunk.offset, length, self._wanted.fill_holes)
+            stream.miss(offset, length, self._wanted.fill_holes)
         if self._wanted.objects:
             self._http(chunk)
 

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +43,9 @@ class Growing:
     def __init__(self, folder: Folder, entry: dict[str, Any], name: str) -> None:
         self.entry = entry | {"file": name, "octets": 0, "sha256": "", "missing": []}
         self._folder = folder
-        self._path = folder.path / name
+        self._path = os.path.join(folder.path, name)
         self._digest = hashlib.sha256()
+        self._room = folder.limits.size
         self._waiting: list[Octets] = []
         self._held = 0
         self._omitted = 0
@@ -51,22 +53,22 @@ class Growing:
 
     def add(self, octets: Octets) -> None:
         """The next octets; those beyond the largest size are left out, and counted."""
-        room = self._folder.limits.size - self.entry["octets"]
-        if len(octets) > room:
-            self._omitted += len(octets) - room
-            octets = octets[:room]
-        if octets:
+        length = len(octets)
+        if length > self._room:
+            self._omitted += length - self._room
+            octets, length = octets[: self._room], self._room
+        if length:
             self._digest.update(octets)
-            self.entry["octets"] += len(octets)
+            self._room -= length
             self._waiting.append(bytes(octets))
-            self._held += len(octets)
-            self._folder.hold(self, len(octets))
+            self._held += length
+            self._folder.hold(self, length)
 
     def miss(self, offset: int, length: int, fill: bool) -> None:
         """Octets that are not there; zeros in their place where `fill` says so."""
         self.entry["missing"].append([offset, length])
         while fill and length > 0:
-            if self.entry["octets"] >= self._folder.limits.size:
+            if not self._room:
                 self._omitted += length
                 break
             self.add(_ZEROS[:length])
@@ -75,8 +77,8 @@ class Growing:
     def write(self) -> int:
         """Write what waits; gives how many octets that were."""
         held, self._held = self._held, 0
-        with self._path.open("ab" if self._made else "xb") as file:
-            file.write(b"".join(self._waiting))
+        with open(self._path, "ab" if self._made else "xb", buffering=0) as file:
+            _write(file, b"".join(self._waiting))
         self._made = True
         self._waiting.clear()
         return held
@@ -85,10 +87,18 @@ class Growing:
         """All of it is there: its line in the manifest."""
         if self._held or not self._made:
             self._folder.release(self, self.write())
+        self.entry["octets"] = self._folder.limits.size - self._room
         self.entry["sha256"] = self._digest.hexdigest()
         if self._omitted:
             self.entry["omitted"] = self._omitted
         return self.entry
+
+
+def _write(file: FileIO, octets: bytes) -> None:
+    """All of it: a system may take less at a time."""
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 class Folder:

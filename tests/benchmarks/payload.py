@@ -31,7 +31,18 @@ def _fresh(folder: Path, *command: str) -> list[str]:
 def commands(capture: Path, streams: int, folder: Path) -> dict[str, list[str]]:
     """Whoever takes octets out of a capture, by what it is called here."""
     taps = [part for stream in range(streams) for part in ("-z", f"follow,tcp,raw,{stream}")]
-    tshark = ["tshark", "-n", "-q", "--disable-protocol", "socks", "-r", str(capture)]
+    # Without the preference tshark gathers a 200 MB HTTP body in one piece and does not end.
+    tshark = [
+        "tshark",
+        "-n",
+        "-q",
+        "--disable-protocol",
+        "socks",
+        "-o",
+        "http.desegment_body:FALSE",
+        "-r",
+        str(capture),
+    ]
     ours, flows = folder / "ours", folder / "tcpflow"
     found = {
         "extract": _fresh(ours, *OURS, "extract", str(capture), "-o", str(ours)),
