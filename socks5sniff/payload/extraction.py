@@ -86,6 +86,7 @@ class Extraction:
             "frame": datagram.frame,
             "host": datagram.host,
             "port": datagram.port,
+            "fragment": datagram.fragment,
         }
         file = self._folder.begin(entry, self._name(place, direction, "datagram"))
         if file is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,17 @@ def test_datagrams_are_files_with_their_places(tmp_path: Path) -> None:
             ("destination", "198.51.100.53", 53),
         ]
         assert [entry["octets"] for entry in manifest] == [34, 50]
+
+
+def test_nothing_to_write_is_a_manifest_without_a_line(tmp_path: Path) -> None:
+    assert extracted(tmp_path / "refused", str(ROOT / "captures" / "reply-connection-refused.pcapng")) == []
+    assert extracted(tmp_path / "none", DOMAIN, "--where", "id == 7") == []
+
+
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(LOST, "rb") as file:
+        monkeypatch.setattr(sys, "stdin", TextIOWrapper(file))
+        assert [entry["octets"] for entry in extracted(tmp_path / "out", "-")] == [83, 83]
 
 
 def test_sizes_and_number_are_bounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
