@@ -139,6 +139,16 @@ def test_a_stranger_is_named_and_not_counted() -> None:
     assert codes(records) == {"udp-unassociated"}
 
 
+@pytest.mark.parametrize("first", [0, *range(7, 26)])
+def test_a_stranger_disturbs_the_association_that_lives_when_it_sends(first: int) -> None:
+    """However packets fall into batches: the next association at that relay is not open yet."""
+    talks = associate(closing=False), associate((OTHER, 40_000), begin=START + SECOND, closing=False)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    frames += exchange((ONE, 50_000)) + exchange(("10.0.0.66", 50_000), begin=START + SECOND // 2)[:1]
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
+
+
 def test_client_proxy_and_destination_on_one_machine() -> None:
     """What goes between relay and destination carries no header and is nobody's datagram."""
     relay, destination = (LOOPBACK, 3000), (LOOPBACK, 53)

@@ -30,14 +30,14 @@ STEP = 1_000_000
 SNAPLEN = 70
 
 
-def frames_of(scripts: Sequence[Script], pieces: Random | None = None) -> list[Frame]:
+def frames_of(scripts: Sequence[Script], pieces: Random | None = None, first: int = 0) -> list[Frame]:
     """Scripts as the frames of one capture, in turns; with `pieces` the octets are in other segments, at their times.
 
     Only what is said in order is cut: where it is not, or where something is missing, the segments are what shows where
     messages begin, and what a side had heard when it spoke.
     """
     frames: list[Frame] = []
-    for number, script in enumerate(scripts):
+    for number, script in enumerate(scripts, first):
         packets = _befallen(packets_of(script, number), script)
         if pieces is not None and script.orderly:
             packets = [part for each in packets for part in _in_pieces(each, pieces)]
@@ -177,7 +177,7 @@ def check(scripts: Sequence[Script], seed: str) -> None:
     if captured is None:
         pieces = lines(records(frames_of(scripts, chance)))
         same(list(map(essence, expected)), list(map(essence, pieces)), "other segments")
-    outputs.check(found, secrets(shown), page=chance.randrange(16) == 0)
+    outputs.check(found, secrets(shown), with_page=chance.randrange(16) == 0)
 
 
 def same(expected: Sequence[Any], found: Sequence[Any], what: str) -> None:

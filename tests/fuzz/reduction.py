@@ -26,21 +26,24 @@ TRIES = 400
 """So often an input is tried: what is left then is small enough."""
 
 
-def reduced(scripts: Sequence[Script], failing: Failure) -> list[Script]:
-    """Fewer scripts, with fewer and shorter steps, without accidents where they do not matter."""
-    kind, tries = failing(scripts), 0
+def reduced(inputs: Sequence[Any], failing: Failure) -> list[Any]:
+    """Fewer inputs: of scripts fewer and shorter steps, of frames fewer ones; no accidents where they do not matter."""
+    kind, tries = failing(inputs), 0
 
-    def failure(attempt: Sequence[Script]) -> str | None:
+    def failure(attempt: Sequence[Any]) -> str | None:
         nonlocal tries
         tries += 1
         return failing(attempt) if tries < TRIES else None
 
-    found = _fewer(list(scripts), lambda rest: failure(rest) == kind)
+    found = _fewer(list(inputs), lambda rest: failure(rest) == kind)
+    for at, each in enumerate(found):
+        if isinstance(each, list):
+            found[at] = _fewer(each, lambda rest, at=at: failure([*found[:at], rest, *found[at + 1 :]]) == kind)
     changed = True
     while changed:
         changed = False
         for at, script in enumerate(found):
-            for simpler in _simpler(script):
+            for simpler in _simpler(script) if isinstance(script, Script) else ():
                 attempt = [*found[:at], simpler, *found[at + 1 :]]
                 if failure(attempt) == kind:
                     found, changed = attempt, True
@@ -50,7 +53,7 @@ def reduced(scripts: Sequence[Script], failing: Failure) -> list[Script]:
 
 def _fewer(items: list[T], fails: Callable[[list[T]], bool]) -> list[T]:
     """Delta debugging by halves, quarters and so on."""
-    size = len(items) // 2
+    size = max(len(items) // 2, 1)
     while size:
         at = 0
         while at < len(items) and len(items) > 1:
