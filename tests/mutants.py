@@ -143,13 +143,14 @@ def drawn(rooms: list[str], count: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
-def tests_of(mutant: Mutant) -> list[str]:
-    """The tests that may kill it, those of its module first."""
+def tests_of(mutant: Mutant) -> list[list[str]]:
+    """The tests that may kill it: those of its module, of its room, and all others, each a run of its own."""
     stem = Path(mutant.module).stem
     own = [path for path in (ROOT / "tests").rglob("test_*.py") if stem.rstrip("s") in path.stem]
     own = [path for path in own if path.parent.name == mutant.room.partition("/")[0]]
-    listed = [*(path.relative_to(ROOT).as_posix() for path in sorted(own)), *ROOMS[mutant.room]]
-    return [*dict.fromkeys(listed)]
+    first = [path.relative_to(ROOT).as_posix() for path in sorted(own)]
+    room, *others = ROOMS[mutant.room]
+    return [tests for tests in (first, [room], others) if tests]
 
 
 def survives(mutant: Mutant, folder: Path, shown: bool = False) -> bool:
@@ -159,21 +160,24 @@ def survives(mutant: Mutant, folder: Path, shown: bool = False) -> bool:
     path.write_bytes(source[: mutant.begin] + mutant.after.encode() + source[mutant.end :])
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
         compiled.unlink()  # a change of the same size within the same second would not be seen
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests_of(mutant)]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     out = None if shown else subprocess.DEVNULL
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, timeout=PATIENCE, stdout=out, stderr=out)
+        for tests in tests_of(mutant):
+            run = [*command, *tests]
+            if subprocess.run(run, cwd=folder, env=environment, timeout=PATIENCE, stdout=out, stderr=out).returncode:
+                return False
     except subprocess.TimeoutExpired:
         return False
     finally:
         path.write_bytes(source)
         for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
             compiled.unlink()
-    return done.returncode == 0
+    return True
 
 
-def judged(chosen: list[Mutant], jobs: int) -> Iterator[tuple[Mutant, bool]]:
+def judged(chosen: list[Mutant], jobs: int, shown: bool) -> Iterator[tuple[Mutant, bool]]:
     """Each mutant, and whether it survives; so many at once, each in a copy."""
     with tempfile.TemporaryDirectory(prefix="mutants") as place:
         copies: Queue[Path] = Queue()
@@ -187,7 +191,7 @@ def judged(chosen: list[Mutant], jobs: int) -> Iterator[tuple[Mutant, bool]]:
         def judge(mutant: Mutant) -> bool:
             folder = copies.get()
             try:
-                return survives(mutant, folder)
+                return survives(mutant, folder, shown)
             finally:
                 copies.put(folder)
 
@@ -221,7 +225,7 @@ def main() -> int:
     if arguments.only is not None:
         chosen = [chosen[arguments.only]]
     scores: dict[str, list[bool]] = {}
-    for number, (mutant, survived) in enumerate(judged(chosen, arguments.jobs)):
+    for number, (mutant, survived) in enumerate(judged(chosen, arguments.jobs, arguments.only is not None)):
         scores.setdefault(mutant.room, []).append(not survived)
         print(f"{number:>4} {'SURVIVED' if survived else 'killed  '} {mutant}", flush=True)
     for room, killed in scores.items():
