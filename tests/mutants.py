@@ -126,12 +126,16 @@ def _changes(node: ast.expr | ast.stmt, before: str) -> Iterator[str]:
         yield f"({ast.unparse(node.operand)})"
     elif isinstance(node, ast.IfExp):
         yield f"({ast.unparse(node.orelse)} if {ast.unparse(node.test)} else {ast.unparse(node.body)})"
-    elif isinstance(node, (ast.AugAssign, ast.Continue, ast.Break)) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-    ):
+    elif _can_be_dropped(node):
         yield "pass"
-    elif isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Attribute, ast.Subscript)):
-        yield "pass"
+
+
+def _can_be_dropped(node: ast.expr | ast.stmt) -> bool:
+    """Whether it is a statement without which the others are still sound."""
+    if isinstance(node, ast.Assign):
+        return isinstance(node.targets[0], (ast.Attribute, ast.Subscript))
+    called = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    return called or isinstance(node, (ast.AugAssign, ast.Continue, ast.Break))
 
 
 def drawn(rooms: list[str], count: int, seed: int) -> list[Mutant]:

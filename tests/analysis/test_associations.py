@@ -139,7 +139,7 @@ def test_a_stranger_is_named_and_not_counted() -> None:
     assert codes(records) == {"udp-unassociated"}
 
 
-@pytest.mark.parametrize("first", range(0, 13))
+@pytest.mark.parametrize("first", range(13))
 def test_datagrams_that_lie_before_the_reply_in_the_file(first: int) -> None:
     """Their times say when they were sent: another interface's packets may come first, in the same batch or not."""
     talk = [(packet.time, packet.frame()) for packet in associate(closing=False)]

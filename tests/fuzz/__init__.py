@@ -6,7 +6,9 @@ Stated first, and checked by `checks`:
 2. A file under 1 MB is read within a second of CPU time.
 3. The same input gives the same output, octet by octet.
 4. The same record whatever the cut of the segments, but for numbers of frames and packets, and for the anomalies that
-   are about segments (`ABOUT_SEGMENTS`).
+   are about segments (`ABOUT_SEGMENTS`). This is so of what SOCKS says in its turns, or ahead of them, from its
+   beginning on. Of octets that no turn explains, or where some are missing, segments are all that shows where a message
+   begins and what a side had heard when it spoke: there the cut may tell.
 5. The same output whatever the batches, with forms or without, and with the analyser put away between batches.
 6. The output of every sink is valid in its format.
 7. No control character, ANSI sequence, bidirectional mark or newline from the wire in any text, and no cell that a
@@ -16,9 +18,9 @@ Stated first, and checked by `checks`:
     python -m tests.fuzz                                             every level for a minute
     python -m tests.fuzz --level dialogue --inputs 1000000 --seed 7
     python -m tests.fuzz --level dialogue --seed 7 --only 4711       one input again, shown
-    python -m tests.fuzz.guided --level file -- -max_total_time=600  guided by coverage (pip install atheris)
+    python -m tests.fuzz.guided --level file -- -max_total_time=600  guided by coverage (the extra `fuzz`)
 
 Levels: `dialogue` (messages lost, repeated, reordered, interleaved, pipelined), `payload` (octets within messages),
 `packet` (octets of frames, from the link layer on), `file` (octets of capture files, through the commands). An input is
-made from its level, the seed and its number alone. What has failed once is in `test_found`.
+made from its level, the seed and its number alone.
 """

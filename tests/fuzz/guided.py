@@ -3,8 +3,8 @@
     python -m tests.fuzz.guided --level file                       until a fault, or Ctrl-C
     python -m tests.fuzz.guided --level payload -- -max_total_time=600 corpus/
 
-What stands behind `--` is the engine's (libFuzzer's). It needs `pip install atheris`, which is in no extra: it is
-built for few versions of Python.
+What stands behind `--` is the engine's (libFuzzer's). It needs the extra `fuzz`, atheris, which is built for Linux and
+few versions of Python; nothing else does.
 """
 
 from __future__ import annotations

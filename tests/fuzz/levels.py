@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
-from . import captures, connections, dialogues, scripts
+from . import connections, dialogues, files, frames, scripts
 
 
 class Level(NamedTuple):
@@ -28,14 +28,14 @@ def _dialogue(inputs: Sequence[scripts.Script], seed: str) -> None:
 
 def _file(inputs: Sequence[bytes], seed: str) -> None:
     for octets in inputs:
-        captures.check_file(octets, seed)
+        files.check(octets, seed)
 
 
 LEVELS = {
     "dialogue": Level(scripts.of_messages, _dialogue, 1),
     "payload": Level(_payload, connections.check, 64),
-    "packet": Level(captures.of_frames, captures.check_frames, 64),
-    "file": Level(captures.of_files, _file, 1),
+    "packet": Level(frames.make, frames.check, 64),
+    "file": Level(files.make, _file, 1),
 }
 
 

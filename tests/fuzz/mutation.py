@@ -1,4 +1,4 @@
-"""Changes of octets that are likely to matter: lengths, codes, cuts, repetitions, and text that is dangerous to show."""
+"""Changes of octets that are likely to matter: lengths, codes, cuts, repetitions, and text dangerous to show."""
 
 from __future__ import annotations
 

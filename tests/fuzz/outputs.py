@@ -101,7 +101,7 @@ FORMATS: dict[str, Callable[[str, int | None], None]] = {
     "json": _json, "jsonl": _jsonl, "csv": _csv, "zeek": _zeek, "accesslog": _accesslog, "table": _table,
     "frames": _lines,
 }  # fmt: skip
-"""What says whether the text of so many records (None: of any number) is valid. A page is checked apart: it is large."""
+"""Whether the text of so many records (None: of any number) is valid. A page is checked apart: it is large."""
 
 EMPTY_PAGE = text_of("html", [])
 

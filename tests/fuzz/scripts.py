@@ -85,7 +85,8 @@ def _composed(chance: Random) -> list[Step]:
     steps.append(Step(1, bytes([5, code, 0, 1]) + bytes(map(int, RELAY.split("."))) + port.to_bytes(2, "big")))
     if command == 3:
         header = bytes([0, 0, chance.choice((0, 0, 0, 1, 2, 0x81))]) + host + b"\0\x35"
-        steps += [Step(chance.randrange(2), header + chance.choice(TUNNELS)[0], True) for _ in range(chance.randrange(5))]
+        for _ in range(chance.randrange(5)):
+            steps.append(Step(chance.randrange(2), header + chance.choice(TUNNELS)[0], True))
     return steps
 
 
@@ -178,7 +179,8 @@ def _mirror(steps: list[Step], chance: Random) -> list[Step]:
 
 def _spoil(steps: list[Step], chance: Random) -> list[Step]:
     at = chance.randrange(len(steps) + 1)
-    return steps[:at] + [step._replace(octets=mutated(step.octets, chance)) for step in steps[at : at + 1]] + steps[at + 1 :]
+    spoilt = [step._replace(octets=mutated(step.octets, chance)) for step in steps[at : at + 1]]
+    return steps[:at] + spoilt + steps[at + 1 :]
 
 
 DISTURBANCES: tuple[Callable[[list[Step], Random], list[Step]], ...] = (

@@ -1,4 +1,4 @@
-"""The levels of packet and file: octets of frames, and octets of capture files, changed; read by the commands."""
+"""The level of file: octets of capture files, changed, and read by the commands."""
 
 from __future__ import annotations
 
@@ -15,17 +15,12 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from socks5sniff.analysis import Analyser
-from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.cli import main
 from socks5sniff.errors import ExitCode
 from tests.capture import samples
-from tests.packets.layouts import LAYOUTS
-from tests.packets.samples import batch_of, ipv4, ipv6
-from tests.traffic import START
 
 from . import outputs
-from .connections import STEP, frames_of, lines, same
+from .connections import frames_of
 from .mutation import mutated
 from .scripts import of_messages, of_octets
 
@@ -33,85 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1.0
 """CPU time that a file under 1 MB may take."""
 STATUSES = {*map(int, ExitCode)} - {ExitCode.FAILED, ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE, ExitCode.MATCHED}
-
-# -- packets --------------------------------------------------------------------------------------------------------
-
-ETHERNET_HEADER = 14
-
-
-Frames = list[tuple[int, bytes, int]]
-"""Link type, octets and length on the wire of each frame."""
-
-
-def of_frames(chance: Random) -> Frames:
-    """A dialogue's packets in some layout of headers, of which a few are changed from the link layer on."""
-    script = of_messages(chance)
-    link, build = LAYOUTS[chance.choice([*LAYOUTS])]
-    whole: Frames = []
-    for _, octets in frames_of([script], first=chance.randrange(1 << 12)):
-        octets = build(script.version, octets[ETHERNET_HEADER:])
-        if chance.randrange(3) == 0:
-            octets = mutated(octets, chance)
-        beyond = 0 if chance.randrange(8) else chance.choice((1, 40, 3000))
-        whole.append((chance.choice((1, 0, 101, 113, 276)) if chance.randrange(40) == 0 else link, octets, len(octets) + beyond))
-    if chance.randrange(6) == 0:
-        whole += _fragments(chance)
-    return whole
-
-
-def _fragments(chance: Random) -> Frames:
-    """A datagram in IP fragments that overlap, lack, or come twice."""
-    payload = chance.randbytes(64)
-    pieces: Frames = []
-    for _ in range(chance.randint(1, 6)):
-        at, more = chance.randrange(0, 64, 8), chance.randrange(2)
-        part = payload[at : at + chance.choice((8, 16, 24))]
-        if chance.randrange(2):
-            packet = bytearray(ipv4(17, part))
-            packet[6:8] = (more << 13 | at >> 3).to_bytes(2, "big")
-            pieces.append((101, bytes(packet), len(packet)))
-        else:
-            header = b"\x11\0" + (at | more).to_bytes(2, "big") + b"\0\0\0\7"
-            packet = bytearray(ipv6(44, header + part))
-            pieces.append((101, bytes(packet), len(packet)))
-    return pieces
-
-
-def check_frames(inputs: Sequence[Frames], seed: str) -> None:
-    """All invariants, of these inputs one behind the other in one capture; frames are accounted for."""
-    chance = Random(seed)
-    frames = [frame for each in inputs for frame in each]
-    if not frames:
-        return
-    links, octets, lengths = ([frame[column] for frame in frames] for column in range(3))
-    times = [START + row * STEP for row in range(len(frames))]
-    whole = batch_of(octets, links, lengths=lengths, times=times)
-    analyser = Analyser(udp_frames=True)
-    found = [*analyser.take(whole), *analyser.finish()]
-    counted = analyser.reader.skipped.total
-    assert 0 <= counted <= len(frames)
-    again = Analyser(udp_frames=True)
-    parts = []
-    for batch in _parts(whole, chance):
-        parts += again.take(batch)
-    same(lines(found), lines([*parts, *again.finish()]), "other batches")
-    assert again.reader.skipped.total == counted, "other batches: frames skipped"
-    outputs.check(found, [])
-
-
-def _parts(batch: FrameBatch, chance: Random) -> list[FrameBatch]:
-    """The same frames in batches of other sizes."""
-    begin, found = 0, []
-    while begin < len(batch):
-        end = begin + chance.choice((1, 2, 7, 30, 400))
-        columns = (batch.offset, batch.captured, batch.length, batch.time)
-        number, interface = batch.first_number + begin, batch.interface[begin:end]
-        found.append(FrameBatch(batch.octets, *(column[begin:end] for column in columns), number, interface, batch.interfaces))
-        begin = end
-    return found
-
-
-# -- files ----------------------------------------------------------------------------------------------------------
 
 
 def _zstd(octets: bytes) -> bytes:
@@ -136,7 +52,7 @@ def _captures() -> list[bytes]:
     return [octets for octets in found if len(octets) < 8_000]
 
 
-def of_files(chance: Random) -> bytes:
+def make(chance: Random) -> bytes:
     """A capture file of any kind with a few octets changed, sometimes compressed before or after that."""
     octets = chance.choice(_captures()) if chance.randrange(2) else _made(chance)
     times = chance.choice((0, 1, 1, 1, 2))
@@ -155,12 +71,14 @@ def _made(chance: Random) -> bytes:
     order = chance.choice("<>")
     if chance.randrange(3) == 0:
         return samples.pcap(content, order, chance.randrange(2) > 0, patched=chance.randrange(5) == 0)
-    options = chance.choice((b"", samples.option(9, bytes([chance.choice((3, 6, 9, 0x8A, 0x3F))]), order), samples.option(2, b"\x1b[2J\n", order)))
+    resolution = samples.option(9, bytes([chance.choice((3, 6, 9, 0x8A, 0x3F))]), order)
+    options = chance.choice((b"", resolution, samples.option(2, b"\x1b[2J\n", order)))
     parts = [samples.section(order), samples.interface(order=order, options=options)]
     for frame in content:
         kind = chance.randrange(12)
         if kind == 0:
-            parts.append(samples.block(chance.choice((0x0BAD, 4, 5, 10, 0x80000001)), chance.randbytes(chance.choice((0, 4, 24))), order))
+            body = chance.randbytes(chance.choice((0, 4, 24)))
+            parts.append(samples.block(chance.choice((0x0BAD, 4, 5, 10, 0x80000001)), body, order))
         elif kind == 1:
             parts.append(samples.simple(frame, order))
         elif kind == 2:
@@ -206,7 +124,7 @@ def run(arguments: Sequence[str]) -> tuple[int, str, str, float]:
     return status, texts[0], texts[1], spent
 
 
-def check_file(octets: bytes, seed: str) -> None:
+def check(octets: bytes, seed: str) -> None:
     """All invariants that are about a command: one drawn, which reads these octets as a file."""
     chance = Random(seed)
     command = chance.choice(COMMANDS)
