@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from io import StringIO
 
+from socks5sniff.cli.live_views import comment
 from socks5sniff.explain import Overview, conversation_text, overview_text
 from socks5sniff.record.batch import Batch
 from socks5sniff.record.fields import COLUMNS, RECORD
@@ -107,13 +108,13 @@ EMPTY_PAGE = text_of("html", [])
 
 
 def told(batches: Sequence[Batch]) -> str:
-    """Records in words, one by one and together, and figures of them."""
+    """Records in words, one by one (also as a saved capture's comment) and together, and figures of them."""
     figures, overview, words = Statistics(), Overview(), []
     for batch in batches:
         for conversation in batch:
             figures.add(conversation)
             overview.add(conversation)
-            words.append(conversation_text(conversation))
+            words += [conversation_text(conversation), comment(conversation) + "\n"]
     return "".join((*words, overview_text(overview.as_dict()), report(figures.as_dict())))
 
 
