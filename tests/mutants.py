@@ -2,6 +2,7 @@
 
     python -m tests.mutants                          100 mutants of all core rooms
     python -m tests.mutants session codec --count 50 --seed 3
+    python -m tests.mutants --near packets           with the tests of the room alone: quicker, and stricter
     python -m tests.mutants --list                   what they would be, without a test run
     python -m tests.mutants --only 17                one of them again, with what its tests say
 
@@ -147,17 +148,17 @@ def drawn(rooms: list[str], count: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
-def tests_of(mutant: Mutant) -> list[list[str]]:
+def tests_of(mutant: Mutant, near: bool) -> list[list[str]]:
     """The tests that may kill it: those of its module, of its room, and all others, each a run of its own."""
     stem = Path(mutant.module).stem
     own = [path for path in (ROOT / "tests").rglob("test_*.py") if stem.rstrip("s") in path.stem]
     own = [path for path in own if path.parent.name == mutant.room.partition("/")[0]]
     first = [path.relative_to(ROOT).as_posix() for path in sorted(own)]
     room, *others = ROOMS[mutant.room]
-    return [tests for tests in (first, [room], others) if tests]
+    return [tests for tests in (first, [room], [] if near else others) if tests]
 
 
-def survives(mutant: Mutant, folder: Path, shown: bool = False) -> bool:
+def survives(mutant: Mutant, folder: Path, near: bool, shown: bool) -> bool:
     """Run its tests in a copy of the project."""
     path = folder / mutant.module
     source = path.read_bytes()
@@ -168,7 +169,7 @@ def survives(mutant: Mutant, folder: Path, shown: bool = False) -> bool:
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     out = None if shown else subprocess.DEVNULL
     try:
-        for tests in tests_of(mutant):
+        for tests in tests_of(mutant, near):
             run = [*command, *tests]
             if subprocess.run(run, cwd=folder, env=environment, timeout=PATIENCE, stdout=out, stderr=out).returncode:
                 return False
@@ -181,7 +182,7 @@ def survives(mutant: Mutant, folder: Path, shown: bool = False) -> bool:
     return True
 
 
-def judged(chosen: list[Mutant], jobs: int, shown: bool) -> Iterator[tuple[Mutant, bool]]:
+def judged(chosen: list[Mutant], jobs: int, near: bool, shown: bool) -> Iterator[tuple[Mutant, bool]]:
     """Each mutant, and whether it survives; so many at once, each in a copy."""
     with tempfile.TemporaryDirectory(prefix="mutants") as place:
         copies: Queue[Path] = Queue()
@@ -195,7 +196,7 @@ def judged(chosen: list[Mutant], jobs: int, shown: bool) -> Iterator[tuple[Mutan
         def judge(mutant: Mutant) -> bool:
             folder = copies.get()
             try:
-                return survives(mutant, folder, shown)
+                return survives(mutant, folder, near, shown)
             finally:
                 copies.put(folder)
 
@@ -216,6 +217,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100, metavar="N", help="mutants (default: 100)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="other seeds, other mutants (default: 1)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="test runs at once (default: 1)")
+    parser.add_argument("--near", action="store_true", help="with the tests of its own room alone")
     parser.add_argument("--list", action="store_true", help="show the mutants and end")
     parser.add_argument("--only", type=int, metavar="N", help="the mutant of this number alone, with its tests' output")
     arguments = parser.parse_args()
@@ -229,7 +231,8 @@ def main() -> int:
     if arguments.only is not None:
         chosen = [chosen[arguments.only]]
     scores: dict[str, list[bool]] = {}
-    for number, (mutant, survived) in enumerate(judged(chosen, arguments.jobs, arguments.only is not None)):
+    found = judged(chosen, arguments.jobs, arguments.near, arguments.only is not None)
+    for number, (mutant, survived) in enumerate(found):
         scores.setdefault(mutant.room, []).append(not survived)
         print(f"{number:>4} {'SURVIVED' if survived else 'killed  '} {mutant}", flush=True)
     for room, killed in scores.items():
