@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from operator import attrgetter
 
 import numpy as np
@@ -342,9 +343,8 @@ class Associations:
     def _knows(self, relay: int, party: int, rows: UdpRows, row: int) -> bool:
         """Whether a client is known by another address at its relay: of the other IP version, or loopback on its own
         machine. Anybody else disturbs the relay's latest association."""
-        time = int(rows.time[row])
-        latest = next(reversed(self._by_relay[relay].values()))
-        if not latest.may_have(time):
+        latest = self._latest(relay, int(rows.time[row]))
+        if latest is None:
             return False
         local = is_loopback(self._book.endpoint_address(relay)) and is_loopback(self._book.endpoint_address(party))
         if not latest.ports and ((party ^ latest.client) & IPV6 or local):
@@ -365,5 +365,13 @@ class Associations:
         share = self._shares.get((relay, party & ~0xFFFF))
         if share is not None:
             return share.owner(party & 0xFFFF, time)
-        latest = next(reversed(self._by_relay[relay].values()))
-        return latest if latest.may_have(time) else None
+        return self._latest(relay, time)
+
+    def _latest(self, relay: int, time: int) -> Association | None:
+        """The association that was opened last at a relay, of those that live at that time or else may have lived."""
+        there = [*islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT)]
+        for fits in (Association.lived, Association.may_have):
+            found = [association for association in there if fits(association, time)]
+            if found:
+                return max(found, key=_opened)
+        return None
