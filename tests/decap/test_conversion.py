@@ -174,6 +174,16 @@ class TestTunnels:
         assert (done.connections, done.unread) == (1, 0)
         assert [row[0] for row in fields(after, "http.host", only="http.request")] == ["www.example.test"]
 
+    def test_behind_a_lost_token_nothing_can_be_read(self, tmp_path: Path, after: Path) -> None:
+        rows = frames_of(CAPTURES / "gssapi-integrity.pcapng")
+        request = next(place for place, row in enumerate(rows) if b"GET / HTTP" in row.octets)
+        before = tmp_path / "lost.pcap"
+        kept = [Frame(row.time, row.octets, row.length) for row in rows if row is not rows[request]]
+        before.write_bytes(pcap(kept, nano=True))
+        done = converted([before], after)
+        assert (done.connections, done.unread) == (1, 1)
+        assert both(after)[0] == b""
+
     def test_the_peer_of_a_bind_connects_to_the_client(self, after: Path) -> None:
         converted([CAPTURES / "bind.pcapng"], after)
         (syn,) = fields(after, "ip.src", "tcp.srcport", "ip.dst", only="tcp.flags.syn == 1 && tcp.flags.ack == 0")
