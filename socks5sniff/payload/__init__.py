@@ -6,7 +6,7 @@ order, each once. Both are bounded by what is open at a time, not by the capture
 
 from __future__ import annotations
 
-from .chunks import CLIENT, DESTINATION, Chunk, Chunks, Datagram, Datagrams
+from .chunks import CLIENT, DESTINATION, UNKNOWN_LENGTH, Chunk, Chunks, Closing, Datagram, Datagrams
 from .inputs import rewindable
 from .look import Delivered, second_look
 from .survey import Survey, Tunnel, survey
@@ -14,8 +14,10 @@ from .survey import Survey, Tunnel, survey
 __all__ = [
     "CLIENT",
     "DESTINATION",
+    "UNKNOWN_LENGTH",
     "Chunk",
     "Chunks",
+    "Closing",
     "Datagram",
     "Datagrams",
     "Delivered",

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.record import Endpoint
+
 CLIENT, DESTINATION = 0, 1
 """Directions: the client's octets, and those of the destination."""
 
@@ -89,6 +91,19 @@ class Datagram(NamedTuple):
     frame: int
     """Number of the packet that completed it."""
     time: int
+    client: Endpoint | None
+    """The client's end of the datagram; None on the stream of a tunnel."""
+
+
+class Closing(NamedTuple):
+    """A packet by which a side ends a connection. A FIN may come again, and an RST where all is over."""
+
+    tunnel: int
+    direction: int
+    frame: int
+    time: int
+    reset: bool
+    """It is an RST, no FIN."""
 
 
 @dataclass(slots=True)
@@ -104,6 +119,7 @@ class Datagrams:
     octets: list[Octets]
     frame: NDArray[np.int64]
     time: NDArray[np.int64]
+    client: list[Endpoint | None]
 
     def __len__(self) -> int:
         return len(self.octets)
@@ -121,14 +137,15 @@ class Datagrams:
             self.octets,
             self.frame.tolist(),
             self.time.tolist(),
+            self.client,
         )
 
     @staticmethod
     def of(datagrams: list[Datagram]) -> Datagrams:
         """As columns, by frame."""
         datagrams = sorted(datagrams, key=lambda datagram: datagram.frame)
-        tunnel, direction, host, port, fragment, length, octets, frame, time = (
-            zip(*datagrams, strict=True) if datagrams else [()] * 9
+        tunnel, direction, host, port, fragment, length, octets, frame, time, client = (
+            zip(*datagrams, strict=True) if datagrams else [()] * 10
         )
         return Datagrams(
             np.array(tunnel, np.int64),
@@ -140,4 +157,5 @@ class Datagrams:
             list(octets),
             np.array(frame, np.int64),
             np.array(time, np.int64),
+            list(client),
         )

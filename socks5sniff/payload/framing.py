@@ -85,5 +85,5 @@ class FramedDatagrams:
         host, port = ("", 0) if datagram.place is None else (datagram.place.text, datagram.place.port)
         octets = bytes(datagram.octets)
         self._found.append(
-            Datagram(self._tunnel, side, host, port, 0, datagram.length, octets, chunk.frame, chunk.time)
+            Datagram(self._tunnel, side, host, port, 0, datagram.length, octets, chunk.frame, chunk.time, None)
         )

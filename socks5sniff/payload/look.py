@@ -18,7 +18,7 @@ from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.capture.source import Input
 from socks5sniff.errors import DamagedInputError, InputError
-from socks5sniff.packets.columns import Segments
+from socks5sniff.packets.columns import Segments, TcpFlag
 from socks5sniff.packets.reader import PacketReader
 from socks5sniff.streams.flows import NO_TIME, FlowTable
 from socks5sniff.streams.octets import Octets, Payloads
@@ -26,7 +26,7 @@ from socks5sniff.streams.slots import SlotTable
 from socks5sniff.streams.spaces import FORGET
 
 from .assembly import Assembly, Memory, Rows
-from .chunks import Chunks, Datagram, Datagrams
+from .chunks import Chunks, Closing, Datagram, Datagrams
 from .connections import Connections
 from .inputs import rewind
 from .relayed import Relayed
@@ -47,6 +47,8 @@ class Delivered:
             their associations.
         chunks, datagrams: what the conversations carried.
         over: places of tunnels of which no chunk comes any more.
+        closings: FIN and RST packets of connections with a tunnel, in the capture's order. What a direction still has
+            to say may come later.
     """
 
     frames: FrameBatch | None
@@ -54,6 +56,7 @@ class Delivered:
     chunks: Chunks
     datagrams: Datagrams
     over: list[int]
+    closings: Sequence[Closing] = ()
 
 
 def second_look(
@@ -112,6 +115,7 @@ class _Look:
         self._assembly = Assembly([tunnels[places[0]].extent for places in connections.tunnels])
         self._taps = Taps(tunnels, connections)
         self._relayed = Relayed(tunnels, self._reader.addresses)
+        self._closings: list[Closing] = []
         # By slot, the connections that are not over.
         self._open: dict[int, int] = {}
         self.last_frame = max(int(connections.last_frame.max(initial=0)), self._relayed.last_frame)
@@ -125,7 +129,9 @@ class _Look:
         chunks, found = self._segments(segments, belonging, frames.first_number)
         found += self._relayed.take(datagrams, belonging, frames.first_number)
         late, more, over = self._over(frames.first_number + len(frames) - 1)
-        return Delivered(frames, belonging, _joined([chunks, late]), Datagrams.of(found + more), over)
+        closings = sorted(self._closings, key=lambda closing: closing.frame)
+        self._closings.clear()
+        return Delivered(frames, belonging, _joined([chunks, late]), Datagrams.of(found + more), over, closings)
 
     def finish(self) -> Delivered:
         """What is left."""
@@ -147,8 +153,22 @@ class _Look:
         of = np.repeat(connection[counted], batch.counts[counted])
         within = segments.frame[row] <= self._connections.last_frame[of]
         belonging[segments.frame[row[within]] - first_frame] = True
+        ends = within & ((segments.flags[row] & (TcpFlag.FIN | TcpFlag.RST)) != 0)
+        if ends.any():
+            way = batch.direction[np.repeat(counted, batch.counts)]
+            self._close(segments, row[ends], of[ends], way[ends])
         rows = self._rows(self._octets.count(self._flows, batch, counted))
         return self._taps.take(self._assembly.add(rows, Memory(segments)))
+
+    def _close(
+        self, segments: Segments, row: NDArray[np.intp], of: NDArray[np.intp], way: NDArray[np.uint8]
+    ) -> None:
+        """Packets of chosen connections that end them."""
+        role = way ^ self._connections.client[of]
+        reset = (segments.flags[row] & TcpFlag.RST) != 0
+        columns = of, role, segments.frame[row], segments.time[row], reset
+        for number, *closing in zip(*(column.tolist() for column in columns), strict=True):
+            self._closings += [Closing(place, *closing) for place in self._connections.tunnels[number]]
 
     def _begin(self, slots: NDArray[np.intp]) -> None:
         """These slots are new flows'."""

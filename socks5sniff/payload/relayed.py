@@ -12,6 +12,7 @@ from socks5sniff.codec import decode_text
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import Datagrams as UdpDatagrams
 from socks5sniff.packets.columns import payload_octets
+from socks5sniff.record import Endpoint
 
 from .chunks import CLIENT, DESTINATION, Datagram
 from .survey import Tunnel
@@ -50,6 +51,7 @@ class Relayed:
         columns = (rows, tunnel, number % 2, headers.key, headers.fragment, headers.size)
         for row, place, outward, key, fragment, size in zip(*(column.tolist() for column in columns), strict=True):
             host = places.host(key)
+            client = int((datagrams.source if outward else datagrams.destination)[row])
             found.append(
                 Datagram(
                     place,
@@ -61,6 +63,7 @@ class Relayed:
                     payload_octets(datagrams, row)[size:],
                     int(datagrams.frame[row]),
                     int(datagrams.time[row]),
+                    Endpoint(self._book.endpoint_address(client), client & 0xFFFF),
                 )
             )
         return found
