@@ -26,6 +26,8 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"errors", "record", "codec", "session", "capture", "packets", "streams"},
+    "payload": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
+    "decap": {"errors", "record", "codec", "capture", "packets", "payload"},
     "report": {"record", "codec"},
     "sinks": {"errors", "record", "codec", "report"},
     "web": {"errors", "report"},
@@ -38,13 +40,13 @@ ROOMS: dict[str, set[str]] = {
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
         *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
-        *("sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
+        *("payload", "decap", "sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "sinks", "report"},
+    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "payload", "decap", "sinks", "report"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -64,6 +66,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis"},
     "lark": {"where"},
+    "h11": {"payload"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 

@@ -31,6 +31,7 @@ from .association import Association
 from .attempts import Attempts
 from .dialogue import Dialogue
 from .endings import Endings
+from .extents import Extents
 from .faults import Faults
 from .forms import Forms
 from .handshakes import Decided, Handshakes
@@ -69,12 +70,14 @@ class Analyser:
         consumers: told of every batch besides.
         faults: takes errors of this program; a new one where there is none.
         last_id: ids go on behind it.
+        extents: keep where tunnels lie, for a second look.
 
     Attributes:
         packets: frames read so far.
         evicted: flows forgotten while they were open, because there were more than MAX_FLOWS.
         attempts: TCP connections to proxies that came to no conversation.
         faults: errors of this program that were contained.
+        extents: where the tunnels of finished records lie; None where they are not kept.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Analyser:
         consumers: Sequence[Consumer] = (),
         faults: Faults | None = None,
         last_id: int = 0,
+        extents: bool = False,
     ) -> None:
         self.packets = 0
         self.evicted = 0
@@ -104,7 +108,8 @@ class Analyser:
         )
         self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
-        self.associations = Associations(book, faults, udp_frames)
+        self.extents = Extents(self.flows, self._octets, self.watch, self.handshakes) if extents else None
+        self.associations = Associations(book, faults, udp_frames, extents)
         self.associated: dict[int, Association] = {}
         self._names = Names(book)
         self.numbering = Numbering(last_id)
@@ -180,10 +185,15 @@ class Analyser:
         fresh = batch.slots[batch.new]
         self.handshakes.begin(fresh, flows.capacity)
         self._endings.begin(fresh, flows.capacity)
+        if self.extents is not None:
+            self.extents.begin(fresh, flows.capacity)
         counted = self.watch.kind[batch.slots] != IGNORED
         if not counted.any():
             return
-        self.handshakes.add(self._octets.count(flows, batch, counted))
+        payloads = self._octets.count(flows, batch, counted)
+        if self.extents is not None:
+            self.extents.add(payloads)
+        self.handshakes.add(payloads)
         for slot, _ in self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
             association = self.associated.get(slot)
             if association is not None:
@@ -297,6 +307,9 @@ class Analyser:
         with self.faults.contained():
             self.attempts.spoke(decided)
         self.numbering.finish(self.records.make(slots, decided, self.associated, over=True))
+        if self.extents is not None:
+            with self.faults.contained():
+                self.extents.note(decided, self.associated)
         self.watch.kind[slots] = IGNORED
         for slot in slots.tolist():
             association = self.associated.pop(slot, None)

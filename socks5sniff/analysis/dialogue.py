@@ -7,6 +7,7 @@ order in which the dialogue can have been said; where it leaves a choice, the ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
@@ -59,7 +60,7 @@ class Pieces:
         """The segments of one flow, in the order of the capture."""
         self.conflicts: list[int] = []
         self.clocks_disagree = False
-        self._said = _in_order(segments, flow.turn)
+        self._said = _in_order(segments, flow.turn, self.conflicts)
         self._flow = flow
         self._streams = (bytearray(), bytearray())
 
@@ -81,8 +82,6 @@ class Pieces:
                     return
                 yield self._gap(other, heard, frame, time)
             at = len(streams[side])
-            if offset < at:
-                self._compare(side, offset, end, octets, frame)
             if end <= at:
                 continue
             if offset > at or octets is None:
@@ -106,16 +105,9 @@ class Pieces:
         self._streams[side].extend(bytes(missing))
         return side, None, missing, frame, time
 
-    def _compare(self, side: int, offset: int, end: int, octets: bytes | None, frame: int) -> None:
-        """A copy that differs is noted; a single octet before the next one is a keep-alive's (RFC 9293 s3.8.4)."""
-        first = self._streams[side][offset:end]
-        if octets is None or (len(octets) == 1 and end == len(self._streams[side])):
-            return
-        if first != octets[: len(first)]:
-            self.conflicts.append(frame)
 
-
-def _in_order(segments: Sequence[Segment], turn: int) -> list[_Said]:
+def _in_order(segments: Sequence[Segment], turn: int, conflicts: list[int]) -> list[_Said]:
+    """Segments in the order in which they can have been said; frames of copies that differ go to `conflicts`."""
     said: list[_Said] = []
     furthest = [0, 0]
     ascending = True
@@ -131,6 +123,8 @@ def _in_order(segments: Sequence[Segment], turn: int) -> list[_Said]:
             said.append((0, place, side, end, offset + length, heard, None, frame, time))
         ascending = ascending and offset >= furthest[side]
         furthest[side] = end
+    if not ascending:
+        said = [*_first_copies(said, conflicts)]
     # Later octets of a side were sent after earlier ones, so these had heard no more, even if they were sent again.
     order = range(len(said)) if ascending else sorted(range(len(said)), key=lambda index: (said[index][3], index))
     limits = [1 << 62, 1 << 62]
@@ -147,6 +141,37 @@ def _in_order(segments: Sequence[Segment], turn: int) -> list[_Said]:
 
 
 _KEY = itemgetter(0, 1, 2, 3)
+
+
+def _first_copies(segments: list[_Said], conflicts: list[int]) -> Iterator[_Said]:
+    """Segments in the order of the capture, without octets that an earlier one had: the first copy stands.
+
+    A copy that differs is noted; a single octet before the next one is a keep-alive's (RFC 9293 s3.8.4).
+    """
+    streams, known = (bytearray(), bytearray()), (bytearray(), bytearray())
+    for said in segments:
+        key, place, side, offset, end, heard, octets, frame, time = said
+        if octets is None:
+            yield said
+            continue
+        stream, have = streams[side], known[side]
+        stream.extend(bytes(max(end - len(stream), 0)))
+        have.extend(bytes(len(stream) - len(have)))
+        keeps_alive = len(octets) == 1 and end == len(have)
+        for run in _RUNS.finditer(have[offset:end]):
+            first, last = run.span()
+            begin, behind = offset + first, offset + last
+            if not run[0][0]:
+                stream[begin:behind] = octets[first:last]
+                yield key, place, side, begin, behind, heard, octets[first:last], frame, time
+            elif stream[begin:behind] != octets[first:last] and not keeps_alive:
+                conflicts.append(frame)
+        have[offset:end] = b"\1" * len(octets)
+
+
+_RUNS = re.compile(rb"\x00+|\x01+")
+"""Octets that are new, and octets that have come before."""
+
 
 class Dialogue:
     """What a flow's segments say.
@@ -173,7 +198,7 @@ class Dialogue:
         pieces = Pieces(segments, flow)
         for piece in pieces:
             self._feed(piece)
-        self.conflicts = sorted(pieces.conflicts)
+        self.conflicts = sorted({*pieces.conflicts})
         self.clocks_disagree = pieces.clocks_disagree
         if flow.ended:
             self._finish()

@@ -12,6 +12,7 @@ What is rare, odd, in conflict or has holes has no form and is judged by itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,6 +148,7 @@ class Forms:
         self.forms: list[Form] = []
         self.tunnels: list[Tunnel | None] = []
         self._show_passwords = show_passwords
+        self._with_upstream: dict[tuple[int, tuple[str, str]], int] = {}
         # By key: the form's index, or the form that one dialogue gave so far, or None where two gave different ones.
         self._known: dict[bytes, int | Form | None] = {}
         self._tunnel_of: dict[tuple[bytes, bytes, int] | tuple[bytes, bytes, int, bool], int] = {}
@@ -201,6 +203,14 @@ class Forms:
             bound4=frames.bound4[chosen],
             mark=tunnels.client.marks(exchanges, chosen),
         )
+
+    def with_upstream(self, index: int, upstream: tuple[str, str]) -> int:
+        """The index of a form that is another one's but for the proxy's own connection."""
+        found = self._with_upstream.get((index, upstream))
+        if found is None:
+            found = self._with_upstream[index, upstream] = len(self.forms)
+            self.forms.append(replace(self.forms[index], upstream=upstream))
+        return found
 
     # -- forms ---------------------------------------------------------------------------------------------------
 

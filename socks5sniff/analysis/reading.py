@@ -15,6 +15,7 @@ from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 from .attempts import MAX_LISTED, Attempt, added
+from .extents import Extent
 from .faults import Faults
 from .places import places
 
@@ -36,6 +37,7 @@ class Reading(Iterator[Conversation]):
     Attributes:
         packets: frames read.
         conversations: records given.
+        fault: what the reading ended with; it is raised behind the last record.
         evicted: open flows that had to be forgotten because there were too many.
         skipped: frames with TCP or UDP that could not be understood.
         faults: errors of this program that were contained in single connections.
@@ -51,11 +53,13 @@ class Reading(Iterator[Conversation]):
         udp_frames: bool = False,
         each: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        extents: bool = False,
     ) -> None:
         self.conversations = 0
         self.faults = Faults()
         self._names = names
         self._each = each
+        self._one = extents
         self._progress = progress
         self._make = partial(
             Analyser,
@@ -64,10 +68,12 @@ class Reading(Iterator[Conversation]):
             udp_frames=udp_frames,
             patience=PIPE_PATIENCE if "-" in names else None,
             faults=self.faults,
+            extents=extents,
         )
         self._analyser = self._make()
         self._before = _Totals()
         self._records = self._one_by_one()
+        self.fault: BaseException | None = None
 
     def __iter__(self) -> Reading:
         return self
@@ -81,7 +87,7 @@ class Reading(Iterator[Conversation]):
 
     def batches(self) -> Iterator[Batch]:
         """The records as they are complete, many at once."""
-        groups = [[name] for name in self._names] if self._each else places(self._names)
+        groups = self._groups()
         faults: list[Socks5sniffError] = []
         left_out = 0
         for number, names in enumerate(groups):
@@ -97,19 +103,26 @@ class Reading(Iterator[Conversation]):
                     faults.append(fault)
         if faults:
             faults[0].args = ("; ".join(map(str, faults)),)
+            self.fault = faults[0]
             raise faults[0]
+
+    def _groups(self) -> list[list[Input]]:
+        """The captures of each place; a second look reads them all at once again, so for that they are one."""
+        if self._each:
+            return [[name] for name in self._names]
+        return [list(self._names)] if self._one else places(self._names)
 
     def _place(self, names: Sequence[Input], progress: Callable[[int, int], None] | None) -> Iterator[Batch]:
         """The records of one place."""
-        fault: BaseException | None = None
+        self.fault = None
         try:
             for frames in open_captures(names, progress=progress):
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
-            fault = error
+            self.fault = error
         yield from self._counted(self._analyser.finish())
-        if fault is not None:
-            raise fault
+        if self.fault is not None:
+            raise self.fault
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -124,6 +137,11 @@ class Reading(Iterator[Conversation]):
     @property
     def packets(self) -> int:
         return self._before.packets + self._analyser.packets
+
+    def extent(self, stream: int, depth: int) -> Extent | None:
+        """Where the tunnel of a conversation that has been given lies, once; see `Extents`."""
+        extents = self._analyser.extents
+        return None if extents is None else extents.take(stream, depth)
 
     @property
     def evicted(self) -> int:
