@@ -186,7 +186,8 @@ class _Capture:
         from socks5sniff.analysis.bypass import LiveBypasses
         from socks5sniff.analysis.live import LiveAnalyser
 
-        from .live_health import Examination, Interval
+        from .interval import Interval
+        from .live_health import Examination
         from .live_run import Watch
         from .live_showing import Showing
 

@@ -6,9 +6,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from socks5sniff.live.engine import Engine
 from socks5sniff.record import iso_time
@@ -120,22 +120,6 @@ class Examination:
             backlog_output=self._out.waiting,
             memory=_memory(),
         )
-
-
-class Interval:
-    """Does something every so many seconds."""
-
-    def __init__(self, seconds: float, do: Callable[[], Any]) -> None:
-        self._seconds = seconds
-        self._do = do
-        self._next = time.monotonic() + seconds
-
-    def look(self) -> None:
-        """Called often: does it when it is time to."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = max(self._next + self._seconds, now)
-            self._do()
 
 
 def _memory() -> int | None:

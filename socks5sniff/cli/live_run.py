@@ -20,7 +20,7 @@ from socks5sniff.live.saving import Saving
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 
-from .live_health import Interval
+from .interval import Interval
 from .live_showing import ANSWER, Showing
 from .live_summary import Tally
 from .live_views import comment
