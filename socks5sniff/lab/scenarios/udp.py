@@ -19,13 +19,21 @@ ANSWER = dns_answer(QUERY, "198.51.100.80")
 
 
 def destination(address: HostPort, sent: int, received: int, host: str | None = None) -> dict[str, Any]:
-    """One destination of an association as the truth writes it."""
+    """One destination of an association as the truth writes it; the DNS server is always asked the same."""
+    asked = {"dns": f"A {WEB_NAME}" + ": NOERROR, 1 answer" * bool(received)} if address == DNS else {}
     return {
         "host": host or address[0],
         "port": address[1],
         "datagrams_sent": sent,
         "datagrams_received": received,
+        **asked,
     }
+
+
+def carried(udp: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The record's `tunnel`: what the first datagrams were, if they were DNS."""
+    first = ((udp or {}).get("destinations") or [{}])[0].get("dns")
+    return None if first is None else {"protocol": "dns", "detail": first}
 
 
 def relayed(sent: tuple[int, int], received: tuple[int, int], fragments: int, *destinations: dict[str, Any]) -> Any:
@@ -58,7 +66,7 @@ async def over(
         "destination": target("0.0.0.0", 0),
         "reply": reply(0),
         "bound": target(association.bound.text, association.bound.port),
-        "tunnel": None,
+        "tunnel": carried(udp),
         "udp": udp,
         "closed_by": "client",
         **facts,
@@ -262,7 +270,8 @@ async def udp_no_header(scene: Scene) -> None:
     assert (await association.receive()).data == ANSWER
     association.send_octets(http_request("www.example.test")[:60])
     await scene.settle(0.01)
-    await over(scene, client, association, None, anomalies=["udp-no-header"])
+    tunnel = carried({"destinations": [destination(DNS, 1, 1)]})
+    await over(scene, client, association, None, tunnel=tunnel, anomalies=["udp-no-header"])
     scene.forget("udp")  # whether what has no header is a relayed datagram is a matter of taste
 
 
@@ -276,8 +285,15 @@ async def asked(
     anomalies: list[str],
     relay: str | None = None,
     forget: tuple[str, ...] = (),
+    answers: int = 1,
 ) -> None:
-    """A query through a proxy with these faults; `relay`: where the client sends, whatever BND says."""
+    """A query through a proxy with these faults.
+
+    Args:
+        relay: where the client sends, whatever BND says.
+        forget: keys that the truth does not state.
+        answers: how many can be told to be the DNS server's.
+    """
     await scene.dns()
     await scene.proxy(faults=faults)
     client = scene.client()
@@ -287,7 +303,8 @@ async def asked(
     association.send(QUERY, *DNS)
     await scene.settle(0.01)
     udp = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
-    await over(scene, client, association, udp, anomalies=anomalies)
+    tunnel = carried({"destinations": [destination(DNS, 1, answers)]})
+    await over(scene, client, association, udp, tunnel=tunnel, anomalies=anomalies)
     scene.forget(*forget)
 
 
@@ -327,17 +344,17 @@ async def udp_bound_no_port(scene: Scene) -> None:
 @scenario("the answer reaches the client from another port of the proxy")
 async def udp_other_port(scene: Scene) -> None:
     # Whether such an answer is the association's is a matter of taste; that the client has none is not.
-    await asked(scene, Faults(udp_other_port=True), ["udp-one-way"], forget=("udp",))
+    await asked(scene, Faults(udp_other_port=True), ["udp-one-way"], forget=("udp",), answers=0)
 
 
 @scenario("the answer reaches the client without a SOCKS header")
 async def udp_answer_no_header(scene: Scene) -> None:
-    await asked(scene, Faults(udp_no_header=True), ["udp-no-header"], forget=("udp",))
+    await asked(scene, Faults(udp_no_header=True), ["udp-no-header"], forget=("udp",), answers=0)
 
 
 @scenario("the answer's header names the client instead of the server")
 async def udp_names_client(scene: Scene) -> None:
-    await asked(scene, Faults(udp_names_client=True), ["udp-names-client"], forget=("udp.destinations",))
+    await asked(scene, Faults(udp_names_client=True), ["udp-names-client"], forget=("udp.destinations",), answers=0)
 
 
 @scenario("a query to a server that does not answer")
