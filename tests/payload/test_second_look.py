@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import random
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from socks5sniff.analysis import Analyser
+from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.errors import DamagedInputError, InputError
 from socks5sniff.payload import CLIENT, DESTINATION, second_look, survey
 from socks5sniff.payload import waiting as waiting_module
 from socks5sniff.payload.look import _Look
+from tests.analysis.test_net import cut as cut_frames
+from tests.analysis.test_net import whole
 from tests.traffic import ACK, PLAIN, PSH, SERVER, SYN, Packet, connection, cut, six
 
 from .looking import CAPTURES, Looked, written
@@ -255,3 +260,29 @@ def test_flags_alone_deliver_nothing(tmp_path: Path) -> None:
     extra = [Packet(SERVER, SYN | ACK, 5000, 1001, b"", packets[-1].time + 1), Packet(SERVER, PSH | ACK, 5013, 1022)]
     looked = Looked([written(tmp_path, [*packets, *extra])])
     assert looked.order == []
+
+
+def extents(batches: Iterable[FrameBatch], put_away: bool) -> list[dict[str, object]]:
+    """Where tunnels lie, as the analyser says of these batches."""
+    analyser = Analyser(extents=True)
+    found = []
+    for batch in batches:
+        found += analyser.take(batch)
+        if put_away:
+            analyser = pickle.loads(pickle.dumps(analyser))
+    found += analyser.finish()
+    assert analyser.extents is not None
+    streams = sorted({record.tcp_stream for part in found for record in part})
+    taken = [analyser.extents.take(stream, depth) for stream in streams for depth in (1, 2, 3)]
+    return [asdict(extent) for extent in taken if extent is not None]
+
+
+SMALL = [path for path in CAPTURES if path.stem.startswith(("tcp-", "gssapi-", "chain"))]
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
+def test_where_tunnels_lie_does_not_depend_on_where_batches_end(path: Path) -> None:
+    frames = whole(path)
+    expected = extents(frames, False)
+    assert extents(cut_frames(frames, 1), False) == expected
+    assert extents(cut_frames(frames, 7), True) == expected
