@@ -17,6 +17,7 @@ from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.errors import DamagedInputError, InputError
 from socks5sniff.payload import CLIENT, DESTINATION, second_look, survey
+from socks5sniff.payload import look as look_module
 from socks5sniff.payload import waiting as waiting_module
 from socks5sniff.payload.look import _Look
 from tests.analysis.test_net import cut as cut_frames
@@ -213,6 +214,24 @@ def test_a_syn_that_comes_late_in_the_file_is_right_about_the_beginning(tmp_path
     late = [*packets[1:4], packets[0], *packets[4:]]
     looked = Looked([written(tmp_path, late)])
     assert (looked.octets(0, CLIENT), looked.octets(0, DESTINATION)) == (b"question", b"answer")
+
+
+def test_addresses_of_others_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_module, "MAX_ADDRESSES", 50)
+    mine = connection([*HANDSHAKE, *((SERVER, bytes([number]) * 10) for number in range(40))])
+    others = [
+        replace(packet, time=mine[-1].time - number)
+        for number in range(200)
+        for packet in connection([(CLIENT, b"x")], client=(f"10.1.{number}.1", 5), proxy=(f"10.2.{number}.1", 6))[:1]
+    ]
+    packets = six(sorted([*mine, *others], key=lambda packet: packet.time))
+    path = written(tmp_path, packets)
+    look = _Look(survey([path]).tunnels)
+    octets = b""
+    for frames in cut_frames(whole(Path(path)), 16):
+        octets += b"".join(bytes(chunk.octets or b"") for chunk in look.take(frames).chunks.each())
+        assert len(look._reader.addresses) <= 50 + 32
+    assert octets == b"".join(bytes([number]) * 10 for number in range(40))
 
 
 def test_frames_of_chosen_conversations_are_told(tmp_path: Path) -> None:
