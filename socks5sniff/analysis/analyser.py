@@ -68,16 +68,16 @@ class Analyser:
         patience: nanoseconds of capture time that an undecided connection may hold back the ids of later ones, where
             somebody waits for the records; None where nobody does.
         consumers: told of every batch besides.
+        extents: keep where tunnels lie, for a second look.
         faults: takes errors of this program; a new one where there is none.
         last_id: ids go on behind it.
-        extents: keep where tunnels lie, for a second look.
 
     Attributes:
         packets: frames read so far.
         evicted: flows forgotten while they were open, because there were more than MAX_FLOWS.
         attempts: TCP connections to proxies that came to no conversation.
-        faults: errors of this program that were contained.
         extents: where the tunnels of finished records lie; None where they are not kept.
+        faults: errors of this program that were contained.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class Analyser:
         udp_frames: bool = False,
         patience: int | None = None,
         consumers: Sequence[Consumer] = (),
+        extents: bool = False,
         faults: Faults | None = None,
         last_id: int = 0,
-        extents: bool = False,
     ) -> None:
         self.packets = 0
         self.evicted = 0

@@ -56,6 +56,7 @@ class Reading(Iterator[Conversation]):
         extents: bool = False,
     ) -> None:
         self.conversations = 0
+        self.fault: BaseException | None = None
         self.faults = Faults()
         self._names = names
         self._each = each
@@ -119,10 +120,10 @@ class Reading(Iterator[Conversation]):
             for frames in open_captures(names, progress=progress):
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
-            self.fault = error
+            self.fault = fault = error
         yield from self._counted(self._analyser.finish())
-        if self.fault is not None:
-            raise self.fault
+        if fault is not None:
+            raise fault
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
