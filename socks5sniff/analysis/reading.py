@@ -74,7 +74,6 @@ class Reading(Iterator[Conversation]):
         self._analyser = self._make()
         self._before = _Totals()
         self._records = self._one_by_one()
-        self.fault: BaseException | None = None
 
     def __iter__(self) -> Reading:
         return self
@@ -102,9 +101,9 @@ class Reading(Iterator[Conversation]):
                 left_out += nothing and len(groups) > 1 and all(isinstance(name, Candidate) for name in names)
                 if left_out in (0, len(groups)) or not nothing:
                     faults.append(fault)
+        self.fault = faults[0] if faults else None
         if faults:
             faults[0].args = ("; ".join(map(str, faults)),)
-            self.fault = faults[0]
             raise faults[0]
 
     def _groups(self) -> list[list[Input]]:
@@ -120,10 +119,10 @@ class Reading(Iterator[Conversation]):
             for frames in open_captures(names, progress=progress):
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
-            self.fault = fault = error
+            self.fault = error
         yield from self._counted(self._analyser.finish())
-        if fault is not None:
-            raise fault
+        if self.fault is not None:
+            raise self.fault
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
