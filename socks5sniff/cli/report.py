@@ -8,7 +8,7 @@ from typing import Protocol
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
 from socks5sniff.record import Endpoint
 from socks5sniff.record.batch import Batch
-from socks5sniff.sinks import Options, Totals, Writer, open_sink
+from socks5sniff.sinks import Files, Options, Sink, Totals, Unfinished, Writer, open_sink
 
 from .filters import Test
 from .interrupt import Interruption
@@ -48,7 +48,7 @@ class Reading(Protocol):
 
 
 def report(
-    reading: Reading, name: str, out: Writer, options: Options, keep: Test | None, interruption: Interruption
+    reading: Reading, name: str, out: Writer | Files, options: Options, keep: Test | None, interruption: Interruption
 ) -> int:
     """Write the conversations that `keep` lets through (None: all) to the sink called `name`.
 
@@ -60,6 +60,15 @@ def report(
             be opened at all leaves the output untouched.
     """
     sink = open_sink(name, out, options)
+    try:
+        return _written(reading, sink, keep, interruption)
+    except BaseException:
+        if isinstance(sink, Unfinished):
+            sink.discard()
+        raise
+
+
+def _written(reading: Reading, sink: Sink, keep: Test | None, interruption: Interruption) -> int:
     fault: Socks5sniffError | None = None
     status = ExitCode.OK
     delivered = False

@@ -31,6 +31,7 @@ _NO_WORDS = Words("", str)
 """Of a format that writes no text around its values."""
 
 Rows = NDArray[np.intp]
+Entries = Sequence[dict[str, Any]]
 
 
 class Piece(NamedTuple):
@@ -84,9 +85,9 @@ def _inside(record: dict[str, Any], path: Path) -> Any:
 
 
 def _lists(
-    key: Key, path: Path, found: Sequence[Sequence[dict[str, Any]] | None], groups: Sequence[Rows], values: Values, size: int
+    key: Key, path: Path, found: Sequence[Entries | None], groups: Sequence[Rows], values: Values, size: int
 ) -> pa.Array:
-    """A column of lists of structs; `found` are the entries by group, None for none at all."""
+    """A column of lists of structs; `found` are the entries by group, None for all where there are no lists."""
     type_ = of(key, path)
     if all(entries is None for entries in found):
         return pa.nulls(size, type_)

@@ -17,6 +17,8 @@ try:
 except ImportError:
     raise MissingError("Parquet needs pyarrow, which is not installed: pip install 'socks5sniff[parquet]'") from None
 
+__all__ = ["INDEX", "SCHEMA", "TIME", "VERSION", "Path", "column", "leaves", "of", "pa"]
+
 VERSION = 1
 """Of the columns. Columns may be added without a new number; one that goes or changes its meaning brings it."""
 

@@ -8,9 +8,10 @@ when it is whole.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import date, timedelta
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from socks5sniff.record.form import Form
 from .arrow_arrays import numbers
 from .arrow_columns import of_forms, of_written
 from .arrow_schema import SCHEMA, pa
-from .sink import Options, Totals
+from .sink import Files, Options, Totals
 
 ROW_GROUP = 50_000
 """Records that are compressed together."""
@@ -43,56 +44,36 @@ _OPEN = 4
 _DAY = 86_400 * 1_000_000_000
 
 
-class NewFile(Protocol):
-    """A file that has no name yet."""
-
-    @property
-    def stream(self) -> BinaryIO: ...
-
-    def commit(self) -> None:
-        """It is whole: it gets its name, and what had that is gone."""
-
-    def discard(self) -> None:
-        """It is not wanted; after `commit` nothing happens."""
-
-
-Begin = Callable[[str], NewFile]
-"""Makes a file, called so in the place that all belong to; `""` is the place itself.
-
-It and all that is done with its file raise OutputError where that cannot be written."""
-
-
 class ParquetSink:
-    """One file."""
+    """One file; it takes the place of one that is there."""
 
-    def __init__(self, out: Begin, options: Options) -> None:
+    def __init__(self, out: Files, options: Options) -> None:
         self._out = out
-        self._table: _File | None = None
+        self._file: _File | None = None
 
     def records(self, batch: Batch) -> None:
-        self._file().add(batch)
+        self._begun().add(batch)
 
     def conversation(self, conversation: Conversation) -> None:
         self.records(written_out([conversation]))
 
     def close(self, totals: Totals) -> None:
-        self._file().commit()
+        self._begun().commit()
 
     def discard(self) -> None:
-        """Leave nothing behind, unless it was closed."""
-        if self._table is not None:
-            self._table.discard()
+        if self._file is not None:
+            self._file.discard()
 
-    def _file(self) -> _File:
-        if self._table is None:
-            self._table = _File(self._out(""))
-        return self._table
+    def _begun(self) -> _File:
+        if self._file is None:
+            self._file = _File(self._out(""))
+        return self._file
 
 
 class DatasetSink:
     """Files of a dataset; see the module's docstring."""
 
-    def __init__(self, out: Begin, options: Options) -> None:
+    def __init__(self, out: Files, options: Options) -> None:
         self._out = out
         self._writer = secrets.token_hex(8)  # whoever else writes there has another one
         self._number = 0
@@ -111,7 +92,6 @@ class DatasetSink:
             self._files.pop(day).commit()
 
     def discard(self) -> None:
-        """Leave nothing of what is not whole yet."""
         for day in list(self._files):
             self._files.pop(day).discard()
 
@@ -129,6 +109,10 @@ class DatasetSink:
             self._files.pop(day).commit()
 
 
+class _AbandonedError(Exception):
+    """Ends the context of a file that is not wanted."""
+
+
 class _File:
     """Records on their way into a file: a row group's wait until they are enough.
 
@@ -136,9 +120,9 @@ class _File:
         records: how many it was given.
     """
 
-    def __init__(self, file: NewFile) -> None:
+    def __init__(self, file: AbstractContextManager[IO[bytes]]) -> None:
         self.records = 0
-        self._file = file
+        self._context = ExitStack()
         self._writer: Any = None
         self._forms: dict[Form, dict[str, Any]] = {}
         self._tables: list[pa.Table] = []
@@ -147,6 +131,9 @@ class _File:
         self._places: list[int] = []
         self._waiting = 0
         self._entries = 0
+        stream = self._context.enter_context(file)
+        with self._failing():
+            self._writer = _writer(stream)
 
     def add(self, batch: Batch) -> None:
         """Raises OutputError."""
@@ -157,15 +144,27 @@ class _File:
 
     def commit(self) -> None:
         """All is in it. Raises OutputError."""
-        try:
-            self._write_out()
+        self._write_out()
+        with self._failing():
             self._writer.close()
-            self._file.commit()
-        finally:
-            self._file.discard()
+        self._context.close()
 
     def discard(self) -> None:
-        self._file.discard()
+        """Leave nothing behind; without effect on what was committed."""
+        self._end(_AbandonedError())
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    def _end(self, error: BaseException) -> None:
+        if self._writer is not None:
+            self._writer.is_open = False  # else it tries once more to write its end when it is forgotten
+        self._context.__exit__(type(error), error, error.__traceback__)
 
     def _take(self, batch: Batch) -> None:
         rows, table = of_forms(batch, self._forms)
@@ -194,18 +193,17 @@ class _File:
     def _write_out(self) -> None:
         """A row group, in the order in which its records came."""
         self._turn()
-        if self._writer is None:
-            self._writer = _writer(self._file.stream)
         if self._tables:
             table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks()
             order = np.concatenate(self._order)
             if (np.diff(order) < 0).any():
                 table = table.take(numbers(np.argsort(order)))
-            self._writer.write_table(table, ROW_GROUP)
+            with self._failing():
+                self._writer.write_table(table, ROW_GROUP)
         self._tables, self._order, self._waiting, self._entries = [], [], 0, 0
 
 
-def _writer(stream: BinaryIO) -> Any:
+def _writer(stream: IO[bytes]) -> Any:
     from pyarrow import parquet
 
     def texts(path: str, type_: pa.DataType) -> list[str]:
