@@ -41,26 +41,27 @@ def lists(counts: NDArray[np.int64], missing: Flags | None, items: Sequence[pa.A
 
 def array(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     """Values as Python has them, None among them: numbers, truths, texts, words, or lists of these."""
-    missing = np.fromiter((value is None for value in values), np.bool_, len(values))
-    if missing.all():
+    nulls = values.count(None)
+    if nulls == len(values):
         return pa.nulls(len(values), type_)
+    missing = np.array([value is None for value in values], np.bool_) if nulls else None
     if pa.types.is_list(type_):
-        counts = np.fromiter((len(value or ()) for value in values), np.int64, len(values))
+        counts = np.array([len(value or ()) for value in values])
         flat = list(chain.from_iterable(value or () for value in values))
         return lists(counts, missing, [array(flat, type_.value_type)], type_)
     if pa.types.is_dictionary(type_):
         known: dict[str, int] = {}
-        index = [0 if value is None else known.setdefault(value, len(known)) for value in values]
-        words = array(list(known), type_.value_type)
+        index = [known.setdefault(value, len(known)) for value in values]
+        words = array(["" if word is None else word for word in known], type_.value_type)
         return pa.DictionaryArray.from_arrays(numbers(np.array(index, np.int32), missing, INDEX), words)
     if pa.types.is_string(type_):
         octets = [b"" if value is None else value.encode("utf-8", "backslashreplace") for value in values]
-        return _texts(b"".join(octets), np.fromiter(map(len, octets), np.int64, len(octets)), missing)
+        return _texts(b"".join(octets), np.array(list(map(len, octets))), missing)
     if pa.types.is_boolean(type_):
-        true = np.fromiter(map(bool, values), np.bool_, len(values))
+        true = np.array(list(map(bool, values)))
         return pa.Array.from_buffers(type_, len(values), [_validity(missing), pa.py_buffer(_bits(true))])
     kind = np.float64 if pa.types.is_floating(type_) else np.int64
-    return numbers(np.array([0 if value is None else value for value in values], kind), missing, type_)
+    return numbers(np.array([value or 0 for value in values] if nulls else values, kind), missing, type_)
 
 
 def coded(index: pa.Array, words: pa.Array) -> pa.Array:

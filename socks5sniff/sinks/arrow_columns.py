@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -194,15 +195,19 @@ def _spread(key: Key, path: Path, objects: Sequence[Any]) -> Iterator[pa.Array]:
 
 def _values(objects: Sequence[Any], name: str) -> list[Any]:
     first = next((each for each in objects if each is not None), None)
-    if isinstance(first, dict):
-        return [None if each is None else each.get(name) for each in objects]
-    return [None if each is None else getattr(each, name) for each in objects]
+    if first is None:
+        return [None] * len(objects)
+    get = (lambda each: each.get(name)) if isinstance(first, dict) else attrgetter(name)
+    try:
+        return list(map(get, objects))
+    except AttributeError:
+        return [None if each is None else get(each) for each in objects]
 
 
 def _listed(key: Key, path: Path, values: Sequence[Sequence[Any] | None]) -> pa.Array:
     """A column of lists of structs."""
     flat = list(chain.from_iterable(each or () for each in values))
     inner = [array(_values(flat, part.source or name), of(part, (name,))) for name, part in key.inside.items()]
-    counts = np.fromiter((len(each or ()) for each in values), np.int64, len(values))
-    missing = np.fromiter((each is None for each in values), np.bool_, len(values))
+    counts = np.array([len(each or ()) for each in values])
+    missing = np.array([each is None for each in values])
     return lists(counts, missing, inner, of(key, path))
