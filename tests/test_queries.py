@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -52,6 +51,7 @@ def test_a_query_gives_what_is_shown(database: duckdb.DuckDBPyConnection, query:
 
 
 def test_a_view_of_ecs_has_every_conversation(database: duckdb.DuckDBPyConnection) -> None:
-    assert database.execute("SELECT count(*) FROM ecs").fetchall() == database.execute(
-        "SELECT count(*) FROM socks"
-    ).fetchall()
+    assert (
+        database.execute("SELECT count(*) FROM ecs").fetchall()
+        == database.execute("SELECT count(*) FROM socks").fetchall()
+    )
