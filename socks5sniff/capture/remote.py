@@ -41,6 +41,9 @@ _EXTRAS = {
 _BUCKETS = frozenset(scheme for scheme, extra in _EXTRAS.items() if extra in ("s3", "gs", "az"))
 """Where objects appear whole, and there are no folders."""
 
+_KNOWN = 60
+"""Seconds for which a listing is believed."""
+
 _READERS = 4
 """Ranges that are on their way at the same time, of all files."""
 
@@ -86,8 +89,8 @@ class Remote:
         try:
             import fsspec
 
-            # No listing is kept: a directory that is being written to is looked at when somebody asks.
-            self._files, self.path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+            # With a listing come the sizes of its files, which need not be asked for one by one then.
+            self._files, self.path = fsspec.core.url_to_fs(url, use_listings_cache=True, listings_expiry_time=_KNOWN)
         except ImportError:
             raise MissingError(
                 f"{shown(url)}: reading from there needs a package that is not installed: "
@@ -114,7 +117,7 @@ class Remote:
         Raises:
             InputError: it cannot be reached.
         """
-        return self._tried(lambda: [self._files.unstrip_protocol(path) for path in self._files.find(self.path)])
+        return self._tried(lambda: self._urls(self._files.find))
 
     def matching(self) -> list[str]:
         """URLs that its pattern matches.
@@ -122,7 +125,11 @@ class Remote:
         Raises:
             InputError: it cannot be reached.
         """
-        return self._tried(lambda: [self._files.unstrip_protocol(path) for path in self._files.glob(self.path)])
+        return self._tried(lambda: self._urls(self._files.glob))
+
+    def _urls(self, listing: Callable[[str], list[str]]) -> list[str]:
+        self._files.invalidate_cache()  # what is being written to is looked at when somebody asks
+        return [self._files.unstrip_protocol(path) for path in listing(self.path)]
 
     def open(self) -> RemoteFile:
         """The file's octets.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,7 +197,7 @@ def _values(objects: Sequence[Any], name: str) -> list[Any]:
     first = next((each for each in objects if each is not None), None)
     if first is None:
         return [None] * len(objects)
-    get = (lambda each: each.get(name)) if isinstance(first, dict) else attrgetter(name)
+    get = methodcaller("get", name) if isinstance(first, dict) else attrgetter(name)
     try:
         return list(map(get, objects))
     except AttributeError:
