@@ -64,8 +64,8 @@ def open_captures(
         names: paths or URLs of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4), or binary files
             that are open; `-` is standard input. A `Candidate` that is empty or no capture is left out.
         progress: called after each batch.
-        note: called for an input among several that is empty, or that ends within a record because it is still
-            being written. Without it these are errors like others.
+        note: called for an input among several that is empty or (a `Candidate`) no capture, and for any that ends
+            within a record because it is still being written. Without it all but candidates are errors like others.
 
     Returns:
         Batches; the octets of one are valid until the next is asked for.
@@ -81,7 +81,7 @@ def open_captures(
     tally = _Tally()
     inputs = [_Input(name, place, len(names), tally) for place, name in enumerate(names)]
     faults: list[Socks5sniffError] = []
-    frames = inputs[0].all_batches() if len(inputs) == 1 else _gathered(_merged(inputs, faults, note))
+    frames = _only(inputs[0], note) if len(inputs) == 1 else _gathered(_merged(inputs, faults, note))
     number = 1
     try:
         for batch in frames:
@@ -285,11 +285,13 @@ def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | N
         try:
             return step(*arguments)
         except Socks5sniffError as fault:
-            one.left_out = one.candidate and isinstance(fault, (EmptyInputError, NotACaptureError))
-            if not one.left_out and (note is None or not _harmless(fault, one)):
+            harmless = note is not None and _harmless(fault, one)
+            one.left_out = isinstance(fault, EmptyInputError) and (one.candidate or harmless)
+            one.left_out |= isinstance(fault, NotACaptureError) and one.candidate
+            if not one.left_out and not harmless:
                 faults.append(fault)
             elif note is not None:
-                note(str(fault))
+                note(_told(fault))
             one.close()
             return False
 
@@ -329,6 +331,23 @@ def _opening(inputs: list[_Input]) -> Iterator[None]:
         yield
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _only(one: _Input, note: Note | None) -> Iterator[FrameBatch]:
+    """The frames of one capture, which may be written still."""
+    try:
+        yield from one.all_batches()
+    except DamagedInputError as fault:
+        if note is None or not _harmless(fault, one):
+            raise
+        note(_told(fault))
+
+
+def _told(fault: Socks5sniffError) -> str:
+    """What is said of something harmless."""
+    if isinstance(fault, DamagedInputError):
+        return f"{fault.name}: somebody is writing it; read to byte offset {fault.offset}, before frame {fault.frame}"
+    return str(fault)
 
 
 def _harmless(fault: Socks5sniffError, one: _Input) -> bool:

@@ -22,6 +22,9 @@ class Faults(Protocol):
 
     def __len__(self) -> int: ...
 
+SAID = ("table", "html")
+"""Sinks that write the notes of a reading; beside the others they are said."""
+
 
 class Reading(Protocol):
     """Conversations as they are decoded, and counts of what was read so far."""
@@ -40,6 +43,9 @@ class Reading(Protocol):
 
     @property
     def faults(self) -> Faults: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     @property
     def attempt_counts(self) -> Sequence[tuple[Endpoint, str, int]]: ...
@@ -61,11 +67,16 @@ def report(
     """
     sink = open_sink(name, out, options)
     try:
-        return _written(reading, sink, keep, interruption)
+        status = _written(reading, sink, keep, interruption)
     except BaseException:
         if isinstance(sink, Unfinished):
             sink.discard()
         raise
+    finally:
+        if name not in SAID:
+            for note in reading.notes:
+                complain(note)
+    return status
 
 
 def _written(reading: Reading, sink: Sink, keep: Test | None, interruption: Interruption) -> int:
@@ -89,7 +100,7 @@ def _written(reading: Reading, sink: Sink, keep: Test | None, interruption: Inte
         fault = error
     ended = None if fault is None else str(fault)
     counts = reading.packets, reading.skipped, reading.conversations, reading.evicted
-    sink.close(Totals(*counts, ended, reading.attempt_counts))
+    sink.close(Totals(*counts, ended, reading.attempt_counts, reading.notes))
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if reading.faults:

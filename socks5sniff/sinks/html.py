@@ -30,6 +30,7 @@ class HtmlSink(OneByOne):
             "found": totals.conversations,
             "evicted": totals.evicted,
             "fault": totals.fault,
+            "notes": totals.notes,
             "version": __version__,
         }
         for piece in self._report.write(about):

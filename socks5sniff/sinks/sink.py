@@ -37,6 +37,8 @@ class Totals:
     """What the input ended with, where it was damaged."""
     attempts: Sequence[tuple[Endpoint, str, int]] = ()
     """TCP connections to proxies that came to no conversation: proxy, outcome, how many."""
+    notes: Sequence[str] = ()
+    """A line for each input that is empty, no capture, or still being written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ const Page = (() => {
         ["forgotten", about.evicted ? say("forgotten connections", about.evicted) : null],
         ["span", this.spanText()],
         ["command", about.command?.length ? ["socks5sniff", ...about.command].join(" ") : null],
+        ["inputs", about.notes?.length ? about.notes.join("; ") : null],
         ["ended with", about.fault],
       ];
       return element("dl", { class: "what", "aria-label": say("what was read") }, pairs.filter(([, value]) => value).map(([name, value]) => element("div", { class: name === "ended with" ? "bad" : "" }, element("dt", {}, say(name)), element("dd", {}, value))));
