@@ -112,7 +112,13 @@ def read(
         from socks5sniff.analysis import read as conversations
 
         reading = conversations(
-            files, ports=port, show_passwords=show_passwords, udp_frames=frames, each=each, progress=between_batches
+            files,
+            ports=port,
+            show_passwords=show_passwords,
+            udp_frames=frames,
+            each=each,
+            bypasses=name == "html",
+            progress=between_batches,
         )
         try:
             options = replace(

@@ -8,7 +8,7 @@ from typing import Protocol
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
 from socks5sniff.record import Endpoint
 from socks5sniff.record.batch import Batch
-from socks5sniff.sinks import Files, Options, Sink, Totals, Unfinished, Writer, open_sink
+from socks5sniff.sinks import Files, Options, Row, Sink, Totals, Unfinished, Writer, open_sink
 
 from .filters import Test
 from .interrupt import Interruption
@@ -43,6 +43,12 @@ class Reading(Protocol):
 
     @property
     def faults(self) -> Faults: ...
+
+    @property
+    def attempts(self) -> Sequence[Row]: ...
+
+    @property
+    def bypasses(self) -> Sequence[Row]: ...
 
     @property
     def notes(self) -> Sequence[str]: ...
@@ -100,7 +106,8 @@ def _written(reading: Reading, sink: Sink, keep: Test | None, interruption: Inte
         fault = error
     ended = None if fault is None else str(fault)
     counts = reading.packets, reading.skipped, reading.conversations, reading.evicted
-    sink.close(Totals(*counts, ended, reading.attempt_counts, reading.notes))
+    beside = reading.attempt_counts, reading.attempts, reading.bypasses, reading.notes
+    sink.close(Totals(*counts, ended, *beside))
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if reading.faults:

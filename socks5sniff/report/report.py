@@ -56,7 +56,7 @@ class Report:
             about: what was read: `inputs` (names), `command` (words of the command line), `packets`, `skipped`,
                 `found` (conversations before any filter), `version`; `fault` (a sentence) where the input ended
                 with one; `notes` (sentences about single inputs), `attempts` and `bypasses` (lists of plain
-                dictionaries) where there are such.
+                dictionaries) where there are such, with `all attempts` and `all bypasses` where there are more.
         """
         self._take()
         held = self._held

@@ -21,6 +21,13 @@ class Writer(Protocol):
     def flush(self) -> None: ...
 
 
+class Row(Protocol):
+    """A fact beside the records."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As programs read it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What the whole input held, for the last lines of a report."""
@@ -37,6 +44,10 @@ class Totals:
     """What the input ended with, where it was damaged."""
     attempts: Sequence[tuple[Endpoint, str, int]] = ()
     """TCP connections to proxies that came to no conversation: proxy, outcome, how many."""
+    tried: Sequence[Row] = ()
+    """Those connections themselves, as many as are listed."""
+    past: Sequence[Row] = ()
+    """What went past the proxies, where it was looked for."""
     notes: Sequence[str] = ()
     """A line for each input that is empty, no capture, or still being written."""
 
