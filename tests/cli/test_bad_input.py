@@ -321,6 +321,8 @@ def test_of_many_inputs_that_are_none_some_are_named(tmp_path: Path, capsys: pyt
     assert err == ""
     assert main(["stats", str(tmp_path)]) == ExitCode.OK
     assert capsys.readouterr().err.endswith("socks5sniff: and 5 more inputs like these\n")
+    assert main(["bypass", str(tmp_path)]) == ExitCode.OK
+    assert capsys.readouterr().err.endswith("socks5sniff: and 5 more inputs like these\n")
 
 
 def test_a_page_names_inputs_that_are_none(tmp_path: Path) -> None:
