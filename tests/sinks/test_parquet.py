@@ -21,7 +21,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import socks5sniff
@@ -126,7 +126,7 @@ class TestRoundTrip:
         for found, wanted in zip(records(file_of(tmp_path, batches)), jsonl(batches), strict=True):
             assert found == wanted
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(ANY, max_size=3))
     def test_of_anything(self, tmp_path_factory: pytest.TempPathFactory, found: list[Conversation]) -> None:
         folder = tmp_path_factory.mktemp("anything")
