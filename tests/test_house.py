@@ -48,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "payload", "decap", "sinks", "report"},
     "click": {"cli"},
+    "pyarrow": {"sinks"},
 }
 """Packages that some rooms may import at the top of a module."""
 
@@ -59,6 +60,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "zstandard": {"capture"},
     "lz4": {"capture"},
     "fsspec": {"capture"},
+    "pyarrow": {"sinks"},
     "psutil": set(ROOMS),
     "prometheus_client": {"cli"},
     "starlette": {"web"},

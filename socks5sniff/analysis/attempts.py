@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import TcpFlag
-from socks5sniff.record import Endpoint
+from socks5sniff.record import Endpoint, iso_time
 from socks5sniff.session import Verdict
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
@@ -47,6 +47,16 @@ class Attempt(NamedTuple):
     """When the SYN was sent, ns since 1970."""
     frame: int
     """That of the SYN."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as programs read it."""
+        return {
+            "client": self.client._asdict(),
+            "proxy": self.proxy._asdict(),
+            "outcome": self.outcome,
+            "start": iso_time(self.start_ns),
+            "frame": self.frame,
+        }
 
 
 def outcomes(flows: FlowTable, slots: NDArray[np.intp]) -> NDArray[np.int8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from socks5sniff.record import Conversation, Endpoint, iso_time
 
 from .analyser import Analyser
 from .faults import Faults
+from .notes import Notes
 from .unproxied import Exchange, Exchanges
 
 _NEVER = 1 << 62
@@ -59,30 +60,18 @@ class Bypass(NamedTuple):
         }
 
 
-class Bypasses:
-    """Reads captures, and tells what went past the proxies.
+class Past:
+    """What goes past the proxies, beside the records of an analyser.
 
     Args:
         clients: addresses of hosts; those that use a proxy where there are none.
-        ports: further proxy ports.
         everything: also local traffic and the proxies' own.
-        progress: see `read`.
 
     Attributes:
-        packets, skipped: as of a `Reading`.
         left_out: rows beyond MAX_ROWS.
-        unknown_links: as of a `Reading`.
     """
 
-    def __init__(
-        self,
-        names: Sequence[Any],
-        clients: Collection[str] = (),
-        *,
-        ports: Collection[int] = (),
-        everything: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def __init__(self, clients: Collection[str] = (), everything: bool = False) -> None:
         self.left_out = 0
         self._wanted = {str(ip_address(client)) for client in clients}
         self._everything = everything
@@ -90,30 +79,37 @@ class Bypasses:
         self._clients: set[str] = set()
         self._streams: set[int] = set()
         self._own: set[tuple[Endpoint, Endpoint]] = set()
-        self._frames = open_captures(names, progress=progress)
         self._exchanges = Exchanges(self._keep)
-        self._analyser = analyser = Analyser(ports=ports, consumers=[self._exchanges])
+
+    def analyser(self, **options: Any) -> Analyser:
+        """The analyser with these options, whose traffic is looked at."""
+        self._analyser = analyser = Analyser(**options, consumers=[self._exchanges])
         self._exchanges.follow(analyser.flows, analyser.reader.addresses, analyser.associations.carries)
+        return analyser
 
-    def read(self) -> None:
-        """Read everything.
+    def learn(self, records: Iterable[Conversation]) -> None:
+        """Records that the analyser has given."""
+        for record in records:
+            if record.outcome == "malformed" and record.protocol is None:
+                continue
+            self._clients.add(record.client.address)
+            self._streams.add(record.tcp_stream)
+            if record.upstream is not None:
+                source, destination = (Endpoint(**record.upstream[end]) for end in ("source", "destination"))
+                self._own.add((source, destination))
 
-        Raises:
-            InputError: an input cannot be opened.
-            DamagedInputError: an input is damaged; what came before counts.
-        """
-        try:
-            for frames in self._frames:
-                for batch in self._analyser.take(frames):
-                    self._learn(batch)
-        finally:
-            for batch in self._analyser.finish():
-                self._learn(batch)
-            self._exchanges.finish()
+    def finish(self) -> None:
+        """The analyser is at its end."""
+        self._exchanges.finish()
+
+    @property
+    def clients(self) -> set[str]:
+        """The hosts whose traffic is told."""
+        return self._wanted or self._clients
 
     def rows(self) -> list[Bypass]:
         """What went past the proxies, in the order of time."""
-        wanted = self._wanted or self._clients
+        wanted = self.clients
         proxies, name_of = self._analyser.attempts.proxies, self._analyser.name_of
         found = [
             Bypass(
@@ -129,30 +125,6 @@ class Bypasses:
             and (self._everything or (row.client, row.destination) not in self._own)
         ]  # fmt: skip
         return sorted(found, key=lambda row: (row.start_ns, row.client, row.destination))
-
-    @property
-    def packets(self) -> int:
-        return self._analyser.packets
-
-    @property
-    def faults(self) -> Faults:
-        return self._analyser.faults
-
-    @property
-    def clients(self) -> set[str]:
-        """The hosts whose traffic is told."""
-        return self._wanted or self._clients
-
-    def _learn(self, records: Any) -> None:
-        record: Conversation
-        for record in records:
-            if record.outcome == "malformed" and record.protocol is None:
-                continue
-            self._clients.add(record.client.address)
-            self._streams.add(record.tcp_stream)
-            if record.upstream is not None:
-                source, destination = (Endpoint(**record.upstream[end]) for end in ("source", "destination"))
-                self._own.add((source, destination))
 
     def _keep(self, row: Exchange) -> None:
         if self._wanted and row.client.address not in self._wanted:
@@ -218,6 +190,75 @@ class LiveBypasses:
         if not row.relayed and not is_local(row.destination, row.client):
             row.heads = ([], [])
             self._rows.append(row)
+
+
+class Bypasses:
+    """Reads captures, and tells what went past the proxies.
+
+    Args:
+        clients, everything: as of `Past`.
+        ports: further proxy ports.
+        progress: see `read`.
+
+    Attributes:
+        packets: frames read.
+        clients, left_out: as of `Past`.
+        notes: as of a `Reading`.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[Any],
+        clients: Collection[str] = (),
+        *,
+        ports: Collection[int] = (),
+        everything: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._past = Past(clients, everything)
+        self._analyser = self._past.analyser(ports=ports)
+        self._notes = Notes()
+        self._frames = open_captures(names, progress=progress, note=self._notes)
+
+    def read(self) -> None:
+        """Read everything.
+
+        Raises:
+            InputError: an input cannot be opened.
+            DamagedInputError: an input is damaged; what came before counts.
+        """
+        try:
+            for frames in self._frames:
+                for batch in self._analyser.take(frames):
+                    self._past.learn(batch)
+        finally:
+            for batch in self._analyser.finish():
+                self._past.learn(batch)
+            self._past.finish()
+
+    def rows(self) -> list[Bypass]:
+        """What went past the proxies, in the order of time."""
+        return self._past.rows()
+
+    @property
+    def packets(self) -> int:
+        return self._analyser.packets
+
+    @property
+    def clients(self) -> set[str]:
+        return self._past.clients
+
+    @property
+    def left_out(self) -> int:
+        return self._past.left_out
+
+    @property
+    def faults(self) -> Faults:
+        return self._analyser.faults
+
+    @property
+    def notes(self) -> list[str]:
+        return self._notes.lines()
 
 
 def is_local(destination: Endpoint, client: Endpoint) -> bool:

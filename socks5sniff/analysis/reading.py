@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from socks5sniff.capture.inputs import Candidate
 from socks5sniff.capture.merge import open_captures
@@ -15,8 +16,10 @@ from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 from .attempts import MAX_LISTED, Attempt, added
+from .bypass import Bypass, Past
 from .extents import Extent
 from .faults import Faults
+from .notes import Notes
 from .places import places
 
 __all__ = ["Reading", "UnknownLink", "read"]
@@ -42,6 +45,8 @@ class Reading(Iterator[Conversation]):
         skipped: frames with TCP or UDP that could not be understood.
         faults: errors of this program that were contained in single connections.
         unknown_links: interfaces none of whose frames could be read, because their link type is not known.
+        notes: a line for each input that is empty, no capture (where it was not named itself) or still being written,
+            the first ten of them, and one about the others.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Reading(Iterator[Conversation]):
         ports: Collection[int] = (),
         show_passwords: bool = False,
         udp_frames: bool = False,
+        bypasses: bool = False,
         each: bool = False,
         progress: Callable[[int, int], None] | None = None,
         extents: bool = False,
@@ -62,8 +68,11 @@ class Reading(Iterator[Conversation]):
         self._each = each
         self._one = extents
         self._progress = progress
+        self._notes = Notes()
+        self._looks_past = bypasses
+        self._past: Past | None = None
         self._make = partial(
-            Analyser,
+            self._new,
             ports=ports,
             show_passwords=show_passwords,
             udp_frames=udp_frames,
@@ -74,6 +83,13 @@ class Reading(Iterator[Conversation]):
         self._analyser = self._make()
         self._before = _Totals()
         self._records = self._one_by_one()
+
+    def _new(self, **options: Any) -> Analyser:
+        """The analyser of a place."""
+        if not self._looks_past:
+            return Analyser(**options)
+        self._past = Past()
+        return self._past.analyser(**options)
 
     def __iter__(self) -> Reading:
         return self
@@ -92,7 +108,7 @@ class Reading(Iterator[Conversation]):
         left_out = 0
         for number, names in enumerate(groups):
             if number:
-                self._before.add(self._analyser)
+                self._before.add(self._analyser, self._past)
                 self._analyser = self._make(last_id=self.conversations)
             try:
                 yield from self._place(names, self._progress if len(groups) == 1 else self._told)
@@ -116,17 +132,21 @@ class Reading(Iterator[Conversation]):
         """The records of one place."""
         self.fault = None
         try:
-            for frames in open_captures(names, progress=progress):
+            for frames in open_captures(names, progress=progress, note=self._notes):
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
             self.fault = error
         yield from self._counted(self._analyser.finish())
+        if self._past is not None:
+            self._past.finish()
         if self.fault is not None:
             raise self.fault
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
             self.conversations += len(batch)
+            if self._past is not None:
+                self._past.learn(batch)
             yield batch
 
     def _told(self, done: int, total: int) -> None:
@@ -159,6 +179,15 @@ class Reading(Iterator[Conversation]):
         return counts if not self._before.counts else added(self._before.counts, counts)
 
     @property
+    def bypasses(self) -> list[Bypass]:
+        """What clients of the proxies sent past them, where that was asked for."""
+        return [*self._before.bypasses, *(self._past.rows() if self._past is not None else ())]
+
+    @property
+    def notes(self) -> list[str]:
+        return self._notes.lines()
+
+    @property
     def skipped(self) -> int:
         return self._before.skipped + self._analyser.reader.skipped.total
 
@@ -175,8 +204,9 @@ class _Totals:
         self.attempts: list[Attempt] = []
         self.counts: list[tuple[Endpoint, str, int]] = []
         self.links: list[UnknownLink] = []
+        self.bypasses: list[Bypass] = []
 
-    def add(self, analyser: Analyser) -> None:
+    def add(self, analyser: Analyser, past: Past | None) -> None:
         """A place is read."""
         self.packets += analyser.packets
         self.evicted += analyser.evicted
@@ -185,6 +215,8 @@ class _Totals:
         self.attempts += analyser.attempts.listed()[: MAX_LISTED - len(self.attempts)]
         self.counts = added(self.counts, analyser.attempts.counts())
         self.links += analyser.reader.unknown_links
+        if past is not None:
+            self.bypasses += past.rows()
 
 
 def read(
@@ -193,6 +225,7 @@ def read(
     ports: Collection[int] = (),
     show_passwords: bool = False,
     udp_frames: bool = False,
+    bypasses: bool = False,
     each: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reading:
@@ -204,12 +237,13 @@ def read(
         ports: proxy ports besides 1080, 9050 and 9150: there a greeting alone counts, and foreign protocols are named.
         show_passwords: give passwords instead of a mask.
         udp_frames: list UDP datagrams of associations among the frames.
+        bypasses: look for what clients of proxies send past them, too.
         each: read every capture by itself; else captures are one, as far as they fit together (see `places`).
         progress: called now and then with (octets read, octets in all or 0 where not known).
 
     Raises:
         TypeError: what was given is no capture; the message says what is.
-        InputError: an input can't be opened or is no capture.
+        InputError: an input can't be opened or is no capture, or there is nothing in any.
         DamagedInputError: an input is truncated or damaged; all that was decoded before has been given.
     """
     return Reading(
@@ -217,6 +251,7 @@ def read(
         ports=ports,
         show_passwords=show_passwords,
         udp_frames=udp_frames,
+        bypasses=bypasses,
         each=each,
         progress=progress,
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ from .decode import BATCH, parts
 from .inputs import Candidate
 from .join import in_one_memory, rows_of
 from .reader import REGION, CaptureReader
+from .remote import is_url
 from .source import STANDARD_INPUT, Input, Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 Progress = Callable[[int, int], None]
 """Called with the octets consumed so far, and with all octets there are, 0 where a pipe is among the inputs.
@@ -38,6 +43,9 @@ _LEAST_REGION = 16 << 10
 
 _OPEN = 128
 """With more files than this, those whose turn it is not are closed, and opened again where the reading stopped."""
+
+_OPENING = 16
+"""URLs that are opened at the same time: each is a matter of two answers of a server that may be far away."""
 
 _DECOMPRESSORS = 8
 """With more files than this, compressed ones are begun anew at their turn: what their decompressor would have to keep
@@ -56,8 +64,8 @@ def open_captures(
         names: paths or URLs of pcap or pcapng files, plain or compressed (gzip, bzip2, xz, zstd, lz4), or binary files
             that are open; `-` is standard input. A `Candidate` that is empty or no capture is left out.
         progress: called after each batch.
-        note: called for an input among several that is empty, or that ends within a record because it is still
-            being written. Without it these are errors like others.
+        note: called for an input among several that is empty or (a `Candidate`) no capture, and for any that ends
+            within a record because it is still being written. Without it all but candidates are errors like others.
 
     Returns:
         Batches; the octets of one are valid until the next is asked for.
@@ -73,7 +81,7 @@ def open_captures(
     tally = _Tally()
     inputs = [_Input(name, place, len(names), tally) for place, name in enumerate(names)]
     faults: list[Socks5sniffError] = []
-    frames = inputs[0].all_batches() if len(inputs) == 1 else _gathered(_merged(inputs, faults, note))
+    frames = _only(inputs[0], note) if len(inputs) == 1 else _gathered(_merged(inputs, faults, note))
     number = 1
     try:
         for batch in frames:
@@ -145,6 +153,7 @@ class _Input:
         self._among = among
         self._tally = tally
         self._source: Source | None = None
+        self._opening: Future[Source] | None = None
         self._reader: CaptureReader | None = None
         self._frames: Iterator[FrameBatch] = iter(())
         self._batch: FrameBatch | None = None
@@ -213,8 +222,13 @@ class _Input:
         self._frames = iter(())
         self._batch = None
 
+    def open_ahead(self, pool: Executor) -> None:
+        """Has it opened meanwhile; what goes wrong is told when it is its turn."""
+        self._opening = pool.submit(Source, self.given)
+
     def _open(self, again: bool = False) -> Source:
-        self._source = Source(self.given)
+        self._source = Source(self.given) if self._opening is None else self._opening.result()
+        self._opening = None
         self._tally.opened(self.place, self._source, again)
         return self._source
 
@@ -271,15 +285,18 @@ def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | N
         try:
             return step(*arguments)
         except Socks5sniffError as fault:
-            one.left_out = one.candidate and isinstance(fault, (EmptyInputError, NotACaptureError))
-            if not one.left_out and (note is None or not _harmless(fault, one)):
+            harmless = note is not None and _harmless(fault, one)
+            one.left_out = isinstance(fault, EmptyInputError) and (one.candidate or harmless)
+            one.left_out |= isinstance(fault, NotACaptureError) and one.candidate
+            if not one.left_out and not harmless:
                 faults.append(fault)
             elif note is not None:
-                note(str(fault))
+                note(_told(fault))
             one.close()
             return False
 
-    waiting = [one for one in inputs if able(one, one.peek, interfaces, processes)]
+    with _opening(inputs):
+        waiting = [one for one in inputs if able(one, one.peek, interfaces, processes)]
     if not waiting and not faults and inputs and all(one.left_out for one in inputs):
         raise NotACaptureError(f"none of {len(inputs)} files is a capture; the first is {inputs[0].given}")
     waiting.sort(key=lambda one: int(one.clock[0]), reverse=True)
@@ -296,6 +313,41 @@ def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | N
         yield from _merge(takes)
         if able(edge, edge.advance):
             active.add(edge)
+
+
+@contextmanager
+def _opening(inputs: list[_Input]) -> Iterator[None]:
+    """While this lasts, URLs are opened in the background, some at a time."""
+    far = [one for one in inputs if isinstance(one.given, str) and is_url(one.given)]
+    if len(far) < 2:
+        yield
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(_OPENING, "opening")
+    try:
+        for one in far:
+            one.open_ahead(pool)
+        yield
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _only(one: _Input, note: Note | None) -> Iterator[FrameBatch]:
+    """The frames of one capture, which may be written still."""
+    try:
+        yield from one.all_batches()
+    except DamagedInputError as fault:
+        if note is None or not _harmless(fault, one):
+            raise
+        note(_told(fault))
+
+
+def _told(fault: Socks5sniffError) -> str:
+    """What is said of something harmless."""
+    if isinstance(fault, DamagedInputError):
+        return f"{fault.name}: somebody is writing it; read to byte offset {fault.offset}, before frame {fault.frame}"
+    return str(fault)
 
 
 def _harmless(fault: Socks5sniffError, one: _Input) -> bool:

@@ -1,7 +1,7 @@
-"""Captures behind URLs, through fsspec: s3, gs, az, http, ssh and whatever else is installed for it.
+"""Files behind URLs, through fsspec: s3, gs, az, http, ssh and whatever else is installed for it.
 
-Read in ranges, the next one on its way while one is decoded. Credentials come from the environment or from fsspec's
-configuration only: never from a name, which is printed and written into records.
+Captures are read in ranges, the next one on its way while one is decoded. Credentials come from the environment or from
+fsspec's configuration only: never from a name, which is printed and written into records.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import InputError, MissingError, Socks5sniffError
+from ..errors import InputError, MissingError, OutputError, Socks5sniffError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +38,12 @@ _EXTRAS = {
     "ssh": "ssh",
     "sftp": "ssh",
 }
+_BUCKETS = frozenset(scheme for scheme, extra in _EXTRAS.items() if extra in ("s3", "gs", "az"))
+"""Where objects appear whole, and there are no folders."""
+
+_KNOWN = 60
+"""Seconds for which a listing is believed."""
+
 _READERS = 4
 """Ranges that are on their way at the same time, of all files."""
 
@@ -83,8 +89,8 @@ class Remote:
         try:
             import fsspec
 
-            # No listing is kept: a directory that is being written to is looked at when somebody asks.
-            self._files, self.path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+            # With a listing come the sizes of its files, which need not be asked for one by one then.
+            self._files, self.path = fsspec.core.url_to_fs(url, use_listings_cache=True, listings_expiry_time=_KNOWN)
         except ImportError:
             raise MissingError(
                 f"{shown(url)}: reading from there needs a package that is not installed: "
@@ -111,7 +117,7 @@ class Remote:
         Raises:
             InputError: it cannot be reached.
         """
-        return self._tried(lambda: [self._files.unstrip_protocol(path) for path in self._files.find(self.path)])
+        return self._tried(lambda: self._urls(self._files.find))
 
     def matching(self) -> list[str]:
         """URLs that its pattern matches.
@@ -119,7 +125,11 @@ class Remote:
         Raises:
             InputError: it cannot be reached.
         """
-        return self._tried(lambda: [self._files.unstrip_protocol(path) for path in self._files.glob(self.path)])
+        return self._tried(lambda: self._urls(self._files.glob))
+
+    def _urls(self, listing: Callable[[str], list[str]]) -> list[str]:
+        self._files.invalidate_cache()  # what is being written to is looked at when somebody asks
+        return [self._files.unstrip_protocol(path) for path in listing(self.path)]
 
     def open(self) -> RemoteFile:
         """The file's octets.
@@ -128,6 +138,49 @@ class Remote:
             InputError: it cannot be reached.
         """
         return self._tried(lambda: RemoteFile(self._files, self.path))
+
+    def check_writable(self) -> None:
+        """What can be told before there is anything to write.
+
+        Raises:
+            OutputError: there is no such bucket, its server cannot be reached, or it is a place to read from only.
+        """
+        scheme = self._url.partition("://")[0].lower()
+        if scheme in ("http", "https"):
+            raise OutputError(f"{shown(self._url)}: nothing can be written there")
+        bucket = self.path.partition("/")[0]
+        if scheme not in _BUCKETS or self._files.exists(bucket):
+            return
+        try:
+            self._files.ls(bucket)  # which says why
+        except PermissionError:
+            return  # there may be a right to write alone
+        except FileNotFoundError:
+            raise OutputError(f"{shown(self._url)}: there is no {bucket}") from None
+        except Exception as error:
+            raise OutputError(f"{shown(self._url)}: cannot be reached: {_text(error)}") from None
+
+    def send(self, path: str, name: str) -> None:
+        """Copies a file of this machine to a name under it, where it appears once it is whole.
+
+        Raises:
+            OutputError: that does not work.
+        """
+        target = f"{self.path.rstrip('/')}/{name}"
+        scheme = self._url.partition("://")[0].lower()
+        try:
+            if scheme in _BUCKETS:  # in which there is an object, or none
+                self._files.put_file(path, target)
+                return
+            folder, _, last = target.rpartition("/")
+            self._files.makedirs(folder, exist_ok=True)
+            begun = f"{folder}/.{last}"
+            self._files.put_file(path, begun)
+            self._files.mv(begun, target)
+        except PermissionError:
+            raise OutputError(f"{shown(self._url)}: no permission to write there") from None
+        except Exception as error:  # every kind of file system has its own
+            raise OutputError(f"{shown(self._url)}: cannot be written: {_text(error)}") from None
 
     def _tried(self, step: Callable[[], _Found]) -> _Found:
         try:

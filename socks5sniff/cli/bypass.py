@@ -114,6 +114,8 @@ def bypass(
         else:
             out.write("".join(f"{line}\n" for line in _table(rows, len(found.clients), found.packets)))
         out.flush()
+    for note in found.notes:
+        complain(note)
     if found.left_out:
         complain(f"{found.left_out:,} more are not listed: there were too many.")
     if found.faults:

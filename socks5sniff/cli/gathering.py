@@ -51,7 +51,7 @@ def gather(
     """Read captures and hand over each conversation that `keep` lets through (None: all).
 
     Args:
-        files: names of captures, `-` for standard input.
+        files: names of captures as people give them, `-` for standard input.
         ports: further proxy ports.
         take: called with each conversation.
         out: where the outcome will be written; the bar leaves the terminal before that.
@@ -64,6 +64,9 @@ def gather(
     """
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    from socks5sniff.capture.inputs import expand
+
+    files = expand(files)
     bar = ProgressBar()
     out.before = bar.stop
     status, fault = ExitCode.OK, None
@@ -88,6 +91,8 @@ def gather(
     if reading.faults:
         complain(own_fault(len(reading.faults), reading.faults.first))
         status = ExitCode.FAILED if status == ExitCode.OK else status
+    for note in reading.notes:
+        complain(note)
     if status == ExitCode.OK and fault is None and reading.unknown_links:
         fault = unreadable(reading.unknown_links)
     return Gathered(reading.packets, reading.conversations, status, fault, reading.attempt_counts)

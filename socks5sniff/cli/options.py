@@ -17,13 +17,13 @@ from .values import Condition, Ports, Words, joined
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-RECORDS = ("json", "jsonl", "csv", "zeek", "accesslog")
+RECORDS = ("json", "jsonl", "csv", "zeek", "accesslog", "parquet")
 """Formats for other programs; their times are UTC, whatever --time says."""
 _ENDPOINT = "ADDRESS, CIDR, HOST, HOST:PORT or :PORT; * and ? are wildcards. Repeatable."
 
 
 def format_names() -> list[str]:
-    return [name for name in FORMATS if name != "frames"]
+    return [name for name in FORMATS if name not in ("frames", "dataset")]
 
 
 def column_names() -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def filter_options(command: Command) -> Command:
 
 
 def output_options(command: Command) -> Command:
-    """`--format`, `-o`, `--frames`, `--columns`, `--time`, … as format_, output, frames, columns, time, …"""
+    """`--format`, `-o`, `--dataset`, `--frames`, … as format_, output, dataset, frames, columns, time, …"""
     decorated: Command = grouped(
         "Output",
         click.option(
@@ -109,7 +109,14 @@ def output_options(command: Command) -> Command:
             "-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, not to standard output."
         ),
         click.option(
-            "--frames", is_flag=True, help="List each SOCKS frame, UDP datagrams included (table, json, jsonl, html)."
+            "--dataset",
+            metavar="DIR",
+            help="Write Parquet into folders by day under DIR, or a URL (s3, gs, az, ssh), beside what is there.",
+        ),
+        click.option(
+            "--frames",
+            is_flag=True,
+            help="List each SOCKS frame, UDP datagrams included (table, json, jsonl, html, Parquet).",
         ),
         click.option(
             "--columns",
@@ -177,16 +184,22 @@ def check_output(format_: str | None, *, columns: object, time: object, excel: b
         raise click.UsageError("--excel goes with --format csv.")
 
 
-def sink_name(format_: str, frames: bool) -> str:
+def sink_name(format_: str, frames: bool, output: str | None, dataset: str | None) -> str:
     """Which sink the options ask for.
 
     Raises:
-        click.UsageError: frames are asked for in a format that has no place for them.
+        click.UsageError: frames are asked for in a format that has no place for them, or Parquet without a place.
     """
+    if dataset is not None:
+        if output is not None or format_ not in ("table", "parquet"):
+            raise click.UsageError("--dataset is Parquet, and goes with neither -o nor another --format.")
+        return "dataset"
+    if format_ == "parquet" and output in (None, "-"):
+        raise click.UsageError("Parquet is nothing for a stream: add -o FILE, or --dataset DIR.")
     if not frames:
         return format_
-    if format_ in ("json", "jsonl", "html"):
+    if format_ in ("json", "jsonl", "html", "parquet"):
         return format_  # the record lists its frames
     if format_ == "table":
         return "frames"
-    raise click.UsageError(f"--frames goes with --format table, json, jsonl or html, not with {format_}.")
+    raise click.UsageError(f"--frames goes with --format table, json, jsonl, html or parquet, not with {format_}.")

@@ -6,15 +6,15 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import TextIOWrapper
 from shutil import get_terminal_size
-from typing import Protocol, TextIO
+from typing import IO, Protocol, TextIO
 
 import click
 
 from socks5sniff.errors import OutputError
-from socks5sniff.sinks import Options
+from socks5sniff.sinks import Files, Options
 
 
 class Output:
@@ -71,6 +71,34 @@ class Output:
         self.before()
         if self._replace and self.is_file:
             self._stream.truncate(0)
+
+
+class FilesOutput:
+    """What writes files, where `Output` is one stream: see `sinks.Files`."""
+
+    is_terminal = False
+    is_file = True
+
+    def __init__(self, place: Files) -> None:
+        self._place = place
+        self.before: Callable[[], None] = lambda: None
+
+    def __call__(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        return self._place(name)
+
+
+def opened(
+    sink: str, path: str | None, inputs: Sequence[str], private: bool
+) -> AbstractContextManager[Output | FilesOutput]:
+    """Where a sink writes; arguments and errors are those of `open_output`, of which the errors may come later."""
+    if sink not in ("parquet", "dataset"):
+        return open_output(path, inputs, private)
+    from socks5sniff.capture.places import Place
+
+    assert path is not None, "the options have a place for files"
+    if sink == "parquet":
+        refuse_input(path, inputs)
+    return nullcontext(FilesOutput(Place(path, private=private)))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from .filters import conversation_filter
 from .interrupt import Interruption
 from .judging import Judge, Silence, judging_options
 from .options import check_output, each_option, filter_options, html_options, output_options, port_option, sink_name
-from .output import is_stream, open_output, sink_options
+from .output import FilesOutput, is_stream, opened, sink_options
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .report import report
@@ -57,6 +57,7 @@ def read(
     more: tuple[str, ...],
     format_: str,
     output: str | None,
+    dataset: str | None,
     frames: bool,
     columns: tuple[str, ...] | None,
     excel: bool,
@@ -82,15 +83,15 @@ def read(
         raise click.UsageError("which capture? Name a pcap or pcapng file, or - for standard input.")
     if "-" in files and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
-    check_output(format_, columns=columns, time=time, excel=excel)
+    name = sink_name(format_, frames, output, dataset)
+    check_output("parquet" if dataset else format_, columns=columns, time=time, excel=excel)
     from socks5sniff.capture.inputs import expand
 
     files = tuple(expand(files))
-    name = sink_name(format_, frames)
     if columns and frames:
         raise click.UsageError("--columns are the conversations', --frames lists frames.")
-    if quiet and output:
-        raise click.UsageError("--quiet and -o exclude each other.")
+    if quiet and (output or dataset):
+        raise click.UsageError(f"--quiet and {'-o' if output else '--dataset'} exclude each other.")
     if attempts and name != "table":
         raise click.UsageError("--attempts goes with --format table.")
     if max_rows is not None and name != "html":
@@ -98,7 +99,8 @@ def read(
     judge = Judge(fail_if)
     keep = judge.keeping(conversation_filter(filters))
     bar = ProgressBar()
-    with open_output(output, files, private=show_passwords) as out, Interruption(any(map(is_stream, files))) as ctrl_c:
+    streaming = any(map(is_stream, files))
+    with opened(name, dataset or output, files, show_passwords) as out, Interruption(streaming) as ctrl_c:
         if name == "html" and out.is_terminal:
             raise click.UsageError("a page is nothing for a terminal: add -o FILE.")
         out.before = bar.stop
@@ -110,7 +112,13 @@ def read(
         from socks5sniff.analysis import read as conversations
 
         reading = conversations(
-            files, ports=port, show_passwords=show_passwords, udp_frames=frames, each=each, progress=between_batches
+            files,
+            ports=port,
+            show_passwords=show_passwords,
+            udp_frames=frames,
+            each=each,
+            bypasses=name == "html",
+            progress=between_batches,
         )
         try:
             options = replace(
@@ -126,7 +134,7 @@ def read(
                 options = replace(options, max_rows=max_rows)
             written = Silence() if quiet else out
             status = judge.status(report(reading, name, written, options, keep, ctrl_c))
-            if attempts:
+            if attempts and not isinstance(written, FilesOutput):
                 written.write(_listed(reading.attempts, options.time))
                 written.flush()
         finally:

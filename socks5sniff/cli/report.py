@@ -8,7 +8,7 @@ from typing import Protocol
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
 from socks5sniff.record import Endpoint
 from socks5sniff.record.batch import Batch
-from socks5sniff.sinks import Options, Totals, Writer, open_sink
+from socks5sniff.sinks import Files, Options, Row, Sink, Totals, Unfinished, Writer, open_sink
 
 from .filters import Test
 from .interrupt import Interruption
@@ -21,6 +21,9 @@ class Faults(Protocol):
     first: str
 
     def __len__(self) -> int: ...
+
+SAID = ("table", "html")
+"""Sinks that write the notes of a reading; beside the others they are said."""
 
 
 class Reading(Protocol):
@@ -42,13 +45,22 @@ class Reading(Protocol):
     def faults(self) -> Faults: ...
 
     @property
+    def attempts(self) -> Sequence[Row]: ...
+
+    @property
+    def bypasses(self) -> Sequence[Row]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+    @property
     def attempt_counts(self) -> Sequence[tuple[Endpoint, str, int]]: ...
 
     def batches(self) -> Iterator[Batch]: ...
 
 
 def report(
-    reading: Reading, name: str, out: Writer, options: Options, keep: Test | None, interruption: Interruption
+    reading: Reading, name: str, out: Writer | Files, options: Options, keep: Test | None, interruption: Interruption
 ) -> int:
     """Write the conversations that `keep` lets through (None: all) to the sink called `name`.
 
@@ -60,6 +72,20 @@ def report(
             be opened at all leaves the output untouched.
     """
     sink = open_sink(name, out, options)
+    try:
+        status = _written(reading, sink, keep, interruption)
+    except BaseException:
+        if isinstance(sink, Unfinished):
+            sink.discard()
+        raise
+    finally:
+        if name not in SAID:
+            for note in reading.notes:
+                complain(note)
+    return status
+
+
+def _written(reading: Reading, sink: Sink, keep: Test | None, interruption: Interruption) -> int:
     fault: Socks5sniffError | None = None
     status = ExitCode.OK
     delivered = False
@@ -80,7 +106,8 @@ def report(
         fault = error
     ended = None if fault is None else str(fault)
     counts = reading.packets, reading.skipped, reading.conversations, reading.evicted
-    sink.close(Totals(*counts, ended, reading.attempt_counts))
+    beside = reading.attempt_counts, reading.attempts, reading.bypasses, reading.notes
+    sink.close(Totals(*counts, ended, *beside))
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
     if reading.faults:

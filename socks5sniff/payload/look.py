@@ -81,8 +81,8 @@ def second_look(
     """
     rewind(names)
     look = _Look(tunnels)
-    with suppress(DamagedInputError):  # the survey has met it and told it
-        for frames in open_captures(names, progress=progress):
+    with suppress(DamagedInputError):  # the survey has met it and told it, and what is noted
+        for frames in open_captures(names, progress=progress, note=lambda line: None):
             yield look.take(frames)
             if not whole and frames.first_number + len(frames) > look.last_frame:
                 break

@@ -55,7 +55,8 @@ class Report:
         Args:
             about: what was read: `inputs` (names), `command` (words of the command line), `packets`, `skipped`,
                 `found` (conversations before any filter), `version`; `fault` (a sentence) where the input ended
-                with one, `attempts` and `bypasses` (lists of plain dictionaries) where there are such.
+                with one; `notes` (sentences about single inputs), `attempts` and `bypasses` (lists of plain
+                dictionaries) where there are such, with `all attempts` and `all bypasses` where there are more.
         """
         self._take()
         held = self._held
@@ -77,6 +78,7 @@ class Report:
         ]
         if every.first is not None and every.last is not None:
             what += [("from", iso_time(every.first)), ("to", iso_time(every.last))]
+        what += [("note", note) for note in about.get("notes", ())]
         if about.get("fault"):
             what.append(("ended with", about["fault"]))
         tables = [("What was read", what)]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from socks5sniff import __version__
 from socks5sniff.record import Conversation
 from socks5sniff.report import Report
 
 from .sink import OneByOne, Options, Totals, Writer
+
+SHOWN = 1000
+"""Attempts, and connections past the proxies, that a page lists; it says how many there are."""
 
 
 class HtmlSink(OneByOne):
@@ -21,7 +26,7 @@ class HtmlSink(OneByOne):
         self._report.add(conversation)
 
     def close(self, totals: Totals) -> None:
-        about = {
+        about: dict[str, Any] = {
             "inputs": self._options.inputs,
             "command": self._options.command,
             "ports": self._options.ports,
@@ -30,8 +35,12 @@ class HtmlSink(OneByOne):
             "found": totals.conversations,
             "evicted": totals.evicted,
             "fault": totals.fault,
+            "notes": totals.notes,
             "version": __version__,
         }
+        for name, rows in (("attempts", totals.tried), ("bypasses", totals.past)):
+            about[name] = [row.as_dict() for row in rows[:SHOWN]]
+            about[f"all {name}"] = len(rows)
         for piece in self._report.write(about):
             self._out.write(piece)
         self._out.flush()

@@ -9,7 +9,7 @@ side; the NULs between are taken out at the end. The texts are ASCII without any
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Field(NamedTuple):
     """Something of its own in a record's line.
 
     Attributes:
-        kind: a key of `_FIELDS`.
+        kind: a key of `_FIELDS`; of numbers and times also one of `_NUMBERS`.
         first, second: what the kind takes, names of columns or places of segments.
     """
 
@@ -88,7 +88,7 @@ class Lines:
         rows = np.array([row for row, each in enumerate(batch.written) if each is None], np.intp)
         if not len(rows) or batch.columns is None:
             return lines
-        values = _Values(batch.columns, batch.place[rows], batch.id[rows], self._words)
+        values = Values(batch.columns, batch.place[rows], batch.id[rows], self._words)
         form_of = batch.columns.form[batch.place[rows]]
         by_fields: dict[tuple[Field, ...], list[tuple[tuple[bytes, ...], NDArray[np.intp]]]] = {}
         for form in np.unique(form_of).tolist():
@@ -120,7 +120,7 @@ def _alternating(parts: Iterable[Part]) -> _Constants:
 
 
 def _laid_out(
-    fields: tuple[Field, ...], members: list[tuple[tuple[bytes, ...], NDArray[np.intp]]], values: _Values
+    fields: tuple[Field, ...], members: list[tuple[tuple[bytes, ...], NDArray[np.intp]]], values: Values
 ) -> Iterable[tuple[int, bytes]]:
     """The lines of records that have the same fields: place and text."""
     rows = np.concatenate([places for _, places in members])
@@ -154,7 +154,7 @@ def _laid_out(
         yield from zip(rows[begin:end].tolist(), block.tobytes().translate(None, b"\0").split(b"\n"), strict=False)
 
 
-class _Values:
+class Values:
     """The text columns of some rows, each made when a field asks for it."""
 
     def __init__(self, columns: Columns, rows: NDArray[np.intp], number: NDArray[np.int64], words: Words) -> None:
@@ -180,11 +180,47 @@ class _Values:
         found: NDArray[np.int64] = self._columns.times[self._rows, int(place)]
         return found
 
-    def id(self, field: Field) -> Text:
-        return text.integers(self._number)
+    def number(self, field: Field) -> NDArray[np.int64]:
+        """A number as it is, a time or step in nanoseconds: NO_TIME where there is none."""
+        return _NUMBERS[field.kind](self, field)
+
+    def _id(self, field: Field) -> NDArray[np.int64]:
+        return self._number
+
+    def _named(self, field: Field) -> NDArray[np.int64]:
+        return self._column(field.first)
+
+    def _frame(self, field: Field) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = self._columns.frames[self._rows, int(field.first)]
+        return found
+
+    def _frame_time(self, field: Field) -> NDArray[np.int64]:
+        return self._at(field.first)
+
+    def _duration(self, field: Field) -> NDArray[np.int64]:
+        return self._column("end") - self._column("start")
+
+    def _handshake(self, field: Field) -> NDArray[np.int64]:
+        return self._column(field.first)
+
+    def _step(self, field: Field) -> NDArray[np.int64]:
+        return self._at(field.second) - self._at(field.first)
+
+    def _first_byte(self, field: Field) -> NDArray[np.int64]:
+        came = self._column("first_byte")
+        return np.where(came == NO_TIME, NO_TIME, came - self._at(field.first))
 
     def integer(self, field: Field) -> Text:
-        return text.integers(self._column(field.first))
+        return text.integers(self.number(field))
+
+    def time(self, field: Field) -> Text:
+        return text.times(self.number(field))
+
+    def seconds(self, field: Field) -> Text:
+        values = self.number(field)
+        missing = values == NO_TIME
+        found = text.seconds(np.where(missing, 0, values))
+        return text.replaced(found, missing, [self._words.null.encode()] * int(missing.sum()))
 
     def plain(self, field: Field) -> Text:
         return _narrow(self._column(field.first).view(np.uint32))
@@ -208,42 +244,14 @@ class _Values:
         starts, numbers = self._column("start").tolist(), self._number.tolist()
         return text.strings([word.encode() for word in map(self._words.identity, ids, starts, numbers)])
 
-    def time(self, field: Field) -> Text:
-        return text.times(self._column(field.first))
-
-    def duration(self, field: Field) -> Text:
-        return text.seconds(self._column("end") - self._column("start"))
-
     def rounded(self, field: Field) -> Text:
         """The duration, to so many digits."""
-        return text.rounded(self._column("end") - self._column("start"), int(field.first))
+        return text.rounded(self._duration(field), int(field.first))
 
     def epoch(self, field: Field) -> Text:
         """The time of a segment, or of a column, in seconds and microseconds."""
         values = self._column(field.first) if isinstance(field.first, str) else self._at(field.first)
         return text.decimal(values, 6)
-
-    def handshake(self, field: Field) -> Text:
-        return self._seconds(self._column(field.first))
-
-    def frame(self, field: Field) -> Text:
-        return text.integers(self._columns.frames[self._rows, int(field.first)])
-
-    def frame_time(self, field: Field) -> Text:
-        return text.times(self._at(field.first))
-
-    def step(self, field: Field) -> Text:
-        return text.seconds(self._at(field.second) - self._at(field.first))
-
-    def first_byte(self, field: Field) -> Text:
-        came = self._column("first_byte")
-        missing = came == NO_TIME
-        return self._seconds(np.where(missing, NO_TIME, came - self._at(field.first)))
-
-    def _seconds(self, values: NDArray[np.int64]) -> Text:
-        missing = values == NO_TIME
-        found = text.seconds(np.where(missing, 0, values))
-        return text.replaced(found, missing, [self._words.null.encode()] * int(missing.sum()))
 
     def endpoint(self, field: Field) -> Text:
         """A host and, where asked for, its port; IPv6 in brackets."""
@@ -255,17 +263,25 @@ class _Values:
         return np.concatenate((shown, np.repeat(_COLON, len(shown), 0), text.integers(self._column(field.second))), 1)
 
     def tunnel(self, field: Field) -> Text:
-        tunnels = self._columns.tunnels
-        return self._chosen("tunnel", lambda index: self._words.tunnel(tunnels[index]))
+        return self._said(field, self._words.tunnel)
 
     def word(self, field: Field) -> Text:
-        name = str(field.first)
-        words = self._columns.captures if name == "capture" else CHOICES[name]
-        return self._chosen(name, lambda index: self._words.word(words[index]))
+        return self._said(field, self._words.word)
 
-    def _chosen(self, name: str, words: Callable[[int], str]) -> Text:
+    def _said(self, field: Field, words: Callable[[Any], str]) -> Text:
+        distinct, index = self.chosen(field)
+        return text.strings([words(each).encode() for each in distinct])[index]
+
+    def chosen(self, field: Field) -> tuple[list[Any], NDArray[np.intp]]:
+        """Of a `tunnel` or `word`: the different ones there are, and which of them each row has."""
+        name = "tunnel" if field.kind == "tunnel" else str(field.first)
+        named: dict[str, Sequence[Any]] = {
+            "tunnel": self._columns.tunnels,
+            "capture": self._columns.captures,
+            **CHOICES,
+        }
         distinct, index = np.unique(self._column(name), return_inverse=True)
-        return text.strings([words(each).encode() for each in distinct.tolist()])[index]
+        return [named[name][each] for each in distinct.tolist()], index
 
 
 def _narrow(column: Text) -> Text:
@@ -274,24 +290,36 @@ def _narrow(column: Text) -> Text:
     return column[:, : int(used[-1]) + 1 if len(used) else 1]
 
 
-_FIELDS: dict[str, Callable[[_Values, Field], Text]] = {
-    "id": _Values.id,
-    "integer": _Values.integer,
-    "plain": _Values.plain,
-    "time": _Values.time,
-    "duration": _Values.duration,
-    "handshake": _Values.handshake,
-    "frame": _Values.frame,
-    "frame_time": _Values.frame_time,
-    "step": _Values.step,
-    "first_byte": _Values.first_byte,
-    "endpoint": _Values.endpoint,
-    "tunnel": _Values.tunnel,
-    "word": _Values.word,
-    "text": _Values.wire,
-    "identity": _Values.identity,
-    "rounded": _Values.rounded,
-    "epoch": _Values.epoch,
+_NUMBERS: dict[str, Callable[[Values, Field], NDArray[np.int64]]] = {
+    "id": Values._id,
+    "integer": Values._named,
+    "time": Values._named,
+    "duration": Values._duration,
+    "handshake": Values._handshake,
+    "frame": Values._frame,
+    "frame_time": Values._frame_time,
+    "step": Values._step,
+    "first_byte": Values._first_byte,
+}
+
+_FIELDS: dict[str, Callable[[Values, Field], Text]] = {
+    "id": Values.integer,
+    "integer": Values.integer,
+    "plain": Values.plain,
+    "time": Values.time,
+    "duration": Values.seconds,
+    "handshake": Values.seconds,
+    "frame": Values.integer,
+    "frame_time": Values.time,
+    "step": Values.seconds,
+    "first_byte": Values.seconds,
+    "endpoint": Values.endpoint,
+    "tunnel": Values.tunnel,
+    "word": Values.word,
+    "text": Values.wire,
+    "identity": Values.identity,
+    "rounded": Values.rounded,
+    "epoch": Values.epoch,
 }
 
 

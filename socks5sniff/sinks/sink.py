@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
@@ -18,6 +19,13 @@ class Writer(Protocol):
     def write(self, text: str, /) -> Any: ...
 
     def flush(self) -> None: ...
+
+
+class Row(Protocol):
+    """A fact beside the records."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As programs read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,12 @@ class Totals:
     """What the input ended with, where it was damaged."""
     attempts: Sequence[tuple[Endpoint, str, int]] = ()
     """TCP connections to proxies that came to no conversation: proxy, outcome, how many."""
+    tried: Sequence[Row] = ()
+    """Those connections themselves, as many as are listed."""
+    past: Sequence[Row] = ()
+    """What went past the proxies, where it was looked for."""
+    notes: Sequence[str] = ()
+    """A line for each input that is empty, no capture, or still being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,14 @@ class Sink(Protocol):
         """Write what is still held, and the format's ending. The output itself stays open."""
 
 
+@runtime_checkable
+class Unfinished(Protocol):
+    """A sink whose output is not there before it is closed."""
+
+    def discard(self) -> None:
+        """Leave nothing behind of what is not whole."""
+
+
 class OneByOne(ABC):
     """A sink that takes conversations one by one."""
 
@@ -100,12 +122,23 @@ FORMATS: dict[str, str] = {
     "accesslog": "socks5sniff.sinks.accesslog:AccessLogSink",
     "frames": "socks5sniff.sinks.frames:FrameSink",
     "html": "socks5sniff.sinks.html:HtmlSink",
+    "parquet": "socks5sniff.sinks.parquet:ParquetSink",
+    "dataset": "socks5sniff.sinks.parquet:DatasetSink",
 }
 """Class of each format, made as `Class(out, options)`; a module is imported when its format is chosen."""
 
+Files = Callable[[str], AbstractContextManager[IO[bytes]]]
+"""Where `parquet` and `dataset` write: begins a file that is called so within a dataset, `""` where it is the only one.
+It gets its name when its context ends, and leaves nothing behind when that ends with an exception. Either may raise
+OutputError."""
 
-def open_sink(name: str, out: Writer, options: Options) -> Sink:
-    """The sink of a format of `FORMATS` (KeyError for any other name), writing to `out`."""
+
+def open_sink(name: str, out: Writer | Files, options: Options) -> Sink:
+    """The sink of a format of `FORMATS` (KeyError for any other name), writing to `out`.
+
+    Raises:
+        MissingError: the format needs a package that is not installed.
+    """
     module, _, attribute = FORMATS[name].partition(":")
     sink: Sink = getattr(import_module(module), attribute)(out, options)
     return sink

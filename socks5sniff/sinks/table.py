@@ -14,6 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import IO, NamedTuple
 
+from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch, written
 
@@ -179,13 +180,13 @@ class TableSink:
         if totals.skipped:
             lines[-1] += f" ({totals.skipped:,} not understood)"
         if not shown:
-            return "\n".join([*lines[1:], *_attempts(totals)]) + "\n"
+            return "\n".join([*lines[1:], *_attempts(totals), *map(escape_text, totals.notes)]) + "\n"
         counts = []
         for outcome, count in self._outcomes.most_common():
             text = f"{outcome} {count:,}"
             counts.append(f"{COLOURS.get(outcome, '')}{text}{_RESET}" if self._options.colour else text)
         lines.append(", ".join(counts))
-        lines += _attempts(totals)
+        lines += [*_attempts(totals), *map(escape_text, totals.notes)]
         hidden = [
             column.name
             for index, column in enumerate(self._columns)

@@ -6,6 +6,7 @@ import gzip
 import heapq
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.capture import merge, open_captures
-from socks5sniff.errors import DamagedInputError, InputError
+from socks5sniff.errors import DamagedInputError, InputError, NotACaptureError
 
 from .samples import SECOND, START, Frame, Row, frames, full, pcap, pcapng, plain, read
 
@@ -264,7 +265,25 @@ class TestNotes:
             count, told = self.read(*paths)
         assert count == 6
         assert len(told) == 1
-        assert f"{paths[1]}: truncated" in told[0]
+        assert re.sub(r"offset \d+", "offset N", told[0]) == (
+            f"{paths[1]}: somebody is writing it; read to byte offset N, before frame 4"
+        )
+
+    def test_a_single_file_that_is_being_written(self, tmp_path: Path) -> None:
+        (path,) = save(tmp_path, [frames(4)])
+        octets = path.read_bytes()
+        with open(path, "wb") as file:
+            file.write(octets[:-5])
+            file.flush()
+            count, told = self.read(path)
+        assert count == 3
+        assert len(told) == 1
+
+    def test_nothing_in_any_file_is_an_error(self, tmp_path: Path) -> None:
+        for name in "ab":
+            (tmp_path / name).touch()
+        with pytest.raises(NotACaptureError, match="none of 2 files is a capture"):
+            self.read(tmp_path / "a", tmp_path / "b")
 
     def test_a_file_that_nobody_writes_is_damaged(self, tmp_path: Path) -> None:
         paths = save(tmp_path, [frames(3), frames(4)])

@@ -303,7 +303,52 @@ def test_what_a_directory_holds_is_read_and_the_rest_is_left_out(
         (tmp_path / "list").write_text(f"{tmp_path / 'ring'}\n")
         assert main(["read", "--format", "jsonl", str(name)]) == ExitCode.OK
         out, err = capsys.readouterr()
-        assert (len(out.splitlines()), err) == (3, "")
+        assert len(out.splitlines()) == 3
+        empty = f"socks5sniff: {tmp_path / 'ring' / 'next'}: empty, there is nothing in it\n"
+        told = [empty] if "*" not in str(name) else []
+        assert [line for line in err.splitlines(keepends=True) if "not a pcap" not in line] == told
+        assert ("notes.txt: not a pcap or pcapng capture" in err) == bool(told)
+
+
+def test_of_many_inputs_that_are_none_some_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.pcap").write_bytes(THREE)
+    for number in range(15):
+        (tmp_path / f"{number:02}.pcap").touch()
+    assert main(["read", str(tmp_path)]) == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert out.count("empty, there is nothing in it") == 10
+    assert out.endswith("09.pcap: empty, there is nothing in it\nand 5 more inputs like these\n")
+    assert err == ""
+    assert main(["stats", str(tmp_path)]) == ExitCode.OK
+    assert capsys.readouterr().err.endswith("socks5sniff: and 5 more inputs like these\n")
+    assert main(["bypass", str(tmp_path)]) == ExitCode.OK
+    assert capsys.readouterr().err.endswith("socks5sniff: and 5 more inputs like these\n")
+
+
+def test_a_page_names_inputs_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "x.pcap").write_bytes(THREE)
+    (tmp_path / "y.pcap").touch()
+    page = tmp_path / "page.html"
+    files = [str(tmp_path / name) for name in ("x.pcap", "y.pcap")]
+    assert main(["read", *files, "--format", "html", "-o", str(page)]) == ExitCode.OK
+    assert "y.pcap: empty, there is nothing in it" in re.sub("<script.*", "", page.read_text(), flags=re.DOTALL)
+
+
+def test_a_damaged_file_ends_only_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Conversations of the files beside it are all there, also those after its damage."""
+    for place, (name, cut) in enumerate([("a", 0), ("b", 7), ("c", 0)]):
+        octets = capture(3)
+        moved = HEADER + b"".join(
+            struct.pack("<I", struct.unpack_from("<I", record)[0] + 60 * place) + record[4:]
+            for _, record in records(octets)
+        )
+        (tmp_path / name).write_bytes(moved[: len(moved) - cut])
+    assert main(["read", "--format", "jsonl", *(str(tmp_path / name) for name in "abc")]) == ExitCode.DAMAGED
+    out, err = capsys.readouterr()
+    found = [Path(json.loads(line)["capture"]).name for line in out.splitlines()]
+    assert found == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    assert err.count("\n") == 1
+    assert f"{tmp_path / 'b'}: truncated" in err
 
 
 def test_a_link_type_that_nobody_knows_beside_others(read: Read) -> None:

@@ -32,6 +32,9 @@ class Reading:
     evicted = 0
     faults: tuple[()] = ()
     attempt_counts: tuple[()] = ()
+    attempts: tuple[()] = ()
+    bypasses: tuple[()] = ()
+    notes: tuple[()] = ()
     unknown_links: tuple[()] = ()
 
     def __init__(self, records: list[Conversation], fault: BaseException | None) -> None:

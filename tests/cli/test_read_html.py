@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -14,7 +15,9 @@ from socks5sniff.cli import main
 from socks5sniff.errors import ExitCode
 
 from ..report.reading import data_of, read
+from .capture import ACK, HEADER, SYN, frame
 
+RST = 4
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 CHAIN = str(CAPTURES / "chain-of-three.pcapng")
 
@@ -87,3 +90,45 @@ def test_standard_output_may_be_a_pipe() -> None:
     command = [sys.executable, "-m", "socks5sniff", "read", CHAIN, "--format", "html"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True)
     assert read(data_of(done.stdout))[1]["id"] == [1, 2, 3, 4, 5]
+
+
+def refused(folder: Path, count: int) -> str:
+    """A capture of connections to a proxy, each of which an RST answers."""
+    frames = []
+    for number in range(count):
+        frames.append(frame(2 * number + 1, True, 20_000 + number, 1000, 0, SYN, b""))
+        frames.append(frame(2 * number + 2, False, 20_000 + number, 0, 1001, RST | ACK, b""))
+    path = folder / "refused.pcap"
+    path.write_bytes(HEADER + b"".join(frames))
+    return str(path)
+
+
+def test_connections_that_came_to_nothing_are_listed(tmp_path: Path) -> None:
+    about = html(tmp_path, refused(tmp_path, 3))[0]["about"]
+    assert [attempt["client"]["port"] for attempt in about["attempts"]] == [20_000, 20_001, 20_002]
+    assert about["attempts"][1] == {
+        "client": {"address": "192.0.2.1", "port": 20_001},
+        "proxy": {"address": "192.0.2.2", "port": 1080},
+        "outcome": "refused",
+        "start": "2026-06-21T00:00:00.003000000Z",
+        "frame": 3,
+    }
+    assert html(tmp_path, CHAIN)[0]["about"]["attempts"] == []
+
+
+def test_of_many_the_page_lists_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks5sniff.sinks.html.SHOWN", 2)
+    about = html(tmp_path, refused(tmp_path, 5))[0]["about"]
+    assert [attempt["frame"] for attempt in about["attempts"]] == [1, 3]
+    assert about["all attempts"] == 5
+
+
+def test_what_went_past_the_proxy_is_listed_as_bypass_lists_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = str(CAPTURES / "local-dns.pcapng")
+    about = html(tmp_path, capture)[0]["about"]
+    assert main(["bypass", capture, "--format", "jsonl"]) == ExitCode.OK
+    wanted = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert about["bypasses"] == wanted != []
+    assert about["all bypasses"] == len(wanted)

@@ -9,6 +9,7 @@ const Languages = (() => {
     skipped: ["skipped", "跳过"],
     "skipped packets": ["% packets could not be read", "% 个数据包无法解析"],
     command: ["command", "命令"],
+    inputs: ["inputs", "输入"],
     "ended with": ["ended with", "结束原因"],
     forgotten: ["forgotten early", "提前丢弃"],
     "forgotten connections": ["% open connections, there were too many at once", "% 个未结束的连接（同时打开的连接过多）"],

@@ -99,6 +99,7 @@ const Page = (() => {
         ["forgotten", about.evicted ? say("forgotten connections", about.evicted) : null],
         ["span", this.spanText()],
         ["command", about.command?.length ? ["socks5sniff", ...about.command].join(" ") : null],
+        ["inputs", about.notes?.length ? about.notes.join("; ") : null],
         ["ended with", about.fault],
       ];
       return element("dl", { class: "what", "aria-label": say("what was read") }, pairs.filter(([, value]) => value).map(([name, value]) => element("div", { class: name === "ended with" ? "bad" : "" }, element("dt", {}, say(name)), element("dd", {}, value))));
@@ -310,7 +311,7 @@ const Page = (() => {
       if (!rows.length) return null;
       const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
       const shown = (value) => (value === null || value === undefined ? "" : typeof value !== "object" ? String(value) : value.address !== undefined ? Text.endpoint(value.address, value.port) : Object.entries(value).map(([key, each]) => `${key} ${each}`).join(", "));
-      return element("section", { class: "extra" }, element("h2", {}, say(name), element("small", {}, Text.number(rows.length))), element("div", { class: "scroll", tabindex: 0 }, element("table", {}, element("thead", {}, element("tr", {}, keys.map((key) => element("th", { scope: "col" }, key)))), element("tbody", {}, rows.slice(0, 1000).map((row) => element("tr", {}, keys.map((key) => element("td", {}, shown(row[key])))))))));
+      return element("section", { class: "extra" }, element("h2", {}, say(name), element("small", {}, Text.number(this.about[`all ${name}`] ?? rows.length))), element("div", { class: "scroll", tabindex: 0 }, element("table", {}, element("thead", {}, element("tr", {}, keys.map((key) => element("th", { scope: "col" }, key)))), element("tbody", {}, rows.map((row) => element("tr", {}, keys.map((key) => element("td", {}, shown(row[key])))))))));
     }
 
     show(row) {
