@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "streams": {"packets", "capture"},
     "analysis": {"errors", "record", "codec", "session", "capture", "packets", "streams"},
     "payload": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
-    "decap": {"errors", "record", "codec", "capture", "packets", "payload"},
+    "decap": {"record", "codec", "capture", "packets", "payload"},
     "report": {"record", "codec"},
     "sinks": {"errors", "record", "codec", "report"},
     "web": {"errors", "report"},

@@ -79,12 +79,18 @@ def whole_file(path: str, *, force: bool = False, private: bool = True) -> Itera
         private: only the owner may read it (mode 0600).
 
     Raises:
-        OutputError: it cannot be written, or is there and `force` is not.
+        OutputError: it cannot be written, or is there and `force` is not. (A reader of standard output that went away
+            is a BrokenPipeError.)
     """
     if path == "-":
         if sys.stdout is None:
             raise OutputError("standard output: it is closed")
-        yield sys.stdout.buffer
+        try:
+            yield sys.stdout.buffer
+        except OutputError as error:
+            if isinstance(error.__cause__, BrokenPipeError):
+                raise error.__cause__ from None
+            raise
         return
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
         with open_to_write(path, private=private) as device:

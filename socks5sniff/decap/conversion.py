@@ -75,11 +75,11 @@ def decap(
         output.write(delivered, packets, plain.stand_ins.fresh())
     output.flush()
     return Decapped(
-        len(plain.connections),
+        plain.connections,
         plain.datagrams,
         output.others,
-        sum(connection.has_gaps for connection in plain.connections.values()),
-        sum(connection.unread for connection in plain.connections.values()),
+        plain.gaps,
+        plain.unread,
         plain.lost,
         plain.stand_ins.shared,
         len(output.link_types) > 1,

@@ -102,6 +102,17 @@ def test_a_disk_that_gets_full_leaves_nothing(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="not on Windows: SIGPIPE")
+def test_a_reader_that_goes_away() -> None:
+    command = [sys.executable, "-m", "socks5sniff", "decap", str(CAPTURES / "connect-bulk.pcapng"), "-o", "-"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=ENVIRONMENT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", ExitCode.BROKEN_PIPE)
+
+
 def test_from_standard_input_to_standard_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     written = io.TextIOWrapper(io.BytesIO())
     given = io.TextIOWrapper(io.BytesIO(Path(CONNECT).read_bytes()))

@@ -189,6 +189,28 @@ class TestTunnels:
         (syn,) = fields(after, "ip.src", "tcp.srcport", "ip.dst", only="tcp.flags.syn == 1 && tcp.flags.ack == 0")
         assert syn == ["198.51.100.21", "2121", "198.18.0.16"]
 
+    def test_a_password_is_gone_with_the_handshake(self, tmp_path: Path, after: Path) -> None:
+        login = b"\1\5alice\x0dcorr3ct-h0rse"
+        said = [(CLIENT, b"\5\1\2"), (SERVER, b"\5\2"), (CLIENT, login), (SERVER, b"\1\0"), *PLAIN[2:]]
+        done = converted([written(tmp_path, connection(said))], after)
+        assert done.connections == 1
+        assert b"corr3ct" not in after.read_bytes()
+
+    def test_hostile_octets_are_converted_or_refused(self, tmp_path: Path, after: Path) -> None:
+        """Real captures with some octets changed: whatever comes of it is a capture that can be read."""
+        chance = random.Random(15)
+        names = [path for path in sorted(CAPTURES.glob("*.pcapng")) if path.stat().st_size < 20_000]
+        found = 0
+        for _ in range(40):
+            octets = bytearray(chance.choice(names).read_bytes())
+            for _ in range(chance.choice((1, 5, 25))):
+                octets[chance.randrange(200, len(octets))] = chance.randrange(256)
+            before = tmp_path / "changed.pcapng"
+            before.write_bytes(octets)
+            found += converted([before], after, others=chance.random() < 0.5).connections
+            assert frames_of(after) is not None
+        assert found > 5
+
 
 class TestNames:
     def names(self, after: Path, field: str) -> set[str]:
