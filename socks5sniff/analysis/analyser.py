@@ -10,7 +10,7 @@ dialogue. So nothing depends on where a batch ends, and the order of packets mat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,7 @@ class Analyser:
         patience: nanoseconds of capture time that an undecided connection may hold back the ids of later ones, where
             somebody waits for the records; None where nobody does.
         consumers: told of every batch besides.
+        witness: told of every dialogue besides, once it is over, with its slot; then each is judged by itself.
 
     Attributes:
         packets: frames read so far.
@@ -79,6 +80,7 @@ class Analyser:
         udp_frames: bool = False,
         patience: int | None = None,
         consumers: Sequence[Consumer] = (),
+        witness: Callable[[int, Dialogue], None] | None = None,
     ) -> None:
         self.packets = 0
         self.evicted = 0
@@ -86,11 +88,12 @@ class Analyser:
         self._ports = frozenset(ports)
         self._patience = patience
         self._consumers = consumers
+        self._witness = witness
         self.flows = FlowTable()
         self._octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
-        self.handshakes = Handshakes(self.flows, self._octets, self.watch, book, Forms(show_passwords))
+        self.handshakes = Handshakes(self.flows, self._octets, self.watch, book, Forms(show_passwords), witness is not None)
         self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
         self.associations = Associations(book, udp_frames)
@@ -141,6 +144,13 @@ class Analyser:
     def name_of(self, client: str, host: str) -> str | None:
         """The name for which DNS gave a client an address, as far as is remembered."""
         return self._names.name_of(client, host)
+
+    def placing(self, slot: int) -> tuple[int, int, int]:
+        """The direction of a flow's side 0, and by side the position (see `Octets`) of the first octet of a dialogue."""
+        at = np.array([slot], np.intp)
+        turn = int(self.watch.turns(at)[0])
+        shifts = self.handshakes.shifts(at)[:, 0].tolist()
+        return turn, -shifts[turn], -shifts[1 - turn]
 
     def _take_segments(self, segments: Segments) -> None:
         flows = self.flows
@@ -245,7 +255,8 @@ class Analyser:
         self._keep(decided.slots)
         self.attempts.take(slots)
         opened = []
-        for slot, dialogue in [*decided.dialogues.items()]:
+        said = [*decided.dialogues.items()]
+        for slot, dialogue in said:
             if not self._decide(slot, dialogue):
                 del decided.dialogues[slot]
                 continue
@@ -255,6 +266,9 @@ class Analyser:
         self.associations.open(opened)
         for slot in self.associated.keys() & slots.tolist():
             self.associated[slot].closed = self._endings.ended(slot)
+        if self._witness is not None:
+            for slot, dialogue in said:
+                self._witness(slot, dialogue)
         self.attempts.spoke(decided)
         self.numbering.finish(self.records.make(slots, decided, self.associated))
         self.watch.kind[slots] = IGNORED

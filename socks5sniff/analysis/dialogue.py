@@ -68,6 +68,7 @@ class Pieces:
     Attributes:
         conflicts: frame numbers of retransmissions that differ from the first copy.
         clocks_disagree: something was heard before it was said, by the time stamps.
+        streams: by side, the octets given so far, zeros for those that are missing.
     """
 
     def __init__(self, rows: HeadRows, flow: Flow) -> None:
@@ -76,10 +77,10 @@ class Pieces:
         self.clocks_disagree = False
         self._said = _in_order(rows, flow.turn)
         self._flow = flow
-        self._streams = (bytearray(), bytearray())
+        self.streams = (bytearray(), bytearray())
 
     def __iter__(self) -> Iterator[Piece]:
-        streams, flow = self._streams, self._flow
+        streams, flow = self.streams, self._flow
         last = [0, 0]
         for said in self._said:
             other = 1 - said.side
@@ -116,15 +117,15 @@ class Pieces:
                     yield self._gap(side, heard, flow.frame, flow.time)
 
     def _gap(self, side: int, end: int, frame: int, time: int) -> Piece:
-        missing = end - len(self._streams[side])
-        self._streams[side].extend(bytes(missing))
+        missing = end - len(self.streams[side])
+        self.streams[side].extend(bytes(missing))
         return Piece(side, None, missing, frame, time)
 
     def _compare(self, said: _Said, at: int) -> None:
         """A copy that differs is noted; a single octet before the next one is a keep-alive's (RFC 9293 s3.8.4)."""
         if said.octets is None or (len(said.octets) == 1 and said.end == at):
             return
-        first = self._streams[said.side][said.offset : said.end]
+        first = self.streams[said.side][said.offset : said.end]
         if first != said.octets[: len(first)]:
             self.conflicts.append(said.frame)
 
@@ -165,10 +166,10 @@ class Dialogue:
     Attributes:
         session: the observer of the connection.
         relay: the open tunnel, None before and where datagrams are relayed.
-        conflicts, clocks_disagree: see `Pieces`.
+        conflicts, clocks_disagree, streams: see `Pieces`.
     """
 
-    __slots__ = ("_setting", "clocks_disagree", "conflicts", "relay", "session")
+    __slots__ = ("_setting", "clocks_disagree", "conflicts", "relay", "session", "streams")
 
     def __init__(self, rows: HeadRows, flow: Flow, setting: Setting) -> None:
         """Judge the rows of one flow; see `Pieces`."""
@@ -180,6 +181,7 @@ class Dialogue:
             self._feed(piece)
         self.conflicts = sorted(pieces.conflicts)
         self.clocks_disagree = pieces.clocks_disagree
+        self.streams = pieces.streams
         if flow.ended:
             self._finish()
 

@@ -105,8 +105,12 @@ class Handshakes:
         now: the latest time in the capture, ns.
     """
 
-    def __init__(self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook, forms: Forms) -> None:
+    def __init__(
+        self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook, forms: Forms, each: bool = False
+    ) -> None:
+        """`each`: judge every dialogue by itself, whatever forms there are."""
         self.forms = forms
+        self._each_by_itself = each
         self.now = NO_TIME
         self._flows = flows
         self._octets = octets
@@ -178,7 +182,7 @@ class Handshakes:
         situations, rows = self._situations(rows)
         rest = np.ones(len(situations.slot), np.bool_)
         recognised = None
-        if len(rest) >= FEW:
+        if len(rest) >= FEW and not self._each_by_itself:
             recognised = self.forms.recognise(rows, situations, ended)
             # `situations` is in the order of slots, so a recognised flow's place in it is found without a table.
             rest[np.searchsorted(situations.slot, recognised.slot)] = False
