@@ -9,11 +9,17 @@ import contextlib
 import errno
 import os
 import stat
+import sys
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import NamedTemporaryFile
+from typing import IO, NamedTuple
 
 from ..errors import OutputError
+
+_NAME = 200
+"""Octets of a file's name that its temporary name repeats: names have at most 255."""
 
 
 class Owner(NamedTuple):
@@ -61,6 +67,60 @@ def open_to_write(path: str, *, private: bool, append: bool = False, owner: Owne
     except BaseException:
         os.close(descriptor)
         raise
+
+
+@contextlib.contextmanager
+def whole_file(path: str, *, force: bool = False, private: bool = True) -> Iterator[IO[bytes]]:
+    """A file that has its name only once it is complete: nothing of it is left where something goes wrong before.
+
+    Args:
+        path: of the file, `-` for standard output. Devices and pipes are written as they are.
+        force: replace a file that is there.
+        private: only the owner may read it (mode 0600).
+
+    Raises:
+        OutputError: it cannot be written, or is there and `force` is not.
+    """
+    if path == "-":
+        if sys.stdout is None:
+            raise OutputError("standard output: it is closed")
+        yield sys.stdout.buffer
+        return
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        with open_to_write(path, private=private) as device:
+            yield device
+        return
+    _refuse_existing(path, force)
+    folder, name = os.path.split(path)
+    try:
+        file = NamedTemporaryFile(dir=folder or ".", prefix=f".{name[:_NAME]}.", delete=False)  # noqa: SIM115
+    except OSError as error:
+        raise OutputError(f"{path}: {_reason(error)}") from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            if not private and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+        _refuse_existing(path, force)
+        os.replace(file.name, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(file.name)
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise OutputError(f"{path}: {_reason(error)}") from error
+        raise
+
+
+def _refuse_existing(path: str, force: bool) -> None:
+    if not force and os.path.lexists(path):
+        raise OutputError(f"{path}: is there already, and is left alone; --force replaces it")
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _open(path: str, mode: int, owner: Owner | None) -> tuple[int, bool]:

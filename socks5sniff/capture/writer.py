@@ -27,6 +27,9 @@ SNAPLEN = 262_144
 _COMMENT_LIMIT = 65_532
 """Longest option value that fits the 16-bit length with its filling."""
 
+_NAMES_PER_BLOCK = 4096
+"""So that no reader finds a block too large, however many names there are."""
+
 _COMMENT, _NAME, _FLAGS, _APPLICATION, _RESOLUTION = 1, 2, 2, 4, 9
 _START_TIME, _END_TIME, _RECEIVED, _DROPPED = 2, 3, 4, 5
 
@@ -218,6 +221,20 @@ class PcapngWriter:
         options += _option(_END_TIME, _halves(time))
         options += _option(_RECEIVED, struct.pack("<Q", received)) + _option(_DROPPED, struct.pack("<Q", dropped))
         self._block(5, struct.pack("<I", interface) + _halves(time) + options + _END)
+
+    def names(self, names: Mapping[bytes, str]) -> None:
+        """Writes names of addresses, for the frames behind them.
+
+        Args:
+            names: by address, of 4 or 16 octets. A NUL would end a name and is left out.
+        """
+        records: list[bytes] = []
+        for address, name in names.items():
+            value = address + name.encode("utf-8", "replace").replace(b"\0", b"") + b"\0"
+            head = struct.pack("<HH", 1 if len(address) == 4 else 2, len(value))
+            records.append(head + value + bytes(-len(value) & 3))
+        for first in range(0, len(records), _NAMES_PER_BLOCK):
+            self._block(4, b"".join(records[first : first + _NAMES_PER_BLOCK]) + _END)
 
     def flush(self) -> None:
         """Hands all that was written on to the operating system."""

@@ -146,6 +146,20 @@ def test_wireshark_reads_it_without_a_warning(path: Path) -> None:
     assert [int(row[4]) for row in rows] == [0, 1] * 150
 
 
+def test_wireshark_takes_names_from_it(path: Path) -> None:
+    four, six = bytes((198, 18, 0, 7)), bytes.fromhex("20010db8000000000000000000000007")
+    with PcapngWriter(path.open("wb")) as writer:
+        writer.add_interface("", 101)
+        writer.names({four: "four.example", six: "six\0.example", bytes(4): "\u00fc.example"})
+        for head, address in (
+            (b"\x45\0\0\x14\0\0\0\0\x40\xfd\0\0" + four, four),
+            (b"\x60\0\0\0\0\0\xfd\x40" + six, six),
+        ):
+            writer.write(head + address, START)
+    names = tool("tshark", "-r", str(path), "-N", "n", "-T", "fields", "-e", "ip.src_host", "-e", "ipv6.src_host")
+    assert names.split() == ["four.example", "six.example"]
+
+
 def test_frames_are_there_after_a_flush(path: Path) -> None:
     file = path.open("wb")
     writer = PcapngWriter(file)
