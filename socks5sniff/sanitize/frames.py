@@ -36,19 +36,22 @@ class Taken(NamedTuple):
     Attributes:
         layers: where its headers are.
         placed: its segments by positions in streams.
+        segments, datagrams: all of them, None where there are none.
     """
 
     batch: FrameBatch
     layers: Layers
     placed: Placed
-    segments: Segments
-    datagrams: Datagrams
+    segments: Segments | None
+    datagrams: Datagrams | None
 
     @property
     def memory(self) -> _Octets:
         """The batch's octets, and the spill behind them."""
-        spill = self.segments.spill
-        return np.concatenate((self.batch.octets, spill)) if len(spill) else self.batch.octets
+        read = self.segments or self.datagrams
+        if read is None or not len(read.spill):
+            return self.batch.octets
+        return np.concatenate((self.batch.octets, read.spill))
 
 
 class Late:
@@ -141,7 +144,7 @@ class Frames:
 
     def _blank_tunnels(self, new: _Octets, taken: Taken, cuts: NDArray[np.int64]) -> None:
         keys, placed = self._tunnels, taken.placed
-        if self._options.payload is None or not len(keys) or not len(placed.key):
+        if self._options.payload is None or not len(keys) or taken.segments is None or not len(placed.key):
             return
         at = np.minimum(np.searchsorted(keys, placed.key), len(keys) - 1)
         ahead = np.maximum(self._tunnel_starts[at] - placed.start, 0)
@@ -169,9 +172,11 @@ class Frames:
 
     def _write_datagrams(self, new: _Octets, old: _Octets, taken: Taken, cuts: NDArray[np.int64]) -> None:
         datagrams = taken.datagrams
+        if datagrams is None:
+            return
         relayed = self._relayed(datagrams)
         for row in np.flatnonzero(relayed).tolist():
-            self._relay(new, old, taken, row, cuts)
+            self._relay(new, old, taken, datagrams, row, cuts)
         if not self._options.hides_addresses:
             return
         ports = np.stack((datagrams.source & _PORT, datagrams.destination & _PORT))
@@ -195,14 +200,15 @@ class Frames:
                 found[row] |= hosts is not None and (party & _ADDRESS in hosts or party not in survey.remotes)
         return found
 
-    def _relay(self, new: _Octets, old: _Octets, taken: Taken, row: int, cuts: NDArray[np.int64]) -> None:
+    def _relay(
+        self, new: _Octets, old: _Octets, taken: Taken, datagrams: Datagrams, row: int, cuts: NDArray[np.int64]
+    ) -> None:
         """A datagram with a SOCKS header, in clear or in a readable token."""
-        datagrams = taken.datagrams
         place, length = int(datagrams.payload[row]), int(datagrams.captured[row])
         where = _inside(old[place : place + length].tobytes()) + place
         plain = old[where].tobytes()
         found = decode_udp_header(plain)
-        if not isinstance(found, Decoded) or found.frame.reserved:
+        if not isinstance(found, Decoded):
             return
         address, size = found.frame.destination, found.length
         if self._options.hides_addresses:

@@ -18,7 +18,6 @@ _RECORD = struct.Struct(">HHIH")
 _A, _NS, _CNAME, _SOA, _PTR, _MX, _TXT, _AAAA, _SRV, _DNAME, _OPT = 1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 41
 _NAMES_AT = {_NS: 0, _CNAME: 0, _PTR: 0, _DNAME: 0, _MX: 2, _SRV: 6}
 _SIZES = {_A: 4, _AAAA: 16}
-_REVERSE = (b"in-addr", b"ip6")
 _SUBNET = 8
 """The option that tells a client's network (RFC 7871)."""
 
@@ -95,7 +94,7 @@ def _subnets(octets: bytes, at: int, end: int, options: Options) -> Iterator[Pla
 
 
 def _labels(name: _Name, options: Options) -> Iterator[Place]:
-    reverse = len(name.labels) > 2 and name.labels[-2].lower() in _REVERSE
+    reverse = kept_words(name.labels) == 2
     if not options.destinations and not (options.addresses and reverse):
         return
     kept = kept_words(name.labels)

@@ -15,10 +15,10 @@ from ipaddress import ip_address
 
 _WORD = re.compile(rb"[0-9A-Za-z_\-\x80-\xff]+")
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
-_KEPT = frozenset(
-    (b"arpa", b"in-addr", b"ip6", b"onion", b"local", b"localhost", b"test", b"example", b"invalid")
-)
-"""Words of special-use names (RFC 6761 and IANA's registry), as last ones of a name: they say what kind it is."""
+_KEPT = frozenset((b"arpa", b"onion", b"local", b"localhost", b"test", b"example", b"invalid"))
+"""Last words of special-use names (RFC 6761 and IANA's registry): they say what kind of name it is."""
+_REVERSE = (b"in-addr", b"ip6")
+"""Words before `arpa` of names that stand for addresses."""
 ANNOUNCEMENTS = (b"udp-over-tcp.arpa", b"mux.sing-box.arpa", b"packet-addr.v2fly.arpa")
 """What destinations end with that are no hosts: they say what the tunnel carries."""
 _ARABIC, _HEXADECIMAL, _LETTERS = b"0123456789", b"0123456789abcdef", b"abcdefghijklmnopqrstuvwxyz"
@@ -112,10 +112,9 @@ class Pseudonyms:
 
 def kept_words(words: Sequence[bytes]) -> int:
     """How many of the last words of a name stay: those that say what kind of name it is."""
-    kept = 0
-    while kept < len(words) and words[-1 - kept].lower() in _KEPT:
-        kept += 1
-    return kept if kept < len(words) or len(words) == 1 else len(words) - 1
+    if not words or words[-1].lower() not in _KEPT:
+        return 0
+    return 2 if len(words) > 1 and words[-1].lower() == b"arpa" and words[-2].lower() in _REVERSE else 1
 
 
 def is_announcement(name: bytes) -> bool:

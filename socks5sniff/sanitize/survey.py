@@ -48,7 +48,7 @@ class Survey:
         self.hosts: set[bytes] = set()
         self.places: set[bytes] = set()
         self.tunnels: dict[int, int] = {}
-        self.upstreams: set[tuple[str, int, str, int]] = set()
+        self.upstreams: set[tuple[tuple[str, int], tuple[str, int]]] = set()
         self.relays: dict[int, set[int]] = {}
         self.remotes: set[int] = set()
         self._options = options
@@ -58,16 +58,16 @@ class Survey:
     def record(self, record: Conversation) -> None:
         """What a record tells that no frame of the dialogue says."""
         if record.tunnel is not None and record.tunnel.server_name:
-            self._add_host(record.tunnel.server_name.encode("utf-8", "surrogateescape"))
+            self.add_host(record.tunnel.server_name.encode("utf-8", "surrogateescape"))
         if record.udp is not None:
             for destination in record.udp.destinations:
-                self._add_host(destination.host.encode("utf-8", "surrogateescape"))
+                self.add_host(destination.host.encode("utf-8", "surrogateescape"))
         upstream = record.upstream
         if upstream is not None:
-            source, destination = upstream.source, upstream.destination
-            self.upstreams.add((source.address, source.port, destination.address, destination.port))
+            ends = sorted((end["address"], end["port"]) for end in (upstream["source"], upstream["destination"]))
+            self.upstreams.add((ends[0], ends[1]))
 
-    def _add_host(self, host: bytes) -> None:
+    def add_host(self, host: bytes) -> None:
         if not self._options.destinations or is_announcement(host):
             return
         try:
@@ -75,9 +75,9 @@ class Survey:
         except ValueError:
             self.hosts.add(host.lower())
         else:
-            self._add_place(packed)
+            self.add_place(packed)
 
-    def _add_place(self, packed: bytes) -> None:
+    def add_place(self, packed: bytes) -> None:
         if self._options.destinations and packed not in _UNSPECIFIED:
             self.places.add(packed)
 
@@ -269,7 +269,7 @@ class _Level:
         asks = entry.type == "request" and session.command != _ASSOCIATES
         answers = entry is session.peer_reply_frame or session.command in (Command.RESOLVE, Command.RESOLVE_PTR)
         if asks or answers:
-            self._survey._add_place(host)
+            self._survey.add_place(host)
 
     def _proxy_header(self, session: Session, track: Track) -> None:
         header = session.proxy_header
@@ -291,7 +291,7 @@ class _Level:
                 self._host(side, tracks[side], at, address.host)
             else:
                 self._add(side, tracks[side], at, at + len(address.host), What.ADDRESS)
-                self._survey._add_place(address.host)
+                self._survey.add_place(address.host)
 
 
 def _login_at(octets: bytes, at: int) -> tuple[bytes, bytes] | None:

@@ -1,0 +1,89 @@
+"""One look at a capture: the analyser and its flow table, and each batch as they read it.
+
+Every look is the same in what matters: streams have the same numbers, and octets the same positions in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from socks5sniff.analysis.analyser import Analyser
+from socks5sniff.analysis.dialogue import Dialogue
+from socks5sniff.capture.batch import FrameBatch
+from socks5sniff.capture.merge import open_captures
+from socks5sniff.errors import DamagedInputError
+from socks5sniff.packets.columns import Datagrams, Segments
+from socks5sniff.packets.layers import Layers
+from socks5sniff.record import Conversation
+from socks5sniff.streams.flows import FlowBatch
+
+from .frames import Taken
+from .positions import Placed, Positions
+
+Progress = Callable[[int, int], None]
+
+
+class Look:
+    """Looks at a capture once.
+
+    Attributes:
+        analyser: the analyser.
+        fault: what the capture ended with, where it is damaged; all before that was looked at.
+        packets: frames seen.
+    """
+
+    def __init__(self, path: str, ports: tuple[int, ...], progress: Progress | None = None) -> None:
+        self.fault: DamagedInputError | None = None
+        self.packets = 0
+        self.analyser = Analyser(ports=ports, consumers=[self], witness=self._judged)
+        self._path = path
+        self._progress = progress
+        self._positions = Positions()
+        self._placed: Placed | None = None
+        self._segments: Segments | None = None
+        self._datagrams: Datagrams | None = None
+        self._witness: Callable[[int, Dialogue], None] | None = None
+
+    def records(self, witness: Callable[[int, Dialogue], None]) -> Iterator[Conversation]:
+        """The capture's records; the witness is told of every dialogue."""
+        self._witness = witness
+        for batch in self._batches():
+            for records in self.analyser.take(batch):
+                yield from records
+        for records in self.analyser.finish():
+            yield from records
+
+    def batches(self) -> Iterator[Taken]:
+        """The capture's batches, valid until the next one is asked for."""
+        layers = self.analyser.reader.layers = Layers()
+        for batch in self._batches():
+            self._placed = self._segments = self._datagrams = None
+            self.analyser.take(batch)
+            self.packets += len(batch)
+            placed = self._placed
+            yield Taken(batch, layers, _NOTHING if placed is None else placed, self._segments, self._datagrams)
+
+    def _batches(self) -> Iterator[FrameBatch]:
+        try:
+            yield from open_captures([self._path], progress=self._progress)
+        except DamagedInputError as fault:
+            self.fault = fault
+
+    def segments(self, batch: FlowBatch, /) -> None:
+        """TCP segments, sorted by flow."""
+        self._placed = self._positions.of(self.analyser.flows, batch)
+        self._segments = batch.segments
+
+    def datagrams(self, datagrams: Datagrams, /) -> None:
+        """UDP datagrams."""
+        self._datagrams = datagrams
+
+    def _judged(self, slot: int, dialogue: Dialogue) -> None:
+        if self._witness is not None:
+            self._witness(slot, dialogue)
+
+
+_NONE = np.empty(0, np.int64)
+_NOTHING = Placed(_NONE, _NONE, _NONE, _NONE, _NONE)

@@ -1,0 +1,273 @@
+"""A capture made fit to be shared: look, look for copies, write, and look again at what was written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import IO, NamedTuple
+
+from socks5sniff.capture.creating import whole_file
+from socks5sniff.capture.source import STANDARD_INPUT, Source
+from socks5sniff.capture.writer import PcapngWriter
+from socks5sniff.errors import Socks5sniffError
+
+from .addresses import KEY
+from .frames import Frames, Late
+from .looks import Look, Progress
+from .options import Options, What
+from .replacements import Replacements
+from .scan import Scan
+from .search import Search, worth
+from .survey import Survey
+
+_ROUNDS = 4
+"""Looks for copies: each may find hosts in HTTP that are then looked for as well."""
+_COPIED = 1 << 20
+_MARKS = ((b"authorization:", What.CREDENTIALS), (b"\nhost:", What.HOST_LINE))
+"""What precedes credentials and hosts in HTTP."""
+
+
+class LeftError(Socks5sniffError):
+    """Something that was to be overwritten is in the output still."""
+
+
+class Outcome(NamedTuple):
+    """What was done.
+
+    Attributes:
+        packets: frames written.
+        passwords: different passwords that were found.
+        brief: those of them that are too short to be looked for elsewhere than where SOCKS says them.
+        silenced: frames whose octets became zeros, since nobody reads them here.
+        fault: what the capture ended with, where it is damaged; all before that was written.
+    """
+
+    packets: int
+    passwords: int
+    brief: int
+    silenced: int
+    fault: Socks5sniffError | None
+
+
+def sanitize(
+    source: str, output: str, options: Options, *, force: bool = False, progress: Progress | None = None
+) -> Outcome:
+    """Write a capture as pcapng with what the options say overwritten in place.
+
+    Args:
+        source: name of a capture, or `-` for standard input.
+        output: name of the file to write, `-` for standard output.
+        options: what is overwritten, besides passwords.
+        force: replace a file that is there.
+        progress: called now and then with (octets read, octets in all or 0 where not known), for each look.
+
+    Raises:
+        InputError: the capture cannot be opened or is none.
+        OutputError: the output cannot be written, or is there and `force` is not.
+        MissingError: addresses are to be replaced, and the package `cryptography` is not installed.
+        UnwritableError: a frame names addresses that cannot be replaced.
+        LeftError: the second look found something; nothing was written.
+    """
+    with whole_file(output, force=force) as file, _readable(source) as path:
+        work = _Work(path, options, progress)
+        work.survey()
+        work.find_copies()
+        with _checkable(file) as checked:
+            outcome = work.write(checked)
+            checked.flush()
+            work.check(checked.name)
+            if checked is not file:
+                checked.seek(0)
+                shutil.copyfileobj(checked, file, _COPIED)
+    return outcome
+
+
+class _Work:
+    """One capture on its way."""
+
+    def __init__(self, path: str, options: Options, progress: Progress | None) -> None:
+        self._path = path
+        self._key = options.key or secrets.token_bytes(KEY)
+        self._options = options
+        self._progress = progress
+        self._found = Survey(options)
+        self._search = Search(())
+        self._replaced: Replacements | None = None
+
+    def survey(self) -> None:
+        """The first look: what is there."""
+        _survey(self._found, self._path, self._options, self._progress)
+
+    def find_copies(self) -> None:
+        """Look for copies of what was found, in all streams."""
+        found = self._found
+        for _ in range(_ROUNDS):
+            known = len(found.hosts), len(found.secrets)
+            self._search = Search(_strings(found, self._options))
+            fragments = _scan(self._path, self._options, self._search, found, self._progress)
+            if known == (len(found.hosts), len(found.secrets)):
+                break
+        self._fragments = fragments
+        self._replaced = Replacements(self._options, self._key, found.places)
+        found.ranges.close(self._replaced)
+
+    def write(self, file: IO[bytes]) -> Outcome:
+        """Write all frames."""
+        late = Late()
+        if self._fragments:
+            for look, frames in self._frames(late):
+                for taken in look.batches():
+                    _, changes = frames.rewrite(taken)
+                    late.note(changes, taken)
+        for look, frames in self._frames(late):
+            writer = PcapngWriter(file)
+            for taken in look.batches():
+                batch, _ = frames.rewrite(taken)
+                writer.write_batch(batch)
+            brief = sum(not worth(password) for password in self._found.secrets)
+            outcome = Outcome(
+                look.packets, len(self._found.secrets), brief, frames.addresses.silenced, look.fault
+            )
+        return outcome
+
+    def _frames(self, late: Late) -> Iterator[tuple[Look, Frames]]:
+        assert self._replaced is not None
+        look = Look(self._path, self._options.ports, self._progress)
+        book = look.analyser.reader.addresses
+        yield look, Frames(self._options, self._found, self._search, self._replaced, book, late)
+
+    def check(self, path: str) -> None:
+        """The second look: nothing of what was found may be there."""
+        assert self._replaced is not None
+        again = Survey(self._options)
+        _survey(again, path, self._options, self._progress)
+        left = _left(self._found, again, self._replaced)
+        copies = Search(
+            (octets, what)
+            for octets, what in _strings(self._found, self._options)
+            if what not in (What.CREDENTIALS, What.HOST_LINE) and not _stands(octets, what, self._found, self._replaced)
+        )
+        left += _scan_raw(path, copies)
+        seen = Survey(self._options)
+        _scan(path, self._options, copies, seen, self._progress)
+        left += len(seen.ranges)
+        if left:
+            raise LeftError(
+                f"{left:,} of what was to be overwritten would be in the output still: nothing was written; please report this"
+            )
+
+
+def _survey(survey: Survey, path: str, options: Options, progress: Progress | None) -> None:
+    look = Look(path, options.ports, progress)
+    for record in look.records(lambda slot, dialogue: survey.dialogue(look.analyser, slot, dialogue)):
+        survey.record(record)
+
+
+def _scan(path: str, options: Options, search: Search, survey: Survey, progress: Progress | None) -> bool:
+    """Look for strings in streams; True where packets were put together from fragments."""
+
+    def found(key: int, position: int, octets: bytes, what: int) -> None:
+        if what == What.HOST and octets.lower() not in survey.hosts:
+            survey.add_host(octets)
+        survey.ranges.add(key >> 1, key & 1, position, octets, what)
+
+    scan = Scan(search, found)
+    look = Look(path, options.ports, progress)
+    fragments = False
+    for taken in look.batches():
+        scan.take(taken.placed, taken.memory)
+        fragments |= bool(taken.layers.pieces)
+        flows = look.analyser.flows
+        scan.retain(flows.stream[flows.live()])
+    scan.finish()
+    return fragments
+
+
+def _scan_raw(path: str, search: Search) -> int:
+    """How many strings are in a file's octets as they are."""
+    import numpy as np
+
+    found, tail = 0, b""
+    with open(path, "rb") as file:
+        while octets := file.read(8 << 20):
+            whole = tail + octets
+            found += len(search.find(np.frombuffer(whole, np.uint8)))
+            tail = whole[-(search.longest - 1) :] if search.longest > 1 else b""
+    return found
+
+
+def _strings(survey: Survey, options: Options) -> Iterator[tuple[bytes, int]]:
+    """What is looked for wherever it is."""
+    for password in survey.secrets:
+        yield password, What.SECRET
+    for user in survey.users:
+        yield user, What.USER
+    for host in survey.hosts:
+        for name in _domains(host):
+            yield name, What.HOST
+            if all(0 < len(label) < 64 for label in name.split(b".")):
+                yield b"".join(bytes((len(label),)) + label for label in name.split(b".")), What.LABELS
+    for place in survey.places:
+        yield str(ip_address(place)).encode(), What.TEXT
+        if len(place) == 16:
+            yield place, What.ADDRESS
+    yield from _MARKS[: 1 + options.destinations]
+
+
+def _domains(host: bytes) -> Iterator[bytes]:
+    """A host, and the domains that it is in, but for the last label."""
+    yield host
+    labels = host.rstrip(b".").split(b".")
+    if not labels[-1].isdigit():
+        for number in range(1, len(labels) - 1):
+            yield b".".join(labels[number:])
+
+
+def _stands(octets: bytes, what: int, survey: Survey, replaced: Replacements) -> bool:
+    """Whether a string stays as it is, or stands for another one."""
+    return replaced(octets, what) == octets.lower()
+
+
+def _left(before: Survey, after: Survey, replaced: Replacements) -> int:
+    """How many of the values that were found before are there still."""
+    left = sum(secret.strip(b"x") != b"" for secret in after.secrets)
+    for old, new, what in (
+        (before.users, after.users, What.USER),
+        (before.hosts, after.hosts, What.HOST),
+        (before.places, after.places, What.ADDRESS),
+    ):
+        written = {replaced(value, what) for value in old}
+        left += len((old & new) - written)
+    return left
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[str]:
+    """A capture that can be looked at more than once: of standard input or a pipe, a copy."""
+    if source != STANDARD_INPUT and os.path.exists(source) and stat.S_ISREG(os.stat(source).st_mode):
+        yield source
+        return
+    opened = Source(source)
+    with tempfile.NamedTemporaryFile(prefix="socks5sniff-") as copy:
+        room = bytearray(_COPIED)
+        while count := opened.readinto(memoryview(room)):
+            copy.write(room[:count])
+        copy.flush()
+        opened.close()
+        yield copy.name
+
+
+@contextmanager
+def _checkable(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """A file that can be looked at before anybody else sees it."""
+    if isinstance(getattr(file, "name", None), str) and stat.S_ISREG(os.stat(file.name).st_mode):
+        yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="socks5sniff-") as copy:
+        yield copy
