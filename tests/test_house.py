@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
+    "sanitize": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
     "report": {"record", "codec"},
     "sinks": {"errors", "record", "codec", "report"},
     "web": {"errors", "report"},
@@ -38,13 +39,13 @@ ROOMS: dict[str, set[str]] = {
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
         *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
-        *("sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
+        *("sanitize", "sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "sinks", "report"},
+    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "sanitize", "sinks", "report"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -62,7 +63,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "gssapi": {"client", "proxy"},
-    "cryptography": {"analysis"},
+    "cryptography": {"analysis", "sanitize"},
     "lark": {"where"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""

@@ -93,7 +93,9 @@ class Analyser:
         self._octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
-        self.handshakes = Handshakes(self.flows, self._octets, self.watch, book, Forms(show_passwords), witness is not None)
+        self.handshakes = Handshakes(
+            self.flows, self._octets, self.watch, book, Forms(show_passwords), each=witness is not None
+        )
         self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
         self.associations = Associations(book, udp_frames)
@@ -146,7 +148,7 @@ class Analyser:
         return self._names.name_of(client, host)
 
     def placing(self, slot: int) -> tuple[int, int, int]:
-        """The direction of a flow's side 0, and by side the position (see `Octets`) of the first octet of a dialogue."""
+        """The direction of a flow's side 0, and by side the position (see `Octets`) of a dialogue's first octet."""
         at = np.array([slot], np.intp)
         turn = int(self.watch.turns(at)[0])
         shifts = self.handshakes.shifts(at)[:, 0].tolist()

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "stats": Entry("socks5sniff.cli.stats:stats", "Count what capture files hold: outcomes, destinations, times."),
     "explain": Entry("socks5sniff.cli.explain:explain", "Tell why conversations failed, and what to try."),
     "bypass": Entry("socks5sniff.cli.bypass:bypass", "List what a proxy's clients sent past it."),
+    "sanitize": Entry("socks5sniff.cli.sanitize:sanitize", "Write a capture without its secrets, fit to be shared."),
     "live": Entry("socks5sniff.cli.live:live", "Report SOCKS conversations on running interfaces, as they happen."),
     "interfaces": Entry("socks5sniff.cli.interfaces:interfaces", "List interfaces, and whether you may capture there."),
     "proxy": Entry("socks5sniff.cli.proxy:proxy", "Run a SOCKS proxy for tests, with faults on demand."),

@@ -96,8 +96,7 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
                 sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
         yield Output(sys.stdout, "standard output")
         return
-    if any(_same(name, path) for name in inputs):
-        raise click.BadParameter(f"{path!r} is one of the inputs.", param_hint="-o")
+    refuse_input(path, inputs)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600 if private else 0o666)
         if private and os.name == "posix" and stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -111,6 +110,16 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
         output.flush()
     finally:
         _close(stream)
+
+
+def refuse_input(path: str, inputs: Sequence[str]) -> None:
+    """An output that is one of the inputs would be read while it is written.
+
+    Raises:
+        click.BadParameter: it is.
+    """
+    if any(_same(name, path) for name in inputs):
+        raise click.BadParameter(f"{path!r} is one of the inputs.", param_hint="-o")
 
 
 class Destination(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .run import Options, Outcome, sanitize
+from .options import Options
+from .run import Outcome, sanitize
 
 __all__ = ["Options", "Outcome", "sanitize"]

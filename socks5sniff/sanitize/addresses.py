@@ -49,7 +49,7 @@ class CryptoPan:
             raise MissingError(
                 'replacing addresses needs the package cryptography: pip install "socks5sniff[sanitize]"'
             ) from None
-        self._cipher: Any = Cipher(algorithms.AES(key[:16]), modes.ECB())  # noqa: S305 - as published
+        self._cipher: Any = Cipher(algorithms.AES(key[:16]), modes.ECB())
         self._pad = int.from_bytes(self.encrypt(key[16:32]), "big")
 
     def encrypt(self, blocks: bytes) -> bytes:

@@ -38,7 +38,8 @@ class Changes:
         """By how much the sums of 16-bit words from each start to its end have changed."""
         first, last = np.searchsorted(self.places, starts), np.searchsorted(self.places, ends)
         even, odd = self._even[last] - self._even[first], self._odd[last] - self._odd[first]
-        return np.where(starts & 1 == 1, odd * 256 + even, even * 256 + odd)
+        sums: Places = np.where(starts & 1 == 1, odd * 256 + even, even * 256 + odd)
+        return sums
 
     def adjust(self, fields: Places, changes: Places, *, optional: bool = False) -> None:
         """Adjust checksums at these places by these changes of what they cover.

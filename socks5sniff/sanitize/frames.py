@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.codec import AddressType, Decoded, decode_gssapi, decode_udp_header, readable_spans
 from socks5sniff.packets.addresses import AddressBook
-from socks5sniff.packets.columns import Datagrams, Segments
+from socks5sniff.packets.columns import Datagrams, Segments, payload_octet
 from socks5sniff.packets.kinds import Kind
 from socks5sniff.packets.layers import Layers
 
@@ -21,10 +21,12 @@ from .links import Addresses, bodies
 from .messages import PORTS, places
 from .options import Options, What
 from .positions import Placed
+from .quic import sealed
 from .replacements import Replacements
 from .search import Search
 from .survey import Survey
 
+_QUIC, _QUIC_HEADER = 0xC0, 48
 _ADDRESS = 0xFFFF_FFFF_FFFF_0000
 _PORT = np.uint64(0xFFFF)
 _Octets = NDArray[np.uint8]
@@ -112,6 +114,8 @@ class Frames:
         self._book = book
         self._late = late
         self._relays = np.array(sorted(survey.relays), np.uint64)
+        self._remotes = np.array(sorted(survey.remotes), np.uint64)
+        self._proxies = np.unique(self._relays & np.uint64(_ADDRESS))
         self._tunnels = np.array(sorted(survey.tunnels), np.int64)
         self._tunnel_starts = np.array([survey.tunnels[key] for key in self._tunnels.tolist()], np.int64)
 
@@ -175,6 +179,7 @@ class Frames:
         if datagrams is None:
             return
         relayed = self._relayed(datagrams)
+        self._blank_passed_on(new, taken, datagrams, relayed, cuts)
         for row in np.flatnonzero(relayed).tolist():
             self._relay(new, old, taken, datagrams, row, cuts)
         if not self._options.hides_addresses:
@@ -185,6 +190,27 @@ class Frames:
             octets = old[place : place + length].tobytes()
             for start, end, what in places(octets, self._options):
                 self._put(new, np.arange(place + start, place + end), octets[start:end], what)
+        for row in np.flatnonzero(payload_octet(datagrams, np.arange(len(datagrams)), 0) >= _QUIC).tolist():
+            place, length = int(datagrams.payload[row]), int(datagrams.captured[row])
+            begin = sealed(old[place : place + min(length, _QUIC_HEADER)].tobytes())
+            if begin is not None and self._options.destinations:
+                new[place + begin : place + length] = 0
+
+    def _blank_passed_on(
+        self,
+        new: _Octets,
+        taken: Taken,
+        datagrams: Datagrams,
+        relayed: NDArray[np.bool_],
+        cuts: NDArray[np.int64],
+    ) -> None:
+        """Blank what relays pass on to destinations, and get from them."""
+        if self._options.payload is None or not len(self._remotes):
+            return
+        ends = np.stack((datagrams.source, datagrams.destination))
+        remote, proxy = np.isin(ends, self._remotes), np.isin(ends & np.uint64(_ADDRESS), self._proxies)
+        rows = np.flatnonzero((remote & proxy[::-1]).any(0) & ~relayed)
+        self._blank(new, taken, datagrams.frame[rows], datagrams.payload[rows], datagrams.captured[rows], cuts)
 
     def _relayed(self, datagrams: Datagrams) -> NDArray[np.bool_]:
         """Which datagrams go between a client and its relay."""
@@ -217,6 +243,9 @@ class Frames:
             if address.port in PORTS and not found.frame.fragment:
                 for start, end, what in places(plain[size:], self._options):
                     self._put(new, where[size + start : size + end], plain[size + start : size + end], what)
+        begin = sealed(plain[size : size + _QUIC_HEADER]) if self._options.destinations else None
+        if begin is not None:
+            new[where[size + begin :]] = 0
         if self._options.payload is not None and size < len(plain):
             new[where[size:]] = 0
             self._blank(new, taken, datagrams.frame[row : row + 1], where[size : size + 1], np.zeros(1, np.int64), cuts)

@@ -55,9 +55,9 @@ class Packets(NamedTuple):
         return Packets(self.version, row, at, body, end, protocol, self.quoted)
 
     @property
-    def addresses(self) -> tuple[Places, int, int]:
-        """Where the addresses are: the header, the first one's offset in it, and the size of each."""
-        return (self.at, 12, 4) if self.version == 4 else (self.at, 8, 16)
+    def addresses(self) -> tuple[Places, int]:
+        """Where the first of the two addresses is, and the size of each."""
+        return (self.at + 12, 4) if self.version == 4 else (self.at + 8, 16)
 
 
 def packets(memory: _Octets, layers: list[Layer]) -> list[Packets]:
@@ -139,9 +139,9 @@ def silence_quotes(memory: _Octets, found: list[Packets]) -> None:
 def replace_addresses(memory: _Octets, found: list[Packets], replaced: Callable[[bytes], bytes]) -> None:
     """Put others in place of the addresses in IP headers."""
     for packets in found:
-        header, offset, size = packets.addresses
-        for at in (header + offset, header + offset + size):
-            write_addresses(memory, at, size, replaced)
+        at, size = packets.addresses
+        write_addresses(memory, at, size, replaced)
+        write_addresses(memory, at + size, size, replaced)
 
 
 def write_addresses(memory: _Octets, at: Places, size: int, replaced: Callable[[bytes], bytes]) -> None:
@@ -172,7 +172,6 @@ def _options(changes: Changes, packets: Packets) -> Places:
 
 
 def _adjust_bodies(changes: Changes, packets: Packets) -> None:
-    header, offset, size = packets.addresses
     for protocol, field in _FIELD.items():
         chosen = packets.protocol == protocol
         if (protocol == ICMP and packets.version == 6) or not chosen.any():
@@ -184,7 +183,7 @@ def _adjust_bodies(changes: Changes, packets: Packets) -> None:
             ends = np.where(said >= 8, np.minimum(ends, starts + said), ends)
         sums = changes.sums(starts, np.maximum(ends, starts))
         if protocol in _PSEUDO:
-            at = mine.at + offset
+            at, size = mine.addresses
             sums = sums + changes.sums(at, at + 2 * size)
         changes.adjust(mine.body + field, sums, optional=protocol == UDP)
     _adjust_gre(changes, packets)

@@ -66,7 +66,7 @@ def bodies(
     datagrams: Datagrams | None,
 ) -> _Places:
     """By frame, where the octets begin that no header is read in."""
-    found = batch.offset.copy()
+    found: _Places = batch.offset.copy()
     size = len(batch.octets)
     for kind, rows in layers.layers:
         inside = rows.at < size

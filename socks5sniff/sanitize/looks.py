@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from socks5sniff.analysis.analyser import Analyser
 from socks5sniff.analysis.dialogue import Dialogue
@@ -46,12 +47,18 @@ class Look:
         self._datagrams: Datagrams | None = None
         self._witness: Callable[[int, Dialogue], None] | None = None
 
-    def records(self, witness: Callable[[int, Dialogue], None]) -> Iterator[Conversation]:
-        """The capture's records; the witness is told of every dialogue."""
+    def records(
+        self, witness: Callable[[int, Dialogue], None], seen: Callable[[NDArray[np.uint64]], None]
+    ) -> Iterator[Conversation]:
+        """The capture's records; the witness is told of every dialogue, and of all endpoints seen."""
         self._witness = witness
         for batch in self._batches():
+            self._segments = self._datagrams = None
             for records in self.analyser.take(batch):
                 yield from records
+            for read in (self._segments, self._datagrams):
+                if read is not None:
+                    seen(np.concatenate((read.source, read.destination)))
         for records in self.analyser.finish():
             yield from records
 

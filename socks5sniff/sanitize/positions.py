@@ -39,11 +39,34 @@ class Positions:
         self._octets.grow(flows.capacity)
         self._octets.reset(batch.slots[batch.new])
         found = self._octets.count(flows, batch, np.ones(len(batch.slots), np.bool_))
-        segments, row = batch.segments, found.row
+        late_row, late_slot, late_way = _late(flows, batch)
+        sequence = batch.segments.sequence[late_row]
+        ahead = (sequence - self._octets.edge[late_way, late_slot]).view(np.int32).astype(np.int64)
+        segments, row = batch.segments, np.concatenate((found.row, late_row))
+        slot, way = np.concatenate((found.slot, late_slot)), np.concatenate((found.way, late_way))
         return Placed(
             row,
-            flows.stream[found.slot] << 1 | found.way,
-            found.offset,
+            flows.stream[slot] << 1 | way,
+            np.concatenate((found.offset, self._octets.reach[late_way, late_slot] + ahead)),
             segments.payload[row],
             segments.captured[row],
         )
+
+
+def _late(flows: FlowTable, batch: FlowBatch) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]:
+    """Segments that the flow table gave to no connection, since they came long after its end: rows, and the slot and
+    direction of each connection between their endpoints that they may be copies from."""
+    segments = batch.segments
+    gone = np.ones(len(segments), np.bool_)
+    gone[batch.order] = False
+    rows, slots, ways = [], [], []
+    for row in np.flatnonzero(gone & (segments.captured > 0)).tolist():
+        source, destination = int(segments.source[row]), int(segments.destination[row])
+        ends = np.uint64(min(source, destination)), np.uint64(max(source, destination))
+        used = flows.used
+        between = (flows.low[:used] == ends[0]) & (flows.high[:used] == ends[1]) & (flows.stream[:used] >= 0)
+        for slot in np.flatnonzero(between).tolist():
+            rows.append(row)
+            slots.append(slot)
+            ways.append(source > destination)
+    return np.array(rows, np.intp), np.array(slots, np.intp), np.array(ways, np.uint8)

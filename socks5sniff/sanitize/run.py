@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import IO, NamedTuple
 
+import numpy as np
+
 from socks5sniff.capture.creating import whole_file
 from socks5sniff.capture.source import STANDARD_INPUT, Source
 from socks5sniff.capture.writer import PcapngWriter
 from socks5sniff.errors import Socks5sniffError
 
 from .addresses import KEY
-from .frames import Frames, Late
+from .frames import Frames, Late, Taken
 from .looks import Look, Progress
 from .options import Options, What
 from .replacements import Replacements
@@ -29,6 +31,11 @@ from .survey import Survey
 _ROUNDS = 4
 """Looks for copies: each may find hosts in HTTP that are then looked for as well."""
 _COPIED = 1 << 20
+_CERTAIN = 8
+"""Octets of strings that are looked for in the whole file at last: shorter ones may be numbers in headers."""
+_FIRST = -1 << 40
+"""Before the first octet of any stream."""
+_DNS = 53
 _MARKS = ((b"authorization:", What.CREDENTIALS), (b"\nhost:", What.HOST_LINE))
 """What precedes credentials and hosts in HTTP."""
 
@@ -107,15 +114,15 @@ class _Work:
     def find_copies(self) -> None:
         """Look for copies of what was found, in all streams."""
         found = self._found
+        self._replaced = replaced = Replacements(self._options, self._key, found.places)
         for _ in range(_ROUNDS):
             known = len(found.hosts), len(found.secrets)
-            self._search = Search(_strings(found, self._options))
+            self._search = Search(_strings(found, self._options, replaced))
             fragments = _scan(self._path, self._options, self._search, found, self._progress)
             if known == (len(found.hosts), len(found.secrets)):
                 break
         self._fragments = fragments
-        self._replaced = Replacements(self._options, self._key, found.places)
-        found.ranges.close(self._replaced)
+        found.ranges.close(replaced)
 
     def write(self, file: IO[bytes]) -> Outcome:
         """Write all frames."""
@@ -148,25 +155,29 @@ class _Work:
         again = Survey(self._options)
         _survey(again, path, self._options, self._progress)
         left = _left(self._found, again, self._replaced)
-        copies = Search(
+        strings = [
             (octets, what)
-            for octets, what in _strings(self._found, self._options)
-            if what not in (What.CREDENTIALS, What.HOST_LINE) and not _stands(octets, what, self._found, self._replaced)
-        )
-        left += _scan_raw(path, copies)
+            for octets, what in _strings(self._found, self._options, self._replaced)
+            if what not in (What.CREDENTIALS, What.HOST_LINE)
+        ]
+        written = {self._replaced(octets, what).lower() for octets, what in strings}
+        strings = [(octets, what) for octets, what in strings if octets.lower() not in written]
+        left += _scan_raw(path, Search((octets, what) for octets, what in strings if len(octets) >= _CERTAIN))
         seen = Survey(self._options)
-        _scan(path, self._options, copies, seen, self._progress)
+        _scan(path, self._options, Search(strings), seen, self._progress)
         left += len(seen.ranges)
         if left:
-            raise LeftError(
-                f"{left:,} of what was to be overwritten would be in the output still: nothing was written; please report this"
-            )
+            raise LeftError(f"{left:,} of what was to be overwritten is left: nothing was written; please report this")
 
 
 def _survey(survey: Survey, path: str, options: Options, progress: Progress | None) -> None:
     look = Look(path, options.ports, progress)
-    for record in look.records(lambda slot, dialogue: survey.dialogue(look.analyser, slot, dialogue)):
-        survey.record(record)
+    analyser = look.analyser
+    book = analyser.reader.addresses
+    for record in look.records(
+        lambda slot, dialogue: survey.dialogue(analyser, slot, dialogue), lambda ends: survey.seen(ends, book)
+    ):
+        survey.record(record, book)
 
 
 def _scan(path: str, options: Options, search: Search, survey: Survey, progress: Progress | None) -> bool:
@@ -177,10 +188,14 @@ def _scan(path: str, options: Options, search: Search, survey: Survey, progress:
             survey.add_host(octets)
         survey.ranges.add(key >> 1, key & 1, position, octets, what)
 
-    scan = Scan(search, found)
+    scan = Scan(search, found, options)
+    if options.hides_addresses:
+        for key, position in survey.messages.items():
+            scan.expect_messages(key, position)
     look = Look(path, options.ports, progress)
     fragments = False
     for taken in look.batches():
+        _note_streams(taken, survey, scan, options)
         scan.take(taken.placed, taken.memory)
         fragments |= bool(taken.layers.pieces)
         flows = look.analyser.flows
@@ -189,10 +204,26 @@ def _scan(path: str, options: Options, search: Search, survey: Survey, progress:
     return fragments
 
 
+def _note_streams(taken: Taken, survey: Survey, scan: Scan, options: Options) -> None:
+    """Connections to DNS servers, and those in which proxies pass on what tunnels carry."""
+    placed, segments = taken.placed, taken.segments
+    if segments is None or not len(placed.key):
+        return
+    ends = np.stack((segments.source[placed.row], segments.destination[placed.row]))
+    if options.hides_addresses:
+        rows = np.flatnonzero(((ends & np.uint64(0xFFFF)) == _DNS).any(0))
+        for key, start in zip(placed.key[rows].tolist(), placed.start[rows].tolist(), strict=True):
+            scan.expect_messages(key, min(start, 0))
+    if options.payload is not None and survey.upstreams:
+        low, high = ends.min(0), ends.max(0)
+        rows = np.flatnonzero(np.isin(low, np.array([pair[0] for pair in survey.upstreams], np.uint64)))
+        for row in rows.tolist():
+            if (int(low[row]), int(high[row])) in survey.upstreams:
+                survey.tunnels[int(placed.key[row])] = _FIRST
+
+
 def _scan_raw(path: str, search: Search) -> int:
     """How many strings are in a file's octets as they are."""
-    import numpy as np
-
     found, tail = 0, b""
     with open(path, "rb") as file:
         while octets := file.read(8 << 20):
@@ -202,7 +233,7 @@ def _scan_raw(path: str, search: Search) -> int:
     return found
 
 
-def _strings(survey: Survey, options: Options) -> Iterator[tuple[bytes, int]]:
+def _strings(survey: Survey, options: Options, replaced: Replacements) -> Iterator[tuple[bytes, int]]:
     """What is looked for wherever it is."""
     for password in survey.secrets:
         yield password, What.SECRET
@@ -213,10 +244,11 @@ def _strings(survey: Survey, options: Options) -> Iterator[tuple[bytes, int]]:
             yield name, What.HOST
             if all(0 < len(label) < 64 for label in name.split(b".")):
                 yield b"".join(bytes((len(label),)) + label for label in name.split(b".")), What.LABELS
-    for place in survey.places:
-        yield str(ip_address(place)).encode(), What.TEXT
-        if len(place) == 16:
-            yield place, What.ADDRESS
+    for place in survey.places | survey.addresses:
+        if replaced.ip(place) != place:
+            yield str(ip_address(place)).encode(), What.TEXT
+            if len(place) == 16:
+                yield place, What.ADDRESS
     yield from _MARKS[: 1 + options.destinations]
 
 
@@ -227,11 +259,6 @@ def _domains(host: bytes) -> Iterator[bytes]:
     if not labels[-1].isdigit():
         for number in range(1, len(labels) - 1):
             yield b".".join(labels[number:])
-
-
-def _stands(octets: bytes, what: int, survey: Survey, replaced: Replacements) -> bool:
-    """Whether a string stays as it is, or stands for another one."""
-    return replaced(octets, what) == octets.lower()
 
 
 def _left(before: Survey, after: Survey, replaced: Replacements) -> int:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .options import What
+from .dns_streams import Messages
+from .options import Options, What
 from .positions import Placed
 from .search import Hit, Search
 
@@ -99,7 +100,9 @@ class Scan:
         found: told of each place.
     """
 
-    def __init__(self, search: Search, found: Found) -> None:
+    def __init__(self, search: Search, found: Found, options: Options) -> None:
+        self._options = options
+        self._messages: dict[int, Messages] = {}
         self._search = search
         self._found = found
         self._directions: dict[int, _Direction] = {}
@@ -118,6 +121,8 @@ class Scan:
                 direction = self._directions[key] = _Direction(min(start, 0) if start < 1 << 16 else start)
             parts = direction.take(start, bytes(view[place : place + length]))
             if parts:
+                if key in self._messages:
+                    self._read(key, direction.position, parts)
                 fresh.setdefault(key, (direction, []))[1].extend(parts)
         runs = []
         for key, (direction, parts) in fresh.items():
@@ -126,6 +131,15 @@ class Scan:
             direction.tail = octets[-(self._search.longest - 1) :] if self._search.longest > 1 else b""
             direction.open = False
         self._look(runs)
+
+    def _read(self, key: int, end: int, parts: list[bytes]) -> None:
+        octets = b"".join(parts)
+        for at, there, what in self._messages[key].take(end - len(octets), octets, self._options):
+            self._found(key, at, there, what)
+
+    def expect_messages(self, key: int, position: int) -> None:
+        """A direction carries DNS from a position on."""
+        self._messages.setdefault(key, Messages(position))
 
     def retain(self, streams: NDArray[np.int64]) -> None:
         """Forget all streams but these, where there are many."""

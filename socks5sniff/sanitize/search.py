@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 LEAST = 4
 """Octets of the shortest string that is looked for: shorter ones are everywhere by chance."""
-_VARIETY = 3
-"""Different octets that a string must have to be looked for: runs of one octet are filling."""
+_VARIETY, _LONG = 3, 7
+"""Different octets that a string must have to be looked for, unless it is long: runs of one octet are filling."""
 _BITS = 16
 _FACTOR = np.uint32(0x9E3779B1)
 _LOWER = np.arange(256, dtype=np.uint8)
@@ -85,8 +85,9 @@ class Search:
 
 def worth(octets: bytes) -> bool:
     """Whether a string is long and distinct enough that its octets elsewhere are no accident."""
-    return len(octets) >= LEAST and len(set(octets)) >= _VARIETY
+    return len(octets) >= LEAST and (len(set(octets)) >= _VARIETY or (len(set(octets)) > 1 and len(octets) >= _LONG))
 
 
 def _hashes(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    return (words * _FACTOR) >> np.uint32(32 - _BITS)
+    hashes: NDArray[np.uint32] = (words * _FACTOR) >> np.uint32(32 - _BITS)
+    return hashes

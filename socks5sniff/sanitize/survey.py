@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from socks5sniff.analysis.analyser import Analyser
 from socks5sniff.analysis.dialogue import Dialogue
 from socks5sniff.analysis.relay import Relay
 from socks5sniff.analysis.udp_in_tcp import kind_of
+from socks5sniff.analysis.watch import DATAGRAMS
 from socks5sniff.codec import AddressType, Command, GssapiMessageType, Method, decode_text
+from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import Conversation
 from socks5sniff.session import Session, SessionFrame, Verdict
 
 from .heads import heads
+from .links import UnwritableError
 from .options import Options, What
 from .pseudonyms import is_announcement
 from .ranges import Ranges
 from .tracks import Track
 
+MAX_ADDRESSES = 1 << 16
+"""Addresses that are looked for in text."""
 _LOGIN = 513
 """Octets of the longest login (RFC 1929)."""
+_DNS = 53
 _ASSOCIATES = Command.UDP_ASSOCIATE
-_REQUESTS = (Command.CONNECT, Command.BIND, Command.RESOLVE, Command.RESOLVE_PTR)
+MOST = DATAGRAMS - 2048
+"""Octets of datagrams inside TCP that are certain to be all of them; see `analysis.watch`."""
 _SIZES = {AddressType.IPV4: 4, AddressType.IPV6: 16}
 _UNSPECIFIED = (bytes(4), bytes(16))
 
@@ -36,7 +45,9 @@ class Survey:
         secrets, users, hosts: values; hosts in lower case.
         places: addresses of destinations, of 4 or 16 octets.
         tunnels: by stream and direction, the position where a tunnel begins.
-        upstreams: pairs of endpoints between which a proxy passes on what a tunnel carries.
+        upstreams: pairs of endpoints, the lower one first, between which a proxy passes on what a tunnel carries.
+        messages: as `tunnels`, of those that go to a DNS server.
+        addresses: those seen, of 4 or 16 octets.
         relays: endpoints of relays, each with the addresses of its clients (endpoints without ports).
         remotes: endpoints that associations sent to.
     """
@@ -48,14 +59,16 @@ class Survey:
         self.hosts: set[bytes] = set()
         self.places: set[bytes] = set()
         self.tunnels: dict[int, int] = {}
-        self.upstreams: set[tuple[tuple[str, int], tuple[str, int]]] = set()
+        self.upstreams: set[tuple[int, int]] = set()
+        self.messages: dict[int, int] = {}
+        self.addresses: set[bytes] = set()
         self.relays: dict[int, set[int]] = {}
         self.remotes: set[int] = set()
         self._options = options
 
     # -- records -------------------------------------------------------------------------------------------------
 
-    def record(self, record: Conversation) -> None:
+    def record(self, record: Conversation, book: AddressBook) -> None:
         """What a record tells that no frame of the dialogue says."""
         if record.tunnel is not None and record.tunnel.server_name:
             self.add_host(record.tunnel.server_name.encode("utf-8", "surrogateescape"))
@@ -64,8 +77,17 @@ class Survey:
                 self.add_host(destination.host.encode("utf-8", "surrogateescape"))
         upstream = record.upstream
         if upstream is not None:
-            ends = sorted((end["address"], end["port"]) for end in (upstream["source"], upstream["destination"]))
-            self.upstreams.add((ends[0], ends[1]))
+            ends = [
+                book.make(ip_address(upstream[end]["address"]).packed, upstream[end]["port"])
+                for end in ("source", "destination")
+            ]
+            self.upstreams.add((min(ends), max(ends)))
+
+    def seen(self, endpoints: NDArray[np.uint64], book: AddressBook) -> None:
+        """Endpoints of a batch."""
+        for endpoint in np.unique(endpoints >> np.uint64(16)).tolist() if self._options.addresses else ():
+            if len(self.addresses) < MAX_ADDRESSES:
+                self.addresses.add(book.packed(endpoint << 16))
 
     def add_host(self, host: bytes) -> None:
         if not self._options.destinations or is_announcement(host):
@@ -139,6 +161,11 @@ class _Level:
         kind = kind_of(session)
         if kind is not None:
             self._datagrams(kind, client, within)
+        if session.destination is not None and session.destination.port == _DNS:
+            for side in (0, 1):
+                place = within[side].place(0)
+                if place is not None:
+                    self._survey.messages[self._stream << 1 | self._ways[side]] = place
         for nested in [] if relay.nested is None else [relay.nested]:
             self.read(nested.session, nested.relay, within)
 
@@ -286,6 +313,11 @@ class _Level:
     def _datagrams(self, kind: str, client: int, tracks: tuple[Track, Track]) -> None:
         if not self._options.hides_addresses:
             return
+        if any(len(track.octets) >= MOST for track in tracks):
+            raise UnwritableError(
+                f"a tunnel carries more than {MOST:,} octets of datagrams, whose destinations are not read to the end: "
+                "leave out --destinations and --addresses"
+            )
         for side, at, address in heads(kind, client, (tracks[0].octets, tracks[1].octets)):
             if address.type == AddressType.DOMAIN:
                 self._host(side, tracks[side], at, address.host)
@@ -332,9 +364,3 @@ def _tunnel_starts(session: Session) -> tuple[int, int] | None:
         return None
     client, proxy = request.offset + request.length, answer.offset + answer.length
     return (client, proxy) if session.client_side == 0 else (proxy, client)
-
-
-def conversations(batches: Iterator[Any]) -> Iterator[Conversation]:
-    """The records of batches of them."""
-    for batch in batches:
-        yield from batch
