@@ -126,9 +126,10 @@ class Frames:
         cuts = batch.captured.copy()
         self._late.write(batch, new)
         placed = taken.placed
-        for row, at, octets in self._survey.ranges.overlapping(placed.key, placed.start, placed.length):
-            place = int(placed.place[row]) + at
-            new[place : place + len(octets)] = np.frombuffer(octets, np.uint8)
+        for ranges in (self._survey.copies, self._survey.ranges):
+            for row, at, octets in ranges.overlapping(placed.key, placed.start, placed.length):
+                place = int(placed.place[row]) + at
+                new[place : place + len(octets)] = np.frombuffer(octets, np.uint8)
         packets = headers.packets(old, taken.layers.layers)
         headers.silence_quotes(new, packets)
         self._blank_tunnels(new, taken, cuts)

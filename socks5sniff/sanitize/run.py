@@ -123,6 +123,7 @@ class _Work:
                 break
         self._fragments = fragments
         found.ranges.close(replaced)
+        found.copies.close(replaced)
 
     def write(self, file: IO[bytes]) -> Outcome:
         """Write all frames."""
@@ -165,7 +166,7 @@ class _Work:
         left += _scan_raw(path, Search((octets, what) for octets, what in strings if len(octets) >= _CERTAIN))
         seen = Survey(self._options)
         _scan(path, self._options, Search(strings), seen, self._progress)
-        left += len(seen.ranges)
+        left += len(seen.copies)
         if left:
             raise LeftError(f"{left:,} of what was to be overwritten is left: nothing was written; please report this")
 
@@ -186,7 +187,7 @@ def _scan(path: str, options: Options, search: Search, survey: Survey, progress:
     def found(key: int, position: int, octets: bytes, what: int) -> None:
         if what == What.HOST and octets.lower() not in survey.hosts:
             survey.add_host(octets)
-        survey.ranges.add(key >> 1, key & 1, position, octets, what)
+        survey.copies.add(key >> 1, key & 1, position, octets, what)
 
     scan = Scan(search, found, options)
     if options.hides_addresses:

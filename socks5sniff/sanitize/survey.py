@@ -41,7 +41,8 @@ class Survey:
     """What was found.
 
     Attributes:
-        ranges: where in TCP streams octets are to be overwritten.
+        ranges: where in TCP streams octets are to be overwritten, since SOCKS says what they are.
+        copies: where else, since they are the same octets or look like it.
         secrets, users, hosts: values; hosts in lower case.
         places: addresses of destinations, of 4 or 16 octets.
         tunnels: by stream and direction, the position where a tunnel begins.
@@ -54,6 +55,7 @@ class Survey:
 
     def __init__(self, options: Options) -> None:
         self.ranges = Ranges()
+        self.copies = Ranges()
         self.secrets: set[bytes] = set()
         self.users: set[bytes] = set()
         self.hosts: set[bytes] = set()
