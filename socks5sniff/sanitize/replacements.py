@@ -18,14 +18,16 @@ class Replacements:
     Args:
         options: what is overwritten.
         key: 32 octets.
-        places: addresses of destinations.
+        places: addresses of destinations; more may come.
     """
 
     def __init__(self, options: Options, key: bytes, places: Set[bytes]) -> None:
         self._all = options.addresses
         self._places = places
+        self._key = key
         self._names = Pseudonyms(key)
-        self._map = AddressMap(key) if options.addresses or places else None
+        # Made when first needed: whoever hides names alone needs no package for addresses.
+        self._map: AddressMap | None = None
 
     def __call__(self, octets: bytes, what: int) -> bytes:
         """What stands for octets."""
@@ -45,13 +47,16 @@ class Replacements:
 
     def ip(self, address: bytes) -> bytes:
         """What stands for an address of 4 or 16 octets: itself, where it is not to be replaced."""
-        if self._map is None or not (self._all or address in self._places):
-            return address
-        return self._map.ip(address)
+        return self._addresses().ip(address) if self._all or address in self._places else address
 
     def mac(self, address: bytes) -> bytes:
         """What stands for a MAC address."""
-        return self._map.mac(address) if self._map is not None and self._all else address
+        return self._addresses().mac(address) if self._all else address
+
+    def _addresses(self) -> AddressMap:
+        if self._map is None:
+            self._map = AddressMap(self._key)
+        return self._map
 
     def _labels(self, octets: bytes) -> bytes:
         """A name as DNS writes it: lengths stay, and the words are those of the name in text."""

@@ -17,12 +17,13 @@ import numpy as np
 from socks5sniff.capture.creating import whole_file
 from socks5sniff.capture.source import STANDARD_INPUT, Source
 from socks5sniff.capture.writer import PcapngWriter
-from socks5sniff.errors import Socks5sniffError
+from socks5sniff.errors import OutputError, Socks5sniffError
 
 from .addresses import KEY
 from .frames import Frames, Late, Taken
 from .looks import Look, Progress
 from .options import Options, What
+from .ranges import Ranges
 from .replacements import Replacements
 from .scan import Scan
 from .search import Search, worth
@@ -90,8 +91,7 @@ def sanitize(
             checked.flush()
             work.check(checked.name)
             if checked is not file:
-                checked.seek(0)
-                shutil.copyfileobj(checked, file, _COPIED)
+                _copy(checked, file)
     return outcome
 
 
@@ -116,10 +116,11 @@ class _Work:
         found = self._found
         self._replaced = replaced = Replacements(self._options, self._key, found.places)
         for _ in range(_ROUNDS):
-            known = len(found.hosts), len(found.secrets)
+            found.copies = Ranges()
+            known = len(found.hosts), len(found.places)
             self._search = Search(_strings(found, self._options, replaced))
             fragments = _scan(self._path, self._options, self._search, found, self._progress)
-            if known == (len(found.hosts), len(found.secrets)):
+            if known == (len(found.hosts), len(found.places)):
                 break
         self._fragments = fragments
         found.ranges.close(replaced)
@@ -165,7 +166,7 @@ class _Work:
         strings = [(octets, what) for octets, what in strings if octets.lower() not in written]
         left += _scan_raw(path, Search((octets, what) for octets, what in strings if len(octets) >= _CERTAIN))
         seen = Survey(self._options)
-        _scan(path, self._options, Search(strings), seen, self._progress)
+        _scan(path, Options(ports=self._options.ports), Search(strings), seen, self._progress)
         left += len(seen.copies)
         if left:
             raise LeftError(f"{left:,} of what was to be overwritten is left: nothing was written; please report this")
@@ -275,6 +276,17 @@ def _left(before: Survey, after: Survey, replaced: Replacements) -> int:
     return left
 
 
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    source.seek(0)
+    try:
+        shutil.copyfileobj(source, target, _COPIED)
+        target.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{getattr(target, 'name', 'output')}: {error.strerror or error}") from error
+
+
 @contextmanager
 def _readable(source: str) -> Iterator[str]:
     """A capture that can be looked at more than once: of standard input or a pipe, a copy."""
@@ -282,7 +294,7 @@ def _readable(source: str) -> Iterator[str]:
         yield source
         return
     opened = Source(source)
-    with tempfile.NamedTemporaryFile(prefix="socks5sniff-") as copy:
+    with _spool() as copy:
         room = bytearray(_COPIED)
         while count := opened.readinto(memoryview(room)):
             copy.write(room[:count])
@@ -294,8 +306,19 @@ def _readable(source: str) -> Iterator[str]:
 @contextmanager
 def _checkable(file: IO[bytes]) -> Iterator[IO[bytes]]:
     """A file that can be looked at before anybody else sees it."""
-    if isinstance(getattr(file, "name", None), str) and stat.S_ISREG(os.stat(file.name).st_mode):
+    name = getattr(file, "name", None)
+    if isinstance(name, str) and os.path.isfile(name) and os.path.samestat(os.stat(name), os.fstat(file.fileno())):
         yield file
         return
-    with tempfile.NamedTemporaryFile(prefix="socks5sniff-") as copy:
+    with _spool() as copy:
         yield copy
+
+
+@contextmanager
+def _spool() -> Iterator[IO[bytes]]:
+    """A file for a while, that can be opened again by its name on any system."""
+    with (
+        tempfile.TemporaryDirectory(prefix="socks5sniff-") as folder,
+        open(os.path.join(folder, "copy"), "w+b") as file,
+    ):
+        yield file

@@ -37,7 +37,8 @@ SOCKS4 = [
 ]  # fmt: skip
 CHAIN = [
     *SOCKS5[:6], (CLIENT, b"\x05\x01\x02"), (SERVER, b"\x05\x02"), (CLIENT, LOGIN), (SERVER, b"\x01\x00"),
-    (CLIENT, request(INNER)), (SERVER, ANSWER), (CLIENT, HTTP.replace(HOST, INNER)), (SERVER, b"HTTP/1.1 200 OK\r\n\r\n"),
+    (CLIENT, request(INNER)), (SERVER, ANSWER), (CLIENT, HTTP.replace(HOST, INNER)),
+    (SERVER, b"HTTP/1.1 200 OK\r\n\r\n"),
 ]  # fmt: skip
 SHORT = [(side, octets.replace(LOGIN, b"\x01\x01u\x02pq")) for side, octets in SOCKS5]
 """A password too short to be looked for."""
@@ -78,7 +79,7 @@ def expected() -> dict[str, tuple[bytearray, bytearray]]:
     return {name: streams(sanitized(connection(said), ALL)) for name, said in DIALOGUES.items()}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(sorted(DIALOGUES)),
     st.lists(st.integers(1, 9), max_size=80),
