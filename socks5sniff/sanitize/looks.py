@@ -35,23 +35,26 @@ class Look:
         packets: frames seen.
     """
 
-    def __init__(self, path: str, ports: tuple[int, ...], progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        ports: tuple[int, ...],
+        progress: Progress | None = None,
+        witness: Callable[[int, Dialogue], None] | None = None,
+    ) -> None:
+        """`witness` is told of every dialogue, with its slot."""
         self.fault: DamagedInputError | None = None
         self.packets = 0
-        self.analyser = Analyser(ports=ports, consumers=[self], witness=self._judged)
+        self.analyser = Analyser(ports=ports, consumers=[self], witness=witness)
         self._path = path
         self._progress = progress
         self._positions = Positions()
         self._placed: Placed | None = None
         self._segments: Segments | None = None
         self._datagrams: Datagrams | None = None
-        self._witness: Callable[[int, Dialogue], None] | None = None
 
-    def records(
-        self, witness: Callable[[int, Dialogue], None], seen: Callable[[NDArray[np.uint64]], None]
-    ) -> Iterator[Conversation]:
-        """The capture's records; the witness is told of every dialogue, and of all endpoints seen."""
-        self._witness = witness
+    def records(self, seen: Callable[[NDArray[np.uint64]], None]) -> Iterator[Conversation]:
+        """The capture's records; `seen` is told of the endpoints of each batch."""
         for batch in self._batches():
             self._segments = self._datagrams = None
             for records in self.analyser.take(batch):
@@ -86,10 +89,6 @@ class Look:
     def datagrams(self, datagrams: Datagrams, /) -> None:
         """UDP datagrams."""
         self._datagrams = datagrams
-
-    def _judged(self, slot: int, dialogue: Dialogue) -> None:
-        if self._witness is not None:
-            self._witness(slot, dialogue)
 
 
 _NONE = np.empty(0, np.int64)

@@ -173,12 +173,9 @@ class _Work:
 
 
 def _survey(survey: Survey, path: str, options: Options, progress: Progress | None) -> None:
-    look = Look(path, options.ports, progress)
-    analyser = look.analyser
-    book = analyser.reader.addresses
-    for record in look.records(
-        lambda slot, dialogue: survey.dialogue(analyser, slot, dialogue), lambda ends: survey.seen(ends, book)
-    ):
+    look = Look(path, options.ports, progress, lambda slot, dialogue: survey.dialogue(look.analyser, slot, dialogue))
+    book = look.analyser.reader.addresses
+    for record in look.records(lambda ends: survey.seen(ends, book)):
         survey.record(record, book)
 
 

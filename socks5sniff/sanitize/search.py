@@ -1,7 +1,8 @@
 """Many octet strings looked for at once, whatever the case of their letters.
 
-Four octets at each place are looked up in a table first, column-wise; only where the table says that a string may
-begin are octets compared.
+A string of seven octets or more covers four octets that begin at a multiple of four, wherever it lies. So of every
+fourth place four octets are looked up in a table, column-wise; only where the table says that they may be a string's
+are octets compared. Shorter strings are few, and looked for one by one.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ LEAST = 4
 """Octets of the shortest string that is looked for: shorter ones are everywhere by chance."""
 _VARIETY, _LONG = 3, 7
 """Different octets that a string must have to be looked for, unless it is long: runs of one octet are filling."""
+_WORD = 4
 _BITS = 16
 _FACTOR = np.uint32(0x9E3779B1)
-_LOWER = np.arange(256, dtype=np.uint8)
-_LOWER[0x41:0x5B] += 0x20
 
 
 class Hit(NamedTuple):
@@ -43,20 +43,23 @@ class Search:
             strings: each with its kind; of equal ones the first counts. Those that `worth` says are not are left out.
         """
         self._kinds: dict[bytes, int] = {}
-        self._table = np.zeros(1 << _BITS, np.bool_)
+        # By their first four octets, the lengths of strings, the longest first; by four octets, where in strings.
         self._lengths: dict[bytes, list[int]] = {}
+        self._steps: dict[bytes, set[int]] = {}
+        self._table = np.zeros(1 << _BITS, np.bool_)
         for octets, kind in strings:
             if worth(octets):
                 self._kinds.setdefault(octets.lower(), kind)
         for octets in self._kinds:
-            lengths = self._lengths.setdefault(octets[:LEAST], [])
-            if len(octets) not in lengths:
-                lengths.append(len(octets))
+            self._lengths.setdefault(octets[:LEAST], []).append(len(octets))
+            for step in range(_WORD) if len(octets) >= _LONG else ():
+                self._steps.setdefault(octets[step : step + _WORD], set()).add(step)
         for lengths in self._lengths.values():
             lengths.sort(reverse=True)
+        self._short = [octets for octets in self._kinds if len(octets) < _LONG]
         self.longest = max(map(len, self._kinds), default=0)
-        if self._lengths:
-            self._table[_hashes(np.frombuffer(b"".join(self._lengths), "<u4"))] = True
+        if self._steps:
+            self._table[_hashes(np.frombuffer(b"".join(self._steps), "<u4"))] = True
 
     def __len__(self) -> int:
         """Number of strings."""
@@ -66,21 +69,30 @@ class Search:
         """Where strings are, by place; of those that begin at one place the longest, and none that overlap."""
         if not self._kinds or len(memory) < LEAST:
             return []
-        lower = _LOWER.take(memory)
-        words: NDArray[np.uint32] = np.ndarray((len(lower) - LEAST + 1,), "<u4", lower, strides=(1,))
-        places = np.flatnonzero(self._table.take(_hashes(words)))
+        lower = memory.tobytes().lower()
         found: list[Hit] = []
-        view, end = lower.data, 0
-        for at in places.tolist():
-            if at < end:
-                continue
-            for length in self._lengths.get(bytes(view[at : at + LEAST]), ()):
-                kind = self._kinds.get(bytes(view[at : at + length]))
+        end = 0
+        for at in self._places(lower):
+            for length in self._lengths.get(lower[at : at + LEAST], ()) if at >= end else ():
+                kind = self._kinds.get(lower[at : at + length])
                 if kind is not None and at + length <= len(lower):
                     found.append(Hit(at, length, kind))
                     end = at + length
                     break
         return found
+
+    def _places(self, lower: bytes) -> list[int]:
+        """Where strings may begin, in order."""
+        places: set[int] = set()
+        words = np.frombuffer(lower, "<u4", len(lower) // _WORD)
+        for place in (np.flatnonzero(self._table[_hashes(words)]) * _WORD).tolist() if self._steps else ():
+            places.update(place - step for step in self._steps.get(lower[place : place + _WORD], ()) if step <= place)
+        for octets in self._short:
+            at = lower.find(octets)
+            while at >= 0:
+                places.add(at)
+                at = lower.find(octets, at + 1)
+        return sorted(places)
 
 
 def worth(octets: bytes) -> bool:
