@@ -128,6 +128,8 @@ def _notes(done: Outcome) -> Iterator[str]:
             f"{_count(done.brief, 'password')} of few octets: overwritten where SOCKS says them, and not looked for "
             "elsewhere"
         )
+    if done.unread:
+        yield f"{_count(done.unread, 'frame')} not understood: only searched for what was found in others"
     if done.silenced:
         yield f"{_count(done.silenced, 'frame')} of protocols that are not read here: zeros in place of what they said"
 

@@ -52,6 +52,9 @@ _TELLING = (67, 68, 137, 138, 520, 521, 546, 547, 1900, 1985, 3702)
 _NEIGHBOURS = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
 """Neighbour discovery (RFC 4861): octets before the options."""
 _REDIRECT = 5
+_ROUTING = 43
+_ROUTES = (7, 68, 131, 137)
+"""IPv4's options that name addresses: routes recorded and wanted, and time stamps."""
 
 
 class UnwritableError(Socks5sniffError):
@@ -121,6 +124,9 @@ class Addresses:
             elif self._all:
                 _macs(new, old, kind, rows.at, rows.end, self._replaced.mac)
         for each in packets:
+            if self._all:
+                _forget_routes(new, old, each)
+                _refuse_routes(old, batch, each)
             read[each.row[np.isin(each.protocol, (ICMP, ICMP6, -1))]] = True
             self._control(new, old, each)
         if self._all:
@@ -165,6 +171,29 @@ class Addresses:
         for start, end in zip(bodies[rows].tolist(), ends[rows].tolist(), strict=True):
             new[start:end] = 0
         self.silenced += len(rows)
+
+
+def _forget_routes(new: _Octets, old: _Octets, packets: Packets) -> None:
+    """Zeros in place of the routes in IPv4's options (RFC 791 s3.1)."""
+    if packets.version != 4:
+        return
+    longer = packets.take(gather(old, packets.at, U8) & 15 > 5)
+    for at, end in zip((longer.at + 20).tolist(), np.minimum(longer.body, longer.end).tolist(), strict=True):
+        while at + 2 < end and old[at]:
+            size = 1 if old[at] == 1 else max(int(old[at + 1]), 2)
+            if old[at] in _ROUTES:
+                new[at + 3 : min(at + size, end)] = 0
+            at += size
+
+
+def _refuse_routes(old: _Octets, batch: FrameBatch, packets: Packets) -> None:
+    if packets.version != 6:
+        return
+    for row in packets.row[gather(old, packets.at + 6, U8) == _ROUTING][:1].tolist():
+        raise UnwritableError(
+            f"frame {batch.first_number + row}: a routing header names addresses that cannot be replaced: leave out "
+            "--addresses, or such frames"
+        )
 
 
 def _macs(new: _Octets, old: _Octets, kind: int, at: _Places, end: _Places, mac: _Replaced) -> None:

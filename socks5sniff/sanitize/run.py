@@ -17,7 +17,7 @@ import numpy as np
 from socks5sniff.capture.creating import whole_file
 from socks5sniff.capture.source import STANDARD_INPUT, Source
 from socks5sniff.capture.writer import PcapngWriter
-from socks5sniff.errors import OutputError, Socks5sniffError
+from socks5sniff.errors import InputError, OutputError, Socks5sniffError
 
 from .addresses import KEY
 from .frames import Frames, Late, Taken
@@ -52,6 +52,7 @@ class Outcome(NamedTuple):
         packets: frames written.
         passwords: different passwords that were found.
         brief: those of them that are too short to be looked for elsewhere than where SOCKS says them.
+        unread: frames that are not understood, and were only searched for what was found in others.
         silenced: frames whose octets became zeros, since nobody reads them here.
         fault: what the capture ended with, where it is damaged; all before that was written.
     """
@@ -59,6 +60,7 @@ class Outcome(NamedTuple):
     packets: int
     passwords: int
     brief: int
+    unread: int
     silenced: int
     fault: Socks5sniffError | None
 
@@ -140,8 +142,9 @@ class _Work:
                 batch, _ = frames.rewrite(taken)
                 writer.write_batch(batch)
             brief = sum(not worth(password) for password in self._found.secrets)
+            unread = sum(look.analyser.reader.not_understood.values())
             outcome = Outcome(
-                look.packets, len(self._found.secrets), brief, frames.addresses.silenced, look.fault
+                look.packets, len(self._found.secrets), brief, unread, frames.addresses.silenced, look.fault
             )
         return outcome
 
@@ -177,6 +180,12 @@ def _survey(survey: Survey, path: str, options: Options, progress: Progress | No
     book = look.analyser.reader.addresses
     for record in look.records(lambda ends: survey.seen(ends, book)):
         survey.record(record, book)
+    for link in look.analyser.reader.unknown_links:
+        named = f" ({link.name})" * bool(link.name)
+        raise InputError(
+            f"{link.capture}: link type {link.link_type}{named} is not known, so nobody can tell what its frames hold "
+            f"(the first is frame {link.frame})"
+        )
 
 
 def _scan(path: str, options: Options, search: Search, survey: Survey, progress: Progress | None) -> bool:
@@ -262,7 +271,7 @@ def _domains(host: bytes) -> Iterator[bytes]:
 
 def _left(before: Survey, after: Survey, replaced: Replacements) -> int:
     """How many of the values that were found before are there still."""
-    left = sum(secret.strip(b"x") != b"" for secret in after.secrets)
+    left = sum(secret.strip(b"x") != b"" for secret in after.secrets & before.secrets)
     for old, new, what in (
         (before.users, after.users, What.USER),
         (before.hosts, after.hosts, What.HOST),

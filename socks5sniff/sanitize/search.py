@@ -2,7 +2,7 @@
 
 A string of seven octets or more covers four octets that begin at a multiple of four, wherever it lies. So of every
 fourth place four octets are looked up in a table, column-wise; only where the table says that they may be a string's
-are octets compared. Shorter strings are few, and looked for one by one.
+are octets compared. Shorter strings are looked for one by one where they are few, and else at every place.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ LEAST = 4
 _VARIETY, _LONG = 3, 7
 """Different octets that a string must have to be looked for, unless it is long: runs of one octet are filling."""
 _WORD = 4
+_FEW = 16
+"""Short strings that are looked for one by one."""
 _BITS = 16
 _FACTOR = np.uint32(0x9E3779B1)
 
@@ -60,6 +62,9 @@ class Search:
         self.longest = max(map(len, self._kinds), default=0)
         if self._steps:
             self._table[_hashes(np.frombuffer(b"".join(self._steps), "<u4"))] = True
+        self._heads = np.zeros(1 << _BITS, np.bool_)
+        if self._short:
+            self._heads[_hashes(np.frombuffer(b"".join(octets[:_WORD] for octets in self._short), "<u4"))] = True
 
     def __len__(self) -> int:
         """Number of strings."""
@@ -87,6 +92,10 @@ class Search:
         words = np.frombuffer(lower, "<u4", len(lower) // _WORD)
         for place in (np.flatnonzero(self._table[_hashes(words)]) * _WORD).tolist() if self._steps else ():
             places.update(place - step for step in self._steps.get(lower[place : place + _WORD], ()) if step <= place)
+        if len(self._short) > _FEW:
+            every: NDArray[np.uint32] = np.ndarray((len(lower) - _WORD + 1,), "<u4", lower, strides=(1,))
+            places.update(np.flatnonzero(self._heads[_hashes(every)]).tolist())
+            return sorted(places)
         for octets in self._short:
             at = lower.find(octets)
             while at >= 0:

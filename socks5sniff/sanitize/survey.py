@@ -20,6 +20,7 @@ from socks5sniff.session import Session, SessionFrame, Verdict
 
 from .heads import heads
 from .links import UnwritableError
+from .messages import places
 from .options import Options, What
 from .pseudonyms import is_announcement
 from .ranges import Ranges
@@ -31,6 +32,8 @@ _LOGIN = 513
 """Octets of the longest login (RFC 1929)."""
 _DNS = 53
 _ASSOCIATES = Command.UDP_ASSOCIATE
+_READ = (Method.NO_AUTHENTICATION, Method.GSSAPI, Method.USERNAME_PASSWORD, Method.NO_ACCEPTABLE)
+"""Methods after which dialogues are read."""
 MOST = DATAGRAMS - 2048
 """Octets of datagrams inside TCP that are certain to be all of them; see `analysis.watch`."""
 _SIZES = {AddressType.IPV4: 4, AddressType.IPV6: 16}
@@ -172,14 +175,17 @@ class _Level:
             self.read(nested.session, nested.relay, within)
 
     def tunnel(self, session: Session, tracks: tuple[Track, Track]) -> None:
-        """Where the tunnel of the outermost conversation begins, whatever was answered."""
+        """Where the tunnel of the outermost conversation begins, whatever was answered; what follows a method that
+        nobody reads may be one."""
         client = session.client_side
-        request = session.request
-        if self._options.payload is None or client is None or request is None or session.command == _ASSOCIATES:
+        if self._options.payload is None or client is None or session.command == _ASSOCIATES:
             return
-        tokens = [entry for entry in session.frames if _is_token(entry)]
+        frames = [entry for entry in session.frames if _is_token(entry)]
+        if not frames:
+            frames = [entry for entry in session.frames if entry.type in ("request", "reply")]
+        if not frames and session.method not in (None, *_READ):
+            frames = list(session.frames)
         for role in (0, 1):
-            frames = tokens if tokens else [entry for entry in session.frames if entry.type in ("request", "reply")]
             ends = [entry.offset + entry.length for entry in frames if entry.step.role == role]
             place = tracks[client ^ role].place(max(ends)) if ends else None
             if place is not None:
@@ -320,7 +326,10 @@ class _Level:
                 f"a tunnel carries more than {MOST:,} octets of datagrams, whose destinations are not read to the end: "
                 "leave out --destinations and --addresses"
             )
-        for side, at, address in heads(kind, client, (tracks[0].octets, tracks[1].octets)):
+        for side, at, address, data in heads(kind, client, (tracks[0].octets, tracks[1].octets)):
+            if address.port == _DNS and data is not None:
+                for start, end, what in places(tracks[side].octets[data[0] : data[1]], self._options):
+                    self._add(side, tracks[side], data[0] + start, data[0] + end, what)
             if address.type == AddressType.DOMAIN:
                 self._host(side, tracks[side], at, address.host)
             else:

@@ -29,6 +29,13 @@ def test_as_a_regular_expression_finds_them(strings, between, random) -> None:
     assert [(hit.at, hit.length) for hit in found] == expected
 
 
+def test_many_short_strings() -> None:
+    strings = [b"%04x" % (number * 7919 % 65536) for number in range(300)]
+    text = b"--".join(strings[::3])
+    found = Search((string, 0) for string in strings).find(np.frombuffer(text, np.uint8))
+    assert {text[hit.at : hit.at + hit.length] for hit in found} >= {string for string in strings[::3] if worth(string)}
+
+
 def test_what_is_everywhere_is_not_looked_for() -> None:
     assert not any(map(worth, (b"", b"abc", b"xxxxxxxxxx", b"abab", bytes(8))))
     assert all(map(worth, (b"abcd", b"8.8.8.8", b"secret")))
