@@ -26,7 +26,9 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
-    "sanitize": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
+    "payload": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
+    "decap": {"errors", "record", "codec", "capture", "packets", "payload"},
+    "sanitize": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis", "payload"},
     "report": {"record", "codec"},
     "sinks": {"errors", "record", "codec", "report"},
     "web": {"errors", "report"},
@@ -39,13 +41,17 @@ ROOMS: dict[str, set[str]] = {
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
         *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
-        *("sanitize", "sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
+        *("payload", "decap", "sanitize", "sinks", "web", "where", "stats", "explain", "client", "proxy", "lab"),
+        "dissector",
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "sanitize", "sinks", "report"},
+    "numpy": {
+        *("record", "capture", "live", "packets", "streams", "analysis", "payload", "decap", "sanitize", "sinks"),
+        "report",
+    },
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -65,6 +71,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis", "sanitize"},
     "lark": {"where"},
+    "h11": {"payload"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 

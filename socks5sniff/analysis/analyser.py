@@ -30,6 +30,7 @@ from .association import Association
 from .attempts import Attempts
 from .dialogue import Dialogue
 from .endings import Endings
+from .extents import Extents
 from .forms import Forms
 from .handshakes import Decided, Handshakes
 from .names import Names
@@ -64,12 +65,14 @@ class Analyser:
         patience: nanoseconds of capture time that an undecided connection may hold back the ids of later ones, where
             somebody waits for the records; None where nobody does.
         consumers: told of every batch besides.
+        extents: keep where tunnels lie, for a second look.
         witness: told of every dialogue besides, once it is over, with its slot; then each is judged by itself.
 
     Attributes:
         packets: frames read so far.
         evicted: flows forgotten while they were open, because there were more than MAX_FLOWS.
         attempts: TCP connections to proxies that came to no conversation.
+        extents: where the tunnels of finished records lie; None where they are not kept.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Analyser:
         udp_frames: bool = False,
         patience: int | None = None,
         consumers: Sequence[Consumer] = (),
+        extents: bool = False,
         witness: Callable[[int, Dialogue], None] | None = None,
     ) -> None:
         self.packets = 0
@@ -98,7 +102,8 @@ class Analyser:
         )
         self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
-        self.associations = Associations(book, udp_frames)
+        self.extents = Extents(self.flows, self._octets, self.watch, self.handshakes) if extents else None
+        self.associations = Associations(book, udp_frames, extents)
         self.associated: dict[int, Association] = {}
         self._names = Names(book)
         self.numbering = Numbering()
@@ -162,10 +167,15 @@ class Analyser:
         fresh = batch.slots[batch.new]
         self.handshakes.begin(fresh, flows.capacity)
         self._endings.begin(fresh, flows.capacity)
+        if self.extents is not None:
+            self.extents.begin(fresh, flows.capacity)
         counted = self.watch.kind[batch.slots] != IGNORED
         if not counted.any():
             return
-        self.handshakes.add(self._octets.count(flows, batch, counted))
+        payloads = self._octets.count(flows, batch, counted)
+        if self.extents is not None:
+            self.extents.add(payloads)
+        self.handshakes.add(payloads)
         for slot, _ in self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
             association = self.associated.get(slot)
             if association is not None:
@@ -273,6 +283,8 @@ class Analyser:
                 self._witness(slot, dialogue)
         self.attempts.spoke(decided)
         self.numbering.finish(self.records.make(slots, decided, self.associated))
+        if self.extents is not None:
+            self.extents.note(decided, self.associated)
         self.watch.kind[slots] = IGNORED
         for slot in slots.tolist():
             association = self.associated.pop(slot, None)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from socks5sniff.codec import Address, AddressType
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
@@ -237,6 +240,7 @@ class Association:
         forgotten: its record has been made.
         amounts, queues (towards the client, from the client), elsewhere (from where else the client got answers).
         frames: its datagrams, where they are wanted.
+        numbers: where those are wanted, of its datagrams `frame * 2`, one more where the client sent it.
         anomalies: what datagrams showed.
     """
 
@@ -258,6 +262,7 @@ class Association:
     strangers: set[int] = field(default_factory=set)
     frames: list[FrameEntry] = field(default_factory=list)
     anomalies: list[AnomalyEntry] = field(default_factory=list)
+    numbers: list[NDArray[np.int64]] = field(default_factory=list)
 
     @staticmethod
     def of(session: Session, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association | None:
@@ -304,6 +309,10 @@ class Association:
             yield self.bound.named
         if self.elsewhere is not None:
             yield self.elsewhere
+
+    def numbered(self) -> NDArray[np.int64]:
+        """All of `numbers`, in the capture's order."""
+        return np.sort(np.concatenate(self.numbers)) if self.numbers else np.empty(0, np.int64)
 
     def note(self, code: str, frame: int, message: str) -> None:
         """An anomaly, each code once per association: a stream of datagrams repeats what is wrong with it."""

@@ -29,9 +29,12 @@ class Delivery:
         sound: bool[n], a party shows by it that it speaks SOCKS.
     """
 
-    def __init__(self, rows: UdpRows, outward: NDArray[np.bool_], book: AddressBook, keep_frames: bool) -> None:
+    def __init__(
+        self, rows: UdpRows, outward: NDArray[np.bool_], book: AddressBook, keep_frames: bool, keep_numbers: bool
+    ) -> None:
         self._places = Places(book)
         self._keep_frames = keep_frames
+        self._keep_numbers = keep_numbers
         self._owner = np.full(rows.size, -1, np.int64)
         self._owners: list[Association] = []
         self._numbers: dict[int, int] = {}
@@ -85,6 +88,10 @@ class Delivery:
         if self._keep_frames:
             for row in counted.tolist():
                 self._owners[owner[row]].frames.append(self._entry(row))
+        if self._keep_numbers:
+            numbers = rows.frame[counted] * 2 + self.outward[counted]
+            for number in np.unique(owner[counted]).tolist():
+                self._owners[number].numbers.append(numbers[owner[counted] == number])
 
     def _note_latest(self, mine: NDArray[np.intp]) -> None:
         order = mine[np.lexsort((self.rows.frame[mine], self.rows.time[mine], self._owner[mine]))]

@@ -7,13 +7,15 @@ order in which the dialogue can have been said; where it leaves a choice, the ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from socks5sniff.codec import Command
 from socks5sniff.record import Tunnel
 from socks5sniff.session import Verdict
-from socks5sniff.streams.heads import HeadRows
+from socks5sniff.streams.heads import Segment
 
 from .relay import Nested, Relay, Setting, open_relay
 
@@ -21,28 +23,12 @@ CLOCK_JITTER = 500_000
 """Nanoseconds by which time stamps of one clock may contradict the order of what was said."""
 
 
-class Piece(NamedTuple):
-    """Octets that one side says, or that are missing where `octets` is None."""
+Piece = tuple[int, bytes | None, int, int, int]
+"""Octets that one side says, None where they are missing: side, octets, their number, frame number, time (ns)."""
 
-    side: int
-    octets: bytes | None
-    length: int
-    frame: int
-    time: int
-
-
-class _Said(NamedTuple):
-    """A segment, or the part of it that was not captured."""
-
-    key: int
-    place: int
-    side: int
-    offset: int
-    end: int
-    heard: int
-    octets: bytes | None
-    frame: int
-    time: int
+_Said = tuple[int, int, int, int, int, int, bytes | None, int, int]
+"""A segment, or the part of it that was not captured: key, place, side, offset, end, what it heard, octets, frame,
+time. A tuple without names, since there is one for every segment that is judged by itself."""
 
 
 class Flow(NamedTuple):
@@ -71,46 +57,45 @@ class Pieces:
         streams: by side, the octets given so far, zeros for those that are missing.
     """
 
-    def __init__(self, rows: HeadRows, flow: Flow) -> None:
-        """The rows of one flow, in the order of the capture."""
+    def __init__(self, segments: Sequence[Segment], flow: Flow) -> None:
+        """The segments of one flow, in the order of the capture."""
         self.conflicts: list[int] = []
         self.clocks_disagree = False
-        self._said = _in_order(rows, flow.turn)
+        self._said = _in_order(segments, flow.turn, self.conflicts)
         self._flow = flow
         self.streams = (bytearray(), bytearray())
 
     def __iter__(self) -> Iterator[Piece]:
         streams, flow = self.streams, self._flow
         last = [0, 0]
-        for said in self._said:
-            other = 1 - said.side
+        for _, _, side, offset, end, heard, octets, frame, time in self._said:
+            other = 1 - side
             # What acknowledges octets was sent after them. Where its time says otherwise two clocks made this capture,
             # and no duration that spans both sides means anything.
-            if said.heard and said.heard >= len(streams[other]) and said.time < last[other] - CLOCK_JITTER:
+            if heard and heard >= len(streams[other]) and time < last[other] - CLOCK_JITTER:
                 self.clocks_disagree = True
             # The FIN is acknowledged like an octet, so no further than octets are known to go.
-            heard = min(said.heard, flow.heard[other])
+            heard = min(heard, flow.heard[other])
             if heard > len(streams[other]):
                 # Acknowledged and not seen: while the flow lasts the octets may come from another interface or late in
                 # the file. Whatever was said behind them waits, or a batch's end would decide what is a gap.
                 if not flow.ended:
                     return
-                yield self._gap(other, heard, said.frame, said.time)
-            at = len(streams[said.side])
-            if said.offset < at:
-                self._compare(said, at)
-            if said.end <= at:
+                yield self._gap(other, heard, frame, time)
+            at = len(streams[side])
+            if end <= at:
                 continue
-            if said.offset > at or said.octets is None:
+            if offset > at or octets is None:
                 if not flow.ended:
                     return
-                yield self._gap(said.side, said.end if said.octets is None else said.offset, said.frame, said.time)
-                at = said.offset
-            if said.octets is not None:
-                octets = said.octets[at - said.offset :]
-                streams[said.side].extend(octets)
-                last[said.side] = said.time
-                yield Piece(said.side, octets, len(octets), said.frame, said.time)
+                yield self._gap(side, end if octets is None else offset, frame, time)
+                at = offset
+            if octets is not None:
+                if at > offset:
+                    octets = octets[at - offset :]
+                streams[side].extend(octets)
+                last[side] = time
+                yield side, octets, len(octets), frame, time
         if flow.ended:
             for side, heard in enumerate(flow.heard):
                 if heard > len(streams[side]):
@@ -119,45 +104,74 @@ class Pieces:
     def _gap(self, side: int, end: int, frame: int, time: int) -> Piece:
         missing = end - len(self.streams[side])
         self.streams[side].extend(bytes(missing))
-        return Piece(side, None, missing, frame, time)
-
-    def _compare(self, said: _Said, at: int) -> None:
-        """A copy that differs is noted; a single octet before the next one is a keep-alive's (RFC 9293 s3.8.4)."""
-        if said.octets is None or (len(said.octets) == 1 and said.end == at):
-            return
-        first = self.streams[said.side][said.offset : said.end]
-        if first != said.octets[: len(first)]:
-            self.conflicts.append(said.frame)
+        return side, None, missing, frame, time
 
 
-def _in_order(rows: HeadRows, turn: int) -> list[_Said]:
+def _in_order(segments: Sequence[Segment], turn: int, conflicts: list[int]) -> list[_Said]:
+    """Segments in the order in which they can have been said; frames of copies that differ go to `conflicts`."""
     said: list[_Said] = []
-    heard = rows.heard.tolist()
-    columns = zip(
-        rows.way.tolist(), rows.offset.tolist(), rows.length.tolist(), rows.frame.tolist(), rows.time.tolist(),
-        strict=True,
-    )  # fmt: skip
-    for place, (way, offset, length, frame, time) in enumerate(columns):
-        octets = rows.octets(place)
+    furthest = [0, 0]
+    ascending = True
+    for place, (way, offset, length, heard, frame, time, octets) in enumerate(segments):
         side = way ^ turn
         if offset < 0:
             octets, length, offset = octets[-offset:], length + offset, 0
+        end = offset + len(octets)
         if octets:
-            said.append(_Said(0, place, side, offset, offset + len(octets), heard[place], octets, frame, time))
-        if len(octets) < length:
+            said.append((0, place, side, offset, end, heard, octets, frame, time))
+        if end < offset + length:
             # The snap length cut this segment: nobody can fill the rest, unless another copy was cut less.
-            behind = offset + len(octets), offset + length
-            said.append(_Said(0, place, side, *behind, heard[place], None, frame, time))
+            said.append((0, place, side, end, offset + length, heard, None, frame, time))
+        ascending = ascending and offset >= furthest[side]
+        furthest[side] = end
+    if not ascending:
+        said = [*_first_copies(said, conflicts)]
     # Later octets of a side were sent after earlier ones, so these had heard no more, even if they were sent again.
+    order = range(len(said)) if ascending else sorted(range(len(said)), key=lambda index: (said[index][3], index))
     limits = [1 << 62, 1 << 62]
-    for index in sorted(range(len(said)), key=lambda index: (said[index].offset, said[index].place), reverse=True):
-        each = said[index]
-        limits[each.side] = limit = min(limits[each.side], each.heard) if each.heard >= 0 else limits[each.side]
-        heard_by_then = max(min(limit, each.heard), 0)
+    for index in reversed(order):
+        _, place, side, offset, end, heard, *rest = said[index]
+        if heard >= 0:
+            limits[side] = min(limits[side], heard)
+        heard = max(min(limits[side], heard), 0)
         # Both numbers grow as a dialogue goes on: all that a side had said and had heard when this was sent orders the
         # segments of both sides by cause, where time stamps of two interfaces need not.
-        said[index] = each._replace(heard=heard_by_then, key=each.offset + heard_by_then)
-    return sorted(said)
+        said[index] = (offset + heard, place, side, offset, end, heard, *rest)  # type: ignore[assignment]
+    said.sort(key=_KEY)
+    return said
+
+
+_KEY = itemgetter(0, 1, 2, 3)
+
+
+def _first_copies(segments: list[_Said], conflicts: list[int]) -> Iterator[_Said]:
+    """Segments in the order of the capture, without octets that an earlier one had: the first copy stands.
+
+    A copy that differs is noted; a single octet before the next one is a keep-alive's (RFC 9293 s3.8.4).
+    """
+    streams, known = (bytearray(), bytearray()), (bytearray(), bytearray())
+    for said in segments:
+        key, place, side, offset, end, heard, octets, frame, time = said
+        if octets is None:
+            yield said
+            continue
+        stream, have = streams[side], known[side]
+        stream.extend(bytes(max(end - len(stream), 0)))
+        have.extend(bytes(len(stream) - len(have)))
+        keeps_alive = len(octets) == 1 and end == len(have)
+        for run in _RUNS.finditer(have[offset:end]):
+            first, last = run.span()
+            begin, behind = offset + first, offset + last
+            if not run[0][0]:
+                stream[begin:behind] = octets[first:last]
+                yield key, place, side, begin, behind, heard, octets[first:last], frame, time
+            elif stream[begin:behind] != octets[first:last] and not keeps_alive:
+                conflicts.append(frame)
+        have[offset:end] = b"\1" * len(octets)
+
+
+_RUNS = re.compile(rb"\x00+|\x01+")
+"""Octets that are new, and octets that have come before."""
 
 
 class Dialogue:
@@ -171,15 +185,15 @@ class Dialogue:
 
     __slots__ = ("_setting", "clocks_disagree", "conflicts", "relay", "session", "streams")
 
-    def __init__(self, rows: HeadRows, flow: Flow, setting: Setting) -> None:
-        """Judge the rows of one flow; see `Pieces`."""
+    def __init__(self, segments: Sequence[Segment], flow: Flow, setting: Setting) -> None:
+        """Judge the segments of one flow; see `Pieces`."""
         self._setting = setting
         self.session = setting.session()
         self.relay: Relay | None = None
-        pieces = Pieces(rows, flow)
+        pieces = Pieces(segments, flow)
         for piece in pieces:
             self._feed(piece)
-        self.conflicts = sorted(pieces.conflicts)
+        self.conflicts = sorted({*pieces.conflicts})
         self.clocks_disagree = pieces.clocks_disagree
         self.streams = pieces.streams
         if flow.ended:

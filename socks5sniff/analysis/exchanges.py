@@ -69,7 +69,8 @@ def arrange(rows: HeadRows, turns: NDArray[np.uint8], heard: NDArray[np.int64]) 
     group = np.cumsum(fresh) - 1
     side = rows.way ^ turns[group]
     # In this order dialogues can have been said (see `dialogue`); what it leaves open the capture's order decides.
-    key = (group << 2 * _BITS) | (rows.offset + np.clip(rows.heard, 0, _MASK >> 1)) << _BITS
+    # A segment may begin before the first octet: it must not be taken for one of the dialogue before.
+    key = (group << 2 * _BITS) | (np.maximum(rows.offset, 0) + np.clip(rows.heard, 0, _MASK >> 1)) << _BITS
     key |= np.arange(rows.size) - np.flatnonzero(fresh)[group]
     order = np.argsort(key, kind="stable")
     if (order[1:] < order[:-1]).any():

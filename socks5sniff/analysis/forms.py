@@ -12,6 +12,7 @@ What is rare, odd, in conflict or has holes has no form and is judged by itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ _GREETING = 14
 """Octets of a greeting that fit into a key."""
 _STARTS_INSIDE = (b"\x04", b"\x05", b"PROXY", b"\r\n\r\n\0")
 """How tunnels begin that are judged by themselves: they may carry another conversation."""
+_FIRST_INSIDE = np.array([start[0] for start in _STARTS_INSIDE], np.uint8)
 
 
 class Situations(NamedTuple):
@@ -144,6 +146,7 @@ class Forms:
         self.forms: list[Form] = []
         self.tunnels: list[Tunnel | None] = []
         self._show_passwords = show_passwords
+        self._with_upstream: dict[tuple[int, tuple[str, str]], int] = {}
         # By key: the form's index, or the form that one dialogue gave so far, or None where two gave different ones.
         self._known: dict[bytes, int | Form | None] = {}
         self._tunnel_of: dict[tuple[bytes, bytes, int] | tuple[bytes, bytes, int, bool], int] = {}
@@ -163,13 +166,15 @@ class Forms:
             plain_ones &= ~frames.login
         if not ended:
             plain_ones &= frames.opens
+        tunnels = _Tunnels.of(exchanges, frames)
+        plain_ones[tunnels.carrying(exchanges, np.flatnonzero(plain_ones & frames.opens))] = False
         keys = _keys(exchanges, frames, situations, codes)
         form = np.full(exchanges.size, -1, np.intp)
         places = np.flatnonzero(plain_ones)
         for key, members in _groups(keys, places):
             form[members] = self._form(key, members, exchanges, frames, situations)
         chosen = np.flatnonzero(form >= 0)
-        chosen, tunnel, first_byte, mark = self._tunnels(exchanges, frames, chosen)
+        tunnel = self._identified(tunnels, exchanges, frames, chosen)
         client_ends = frames.client_ends[:, chosen]
         return Recognised(
             slot=situations.slot[chosen],
@@ -177,7 +182,7 @@ class Forms:
             tunnel=tunnel,
             numbers=numbers[chosen],
             times=times[chosen],
-            first_byte=first_byte[chosen],
+            first_byte=tunnels.first_byte(exchanges, chosen),
             login_at=client_ends[0],
             request_at=np.where(frames.socks4[chosen], 0, client_ends[1]),
             tunnel_at=client_ends[2],
@@ -189,8 +194,16 @@ class Forms:
             username=frames.username[chosen],
             destination4=frames.destination4[chosen],
             bound4=frames.bound4[chosen],
-            mark=mark,
+            mark=tunnels.client.marks(exchanges, chosen),
         )
+
+    def with_upstream(self, index: int, upstream: tuple[str, str]) -> int:
+        """The index of a form that is another one's but for the proxy's own connection."""
+        found = self._with_upstream.get((index, upstream))
+        if found is None:
+            found = self._with_upstream[index, upstream] = len(self.forms)
+            self.forms.append(replace(self.forms[index], upstream=upstream))
+        return found
 
     # -- forms ---------------------------------------------------------------------------------------------------
 
@@ -220,42 +233,33 @@ class Forms:
 
     # -- tunnels -------------------------------------------------------------------------------------------------
 
-    def _tunnels(
-        self, exchanges: Exchanges, frames: Frames, chosen: NDArray[np.intp]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64], NDArray[np.uint64]]:
-        """What tunnels carry, and how they begin; leaves out dialogues whose tunnel may carry another conversation."""
-        client = _tunnel_rows(exchanges, 0, frames.client_ends[2])
-        proxy = _tunnel_rows(exchanges, 1, frames.proxy_ends[2])
-        first_byte = np.where(proxy.said >= 0, exchanges.rows.time[np.maximum(proxy.said, 0)], NO_TIME)
-        client_first = (client.said >= 0) & ((proxy.said < 0) | (client.said < proxy.said))
+    def _identified(
+        self, tunnels: _Tunnels, exchanges: Exchanges, frames: Frames, chosen: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """What the tunnels of some dialogues carry."""
         tunnel = np.zeros(len(chosen), np.intp)
-        kept = np.ones(len(chosen), np.bool_)
         opened = np.flatnonzero(frames.opens[chosen])
         places = chosen[opened]
-        for number, place, port, asks, asked, answered in zip(
+        client, proxy = tunnels.client, tunnels.proxy
+        for number, place, *key in zip(
             opened.tolist(),
             places.tolist(),
-            frames.destination_port[places].tolist(),
-            client_first[places].tolist(),
             client.firsts(exchanges, places),
             proxy.firsts(exchanges, places),
+            frames.destination_port[places].tolist(),
             strict=True,
         ):
-            if asks and asked.startswith(_STARTS_INSIDE):
-                kept[number] = False
-                continue
-            key = asked, answered, port
-            found = self._tunnel_of.get(key)
+            found = self._tunnel_of.get(tuple(key))
             if found is None:
-                found = self._name(key, complete=False)
+                found = self._name(tuple(key), complete=False)
             if found < 0:
                 # More than the first segments: the whole window.
-                window = client.head(exchanges, place), proxy.head(exchanges, place), port
+                window = client.head(exchanges, place), proxy.head(exchanges, place), key[2]
                 found = self._tunnel_of.get((*window, True))
                 if found is None:
                     found = self._name(window, complete=True)
             tunnel[number] = found
-        return chosen[kept], tunnel[kept], first_byte, client.marks(exchanges, chosen[kept])
+        return tunnel
 
     def _name(self, window: tuple[bytes, bytes, int], complete: bool) -> int:
         """The index of what is known of a tunnel from so much of it, -1 where more would tell."""
@@ -423,6 +427,37 @@ class _TunnelRows(NamedTuple):
         return found
 
 
+class _Tunnels(NamedTuple):
+    """Both sides' segments with octets of tunnels."""
+
+    client: _TunnelRows
+    proxy: _TunnelRows
+
+    @staticmethod
+    def of(exchanges: Exchanges, frames: Frames) -> _Tunnels:
+        """Those of some dialogues."""
+        return _Tunnels(
+            _tunnel_rows(exchanges, 0, frames.client_ends[2]), _tunnel_rows(exchanges, 1, frames.proxy_ends[2])
+        )
+
+    def first_byte(self, exchanges: Exchanges, places: NDArray[np.intp]) -> NDArray[np.int64]:
+        """When each dialogue's first octet came to the client, NO_TIME before."""
+        said = self.proxy.said[places]
+        return np.where(said >= 0, exchanges.rows.time[np.maximum(said, 0)], NO_TIME)
+
+    def carrying(self, exchanges: Exchanges, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of some dialogues whose tunnel may carry another conversation."""
+        client, proxy = self.client.said[places], self.proxy.said[places]
+        places = places[(client >= 0) & ((proxy < 0) | (client < proxy))]
+        rows = exchanges.rows
+        at = self.client.at[self.client.bounds[places]]
+        inside = np.maximum(self.client.start[places] - rows.offset[at], 0)
+        first = rows.short[at, np.minimum(inside, SHORT - 1)]
+        places = places[np.isin(first, _FIRST_INSIDE) | (inside >= SHORT)]
+        begin = [octets.startswith(_STARTS_INSIDE) for octets in self.client.firsts(exchanges, places)]
+        return places[np.array(begin, np.bool_)]
+
+
 def _tunnel_rows(exchanges: Exchanges, side: int, starts: NDArray[np.int64]) -> _TunnelRows:
     rows, group = exchanges.rows, exchanges.group
     at = np.flatnonzero((exchanges.side == side) & (rows.offset + rows.length > starts[group]))
@@ -445,17 +480,23 @@ def _learn(place: int, exchanges: Exchanges, frames: Frames, situations: Situati
     rows = rows._replace(way=exchanges.side[begin : begin + count], frame=_MARK + marks, time=times)
     heard = int(situations.heard[0, place]), int(situations.heard[1, place])
     setting = Setting(bool(situations.expected[place]), bool(situations.loopback[place]), ("", ""))
-    dialogue = Dialogue(rows, Flow(0, heard, True, _MARK + count, int(times[-1])), setting)
+    dialogue = Dialogue(rows.segments(), Flow(0, heard, True, _MARK + count, int(times[-1])), setting)
     session = dialogue.session
     if dialogue.verdict is not Verdict.SOCKS or session.client_side != 0 or dialogue.conflicts or dialogue.nested():
         return None
-    if session.preamble != (0, 0) or session.command not in (None, *_COMMANDS) or session.peer_reply is not None:
+    if session.preamble != (0, 0) or session.peer_reply is not None or not _has_form(session):
         return None
     opens = bool(frames.opens[place])
     starts: list[int | None] = [int(frames.client_ends[2][place]), int(frames.proxy_ends[2][place])]
     if (dialogue.relay is not None) != opens or (opens and session.tunnel_start != starts):
         return None
     return _form(session, place, frames)
+
+
+def _has_form(session: Session) -> bool:
+    """Whether what a session asks for is told by its key: associations depend on the client's address."""
+    command = session.command
+    return command in (None, *_COMMANDS) or (command != Command.UDP_ASSOCIATE and not session.relay)
 
 
 def _form(session: Session, place: int, frames: Frames) -> Form | None:

@@ -13,7 +13,7 @@ from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
 from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
-from socks5sniff.streams.heads import HEAD, HeadRows, Heads
+from socks5sniff.streams.heads import HEAD, HeadRows, Heads, Segment
 from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
 
@@ -186,7 +186,7 @@ class Handshakes:
             recognised = self.forms.recognise(rows, situations, ended)
             # `situations` is in the order of slots, so a recognised flow's place in it is found without a table.
             rest[np.searchsorted(situations.slot, recognised.slot)] = False
-        return Decided(recognised, dict(self._each(rows, situations, np.flatnonzero(rest).tolist(), ended)))
+        return Decided(recognised, dict(self._each(rows, situations, rest, ended)))
 
     def _chosen(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         chosen = np.zeros(self._flows.capacity, np.bool_)
@@ -194,14 +194,15 @@ class Handshakes:
         return chosen
 
     def _each(
-        self, rows: HeadRows, situations: Situations, places: Sequence[int], ended: bool
+        self, rows: HeadRows, situations: Situations, rest: NDArray[np.bool_], ended: bool
     ) -> Iterator[tuple[int, Dialogue]]:
         """Judge flows one by one."""
-        starts = _starts(rows)
-        bounds = np.append(starts, rows.size).tolist()
-        for place in places:
-            slot = int(situations.slot[place])
-            yield slot, self._dialogue(rows.take(np.arange(bounds[place], bounds[place + 1])), situations, place, ended)
+        counts = np.diff(np.append(_starts(rows), rows.size))
+        segments = rows.take(np.repeat(rest, counts)).segments()
+        end = 0
+        for place, count in zip(np.flatnonzero(rest).tolist(), counts[rest].tolist(), strict=True):
+            begin, end = end, end + count
+            yield int(situations.slot[place]), self._dialogue(segments[begin:end], situations, place, ended)
 
     def _situations(self, rows: HeadRows) -> tuple[Situations, HeadRows]:
         """What else is known of the flows of these rows, and the rows with positions from each side's first octet."""
@@ -308,7 +309,9 @@ class Handshakes:
             begins[place] = b"\5\3\0" in rows.octets(int(near[place]))
         self._marks.associates[rows.slot[near[begins | tiny]]] = _ASKS
 
-    def _dialogue(self, rows: HeadRows, situations: Situations, place: int, ended: bool) -> Dialogue:
+    def _dialogue(
+        self, segments: Sequence[Segment], situations: Situations, place: int, ended: bool
+    ) -> Dialogue:
         flows, slot, turn = self._flows, int(situations.slot[place]), int(situations.turn[place])
         ends = int(flows.low[slot]), int(flows.high[slot])
         opener, responder = ends[turn], ends[1 - turn]
@@ -320,7 +323,7 @@ class Handshakes:
         )
         heard = int(situations.heard[0, place]), int(situations.heard[1, place])
         return Dialogue(
-            rows, Flow(turn, heard, ended, int(flows.last_frame[slot]), int(flows.last_time[slot])), setting
+            segments, Flow(turn, heard, ended, int(flows.last_frame[slot]), int(flows.last_time[slot])), setting
         )
 
     def shifts(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 from .attempts import Attempt
+from .extents import Extent
 
 __all__ = ["Reading", "UnknownLink", "read"]
 
@@ -28,6 +29,7 @@ class Reading(Iterator[Conversation]):
     Attributes:
         packets: frames read.
         conversations: records given.
+        fault: what the reading ended with; it is raised behind the last record.
         evicted: open flows that had to be forgotten because there were too many.
         skipped: frames with TCP or UDP that could not be understood.
         unknown_links: interfaces none of whose frames could be read, because their link type is not known.
@@ -41,12 +43,16 @@ class Reading(Iterator[Conversation]):
         show_passwords: bool = False,
         udp_frames: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        extents: bool = False,
     ) -> None:
         patience = PIPE_PATIENCE if "-" in names else None
-        self._analyser = Analyser(ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience)
+        self._analyser = Analyser(
+            ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience, extents=extents
+        )
         self._frames = open_captures(names, progress=progress)
         self._records = self._each()
         self.conversations = 0
+        self.fault: BaseException | None = None
 
     def __iter__(self) -> Reading:
         return self
@@ -60,15 +66,14 @@ class Reading(Iterator[Conversation]):
 
     def batches(self) -> Iterator[Batch]:
         """The records as they are complete, many at once."""
-        fault: BaseException | None = None
         try:
             for frames in self._frames:
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
-            fault = error
+            self.fault = error
         yield from self._counted(self._analyser.finish())
-        if fault is not None:
-            raise fault
+        if self.fault is not None:
+            raise self.fault
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -78,6 +83,11 @@ class Reading(Iterator[Conversation]):
     @property
     def packets(self) -> int:
         return self._analyser.packets
+
+    def extent(self, stream: int, depth: int) -> Extent | None:
+        """Where the tunnel of a conversation that has been given lies, once; see `Extents`."""
+        extents = self._analyser.extents
+        return None if extents is None else extents.take(stream, depth)
 
     @property
     def evicted(self) -> int:

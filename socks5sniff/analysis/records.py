@@ -29,7 +29,7 @@ from .forms import Recognised
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
-from .upstream import Upstreams
+from .upstream import Legs, Upstreams
 from .watch import Watch
 
 _TCP = 6
@@ -141,7 +141,7 @@ class Records:
         said: dict[int, Dialogue],
         made: dict[int, list[tuple[int, Conversation, Conversation | None]]],
     ) -> None:
-        """Write out those records whose proxy's own connection is in the capture."""
+        """Tell of the proxies' own connections that are in the capture."""
         about = self._flows, self._watch, self._book
         asked = by_dialogues(((slot, said[slot]) for slot in made), *about)
         in_dialogues = len(asked.row)
@@ -150,10 +150,33 @@ class Records:
         found = self._upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said))
         if not found:
             return
-        for at, upstream in found.items():
+        legs = self._upstreams.legs(found.values())
+        in_columns = []
+        for row, at in enumerate(found):
             number = int(asked.row[at])
-            record = made[number][0][1] if at < in_dialogues else batch.write_out(of_forms[number])
-            self._upstreams.note(record, upstream)
+            record = made[number][0][1] if at < in_dialogues else batch.written[of_forms[number]]
+            if record is None:
+                in_columns.append((number, row))
+            else:
+                legs.note(row, record)
+        if batch.columns is not None and in_columns:
+            self._note_in_columns(batch.columns, legs, *map(np.array, zip(*in_columns, strict=True)))
+
+    def _note_in_columns(
+        self, columns: Columns, legs: Legs, rows: NDArray[np.intp], of: NDArray[np.intp]
+    ) -> None:
+        size, forms = len(columns.form), self._handshakes.forms
+        columns.form = columns.form.copy()
+        told = [legs.told(row) for row in of.tolist()]
+        pairs = zip(columns.form[rows].tolist(), told, strict=True)
+        columns.form[rows] = [forms.with_upstream(form, upstream) for form, upstream in pairs]
+        columns.upstream_handshake[rows] = legs.handshake[of]
+        for end, ends in (("source", legs.source[of]), ("destination", legs.destination[of])):
+            addresses = self._addresses(ends)
+            shown = np.zeros((size, addresses.shape[1]), np.uint32)
+            shown[rows] = addresses
+            setattr(columns, f"upstream_{end}_address", shown)
+            getattr(columns, f"upstream_{end}_port")[rows] = (ends & np.uint64(0xFFFF)).astype(np.int64)
 
     def _resolved(
         self, asked: Asked, in_dialogues: int, recognised: Recognised | None, said: dict[int, Dialogue]
@@ -242,6 +265,11 @@ class Records:
             times=found.times,
             request_length=found.tunnel_at - found.request_at,
             login_length=found.request_at - found.login_at,
+            upstream_source_address=np.zeros((found.size, 1), np.uint32),
+            upstream_source_port=np.zeros(found.size, np.int64),
+            upstream_destination_address=np.zeros((found.size, 1), np.uint32),
+            upstream_destination_port=np.zeros(found.size, np.int64),
+            upstream_handshake=np.full(found.size, NO_TIME),
         )
 
     def _addresses(self, ends: NDArray[np.uint64]) -> Text:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from operator import attrgetter
 
 import numpy as np
@@ -104,9 +105,10 @@ class Share:
 class Associations:
     """All UDP associations of a capture, and the datagrams that may be theirs."""
 
-    def __init__(self, book: AddressBook, keep_frames: bool = False) -> None:
+    def __init__(self, book: AddressBook, keep_frames: bool = False, keep_numbers: bool = False) -> None:
         self._book = book
         self._keep_frames = keep_frames
+        self._keep_numbers = keep_numbers
         self._copies = Copies()
         self._opened = 0
         # By relay and client's address, both as endpoints; by relay in the order of opening; by client's address
@@ -288,12 +290,12 @@ class Associations:
         if not rows.size:
             return
         to_relay = self._in("relays", rows.destination)
-        delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
+        delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
         strangers = [pair for pair in delivery.pairs() if not self._assign(pair, delivery)]
         delivery.run()
         # Whom clients have sent to is known now: destinations answer relays, and are no strangers.
         if strangers:
-            delivery = Delivery(rows, to_relay, self._book, self._keep_frames)
+            delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
             for pair in strangers:
                 self._adopt(pair, delivery)
             delivery.run()
@@ -341,9 +343,8 @@ class Associations:
     def _knows(self, relay: int, party: int, rows: UdpRows, row: int) -> bool:
         """Whether a client is known by another address at its relay: of the other IP version, or loopback on its own
         machine. Anybody else disturbs the relay's latest association."""
-        time = int(rows.time[row])
-        latest = next(reversed(self._by_relay[relay].values()))
-        if not latest.may_have(time):
+        latest = self._latest(relay, int(rows.time[row]))
+        if latest is None:
             return False
         local = is_loopback(self._book.endpoint_address(relay)) and is_loopback(self._book.endpoint_address(party))
         if not latest.ports and ((party ^ latest.client) & IPV6 or local):
@@ -364,5 +365,13 @@ class Associations:
         share = self._shares.get((relay, party & ~0xFFFF))
         if share is not None:
             return share.owner(party & 0xFFFF, time)
-        latest = next(reversed(self._by_relay[relay].values()))
-        return latest if latest.may_have(time) else None
+        return self._latest(relay, time)
+
+    def _latest(self, relay: int, time: int) -> Association | None:
+        """The association that was opened last at a relay, of those that live at that time or else may have lived."""
+        there = [*islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT)]
+        for fits in (Association.lived, Association.may_have):
+            found = [association for association in there if fits(association, time)]
+            if found:
+                return max(found, key=_opened)
+        return None

@@ -11,7 +11,7 @@ Of each direction so many octets are read as are kept of it (`watch.DATAGRAMS`);
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from socks5sniff.codec import (
     Address,
@@ -30,6 +30,9 @@ from .association import Amounts
 
 NAMES = {b"sp.v2.udp-over-tcp.arpa": "sing-box, version 2", b"sp.udp-over-tcp.arpa": "sing-box, version 1"}
 """Destinations that are none, and what they announce."""
+
+MAX_UNREAD = 1 << 17
+"""Octets that wait for the request of the other direction; a datagram and its head are half of that at most."""
 
 _COMMANDS: dict[int | None, str] = {Command.FWD_UDP: "hev-socks5", Command.UDP_OVER_TCP: "GOST"}
 _OWN_TYPES = {0: AddressType.IPV4, 1: AddressType.IPV6, 2: AddressType.DOMAIN}
@@ -61,6 +64,19 @@ def kind_of(session: Session) -> str | None:
     return kind
 
 
+class Receiver(Protocol):
+    """Is handed the datagrams themselves."""
+
+    def begin(self, side: int, place: Address | None, length: int, frame: int) -> None:
+        """A datagram begins, with so many octets of data."""
+
+    def data(self, side: int, octets: bytes) -> None:
+        """The next octets of its data."""
+
+    def lost(self, side: int, length: int) -> None:
+        """So many octets of its data are missing."""
+
+
 class _Stream:
     """One direction: octets of a head that is not whole, and how many of the data are still to come."""
 
@@ -82,9 +98,10 @@ class StreamDatagrams:
         kind: whose way it is, as of `kind_of`.
     """
 
-    def __init__(self, kind: str, client_side: int) -> None:
+    def __init__(self, kind: str, client_side: int, receiver: Receiver | None = None) -> None:
         self.kind = kind
         self.amounts = Amounts()
+        self._receiver = receiver
         self._client_side = client_side
         self._streams = (_Stream(), _Stream())
         self._faults: list[AnomalyEntry] = []
@@ -101,6 +118,8 @@ class StreamDatagrams:
             return
         passed = min(stream.missing, len(octets))
         stream.missing -= passed
+        if self._receiver is not None and passed:
+            self._receiver.data(side, octets[:passed])
         if passed < len(octets):
             stream.buffer += octets[passed:]
             self._read(side, stream, frame)
@@ -109,6 +128,8 @@ class StreamDatagrams:
         """So many octets are missing: nothing can be read behind them unless they are a datagram's data."""
         stream = self._streams[side]
         stream.fed += length
+        if self._receiver is not None and stream.missing:
+            self._receiver.lost(side, min(length, stream.missing))
         stream.lost |= length > stream.missing
         stream.missing = max(stream.missing - length, 0)
 
@@ -136,6 +157,7 @@ class StreamDatagrams:
             if self._request_due:
                 size = self._read_request(octets) if side == self._client_side else None
                 if size is None:
+                    stream.lost = len(octets) > MAX_UNREAD
                     break
                 at += size
                 continue
@@ -148,6 +170,9 @@ class StreamDatagrams:
                 break
             self._count(side, frame, head)
             taken = min(len(octets) - at, head.length + head.data)
+            if self._receiver is not None:
+                self._receiver.begin(side, head.place, head.data, frame)
+                self._receiver.data(side, octets[at + head.length : at + taken])
             stream.missing = head.length + head.data - taken
             at += taken
         del stream.buffer[:at]

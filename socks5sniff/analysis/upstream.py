@@ -14,7 +14,7 @@ pairs that fit are looked at one by one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ _MICROSECONDS = 46
 """Bits for the time in a sorting key: two years."""
 
 
-class _Legs(NamedTuple):
+class _Begun(NamedTuple):
     """Connections that began while requests waited, as columns; `mark` is of the opener's first octets."""
 
     slot: NDArray[np.intp]
@@ -76,6 +76,43 @@ class Upstream(NamedTuple):
     matched_by: str
 
 
+class Legs(NamedTuple):
+    """What is to be told of connections that proxies opened, as columns.
+
+    Attributes:
+        matched_by: what shows each; outcome: index into the words for what became of it.
+        source, destination: endpoints.
+        handshake: ns from the SYN to its answer, NO_TIME where there was none.
+    """
+
+    book: AddressBook
+    matched_by: Sequence[str]
+    outcome: NDArray[np.int8]
+    source: NDArray[np.uint64]
+    destination: NDArray[np.uint64]
+    handshake: NDArray[np.int64]
+
+    def told(self, row: int) -> tuple[str, str]:
+        """How it was found and what became of it."""
+        return self.matched_by[row], _OUTCOMES[int(self.outcome[row])]
+
+    def note(self, row: int, record: Conversation) -> None:
+        """Put it into the record."""
+        matched_by, outcome = self.told(row)
+        record.upstream = {
+            "source": self._endpoint(int(self.source[row])),
+            "destination": self._endpoint(int(self.destination[row])),
+            "matched_by": matched_by,
+            "outcome": outcome,
+        }
+        handshake = int(self.handshake[row])
+        if handshake != NO_TIME:
+            record.timing = record.timing._replace(upstream_handshake=handshake / 1e9)
+
+    def _endpoint(self, end: int) -> dict[str, Any]:
+        return {"address": self.book.endpoint_address(end), "port": end & 0xFFFF}
+
+
 class Upstreams:
     """Finds them in the flow table."""
 
@@ -93,7 +130,7 @@ class Upstreams:
         """
         if not len(asked.slot):
             return {}
-        legs = self._legs(int(asked.since.min()) - SLACK, int(asked.until.max()) + SLACK)
+        legs = self._begun(int(asked.since.min()) - SLACK, int(asked.until.max()) + SLACK)
         if not len(legs.slot):
             return {}
         found: dict[int, Upstream] = {}
@@ -104,36 +141,28 @@ class Upstreams:
                 self._watch.carries[pair.leg] = True
         return found
 
-    def note(self, record: Conversation, upstream: Upstream) -> None:
-        """Put it into the record."""
-        flows, slot = self._flows, upstream.slot
-        turned = bool(flows.opener[slot])
-        source, place = (flows.high, flows.low) if turned else (flows.low, flows.high)
-        outcome = int(outcomes(flows, np.array([slot], np.intp))[0])
-        record.upstream = {
-            "source": self._endpoint(int(source[slot])),
-            "destination": self._endpoint(int(place[slot])),
-            "matched_by": upstream.matched_by,
-            "outcome": _OUTCOMES[outcome],
-        }
-        syn, answer = int(flows.syn_time[slot]), int(flows.syn_ack_time[slot])
-        if outcome == _ESTABLISHED and answer != NO_TIME and answer >= syn:
-            record.timing = record.timing._replace(upstream_handshake=(answer - syn) / 1e9)
+    def legs(self, found: Iterable[Upstream]) -> Legs:
+        """What is to be told of connections that were found."""
+        flows = self._flows
+        slots, matched_by = zip(*found, strict=True)
+        slot = np.array(slots, np.intp)
+        outcome = outcomes(flows, slot)
+        syn, answer = flows.syn_time[slot], flows.syn_ack_time[slot]
+        shaken = (outcome == _ESTABLISHED) & (answer != NO_TIME) & (answer >= syn)
+        handshake = np.where(shaken, answer - np.where(shaken, syn, 0), NO_TIME)
+        return Legs(self._book, matched_by, outcome, *flows.ends(slot, flows.opener[slot]), handshake)
 
-    def _endpoint(self, end: int) -> dict[str, Any]:
-        return {"address": self._book.endpoint_address(end), "port": end & 0xFFFF}
-
-    def _legs(self, since: int, until: int) -> _Legs:
+    def _begun(self, since: int, until: int) -> _Begun:
         flows = self._flows
         used = flows.used
         time = flows.syn_time[:used]
         slot = np.flatnonzero((time >= since) & (time <= until))
         slot = slot[(flows.stream[slot] >= 0) & (flows.opener[slot] != UNKNOWN)]
         way = flows.opener[slot]
-        return _Legs(slot, time[slot], *flows.ends(slot, way), self._watch.mark[way, slot])
+        return _Begun(slot, time[slot], *flows.ends(slot, way), self._watch.mark[way, slot])
 
     def _ways(
-        self, asked: Asked, resolved: dict[int, list[int]], legs: _Legs
+        self, asked: Asked, resolved: dict[int, list[int]], legs: _Begun
     ) -> Iterator[tuple[str, list[_Pair]]]:
         """What shows a connection to be a conversation's, the surest first, and the pairs that it shows."""
         rows = np.arange(len(asked.slot))
@@ -150,7 +179,7 @@ class Upstreams:
         yield _OCTETS, self._pairs(asked, legs, row[fits], leg[fits])
 
     def _likely(
-        self, asked: Asked, row: NDArray[np.intp], legs: _Legs, leg: NDArray[np.intp]
+        self, asked: Asked, row: NDArray[np.intp], legs: _Begun, leg: NDArray[np.intp]
     ) -> NDArray[np.bool_]:
         """Whether a connection to the asked address is the proxy's: it comes from the proxy's address, or from another
         one that it may have besides, and what came of it and its first octets go with what came of the request."""
@@ -161,7 +190,7 @@ class Upstreams:
         found: NDArray[np.bool_] = same | (fits & ~_by_client(asked, row, legs, leg))
         return found
 
-    def _pairs(self, asked: Asked, legs: _Legs, row: NDArray[np.intp], leg: NDArray[np.intp]) -> list[_Pair]:
+    def _pairs(self, asked: Asked, legs: _Begun, row: NDArray[np.intp], leg: NDArray[np.intp]) -> list[_Pair]:
         other = legs.slot[leg] != asked.slot[row]
         row, leg = row[other], leg[other]
         if not len(row):
@@ -172,7 +201,7 @@ class Upstreams:
         return [*map(_Pair._make, zip(*(column.tolist() for column in columns), strict=True))]
 
 
-def _by_client(asked: Asked, row: NDArray[np.intp], legs: _Legs, leg: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _by_client(asked: Asked, row: NDArray[np.intp], legs: _Begun, leg: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Whether a connection comes from the client's machine, which is not the proxy's."""
     client, proxy = (column[row] >> np.uint64(16) for column in (asked.client, asked.proxy))
     by_client: NDArray[np.bool_] = (legs.source[leg] >> np.uint64(16) == client) & (client != proxy)
@@ -202,7 +231,7 @@ def _certain(pairs: list[_Pair], *, asserted: bool) -> Iterator[_Pair]:
 
 
 def _joined(
-    asked: Asked, rows: NDArray[np.intp], keys: NDArray[np.uint64], legs: _Legs, leg_keys: NDArray[np.uint64]
+    asked: Asked, rows: NDArray[np.intp], keys: NDArray[np.uint64], legs: _Begun, leg_keys: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and legs with equal keys, 0 being none, where the leg began while the request waited."""
     wanted = np.flatnonzero(keys != 0)

@@ -88,6 +88,7 @@ def whole_file(path: str, *, force: bool = False, private: bool = True) -> Itera
         return
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
         with open_to_write(path, private=private) as device:
+            device.name = path
             yield device
         return
     _refuse_existing(path, force)
@@ -96,6 +97,7 @@ def whole_file(path: str, *, force: bool = False, private: bool = True) -> Itera
         file = NamedTemporaryFile(dir=folder or ".", prefix=f".{name[:_NAME]}.", delete=False)  # noqa: SIM115
     except OSError as error:
         raise OutputError(f"{path}: {_reason(error)}") from error
+    temporary, file.name = file.name, path  # it is the file's name that errors tell
     try:
         with file:
             yield file
@@ -103,10 +105,10 @@ def whole_file(path: str, *, force: bool = False, private: bool = True) -> Itera
             if not private and hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
         _refuse_existing(path, force)
-        os.replace(file.name, path)
+        os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(file.name)
+            os.unlink(temporary)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise OutputError(f"{path}: {_reason(error)}") from error
         raise

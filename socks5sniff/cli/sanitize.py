@@ -16,6 +16,7 @@ from .options import port_option
 from .output import refuse_input
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
+from .surveying import force_option, refuse_terminal
 from .values import Words
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ _KEY = 32
         metavar="FILE",
         help="The capture to write, in pcapng; - for standard output.",
     ),
-    click.option("--force", is_flag=True, help="Replace a file that is there."),
+    force_option,
 )
 def sanitize(
     file: str,
@@ -86,8 +87,7 @@ def sanitize(
     is so in every copy: sent again, split over segments, in tunnels, in other connections. Comments and tables of names
     are left out. The result is looked through; where anything is left, there is none.
     """
-    if file == "-" and sys.stdin is not None and sys.stdin.isatty():
-        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    refuse_terminal([file])
     if output == "-" and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError("a capture is nothing for a terminal: add -o FILE.")
     from socks5sniff.sanitize import Options

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,9 @@ class Columns:
         tcp_handshake: ns, or NO_TIME.
         first_byte: when it came.
         close, closed_by: index into CLOSES and CLOSERS.
+        upstream_source_address, upstream_destination_address: text columns; upstream_source_port,
+            upstream_destination_port, upstream_handshake (ns, or NO_TIME): of the proxy's own connection where the
+            form has one, else nothing.
     """
 
     forms: Sequence[Form]
@@ -84,6 +88,11 @@ class Columns:
     times: NDArray[np.int64]
     request_length: NDArray[np.int64]
     login_length: NDArray[np.int64]
+    upstream_source_address: Text
+    upstream_source_port: NDArray[np.int64]
+    upstream_destination_address: Text
+    upstream_destination_port: NDArray[np.int64]
+    upstream_handshake: NDArray[np.int64]
 
     def conversation(self, row: int, number: int) -> Conversation:
         """The record of a row, written out."""
@@ -132,14 +141,28 @@ class Columns:
                 AnomalyEntry(entry.code, entry.severity, int(self.frames[row, entry.place]), entry.message)
                 for entry in form.anomalies
             ],
+            upstream=self._upstream(form, row),
         )
+
+    def _upstream(self, form: Form, row: int) -> dict[str, Any] | None:
+        if form.upstream is None:
+            return None
+        source, destination = (
+            Endpoint(plain(hosts[row]), int(ports[row]))._asdict()
+            for hosts, ports in (
+                (self.upstream_source_address, self.upstream_source_port),
+                (self.upstream_destination_address, self.upstream_destination_port),
+            )
+        )
+        matched_by, outcome = form.upstream
+        return {"source": source, "destination": destination, "matched_by": matched_by, "outcome": outcome}
 
     @staticmethod
     def _target(kind: str | None, hosts: Text, ports: NDArray[np.int64], row: int) -> Target | None:
         return None if kind is None else Target(kind, plain(hosts[row]), int(ports[row]))
 
     def _timing(self, form: Form, row: int) -> Timing:
-        times, handshake = self.times[row], int(self.tcp_handshake[row])
+        times, handshake, upstream = self.times[row], int(self.tcp_handshake[row]), int(self.upstream_handshake[row])
         first = int(self.first_byte[row])
 
         def step(places: Step) -> float | None:
@@ -152,6 +175,7 @@ class Columns:
             step(form.authentication),
             step(form.request),
             (first - int(times[form.replied])) / 1e9 if began and form.replied is not None else None,
+            None if upstream == NO_TIME else upstream / 1e9,
         )
 
     def _frame(self, frame: FormFrame, row: int) -> FrameEntry:

@@ -71,3 +71,5 @@ class Form:
     request: Step
     replied: int | None
     """The place of the reply, from which `first_byte` is counted; None where there was none."""
+    upstream: tuple[str, str] | None = None
+    """How the proxy's own connection was found and what became of it, where the capture has it."""

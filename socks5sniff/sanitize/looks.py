@@ -14,9 +14,11 @@ from socks5sniff.analysis.analyser import Analyser
 from socks5sniff.analysis.dialogue import Dialogue
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
+from socks5sniff.capture.source import Input
 from socks5sniff.errors import DamagedInputError
 from socks5sniff.packets.columns import Datagrams, Segments
 from socks5sniff.packets.layers import Layers
+from socks5sniff.payload.inputs import rewind
 from socks5sniff.record import Conversation
 from socks5sniff.streams.flows import FlowBatch
 
@@ -37,7 +39,7 @@ class Look:
 
     def __init__(
         self,
-        path: str,
+        source: Input,
         ports: tuple[int, ...],
         progress: Progress | None = None,
         witness: Callable[[int, Dialogue], None] | None = None,
@@ -46,7 +48,7 @@ class Look:
         self.fault: DamagedInputError | None = None
         self.packets = 0
         self.analyser = Analyser(ports=ports, consumers=[self], witness=witness)
-        self._path = path
+        self._source = source
         self._progress = progress
         self._positions = Positions()
         self._placed: Placed | None = None
@@ -77,7 +79,8 @@ class Look:
 
     def _batches(self) -> Iterator[FrameBatch]:
         try:
-            yield from open_captures([self._path], progress=self._progress)
+            rewind([self._source])
+            yield from open_captures([self._source], progress=self._progress)
         except DamagedInputError as fault:
             self.fault = fault
 

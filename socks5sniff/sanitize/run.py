@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from socks5sniff.capture.creating import whole_file
-from socks5sniff.capture.source import STANDARD_INPUT, Source
+from socks5sniff.capture.source import Input
 from socks5sniff.capture.writer import PcapngWriter
 from socks5sniff.errors import InputError, OutputError, Socks5sniffError
+from socks5sniff.payload.inputs import rewindable
 
 from .addresses import KEY
 from .frames import Frames, Late, Taken
@@ -84,8 +84,8 @@ def sanitize(
         UnwritableError: a frame names addresses that cannot be replaced.
         LeftError: the second look found something; nothing was written.
     """
-    with whole_file(output, force=force) as file, _readable(source) as path:
-        work = _Work(path, options, progress)
+    with whole_file(output, force=force) as file, rewindable([source]) as names:
+        work = _Work(names[0], options, progress)
         work.survey()
         work.find_copies()
         with _checkable(file) as checked:
@@ -100,8 +100,8 @@ def sanitize(
 class _Work:
     """One capture on its way."""
 
-    def __init__(self, path: str, options: Options, progress: Progress | None) -> None:
-        self._path = path
+    def __init__(self, source: Input, options: Options, progress: Progress | None) -> None:
+        self._source = source
         self._key = options.key or secrets.token_bytes(KEY)
         self._options = options
         self._progress = progress
@@ -111,7 +111,7 @@ class _Work:
 
     def survey(self) -> None:
         """The first look: what is there."""
-        _survey(self._found, self._path, self._options, self._progress)
+        _survey(self._found, self._source, self._options, self._progress)
 
     def find_copies(self) -> None:
         """Look for copies of what was found, in all streams."""
@@ -121,7 +121,7 @@ class _Work:
             found.copies = Ranges()
             known = len(found.hosts), len(found.places)
             self._search = Search(_strings(found, self._options, replaced))
-            fragments = _scan(self._path, self._options, self._search, found, self._progress)
+            fragments = _scan(self._source, self._options, self._search, found, self._progress)
             if known == (len(found.hosts), len(found.places)):
                 break
         self._fragments = fragments
@@ -150,7 +150,7 @@ class _Work:
 
     def _frames(self, late: Late) -> Iterator[tuple[Look, Frames]]:
         assert self._replaced is not None
-        look = Look(self._path, self._options.ports, self._progress)
+        look = Look(self._source, self._options.ports, self._progress)
         book = look.analyser.reader.addresses
         yield look, Frames(self._options, self._found, self._search, self._replaced, book, late)
 
@@ -175,8 +175,8 @@ class _Work:
             raise LeftError(f"{left:,} of what was to be overwritten is left: nothing was written; please report this")
 
 
-def _survey(survey: Survey, path: str, options: Options, progress: Progress | None) -> None:
-    look = Look(path, options.ports, progress, lambda slot, dialogue: survey.dialogue(look.analyser, slot, dialogue))
+def _survey(survey: Survey, source: Input, options: Options, progress: Progress | None) -> None:
+    look = Look(source, options.ports, progress, lambda slot, dialogue: survey.dialogue(look.analyser, slot, dialogue))
     book = look.analyser.reader.addresses
     for record in look.records(lambda ends: survey.seen(ends, book)):
         survey.record(record, book)
@@ -188,7 +188,7 @@ def _survey(survey: Survey, path: str, options: Options, progress: Progress | No
         )
 
 
-def _scan(path: str, options: Options, search: Search, survey: Survey, progress: Progress | None) -> bool:
+def _scan(source: Input, options: Options, search: Search, survey: Survey, progress: Progress | None) -> bool:
     """Look for strings in streams; True where packets were put together from fragments."""
 
     def found(key: int, position: int, octets: bytes, what: int) -> None:
@@ -200,7 +200,7 @@ def _scan(path: str, options: Options, search: Search, survey: Survey, progress:
     if options.hides_addresses:
         for key, position in survey.messages.items():
             scan.expect_messages(key, position)
-    look = Look(path, options.ports, progress)
+    look = Look(source, options.ports, progress)
     fragments = False
     for taken in look.batches():
         _note_streams(taken, survey, scan, options)
@@ -291,22 +291,6 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> None:
         raise
     except OSError as error:
         raise OutputError(f"{getattr(target, 'name', 'output')}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _readable(source: str) -> Iterator[str]:
-    """A capture that can be looked at more than once: of standard input or a pipe, a copy."""
-    if source != STANDARD_INPUT and os.path.exists(source) and stat.S_ISREG(os.stat(source).st_mode):
-        yield source
-        return
-    opened = Source(source)
-    with _spool() as copy:
-        room = bytearray(_COPIED)
-        while count := opened.readinto(memoryview(room)):
-            copy.write(room[:count])
-        copy.flush()
-        opened.close()
-        yield copy.name
 
 
 @contextmanager

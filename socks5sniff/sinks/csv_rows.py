@@ -89,6 +89,8 @@ class _Csv:
         return parts[1:]
 
     def _shown(self, value: Any) -> list[Part]:
+        if isinstance(value, dict):
+            value = Field("endpoint", value["address"].first, value["port"].first)
         if not isinstance(value, Field):
             return [self._cell(value)]
         if value.kind in ("word", "tunnel"):

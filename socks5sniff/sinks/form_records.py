@@ -58,17 +58,23 @@ def _made(form: Form) -> dict[str, Any]:
         "tunnel": Field("tunnel") if form.relays else None,
         "bytes": {way: Field("integer", way) for way in RECORD.inside["bytes"].inside} if form.relays else None,
         "timing": {
-            "tcp_handshake": Field("handshake"),
+            "tcp_handshake": Field("handshake", "tcp_handshake"),
             "negotiation": _step(form.negotiation),
             "authentication": _step(form.authentication),
             "request": _step(form.request),
             "first_byte": None if replied is None else Field("first_byte", replied),
-            "upstream_handshake": None,
+            "upstream_handshake": None if form.upstream is None else Field("handshake", "upstream_handshake"),
         },
         "name_resolution": {None: None, "domain": "remote"}.get(form.destination, "address"),
         "frames": [_frame(frame) for frame in form.frames],
         "anomalies": [_anomaly(entry) for entry in form.anomalies],
+        "upstream": None if form.upstream is None else _upstream(*form.upstream),
     }
+
+
+def _upstream(matched_by: str, outcome: str) -> dict[str, Any]:
+    ends = {end: _endpoint(f"upstream_{end}") for end in ("source", "destination")}
+    return {**ends, "matched_by": matched_by, "outcome": outcome}
 
 
 def _endpoint(role: str) -> dict[str, Any]:

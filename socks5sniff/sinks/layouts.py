@@ -224,7 +224,7 @@ class _Values:
         return text.decimal(values, 6)
 
     def handshake(self, field: Field) -> Text:
-        return self._seconds(self._column("tcp_handshake"))
+        return self._seconds(self._column(field.first))
 
     def frame(self, field: Field) -> Text:
         return text.integers(self._columns.frames[self._rows, int(field.first)])

@@ -31,6 +31,10 @@ _FACTORS = np.array([secrets.randbits(64) | 1 for _ in range(SHORT // 8)], np.ui
 """Odd random multipliers: nobody can prepare octets with equal marks."""
 
 
+Segment = tuple[int, int, int, int, int, int, bytes]
+"""A row by itself: way, offset, length, heard, frame, time, octets; see `HeadRows`."""
+
+
 class HeadRows(NamedTuple):
     """Segments with octets, a row each.
 
@@ -68,6 +72,11 @@ class HeadRows(NamedTuple):
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> HeadRows:
         """Some of the rows."""
         return HeadRows._make(column[chosen] for column in self)
+
+    def segments(self) -> list[Segment]:
+        """Row by row."""
+        columns = (self.way, self.offset, self.length, self.heard, self.frame, self.time)
+        return [*zip(*(column.tolist() for column in columns), self.each(np.arange(self.size)), strict=True)]
 
     def octets(self, row: int) -> bytes:
         """The octets of a row."""

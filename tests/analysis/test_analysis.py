@@ -284,6 +284,27 @@ def test_a_retransmission_that_differs_is_noted_and_the_first_copy_stands():
     assert [(a.code, a.frame) for a in record.anomalies] == [("conflicting-retransmission", 7)]
 
 
+@pytest.mark.parametrize("pieces", [(), (3,), (1, 1, 1), (3, 2, 100)])
+def test_the_first_copy_stands_however_it_was_cut(pieces: tuple[int, ...]) -> None:
+    """Also where one segment that comes later has other octets for several of them."""
+    packets = connection(PLAIN)
+    forged = replace(packets[5], octets=bytes(octet ^ 1 for octet in REQUEST))
+    record = only(analyse([*packets[:5], *cut([packets[5]], pieces), packets[6], forged, *packets[7:]]))
+    assert str(record.destination) == "example.com:443"
+    assert [a.code for a in record.anomalies if a.code != "split-frame"] == ["conflicting-retransmission"]
+
+
+def test_a_segment_that_begins_before_the_first_octet_is_no_other_dialogues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many dialogues that are judged at once."""
+    monkeypatch.setattr(handshakes, "FEW", 0)
+    before = connection(PLAIN, client=("10.0.0.2", 40_000))
+    early = connection(PLAIN)
+    early[3] = replace(early[3], sequence=early[3].sequence - 1, octets=b"\0" + early[3].octets)
+    records = analyse([*before, *early])
+    assert [record.outcome for record in records] == ["succeeded", "succeeded"]
+    assert [str(record.destination) for record in records] == ["example.com:443"] * 2
+
+
 def test_octets_of_the_tunnel_that_were_lost_count() -> None:
     """The next segment, an acknowledgment or the FIN proves them."""
     packets = connection(PLAIN)

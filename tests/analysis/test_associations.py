@@ -139,6 +139,32 @@ def test_a_stranger_is_named_and_not_counted() -> None:
     assert codes(records) == {"udp-unassociated"}
 
 
+@pytest.mark.parametrize("first", range(13))
+def test_datagrams_that_lie_before_the_reply_in_the_file(first: int) -> None:
+    """Their times say when they were sent: another interface's packets may come first, in the same batch or not."""
+    talk = [(packet.time, packet.frame()) for packet in associate(closing=False)]
+    assert amounts(analyse([*exchange((ONE, 50_000)), *talk], [first])) == [EACH]
+
+
+@pytest.mark.parametrize("fragment", [0, 1, 0x7F, 0x82])
+def test_the_list_of_datagrams_says_which_are_fragments(fragment: int) -> None:
+    (sent, datagram_), _ = exchange((ONE, 50_000))
+    octets = datagram_.replace(b"\0\0\0" + address(*REMOTE), bytes([0, 0, fragment]) + address(*REMOTE))
+    (record,) = analyse([*associate(closing=False), (sent, octets)], udp_frames=True)
+    suffix = f", fragment {fragment:#04x}" if fragment else ""
+    assert record.frames[-1].summary == f"UDP to 8.8.8.8:53, 5 octets{suffix}"
+
+
+@pytest.mark.parametrize("first", [0, *range(7, 26)])
+def test_a_stranger_disturbs_the_association_that_lives_when_it_sends(first: int) -> None:
+    """However packets fall into batches: the next association at that relay is not open yet."""
+    talks = associate(closing=False), associate((OTHER, 40_000), begin=START + SECOND, closing=False)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    frames += exchange((ONE, 50_000)) + exchange(("10.0.0.66", 50_000), begin=START + SECOND // 2)[:1]
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
+
+
 def test_client_proxy_and_destination_on_one_machine() -> None:
     """What goes between relay and destination carries no header and is nobody's datagram."""
     relay, destination = (LOOPBACK, 3000), (LOOPBACK, 53)

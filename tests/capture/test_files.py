@@ -161,6 +161,16 @@ class TestPcapng:
             (b"", 0, 0, 113),
         ]
 
+    @pytest.mark.parametrize(("snaplen", "kept"), [(0, b"abcdefgh"), (3, b"abc"), (8, b"abcdefgh"), (100, b"abcdefgh")])
+    def test_a_simple_packet_has_what_the_block_and_the_snap_length_allow(
+        self, write: Write, snaplen: int, kept: bytes
+    ) -> None:
+        """Each of the three limits alone: the length on the wire, the interface's snap length, and the block's size."""
+        octets = section() + interface(snaplen=snaplen) + simple(Frame(0, kept, 60)) + simple(Frame(0, kept))
+        rows, error = read(write(octets))
+        assert error is None
+        assert [(row.octets, row.length) for row in rows] == [(kept, 60), (kept, len(kept))]
+
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_obsolete_packet_blocks(self, write: Write, order: str) -> None:
         content = frames(300)
@@ -203,6 +213,17 @@ class TestPcapng:
         for batch in CaptureReader(Source(str(write(octets))), [], region=region).batches():
             got += [batch.frame(row) for row in range(len(batch))]
         assert got == [frame.octets for frame in content]
+
+    @pytest.mark.parametrize("cut", range(1, 29))
+    def test_a_section_header_cut_at_the_end_of_a_read(self, write: Write, cut: int) -> None:
+        """The next section has the other byte order, which only its header tells."""
+        content = frames(4, largest=30)
+        first = pcapng(content)
+        path = write(first + pcapng(content, ">"))
+        got = []
+        for batch in CaptureReader(Source(str(path)), [], region=len(first) + cut).batches():
+            got += [batch.frame(row) for row in range(len(batch))]
+        assert got == [frame.octets for frame in content] * 2
 
 
 class TestDamage:

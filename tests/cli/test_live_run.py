@@ -256,6 +256,20 @@ def test_each_frame_is_told_its_stream() -> None:
     assert streams.count(ASSOCIATED) >= record.udp.datagrams_sent + record.udp.datagrams_received > 0
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_newcomers_are_told_once_while_they_are_open(size: int) -> None:
+    """Their processes are asked for while the connection still has one."""
+    path = named(LOGIN)[0]
+    analyser = LiveAnalyser()
+    told = []
+    for batch in slices(path, size):
+        analyser.take(batch)
+        told += analyser.newcomers()
+        assert analyser.newcomers() == []
+    expected = [(record.client, record.proxy) for record in socks5sniff.read(str(path))]
+    assert told == expected
+
+
 def test_time_alone_ends_what_is_closed() -> None:
     path = named(LOGIN)[0]
     analyser = LiveAnalyser()

@@ -16,6 +16,7 @@ import pytest
 from socks5sniff.capture import open_captures
 from socks5sniff.capture.batch import FrameBatch, Interface
 from socks5sniff.errors import OutputError
+from socks5sniff.live import saving as saving_module
 from socks5sniff.live.engine import Counts
 from socks5sniff.live.holding import HOLD
 from socks5sniff.live.rotation import Rotation
@@ -226,3 +227,25 @@ def test_frames_may_lie_anywhere_in_memory_and_the_memory_may_be_used_again(tmp_
     saving.close(START)
     expected = [bytes([number + 1]) * size for number, size in enumerate(sizes.tolist())]
     assert frames_in(tmp_path / "x.pcapng") == expected
+
+
+def test_what_the_disk_is_behind_is_exactly_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the bound frames are still written, one octet above it they are lost, and counted."""
+    for behind, lost in ((saving_module.BEHIND_OCTETS, 0), (saving_module.BEHIND_OCTETS + 1, 1)):
+        path = tmp_path / f"{lost}.pcapng"
+        saving = Recorder(path).saving
+        monkeypatch.setattr(Saving, "waiting", property(lambda self, behind=behind: behind))
+        saving.take(batch(1, [b"one"]), START)
+        saving.write(START + HOLD)
+        monkeypatch.undo()
+        saving.close(START + 2 * HOLD)
+        assert (saving.frames, saving.lost) == (1 - lost, lost)
+        assert len(frames_in(path)) == 1 - lost
+
+
+def test_counts_are_those_since_the_file_was_begun() -> None:
+    """Each file of a rotation says what was received and dropped while it was written."""
+    since = saving_module._since
+    assert since(Counts(10, 3), Counts(4, 1)) == Counts(6, 2)
+    assert since(Counts(10, 3), None) == Counts(10, 3)
+    assert since(None, Counts(4, 1)) is None

@@ -166,3 +166,10 @@ def test_a_cut_first_fragment_gives_what_it_holds() -> None:
     segments, _, reader = read(batch_of([first[:100], second[:100]], RAW, lengths=[len(first), len(second)]))
     assert [(found.length, found.payload) for found in segments] == [(1180, PAYLOAD[:60])]
     assert reader.skipped.cut == 1
+
+
+def test_a_cut_first_fragment_of_ipv6_gives_what_it_holds() -> None:
+    first, second = fragments(6, tcp(PAYLOAD), [1200])
+    segments, _, reader = read(batch_of([first[:128], second[:128]], RAW, lengths=[len(first), len(second)]))
+    assert [(found.length, found.payload) for found in segments] == [(1180, PAYLOAD[:60])]
+    assert reader.skipped.cut == 1

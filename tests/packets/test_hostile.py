@@ -150,6 +150,16 @@ def test_headers_nested_without_end() -> None:
     assert reader.skipped.malformed == 2
 
 
+@pytest.mark.parametrize("version", [0, 4, 5, 7, 15])
+def test_ipv6_of_another_version(version: int) -> None:
+    """The ethertype says IPv6, the packet does not."""
+    sound = ipv6(6, tcp())
+    wrong = bytes([version << 4]) + sound[1:]
+    segments, _, reader = read(batch_of([ethernet(0x86DD, packet) for packet in (sound, wrong, sound)]))
+    assert [found.frame for found in segments] == [1, 3]
+    assert reader.skipped.malformed == 1
+
+
 OTHERS = {
     "ARP": ethernet(0x0806, bytes(28)),
     "LLDP": ethernet(0x88CC, bytes(40)),

@@ -70,6 +70,31 @@ class TestBothSidesMustFit:
     def test_socks4_that_makes_no_sense_is_foreign_at_once(self, request4: str) -> None:
         assert verdicts(f"C {request4}") == [FOREIGN]
 
+    @pytest.mark.parametrize(
+        ("user", "verdict"),
+        [("7e", Verdict.SOCKS), ("7f", Verdict.FOREIGN), ("20", Verdict.SOCKS), ("1f", Verdict.FOREIGN)],
+    )
+    def test_a_user_id_is_printable(self, user: str, verdict: Verdict) -> None:
+        session = play(f"C 04 01 0050 c0000209 {user} 00\nP 00 5a 0000 00000000")
+        session.finish()
+        assert session.verdict is verdict
+
+    @pytest.mark.parametrize(("user", "verdict"), [("7e", Verdict.SOCKS), ("7f", Verdict.FOREIGN)])
+    def test_so_is_the_beginning_of_one(self, user: str, verdict: Verdict) -> None:
+        """Where SOCKS is expected."""
+        session = play(f"C 04 01 0050 c0000209 {user}", trusted=True)
+        session.finish()
+        assert session.verdict is verdict
+
+    @pytest.mark.parametrize(("before", "verdict"), [(64, Verdict.SOCKS), (65, Verdict.FOREIGN)])
+    @pytest.mark.parametrize("side", ["C", "P"])
+    def test_so_many_octets_may_precede_the_greeting(self, side: str, before: int, verdict: Verdict) -> None:
+        """Of the proxy, or of a client that was called."""
+        talk = "C 05 01 00\nP 05 00\nC 05 01 00 01 c0000209 0050\nP 05 00 00 01 00000000 0000"
+        session = play(f"{side} {'61' * before}\n{talk}", client=int(side == "C"))
+        session.finish()
+        assert session.verdict is verdict
+
     @pytest.mark.parametrize("answer", ["05 5a", "00 59", "00 5e", "04 5e", "00 00", "5a 00"])
     def test_socks4_whose_answer_does_not_fit_is_foreign(self, answer: str) -> None:
         assert verdicts(SOCKS4.strip().splitlines()[0] + f"\nP {answer} 0000 00000000") == [UNDECIDED, FOREIGN]

@@ -406,6 +406,14 @@ class TestFaults:
         assert (session.verdict, session.outcome(), session.method) == (Verdict.SOCKS, "malformed", None)
         assert codes(session) == [("bad-version", 2)]
 
+    @pytest.mark.parametrize("answer", ["P 04 00", "P 00 00", "P 01 00"])
+    def test_a_choice_of_another_version_whose_method_was_offered(self, answer: str) -> None:
+        """It is the choice all the same: some servers get the first octet wrong."""
+        rest = "\nC 05 01 00 01 c0000209 0050\nP 05 00 00 01 00000000 0000"
+        session = play("C 05 01 00\n" + answer + rest, trusted=True)
+        assert (session.method, session.outcome()) == (0, "succeeded")
+        assert codes(session) == [("bad-version", 2)]
+
     def test_a_method_that_was_not_offered(self) -> None:
         session = play('C 05 01 00\nP 05 02\nC 01 03 "bob" 01 "x"\nP 01 00', trusted=True, loopback=True)
         assert (session.authenticated, session.method) == (True, 2)
@@ -508,12 +516,13 @@ def test_every_kind_of_anomaly_a_session_tells_is_in_the_registry() -> None:
     assert told <= set(ANOMALIES)
 
 
-def test_a_refusal_whose_address_type_is_unknown_still_says_why() -> None:
+@pytest.mark.parametrize("client", [0, 1])
+def test_a_refusal_whose_address_type_is_unknown_still_says_why(client: int) -> None:
     """Tor answers a failed RESOLVE so: ATYP 0, four octets of address and two of port, or nothing behind."""
     for refusal in (b"\5\4\0\0", b"\5\4\0\0\0\0", b"\5\4\0\0\0\0\0\0\0\0"):
         session = Session()
-        for side, octets in ((0, b"\5\1\0"), (1, b"\5\0"), (0, b"\5\xf0\0\3\7example\0\0"), (1, refusal)):
-            session.feed(side, octets, 1, 1)
+        for role, octets in ((0, b"\5\1\0"), (1, b"\5\0"), (0, b"\5\xf0\0\3\7example\0\0"), (1, refusal)):
+            session.feed(role ^ client, octets, 1, 1)
         assert (session.outcome(), session.reply, session.bound) == ("rejected", 4, None)
         assert [anomaly.code for anomaly in session.anomalies] == ["unknown-address-type"]
 
@@ -555,3 +564,29 @@ def test_a_session_is_plain_values(name: str) -> None:
     assert scripts.facts(pickled) == scripts.facts(plain)
     assert codes(pickled) == codes(plain)
     assert pickled.take_tunnel() == plain.take_tunnel()
+
+
+FAULTY = {
+    "a request of another version": "C 05 01 00\nP 05 00\nC 04 01 00 50 c0000209 00",
+    "an unknown address type": "C 05 01 00\nP 05 00\nC 05 01 00 05 c0000209 0050\nP 05 08 00 01 00000000 0000",
+    "a choice of another version": "C 05 01 00\nP 04 00\nC 05 01 00 01 c0000209 0050\nP 05 00 00 01 00000000 0000",
+    "a method that was not offered": 'C 05 01 00\nP 05 02\nC 01 03 "bob" 01 "x"\nP 01 00',
+    "an answer ahead of its request": "C 05 01 00\nP 05 00 05 00 00 01 00000000 0000\nC 05 01 00 01 c0000209 0050",
+    "octets after a refusal": 'C 05 01 00\nP 05 ff 00\nC "x"',
+    "octets after a failure": 'C 05 01 00\nP 05 00\nC 05 01 00 01 c0000209 0050\nP 05 05 00 01 00000000 0000 "x"',
+    "a refusal without an address": "C 05 01 00\nP 05 00\nC 05 01 00 01 c0000209 0050\nP 05 05",
+    "socks4 without an end": 'C 04 01 0050 c0000209 "bob"\nP 00 5a 0000 00000000',
+}
+
+
+@pytest.mark.parametrize("name", [*scripts.DIALOGUES, *FAULTY])
+def test_who_opened_the_connection_changes_nothing(name: str) -> None:
+    """The proxy may have: "reverse" proxies call back to whoever uses them."""
+    script = scripts.DIALOGUES.get(name) or FAULTY[name]
+    usual, reverse = play(script, trusted=True), play(script, client=1, trusted=True)
+    for session in (usual, reverse):
+        session.finish()
+    assert scripts.facts(reverse) == scripts.facts(usual) | {"tunnel_start": reverse.tunnel_start}
+    assert reverse.tunnel_start == usual.tunnel_start[::-1]
+    assert reverse.anomalies == usual.anomalies
+    assert (usual.client_side, reverse.client_side) == (0, 1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from socks5sniff.record import AnomalyEntry, Conversation, ReplyCode, Target, UdpDestination, UdpTraffic
 from socks5sniff.sinks import Options, Totals, open_sink
 from socks5sniff.sinks.columns import NAMES
-from socks5sniff.sinks.layout import cut, display_width
+from socks5sniff.sinks.layout import Need, cut, display_width, fit
 from socks5sniff.sinks.table import BLOCK
 
 from .samples import START, conversations, sample
@@ -285,3 +285,21 @@ def test_wide_characters_take_two_columns_and_combining_ones_none() -> None:
     assert display_width("例え.jp") == 7
     assert display_width("e\u0301") == 1
     assert cut("例え例え", 5) == "例え…"
+
+
+@pytest.mark.parametrize(
+    ("width", "sizes"),
+    [
+        (None, {0: 20, 1: 30, 2: 5}),
+        (59, {0: 20, 1: 30, 2: 5}),  # all of it, with the gaps
+        (58, {0: 20, 1: 29, 2: 5}),  # the widest first
+        (43, {0: 17, 1: 17, 2: 5}),
+        (27, {0: 10, 1: 8, 2: 5}),  # none below its least size
+        (26, {0: 12, 1: 12}),  # then what ranks highest goes
+        (20, {0: 10, 1: 8}),
+        (19, {0: 19}),
+        (8, {0: 8}),  # what ranks 0 stays, whatever is left of it
+    ],
+)
+def test_columns_are_narrowed_to_their_least_sizes_and_then_left_out(width: int | None, sizes: dict[int, int]) -> None:
+    assert fit([Need(20, 10, 0), Need(30, 8, 1), Need(5, 6, 2)], width) == sizes

@@ -49,6 +49,14 @@ def test_the_header_is_zeeks() -> None:
     ]
 
 
+def test_two_records_have_one_header() -> None:
+    lines = log(sample(), sample(id=2))
+    assert [line.partition("\t")[0].partition(" ")[0] for line in lines if line.startswith("#")] == [
+        "#separator", "#set_separator", "#empty_field", "#unset_field", "#path", "#open", "#fields", "#types", "#close",
+    ]  # fmt: skip
+    assert [line.startswith("#") for line in lines[8:]] == [False, False, True]
+
+
 def test_the_log_ends_with_the_time_of_the_last_packet() -> None:
     assert log(sample(), sample())[-1] == "#close\t2026-06-21-00-00-01"
 

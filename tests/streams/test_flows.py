@@ -238,3 +238,20 @@ def test_released_slots_are_used_again_and_their_flows_are_new():
     assert table.stream[again.slots].tolist() == [2]
     assert table.packets[again.slots].tolist() == [1]
     assert table.capacity == 2
+
+
+def test_flows_whose_hashes_are_the_same_are_told_apart_and_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can prepare such endpoints, chance can."""
+    monkeypatch.setattr(FlowTable, "_hash", lambda self, low, high: np.zeros(len(low), np.uint64))
+    table = FlowTable()
+    pairs = [Packet(1, 2), Packet(3, 4), Packet(5, 6)]
+    first = table.update(segments(pairs))
+    assert len({*first.slots.tolist()}) == 3
+    later = table.update(segments([Packet(7, 8), *pairs[::-1]]))
+    streams = {int(slot): int(table.stream[slot]) for slot in later.slots}
+    assert sorted(streams.values()) == [0, 1, 2, 3]
+    assert table.packets[first.slots].tolist() == [2, 2, 2]
+    table.release(first.slots[1:])
+    again = table.update(segments(pairs))
+    assert sorted(int(table.stream[slot]) for slot in again.slots) == [0, 4, 5]
+    assert sorted(table.packets[again.slots].tolist()) == [1, 1, 3]

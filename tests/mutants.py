@@ -1,0 +1,247 @@
+"""How strong the tests of the core rooms are: small faults put into the program one at a time, and who notices.
+
+    python -m tests.mutants                          100 mutants of all core rooms
+    python -m tests.mutants session codec --count 50 --seed 3
+    python -m tests.mutants --near packets           with the tests of the room alone: quicker, and stricter
+    python -m tests.mutants --list                   what they would be, without a test run
+    python -m tests.mutants --only 17                one of them again, with what its tests say
+
+A mutant is killed when a test of `ROOMS` fails or takes too long. The tests of the mutated module come first. The work
+is done in a copy; the draw depends on the seed and the source alone. `EQUIVALENT` names mutants that change nothing
+that can be seen, with the reason; they are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("socks5sniff", "tests", "captures", "wireshark", "pyproject.toml", "README.md", "CHANGELOG.md")
+TARGET = 95
+"""Per cent of the mutants that the tests are to kill."""
+PATIENCE = 1200
+"""Seconds that the tests of one mutant may take; where they take longer something does not end."""
+
+WHOLE = ("tests/analysis/test_analysis.py", "tests/analysis/test_net.py", "tests/lab/test_captures.py")
+"""Captures and dialogues through all rooms."""
+ROOMS: dict[str, tuple[str, ...]] = {
+    "codec": ("tests/codec", "tests/session", *WHOLE),
+    "session": ("tests/session", "tests/analysis", *WHOLE),
+    "packets": ("tests/packets", *WHOLE),
+    "streams": ("tests/streams", "tests/analysis", *WHOLE),
+    "capture": ("tests/capture", "tests/cli/test_bad_input.py", "tests/proxy/test_trace.py", *WHOLE),
+    "record": ("tests/record", "tests/sinks", "tests/report", *WHOLE),
+    "analysis": ("tests/analysis", *WHOLE),
+    "sinks": ("tests/sinks", "tests/cli/test_read.py", *WHOLE),
+    "where": ("tests/where", "tests/cli/test_filters.py"),
+    "live/saving.py": ("tests/live/test_saving.py", "tests/live/test_files.py"),
+    "proxy/association.py": ("tests/proxy/test_udp.py",),
+}
+"""The core rooms (or modules), and the tests that hold them."""
+
+EQUIVALENT: dict[tuple[str, str], str] = {}
+"""Module, and what was written instead: why nobody can notice."""
+
+_FLIPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+    ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add,
+}  # fmt: skip
+
+
+class Mutant(NamedTuple):
+    """A fault: what stands in a module from one octet to another, and what is written there instead."""
+
+    module: str
+    line: int
+    begin: int
+    end: int
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line}: {self.before}  ->  {self.after}"
+
+    @property
+    def room(self) -> str:
+        """The key of `ROOMS` that it is in."""
+        inner = self.module.removeprefix("socks5sniff/")
+        return inner if inner in ROOMS else inner.partition("/")[0]
+
+
+def mutants(path: Path) -> Iterator[Mutant]:
+    """All mutants of a module."""
+    source = path.read_bytes()
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    module = path.relative_to(ROOT).as_posix()
+    for node in _nodes(ast.parse(source)):
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+        before = source[begin:end].decode()
+        for after in _changes(node, before):
+            yield Mutant(module, node.lineno, begin, end, " ".join(before.split()), after)
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
+    """Expressions and statements that do something; not types, docstrings, or what is inside a formatted string."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list", "msg") or isinstance(tree, ast.JoinedStr):
+            continue
+        for node in value if isinstance(value, list) else [value]:
+            if not isinstance(node, ast.AST) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+                continue
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                continue
+            if isinstance(node, (ast.expr, ast.stmt)):
+                yield node
+            yield from _nodes(node)
+
+
+def _changes(node: ast.expr | ast.stmt, before: str) -> Iterator[str]:
+    """What may stand there instead."""
+    changed = copy.deepcopy(node)
+    if isinstance(changed, ast.Compare) and len(changed.ops) == 1:
+        changed.ops[0] = _FLIPS[type(changed.ops[0])]()  # type: ignore[assignment]
+        yield f"({ast.unparse(changed)})"
+    elif isinstance(changed, (ast.BoolOp, ast.BinOp)) and type(changed.op) in _FLIPS:
+        changed.op = _FLIPS[type(changed.op)]()  # type: ignore[assignment]
+        yield f"({ast.unparse(changed)})"
+    elif isinstance(node, ast.Constant) and type(node.value) is int:
+        yield str(node.value + 1)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield f"({ast.unparse(node.operand)})"
+    elif isinstance(node, ast.IfExp):
+        yield f"({ast.unparse(node.orelse)} if {ast.unparse(node.test)} else {ast.unparse(node.body)})"
+    elif _can_be_dropped(node):
+        yield "pass"
+
+
+def _can_be_dropped(node: ast.expr | ast.stmt) -> bool:
+    """Whether it is a statement without which the others are still sound."""
+    if isinstance(node, ast.Assign):
+        return isinstance(node.targets[0], (ast.Attribute, ast.Subscript))
+    called = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    return called or isinstance(node, (ast.AugAssign, ast.Continue, ast.Break))
+
+
+def drawn(rooms: list[str], count: int, seed: int) -> list[Mutant]:
+    """So many mutants of these rooms."""
+    paths = [ROOT / "socks5sniff" / room for room in rooms]
+    files = sorted({file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))})
+    every = [mutant for file in files for mutant in mutants(file)]
+    every = [mutant for mutant in every if (mutant.module, mutant.after) not in EQUIVALENT]
+    return random.Random(seed).sample(every, min(count, len(every)))
+
+
+def tests_of(mutant: Mutant, near: bool) -> list[list[str]]:
+    """The tests that may kill it: those of its module, of its room, and all others, each a run of its own."""
+    stem = Path(mutant.module).stem
+    own = [path for path in (ROOT / "tests").rglob("test_*.py") if stem.rstrip("s") in path.stem]
+    own = [path for path in own if path.parent.name == mutant.room.partition("/")[0]]
+    first = [path.relative_to(ROOT).as_posix() for path in sorted(own)]
+    room, *others = ROOMS[mutant.room]
+    return [tests for tests in (first, [room], [] if near else others) if tests]
+
+
+def survives(mutant: Mutant, folder: Path, near: bool, shown: bool) -> bool:
+    """Run its tests in a copy of the project."""
+    path = folder / mutant.module
+    source = path.read_bytes()
+    path.write_bytes(source[: mutant.begin] + mutant.after.encode() + source[mutant.end :])
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+        compiled.unlink()  # a change of the same size within the same second would not be seen
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    out = None if shown else subprocess.DEVNULL
+    try:
+        for tests in tests_of(mutant, near):
+            run = [*command, *tests]
+            if subprocess.run(run, cwd=folder, env=environment, timeout=PATIENCE, stdout=out, stderr=out).returncode:
+                return False
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        path.write_bytes(source)
+        for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+            compiled.unlink()
+    return True
+
+
+def judged(chosen: list[Mutant], jobs: int, near: bool, shown: bool) -> Iterator[tuple[Mutant, bool]]:
+    """Each mutant, and whether it survives; so many at once, each in a copy."""
+    with tempfile.TemporaryDirectory(prefix="mutants") as place:
+        copies: Queue[Path] = Queue()
+        for number in range(jobs):
+            folder = Path(place, str(number))
+            for part in PARTS:
+                source = ROOT / part
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, _made(folder) / part)
+            copies.put(folder)
+
+        def judge(mutant: Mutant) -> bool:
+            folder = copies.get()
+            try:
+                return survives(mutant, folder, near, shown)
+            finally:
+                copies.put(folder)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            yield from zip(chosen, pool.map(judge, chosen), strict=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)} (default: all)")
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="mutants (default: 100)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="other seeds, other mutants (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="test runs at once (default: 1)")
+    parser.add_argument("--near", action="store_true", help="with the tests of its own room alone")
+    parser.add_argument("--list", action="store_true", help="show the mutants and end")
+    parser.add_argument("--only", type=int, metavar="N", help="the mutant of this number alone, with its tests' output")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.rooms) - set(ROOMS):
+        parser.error(f"no core room is called {', '.join(sorted(unknown))}")
+    chosen = drawn(arguments.rooms or [*ROOMS], arguments.count, arguments.seed)
+    if arguments.list:
+        for number, mutant in enumerate(chosen):
+            print(f"{number:>4} {mutant}")
+        return 0
+    if arguments.only is not None:
+        chosen = [chosen[arguments.only]]
+    scores: dict[str, list[bool]] = {}
+    found = judged(chosen, arguments.jobs, arguments.near, arguments.only is not None)
+    for number, (mutant, survived) in enumerate(found):
+        scores.setdefault(mutant.room, []).append(not survived)
+        print(f"{number:>4} {'SURVIVED' if survived else 'killed  '} {mutant}", flush=True)
+    for room, killed in scores.items():
+        print(f"{room:<24} {sum(killed):>4} of {len(killed):>4}")
+    every = [killed for found in scores.values() for killed in found]
+    score = 100 * sum(every) / max(len(every), 1)
+    print(f"score {score:.1f} % of {len(every)} mutants, seed {arguments.seed}; target {TARGET} %")
+    return int(score < TARGET)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
