@@ -25,6 +25,8 @@ _KEPT4 = ((0x00000000, 8), (0x7F000000, 8), (0xE0000000, 3))
 _OWN4 = ((0x0A000000, 8), (0x64400000, 10), (0xA9FE0000, 16), (0xAC100000, 12), (0xC0A80000, 16))
 _EMBEDDING = (bytes(12), bytes(10) + b"\xff\xff", b"\0\x64\xff\x9b" + bytes(8))
 """Prefixes of IPv6 addresses whose last four octets are an IPv4 address (RFC 4291 s2.5.5, RFC 6052)."""
+_KEPT6 = {"multicast": 128, "link-local": 64, "local": 8, "other": 3}
+"""Bits that stay by the kind of an IPv6 address: global ones are those that begin with 001 (RFC 4291 s2.4)."""
 _UNSPECIFIED, _LOOPBACK = bytes(16), bytes(15) + b"\1"
 _SOLICITED = bytes.fromhex("ff0200000000000000000001ff")
 """What the multicast address begins with that asks for an address by its last 24 bits (RFC 4291 s2.7.1)."""
@@ -120,13 +122,13 @@ class AddressMap:
                 return prefix + self.ip(address[12:])
         if address[0] == 0xFF:
             return _SOLICITED + self._last(address[13:]) if address.startswith(_SOLICITED) else address
-        kept = 3
-        if address[0] == 0xFE and address[1] & 0xC0 == 0x80:
-            kept = 64
-        elif address[0] & 0xFE == 0xFC:
-            kept = 8
-        number = int.from_bytes(address, "big")
-        return (number ^ self._pan.flips(address) & (1 << 128 - kept) - 1).to_bytes(16, "big")
+        kept = _KEPT6[_kind6(address)]
+        for _ in range(_ROUNDS):
+            number = int.from_bytes(address, "big") ^ self._pan.flips(address) & (1 << 128 - kept) - 1
+            address = number.to_bytes(16, "big")
+            if _KEPT6[_kind6(address)] == kept and not address.startswith(_EMBEDDING):
+                break
+        return address
 
     def _mac(self, address: bytes) -> bytes:
         if address.startswith(_SOLICITED_MAC):
@@ -139,6 +141,14 @@ class AddressMap:
     def _last(self, octets: bytes) -> bytes:
         """What stands for the last 24 bits of an address."""
         return self._pan.encrypt(b"solicited".ljust(13, b"\0") + octets)[:3]
+
+
+def _kind6(address: bytes) -> str:
+    if address[0] == 0xFF:
+        return "multicast"
+    if address[0] == 0xFE and address[1] & 0xC0 == 0x80:
+        return "link-local"
+    return "local" if address[0] & 0xFE == 0xFC else "other"
 
 
 def _block(number: int, blocks: tuple[tuple[int, int], ...]) -> int | None:
