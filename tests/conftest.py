@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+from socks5sniff.analysis.faults import RAISE
+
+os.environ[RAISE] = "1"  # of the commands that tests start, too: an error of the program is never contained here
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "live": {"errors", "capture"},
     "packets": {"capture"},
     "streams": {"packets", "capture"},
-    "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
+    "analysis": {"errors", "record", "codec", "session", "capture", "packets", "streams"},
     "payload": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
     "decap": {"errors", "record", "codec", "capture", "packets", "payload"},
     "sanitize": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis", "payload"},

@@ -190,6 +190,8 @@ local ANOMALIES = { -- code, severity, description
     "the domain name is a URL, holds a port, or is a number in another notation than an address" },
   { "half-frame", "warning",
     "a side closed in the middle of a frame" },
+  { "internal-error", "error",
+    "socks5sniff failed at this connection; what it had read by then is shown" },
 }
 -- END GENERATED CODE POINTS
 

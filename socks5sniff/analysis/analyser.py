@@ -19,6 +19,7 @@ from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Segments
 from socks5sniff.packets.reader import PacketReader
+from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
 from socks5sniff.session import Verdict
 from socks5sniff.streams.consumer import Consumer
@@ -31,10 +32,12 @@ from .attempts import Attempts
 from .dialogue import Dialogue
 from .endings import Endings
 from .extents import Extents
+from .faults import Faults
 from .forms import Forms
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Numbering, place_of
+from .provenance import Provenance
 from .records import Records
 from .udp import Associations
 from .watch import IGNORED, SOCKS, UNDECIDED, Watch
@@ -66,6 +69,8 @@ class Analyser:
             somebody waits for the records; None where nobody does.
         consumers: told of every batch besides.
         extents: keep where tunnels lie, for a second look.
+        faults: takes errors of this program; a new one where there is none.
+        last_id: ids go on behind it.
         witness: told of every dialogue besides, once it is over, with its slot; then each is judged by itself.
 
     Attributes:
@@ -73,6 +78,7 @@ class Analyser:
         evicted: flows forgotten while they were open, because there were more than MAX_FLOWS.
         attempts: TCP connections to proxies that came to no conversation.
         extents: where the tunnels of finished records lie; None where they are not kept.
+        faults: errors of this program that were contained.
     """
 
     def __init__(
@@ -84,6 +90,8 @@ class Analyser:
         patience: int | None = None,
         consumers: Sequence[Consumer] = (),
         extents: bool = False,
+        faults: Faults | None = None,
+        last_id: int = 0,
         witness: Callable[[int, Dialogue], None] | None = None,
     ) -> None:
         self.packets = 0
@@ -97,19 +105,28 @@ class Analyser:
         self._octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
+        self.faults = faults = Faults() if faults is None else faults
         self.handshakes = Handshakes(
-            self.flows, self._octets, self.watch, book, Forms(show_passwords), each=witness is not None
+            self.flows,
+            self._octets,
+            self.watch,
+            book,
+            Forms(show_passwords, faults),
+            faults,
+            each=witness is not None,
         )
         self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
         self.extents = Extents(self.flows, self._octets, self.watch, self.handshakes) if extents else None
-        self.associations = Associations(book, udp_frames, extents)
+        self.associations = Associations(book, faults, udp_frames, extents)
         self.associated: dict[int, Association] = {}
         self._names = Names(book)
-        self.numbering = Numbering()
+        self.numbering = Numbering(last_id)
+        self._provenance = Provenance(self.flows, self.reader)
         self.records = Records(
-            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering, show_passwords
-        )
+            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering,
+            self._provenance, show_passwords, faults,
+        )  # fmt: skip
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
 
@@ -125,12 +142,17 @@ class Analyser:
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self._take_segments(segments)
-            self._names.learn_from_streams(segments)
+            with self.faults.contained():
+                self._names.learn_from_streams(segments)
         self._open_associations()
         self.associations.take(datagrams)
+        if self.reader.errors:
+            with self.faults.contained():
+                self.associations.note_errors(self.reader.errors, batch)
         for consumer in self._consumers:
             consumer.datagrams(datagrams)
-        self._names.learn(datagrams, self.associations.carries)
+        with self.faults.contained():
+            self._names.learn(datagrams, self.associations.carries)
         self._finish_due(self.flows.clock)
         self._make_room()
         return self._release()
@@ -148,6 +170,17 @@ class Analyser:
         self._make_room()
         return self._release()
 
+    def standing(self) -> tuple[list[Batch], list[Conversation]]:
+        """What was completed by now, and the records of all open conversations that have an id, as they stand."""
+        self.look(self.handshakes.unjudged(_NEVER, self.handshakes.now))
+        ended = self.numbering.release(self._floor())
+        slots = np.flatnonzero(self.watch.kind[: self.flows.used] == SOCKS)
+        slots = slots[np.argsort(self.flows.stream[slots])]
+        finished = self.records.make(slots, self.look(slots), self.associated)
+        batch = finished.batch
+        batch.id = np.array([self.numbering.number(place) for place in finished.places], np.int64)
+        return ended, [record for record in batch if record.id]
+
     def name_of(self, client: str, host: str) -> str | None:
         """The name for which DNS gave a client an address, as far as is remembered."""
         return self._names.name_of(client, host)
@@ -162,6 +195,7 @@ class Analyser:
     def _take_segments(self, segments: Segments) -> None:
         flows = self.flows
         batch = flows.update(segments)
+        self._provenance.note(batch)
         for consumer in self._consumers:
             consumer.segments(batch)
         fresh = batch.slots[batch.new]
@@ -191,7 +225,8 @@ class Analyser:
             association = self._associate(slot, dialogue)
             if association is not None:
                 opened.append(association)
-        self.associations.open(opened)
+        with self.faults.contained():
+            self.associations.open(opened)
 
     def look(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows are, as far as they have come; of those that are SOCKS it is remembered."""
@@ -211,7 +246,13 @@ class Analyser:
         ends = int(flows.low[slot]), int(flows.high[slot])
         turn = int(self.watch.turns(np.array([slot]))[0])
         closed = None if int(flows.close_time[slot]) == NO_TIME else self._endings.ended(slot)
-        association = Association.of(session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses)
+        try:
+            association = Association.of(
+                session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses
+            )
+        except Exception as error:
+            dialogue.fault = self.faults.note(error, int(flows.stream[slot]))
+            return None
         if association is not None:
             self.associated[slot] = association
         return association
@@ -265,7 +306,8 @@ class Analyser:
         slots = slots[np.argsort(self.flows.stream[slots])]
         decided = self.handshakes.decide(slots)
         self._keep(decided.slots)
-        self.attempts.take(slots)
+        with self.faults.contained():
+            self.attempts.take(slots)
         opened = []
         said = [*decided.dialogues.items()]
         for slot, dialogue in said:
@@ -275,14 +317,16 @@ class Analyser:
             association = self._associate(slot, dialogue)
             if association is not None:
                 opened.append(association)
-        self.associations.open(opened)
+        with self.faults.contained():
+            self.associations.open(opened)
         for slot in self.associated.keys() & slots.tolist():
             self.associated[slot].closed = self._endings.ended(slot)
         if self._witness is not None:
             for slot, dialogue in said:
                 self._witness(slot, dialogue)
-        self.attempts.spoke(decided)
-        self.numbering.finish(self.records.make(slots, decided, self.associated))
+        with self.faults.contained():
+            self.attempts.spoke(decided)
+        self.numbering.finish(self.records.make(slots, decided, self.associated, over=True))
         if self.extents is not None:
             self.extents.note(decided, self.associated)
         self.watch.kind[slots] = IGNORED

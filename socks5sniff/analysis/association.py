@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from socks5sniff.codec import Address, AddressType
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
-from socks5sniff.record import AnomalyEntry, FrameEntry, UdpDestination, UdpTraffic
+from socks5sniff.record import AnomalyEntry, FrameEntry, Tunnel, UdpDestination, UdpTraffic
 from socks5sniff.session import Session
 
 from .anomalies import anomaly
 from .endings import OUTLIVE
+from .tunnel.dns import Question, outcome, question
 
 MAX_DESTINATIONS = 65_536
 """Destinations counted one by one per association; the totals go on."""
@@ -25,6 +27,8 @@ MAX_PORTS = 1024
 """Ports of its client that an association remembers."""
 SLACK = 1_000_000_000
 """Nanoseconds a datagram's time may lie before its association's life: two capture clocks are never the same."""
+MAX_LOOKED = 8
+"""Datagrams of a destination that are looked at for a DNS question and its answer."""
 FRAGMENT_LIFE = 5_000_000_000
 """Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
 
@@ -91,11 +95,37 @@ class Place:
 
     Attributes:
         frame: number of the first packet.
+        asked, answer: what DNS was asked for by the first datagram to it, and what was answered.
+        looked: datagrams that were looked at for it.
     """
 
     frame: int
     sent: int = 0
     received: int = 0
+    asked: Question | None = None
+    answer: str | None = None
+    looked: int = 0
+
+    def look(self, octets: bytes, outward: bool) -> None:
+        """Look at what the next datagram holds, while it may be DNS."""
+        self.looked += 1
+        if outward:
+            self.asked = question(octets)
+        elif self.asked is not None:
+            self.answer = outcome(octets, self.asked)
+
+    def wants(self, outward: bool) -> bool:
+        """Whether such a datagram would tell more."""
+        if outward:
+            return not self.looked
+        return self.asked is not None and self.answer is None and self.looked < MAX_LOOKED
+
+    @property
+    def dns(self) -> str | None:
+        """The question, and what became of it."""
+        if self.asked is None:
+            return None
+        return str(self.asked) if self.answer is None else f"{self.asked}: {self.answer}"
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +175,11 @@ class Amounts:
             if known is not None:
                 known.received += datagrams
 
+    def tunnel(self) -> Tunnel | None:
+        """What the first datagrams carry, where they are DNS."""
+        first = min(self.places.values(), key=lambda place: place.frame, default=None)
+        return None if first is None or first.dns is None else Tunnel("dns", detail=first.dns)
+
     def traffic(self) -> UdpTraffic:
         """As the record shows it."""
         places = sorted(self.places.items(), key=_by_frame)
@@ -154,7 +189,7 @@ class Amounts:
             self.sent_octets,
             self.received_octets,
             self.fragments,
-            [UdpDestination(host, port, place.sent, place.received) for (host, port), place in places],
+            [UdpDestination(host, port, place.sent, place.received, place.dns) for (host, port), place in places],
         )
 
 
@@ -213,6 +248,27 @@ class Bound:
         return self.named is not None and self.named >> 16 != proxy >> 16
 
 
+class Icmp(NamedTuple):
+    """What ICMP says of a datagram.
+
+    Attributes:
+        reason: `port unreachable`.
+        sender: who says so, an endpoint.
+        frame: number of the packet.
+        place: where the proxy had sent the datagram on; None of one that the client sent.
+    """
+
+    reason: str
+    sender: int
+    frame: int
+    place: int | None
+
+    def text(self, book: AddressBook) -> str:
+        """As a part of a sentence."""
+        about = "" if self.place is None else f" for the proxy's datagram to {_text(self.place, book)}"
+        return f"ICMP {self.reason} came from {book.endpoint_address(self.sender)}{about} (frame {self.frame})"
+
+
 def _unreachable(bound: str, client: str, proxy: str) -> str | None:
     if bound == proxy:
         return None
@@ -242,6 +298,8 @@ class Association:
         frames: its datagrams, where they are wanted.
         numbers: where those are wanted, of its datagrams `frame * 2`, one more where the client sent it.
         anomalies: what datagrams showed.
+        fault: the error of this program that some of them were lost to; see `Faults`.
+        icmp: the first error that ICMP told of them.
     """
 
     client: int
@@ -263,6 +321,8 @@ class Association:
     frames: list[FrameEntry] = field(default_factory=list)
     anomalies: list[AnomalyEntry] = field(default_factory=list)
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
+    fault: str | None = None
+    icmp: Icmp | None = None
 
     @staticmethod
     def of(session: Session, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association | None:
@@ -309,6 +369,9 @@ class Association:
             yield self.bound.named
         if self.elsewhere is not None:
             yield self.elsewhere
+        if self.icmp is not None:
+            yield self.icmp.sender
+            yield self.icmp.place or self.icmp.sender
 
     def numbered(self) -> NDArray[np.int64]:
         """All of `numbers`, in the capture's order."""
@@ -358,7 +421,8 @@ class Association:
         if self.amounts.received:
             ports = ", ".join(map(str, sorted(self.amounts.answered)[:3]))
             return f"{went} to the relay and its answers went to another port of the client: {ports}"
-        return f"{went} to the relay and none came back"
+        error = "" if self.icmp is None else f": {self.icmp.text(book)}"
+        return f"{went} to the relay and none came back{error}"
 
 
 def _text(endpoint: int, book: AddressBook) -> str:

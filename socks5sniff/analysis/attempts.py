@@ -6,8 +6,8 @@ bounds; whoever asks is told of those that are proxies by then.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -76,6 +76,21 @@ class _Places:
         found[outcome] += count
 
 
+def added(
+    one: Sequence[tuple[Endpoint, str, int]], other: Sequence[tuple[Endpoint, str, int]]
+) -> list[tuple[Endpoint, str, int]]:
+    """What two captures have of `Attempts.counts`."""
+    found: defaultdict[Endpoint, Counter[str]] = defaultdict(Counter)
+    for proxy, outcome, count in (*one, *other):
+        found[proxy][outcome] += count
+    return _most_first(found.items())
+
+
+def _most_first(counts: Iterable[tuple[Endpoint, Counter[str]]]) -> list[tuple[Endpoint, str, int]]:
+    found = sorted(counts, key=lambda entry: (-entry[1].total(), entry[0]))
+    return [(proxy, outcome, counts[outcome]) for proxy, counts in found for outcome in OUTCOMES if counts[outcome]]
+
+
 class Attempts:
     """All attempts of a capture.
 
@@ -127,8 +142,7 @@ class Attempts:
         """Proxy, outcome, and how many; the proxies with most first."""
         found = [*self._expected.counts.items()]
         found += [(proxy, counts) for proxy, counts in self._others.counts.items() if proxy in self._proxies]
-        found.sort(key=lambda entry: (-entry[1].total(), entry[0]))
-        return [(proxy, outcome, counts[outcome]) for proxy, counts in found for outcome in OUTCOMES if counts[outcome]]
+        return _most_first(found)
 
     def listed(self) -> list[Attempt]:
         """The attempts in the order in which they began, MAX_LISTED of them at most."""

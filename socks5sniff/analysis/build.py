@@ -9,6 +9,7 @@ from socks5sniff.codec import Address, command_name, decode_text, method_name, r
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import (
     MASKED_PASSWORD,
+    AnomalyEntry,
     Conversation,
     Endpoint,
     FrameEntry,
@@ -99,6 +100,7 @@ def build(
     if association is not None:
         if association.bound.address is not None or association.amounts.latest[1]:
             record.udp = association.amounts.traffic()
+            record.tunnel = association.amounts.tunnel()
         record.frames += sorted(association.frames)
         record.anomalies += association.findings(book)
     _add_flow_anomalies(record, dialogue, flow, now)
@@ -140,6 +142,14 @@ def carried(dialogue: Dialogue, flow: FlowFacts) -> Iterator[_Sides]:
     for nested in dialogue.nested():
         yield passed
         passed = _through(nested.session, passed)
+
+
+def build_bare(flow: FlowFacts, number: int = 0) -> Conversation:
+    """What the flow table alone knows, of a connection whose dialogue cannot be told."""
+    record = _record(Session(), flow, number, False, None, None)
+    if not flow.opener_known:
+        record.anomalies.append(_midstream(flow))
+    return record
 
 
 def _through(session: Session, passed: _Sides) -> _Sides:
@@ -271,11 +281,15 @@ def _add_half_frame(record: Conversation, half: HalfFrame) -> None:
     record.anomalies.append(anomaly("half-frame", half.frame, message))
 
 
+def _midstream(flow: FlowFacts) -> AnomalyEntry:
+    return anomaly("midstream", flow.first_frame, "the connection's start is not in the capture")
+
+
 def _add_flow_anomalies(record: Conversation, dialogue: Dialogue, flow: FlowFacts, now: int) -> None:
     """What only the TCP connection tells."""
     anomalies = record.anomalies
     if not flow.opener_known:
-        anomalies.append(anomaly("midstream", flow.first_frame, "the connection's start is not in the capture"))
+        anomalies.append(_midstream(flow))
     for frame in dialogue.conflicts:
         anomalies.append(anomaly("conflicting-retransmission", frame, "a retransmission differs from the first copy"))
     half = dialogue.session.half_frame

@@ -10,6 +10,7 @@ from socks5sniff.capture.merge import open_captures
 from socks5sniff.record import Conversation, Endpoint, iso_time
 
 from .analyser import Analyser
+from .faults import Faults
 from .unproxied import Exchange, Exchanges
 
 MAX_ROWS = 200_000
@@ -125,6 +126,10 @@ class Bypasses:
     @property
     def packets(self) -> int:
         return self._analyser.packets
+
+    @property
+    def faults(self) -> Faults:
+        return self._analyser.faults
 
     @property
     def clients(self) -> set[str]:

@@ -35,7 +35,8 @@ class UdpRows(NamedTuple):
         frame, time, source, destination, length, ident: see `Datagrams`.
         captured: octets that are there.
         short: uint8[n, SHORT], the first octets, zeros behind them.
-        long: object[n], the first MAX_HEADER octets where the header is longer than that, else None.
+        long: object[n], the first 2 * MAX_HEADER octets where the header, or a DNS query behind it, is longer than
+            `short`, else None.
     """
 
     frame: NDArray[np.int64]
@@ -73,10 +74,10 @@ class UdpRows(NamedTuple):
         start, captured = datagrams.payload[rows], datagrams.captured[rows]
         short = windows(memory, start, captured)
         long: NDArray[np.object_] = np.full(len(rows), None, np.object_)
-        beyond = (short[:, 3] == 3) & (short[:, 4] > SHORT - 7) & (captured > SHORT)
+        beyond = (captured > SHORT) & (((short[:, 3] == 3) & (short[:, 4] > SHORT - 7)) | _asks(short))
         for row in np.flatnonzero(beyond).tolist():
             begin = int(start[row])
-            long[row] = memory[begin : begin + min(int(captured[row]), MAX_HEADER)].tobytes()
+            long[row] = memory[begin : begin + min(int(captured[row]), 2 * MAX_HEADER)].tobytes()
         return UdpRows(
             datagrams.frame[rows],
             datagrams.time[rows],
@@ -93,6 +94,17 @@ class UdpRows(NamedTuple):
     def join(parts: list[UdpRows]) -> UdpRows:
         """Rows of several parts, in the order of the parts."""
         return parts[0] if len(parts) == 1 else UdpRows._make(map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _asks(short: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which datagrams look like a DNS query behind the header: it may be longer than what is kept of others."""
+    size = np.select([short[:, 3] == 1, short[:, 3] == 4], [10, 22], 7 + short[:, 4].astype(np.int64))
+    at = np.minimum(size + 2, SHORT - 8)
+    rows = np.arange(len(short))
+    found: NDArray[np.bool_] = (short[rows, at] & 0xF8) == 0
+    for place, wanted in enumerate((0, 1, 0, 0, 0, 0), 2):
+        found &= short[rows, at + place] == wanted
+    return found
 
 
 class UdpHeaders(NamedTuple):

@@ -11,8 +11,9 @@ from socks5sniff.codec import ADDRESS_TYPES, Decoded, GssapiMessageType, decode_
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import FrameEntry
 
-from .association import MAX_PORTS, Association, is_loopback
+from .association import MAX_LOOKED, MAX_PORTS, Association, is_loopback
 from .datagrams import Places, UdpRows, headers_of
+from .faults import Faults
 
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
 _TOKEN = (1, int(GssapiMessageType.USER_DATA))
@@ -67,8 +68,16 @@ class Delivery:
                 owner.amounts.answered.add(int(self.party[rows[0]]) & 0xFFFF)
             owner.bound.served |= int(self.relay[rows[0]]) == owner.bound.named
 
-    def run(self) -> None:
+    def run(self, faults: Faults) -> None:
         """Count all, and look at the odd ones."""
+        try:
+            self._run(faults)
+        except Exception as error:
+            told = faults.note(error)
+            for association in self._owners:
+                association.fault = association.fault or told
+
+    def _run(self, faults: Faults) -> None:
         rows, headers, owner = self.rows, self.headers, self._owner
         mine = np.flatnonzero(owner >= 0)
         if not len(mine):
@@ -84,7 +93,10 @@ class Delivery:
         for row, number, is_none, names in zip(
             odd.tolist(), owner[odd].tolist(), none[odd].tolist(), named[odd].tolist(), strict=True
         ):
-            self._look(row, self._owners[number], is_none, names)
+            try:
+                self._look(row, self._owners[number], is_none, names)
+            except Exception as error:
+                self._owners[number].fault = faults.note(error)
         if self._keep_frames:
             for row in counted.tolist():
                 self._owners[owner[row]].frames.append(self._entry(row))
@@ -127,6 +139,26 @@ class Delivery:
             amounts.fragments += fragments
             if outward:
                 amounts.last = max(amounts.last, last)
+        self._look_for_dns(mine, starts)
+
+    def _look_for_dns(self, mine: NDArray[np.intp], starts: NDArray[np.intp]) -> None:
+        """Look at the first datagrams to each destination, and then at those from it.
+
+        Args:
+            mine: rows by owner, destination and way; starts: where each of these begins.
+        """
+        ends = [*starts[1:].tolist(), len(mine)]
+        for outward in (True, False):
+            for begin, end in zip(starts.tolist(), ends, strict=True):
+                row = int(mine[begin])
+                if bool(self.outward[row]) is not outward:
+                    continue
+                place = self._owners[self._owner[row]].amounts.places.get(self._place(int(self.headers.key[row])))
+                if place is None or not place.wants(outward):
+                    continue
+                for row in mine[begin : min(end, begin + MAX_LOOKED)].tolist():
+                    if place.wants(outward) and not self.headers.fragment[row]:
+                        place.look(self.rows.octets(row)[int(self.headers.size[row]) :], outward)
 
     def _place(self, key: int) -> tuple[str, int]:
         host = self._places.host(key)

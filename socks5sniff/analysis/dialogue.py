@@ -181,15 +181,22 @@ class Dialogue:
         session: the observer of the connection.
         relay: the open tunnel, None before and where datagrams are relayed.
         conflicts, clocks_disagree, streams: see `Pieces`.
+        fault: what an error of this program has left half done; see `Faults`.
     """
 
-    __slots__ = ("_setting", "clocks_disagree", "conflicts", "relay", "session", "streams")
+    __slots__ = ("_setting", "clocks_disagree", "conflicts", "fault", "relay", "session", "streams")
 
-    def __init__(self, segments: Sequence[Segment], flow: Flow, setting: Setting) -> None:
-        """Judge the segments of one flow; see `Pieces`."""
+    def __init__(self, setting: Setting) -> None:
         self._setting = setting
         self.session = setting.session()
         self.relay: Relay | None = None
+        self.conflicts: list[int] = []
+        self.clocks_disagree = False
+        self.fault: str | None = None
+        self.streams = (bytearray(), bytearray())
+
+    def read(self, segments: Sequence[Segment], flow: Flow) -> None:
+        """Judge the segments of one flow; see `Pieces`."""
         pieces = Pieces(segments, flow)
         for piece in pieces:
             self._feed(piece)
@@ -201,8 +208,9 @@ class Dialogue:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether this is SOCKS."""
-        return self.session.verdict
+        """Whether this is SOCKS; what nobody could read to its end may be."""
+        verdict = self.session.verdict
+        return Verdict.SOCKS if self.fault is not None and verdict is not Verdict.FOREIGN else verdict
 
     @property
     def tunnel(self) -> Tunnel | None:
@@ -212,11 +220,12 @@ class Dialogue:
     @property
     def associates(self) -> bool:
         """A UDP association is open."""
-        return self.session.relay and self.session.command == Command.UDP_ASSOCIATE
+        session = self.session
+        return self.fault is None and session.relay and session.command == Command.UDP_ASSOCIATE
 
     def nested(self) -> list[Nested]:
         """The conversations inside the tunnel, the outermost first."""
-        return [] if self.relay is None else list(self.relay.conversations())
+        return [] if self.relay is None or self.fault is not None else list(self.relay.conversations())
 
     def _feed(self, piece: Piece) -> None:
         side, octets, length, frame, time = piece

@@ -28,6 +28,7 @@ from socks5sniff.streams.heads import SHORT, HeadRows
 from .anomalies import anomaly
 from .dialogue import Dialogue, Flow
 from .exchanges import PLACES, Exchanges, arrange
+from .faults import Faults
 from .frames import Frames, parse
 from .relay import Setting
 from .tunnel import HEAD_LIMIT, identify
@@ -142,7 +143,8 @@ class Forms:
         forms, tunnels: what `Recognised` refers to.
     """
 
-    def __init__(self, show_passwords: bool) -> None:
+    def __init__(self, show_passwords: bool, faults: Faults) -> None:
+        self._faults = faults
         self.forms: list[Form] = []
         self.tunnels: list[Tunnel | None] = []
         self._show_passwords = show_passwords
@@ -172,9 +174,14 @@ class Forms:
         form = np.full(exchanges.size, -1, np.intp)
         places = np.flatnonzero(plain_ones)
         for key, members in _groups(keys, places):
-            form[members] = self._form(key, members, exchanges, frames, situations)
+            try:
+                form[members] = self._form(key, members, exchanges, frames, situations)
+            except Exception as error:
+                self._faults.note(error)
+                self._known[key] = None  # they are judged by themselves, now and later
         chosen = np.flatnonzero(form >= 0)
         tunnel = self._identified(tunnels, exchanges, frames, chosen)
+        chosen, tunnel = chosen[tunnel >= 0], tunnel[tunnel >= 0]
         client_ends = frames.client_ends[:, chosen]
         return Recognised(
             slot=situations.slot[chosen],
@@ -236,7 +243,7 @@ class Forms:
     def _identified(
         self, tunnels: _Tunnels, exchanges: Exchanges, frames: Frames, chosen: NDArray[np.intp]
     ) -> NDArray[np.intp]:
-        """What the tunnels of some dialogues carry."""
+        """What the tunnels of some dialogues carry; -1 where naming it failed."""
         tunnel = np.zeros(len(chosen), np.intp)
         opened = np.flatnonzero(frames.opens[chosen])
         places = chosen[opened]
@@ -249,16 +256,20 @@ class Forms:
             frames.destination_port[places].tolist(),
             strict=True,
         ):
-            found = self._tunnel_of.get(tuple(key))
-            if found is None:
-                found = self._name(tuple(key), complete=False)
-            if found < 0:
-                # More than the first segments: the whole window.
-                window = client.head(exchanges, place), proxy.head(exchanges, place), key[2]
-                found = self._tunnel_of.get((*window, True))
+            try:
+                found = self._tunnel_of.get(tuple(key))
                 if found is None:
-                    found = self._name(window, complete=True)
-            tunnel[number] = found
+                    found = self._name(tuple(key), complete=False)
+                if found < 0:
+                    # More than the first segments: the whole window.
+                    window = client.head(exchanges, place), proxy.head(exchanges, place), key[2]
+                    found = self._tunnel_of.get((*window, True))
+                    if found is None:
+                        found = self._name(window, complete=True)
+                tunnel[number] = found
+            except Exception as error:
+                self._faults.note(error)
+                tunnel[number] = -1
         return tunnel
 
     def _name(self, window: tuple[bytes, bytes, int], complete: bool) -> int:
@@ -480,7 +491,8 @@ def _learn(place: int, exchanges: Exchanges, frames: Frames, situations: Situati
     rows = rows._replace(way=exchanges.side[begin : begin + count], frame=_MARK + marks, time=times)
     heard = int(situations.heard[0, place]), int(situations.heard[1, place])
     setting = Setting(bool(situations.expected[place]), bool(situations.loopback[place]), ("", ""))
-    dialogue = Dialogue(rows.segments(), Flow(0, heard, True, _MARK + count, int(times[-1])), setting)
+    dialogue = Dialogue(setting)
+    dialogue.read(rows.segments(), Flow(0, heard, True, _MARK + count, int(times[-1])))
     session = dialogue.session
     if dialogue.verdict is not Verdict.SOCKS or session.client_side != 0 or dialogue.conflicts or dialogue.nested():
         return None

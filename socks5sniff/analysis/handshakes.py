@@ -18,6 +18,7 @@ from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
 
 from .dialogue import Dialogue, Flow
+from .faults import Faults
 from .forms import Forms, Recognised, Situations
 from .relay import Setting
 from .watch import DATAGRAMS, IGNORED, REQUEST, TOKENS, UNDECIDED, Watch
@@ -106,10 +107,18 @@ class Handshakes:
     """
 
     def __init__(
-        self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook, forms: Forms, each: bool = False
+        self,
+        flows: FlowTable,
+        octets: Octets,
+        watch: Watch,
+        book: AddressBook,
+        forms: Forms,
+        faults: Faults,
+        each: bool = False,
     ) -> None:
         """`each`: judge every dialogue by itself, whatever forms there are."""
         self.forms = forms
+        self._faults = faults
         self._each_by_itself = each
         self.now = NO_TIME
         self._flows = flows
@@ -183,9 +192,12 @@ class Handshakes:
         rest = np.ones(len(situations.slot), np.bool_)
         recognised = None
         if len(rest) >= FEW and not self._each_by_itself:
-            recognised = self.forms.recognise(rows, situations, ended)
-            # `situations` is in the order of slots, so a recognised flow's place in it is found without a table.
-            rest[np.searchsorted(situations.slot, recognised.slot)] = False
+            try:
+                recognised = self.forms.recognise(rows, situations, ended)
+                # `situations` is in the order of slots: a recognised flow's place in it is found without a table.
+                rest[np.searchsorted(situations.slot, recognised.slot)] = False
+            except Exception as error:
+                self._faults.note(error)
         return Decided(recognised, dict(self._each(rows, situations, rest, ended)))
 
     def _chosen(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -322,9 +334,12 @@ class Handshakes:
             midstream=not situations.opener_known[place],
         )
         heard = int(situations.heard[0, place]), int(situations.heard[1, place])
-        return Dialogue(
-            segments, Flow(turn, heard, ended, int(flows.last_frame[slot]), int(flows.last_time[slot])), setting
-        )
+        dialogue = Dialogue(setting)
+        try:
+            dialogue.read(segments, Flow(turn, heard, ended, int(flows.last_frame[slot]), int(flows.last_time[slot])))
+        except Exception as error:
+            dialogue.fault = self._faults.note(error, int(flows.stream[slot]), dialogue.session.password)
+        return dialogue
 
     def shifts(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
         """int64[2, n]: what to add to positions, since a direction's first octet turned out to be another one."""

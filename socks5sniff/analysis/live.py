@@ -18,6 +18,7 @@ from socks5sniff.streams.slots import SlotTable
 
 from .analyser import Analyser
 from .dialogue import Dialogue
+from .faults import Faults
 from .watch import SOCKS, UNDECIDED
 
 PATIENCE = 1_000_000_000
@@ -93,6 +94,11 @@ class LiveAnalyser:
         return self._analyser.evicted
 
     @property
+    def faults(self) -> Faults:
+        """Errors of this program that were contained in single connections."""
+        return self._analyser.faults
+
+    @property
     def reader(self) -> PacketReader:
         """The packet reader, which counts what it does not understand."""
         return self._analyser.reader
@@ -132,6 +138,13 @@ class LiveAnalyser:
         wanted = np.isin(analyser.flows.stream[:used], list(streams)) & (analyser.watch.kind[:used] == SOCKS)
         slots = np.flatnonzero(wanted)
         return [*analyser.records.make(slots, analyser.look(slots), analyser.associated).batch]
+
+    def interim(self) -> tuple[list[Conversation], list[Conversation]]:
+        """The records of open conversations as they stand, marked `interim`; before them those completed meanwhile."""
+        ended, standing = self._analyser.standing()
+        for record in standing:
+            record.interim = True
+        return _conversations(ended), standing
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.
@@ -207,6 +220,8 @@ def _conversations(batches: list[Batch]) -> list[Conversation]:
 def _reached(dialogue: Dialogue) -> int:
     """How far a dialogue is, _DECIDED for each conversation in it that has its outcome: they follow one another."""
     reached = 0
+    if dialogue.fault is not None:
+        return _DECIDED
     for session in (dialogue.session, *(nested.session for nested in dialogue.nested())):
         reached += _FOUND if session.outcome(ended=False) is None and session.foreign is None else _DECIDED
     return reached
@@ -214,7 +229,7 @@ def _reached(dialogue: Dialogue) -> int:
 
 def _goes_on(dialogue: Dialogue) -> bool:
     """Whether another conversation may come inside."""
-    relay = dialogue.relay
+    relay = dialogue.relay if dialogue.fault is None else None
     while relay is not None:
         nested = relay.nested
         if nested is None:

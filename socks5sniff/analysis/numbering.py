@@ -41,13 +41,14 @@ class Finished(NamedTuple):
 class Numbering:
     """Numbers places of conversations, and holds their finished records until they have a number."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int = 0) -> None:
+        """Begin behind the number `last`."""
         self._places: set[int] = set()
         self._unnumbered: list[int] = []
         self._numbers: dict[int, int] = {}
         self._finished: deque[Finished] = deque()
         self._given = 0
-        self._last = 0
+        self._last = last
         self.held = 0
 
     @property

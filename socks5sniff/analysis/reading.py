@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 
+from socks5sniff.capture.inputs import Candidate
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.capture.source import Capture, Input, inputs
+from socks5sniff.errors import EmptyInputError, NotACaptureError, Socks5sniffError
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
-from .attempts import Attempt
+from .attempts import MAX_LISTED, Attempt, added
 from .extents import Extent
+from .faults import Faults
+from .places import places
 
 __all__ = ["Reading", "UnknownLink", "read"]
 
@@ -23,6 +28,9 @@ PIPE_PATIENCE = 1_000_000_000
 class Reading(Iterator[Conversation]):
     """The conversations of one or more captures, each as soon as it is complete.
 
+    Captures of one place are one reading; captures that contradict each other are of different places, and are read one
+    after the other: ids go on, frames and TCP streams are counted anew.
+
     Whoever prints many takes `batches` instead of iterating. After either (also when it ended with an error) the
     totals hold:
 
@@ -32,6 +40,7 @@ class Reading(Iterator[Conversation]):
         fault: what the reading ended with; it is raised behind the last record.
         evicted: open flows that had to be forgotten because there were too many.
         skipped: frames with TCP or UDP that could not be understood.
+        faults: errors of this program that were contained in single connections.
         unknown_links: interfaces none of whose frames could be read, because their link type is not known.
     """
 
@@ -42,17 +51,28 @@ class Reading(Iterator[Conversation]):
         ports: Collection[int] = (),
         show_passwords: bool = False,
         udp_frames: bool = False,
+        each: bool = False,
         progress: Callable[[int, int], None] | None = None,
         extents: bool = False,
     ) -> None:
-        patience = PIPE_PATIENCE if "-" in names else None
-        self._analyser = Analyser(
-            ports=ports, show_passwords=show_passwords, udp_frames=udp_frames, patience=patience, extents=extents
-        )
-        self._frames = open_captures(names, progress=progress)
-        self._records = self._each()
         self.conversations = 0
         self.fault: BaseException | None = None
+        self.faults = Faults()
+        self._names = names
+        self._each = each
+        self._progress = progress
+        self._make = partial(
+            Analyser,
+            ports=ports,
+            show_passwords=show_passwords,
+            udp_frames=udp_frames,
+            patience=PIPE_PATIENCE if "-" in names else None,
+            faults=self.faults,
+            extents=extents,
+        )
+        self._analyser = self._make()
+        self._before = _Totals()
+        self._records = self._one_by_one()
 
     def __iter__(self) -> Reading:
         return self
@@ -60,29 +80,56 @@ class Reading(Iterator[Conversation]):
     def __next__(self) -> Conversation:
         return next(self._records)
 
-    def _each(self) -> Iterator[Conversation]:
+    def _one_by_one(self) -> Iterator[Conversation]:
         for batch in self.batches():
             yield from batch
 
     def batches(self) -> Iterator[Batch]:
         """The records as they are complete, many at once."""
+        groups = [[name] for name in self._names] if self._each else places(self._names)
+        faults: list[Socks5sniffError] = []
+        left_out = 0
+        for number, names in enumerate(groups):
+            if number:
+                self._before.add(self._analyser)
+                self._analyser = self._make(last_id=self.conversations)
+            try:
+                yield from self._place(names, self._progress if len(groups) == 1 else self._told)
+            except Socks5sniffError as fault:
+                nothing = isinstance(fault, (NotACaptureError, EmptyInputError))
+                left_out += nothing and len(groups) > 1 and all(isinstance(name, Candidate) for name in names)
+                if left_out in (0, len(groups)) or not nothing:
+                    faults.append(fault)
+        if faults:
+            faults[0].args = ("; ".join(map(str, faults)),)
+            self.fault = faults[0]
+            raise faults[0]
+
+    def _place(self, names: Sequence[Input], progress: Callable[[int, int], None] | None) -> Iterator[Batch]:
+        """The records of one place."""
+        fault: BaseException | None = None
         try:
-            for frames in self._frames:
+            for frames in open_captures(names, progress=progress):
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
-            self.fault = error
+            self.fault = fault = error
         yield from self._counted(self._analyser.finish())
-        if self.fault is not None:
-            raise self.fault
+        if fault is not None:
+            raise fault
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
             self.conversations += len(batch)
             yield batch
 
+    def _told(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(self._before.octets + done, 0)
+            self._before.reading = done
+
     @property
     def packets(self) -> int:
-        return self._analyser.packets
+        return self._before.packets + self._analyser.packets
 
     def extent(self, stream: int, depth: int) -> Extent | None:
         """Where the tunnel of a conversation that has been given lies, once; see `Extents`."""
@@ -91,25 +138,46 @@ class Reading(Iterator[Conversation]):
 
     @property
     def evicted(self) -> int:
-        return self._analyser.evicted
+        return self._before.evicted + self._analyser.evicted
 
     @property
     def attempts(self) -> list[Attempt]:
         """TCP connections to proxies that came to no conversation, the first 10,000 of them."""
-        return self._analyser.attempts.listed()
+        return [*self._before.attempts, *self._analyser.attempts.listed()][:MAX_LISTED]
 
     @property
     def attempt_counts(self) -> list[tuple[Endpoint, str, int]]:
         """All of them: proxy, outcome, how many; the proxies with most first."""
-        return self._analyser.attempts.counts()
+        counts = self._analyser.attempts.counts()
+        return counts if not self._before.counts else added(self._before.counts, counts)
 
     @property
     def skipped(self) -> int:
-        return self._analyser.reader.skipped.total
+        return self._before.skipped + self._analyser.reader.skipped.total
 
     @property
     def unknown_links(self) -> list[UnknownLink]:
-        return self._analyser.reader.unknown_links
+        return [*self._before.links, *self._analyser.reader.unknown_links]
+
+
+class _Totals:
+    """What the places before the present one came to."""
+
+    def __init__(self) -> None:
+        self.packets = self.evicted = self.skipped = self.octets = self.reading = 0
+        self.attempts: list[Attempt] = []
+        self.counts: list[tuple[Endpoint, str, int]] = []
+        self.links: list[UnknownLink] = []
+
+    def add(self, analyser: Analyser) -> None:
+        """A place is read."""
+        self.packets += analyser.packets
+        self.evicted += analyser.evicted
+        self.skipped += analyser.reader.skipped.total
+        self.octets += self.reading
+        self.attempts += analyser.attempts.listed()[: MAX_LISTED - len(self.attempts)]
+        self.counts = added(self.counts, analyser.attempts.counts())
+        self.links += analyser.reader.unknown_links
 
 
 def read(
@@ -118,6 +186,7 @@ def read(
     ports: Collection[int] = (),
     show_passwords: bool = False,
     udp_frames: bool = False,
+    each: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reading:
     """Read captures and give every SOCKS conversation in them.
@@ -128,6 +197,7 @@ def read(
         ports: proxy ports besides 1080, 9050 and 9150: there a greeting alone counts, and foreign protocols are named.
         show_passwords: give passwords instead of a mask.
         udp_frames: list UDP datagrams of associations among the frames.
+        each: read every capture by itself; else captures are one, as far as they fit together (see `places`).
         progress: called now and then with (octets read, octets in all or 0 where not known).
 
     Raises:
@@ -140,5 +210,6 @@ def read(
         ports=ports,
         show_passwords=show_passwords,
         udp_frames=udp_frames,
+        each=each,
         progress=progress,
     )

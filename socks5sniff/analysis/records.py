@@ -23,12 +23,14 @@ from socks5sniff.streams.octets import Octets
 
 from .asked import Asked, by_dialogues, by_forms
 from .association import Association
-from .build import FlowFacts, build, build_nested, carried
+from .build import FlowFacts, build, build_bare, build_nested, carried
 from .dialogue import Dialogue
+from .faults import Faults, internal_error
 from .forms import Recognised
 from .handshakes import Decided, Handshakes
 from .names import Names
 from .numbering import Finished, Numbering, place_of
+from .provenance import Provenance
 from .upstream import Legs, Upstreams
 from .watch import Watch
 
@@ -56,8 +58,11 @@ class Records:
         book: AddressBook,
         names: Names,
         numbering: Numbering,
+        provenance: Provenance,
         show_passwords: bool,
+        faults: Faults,
     ) -> None:
+        self._faults = faults
         self.interfaces: list[Interface] = []
         self._flows = flows
         self._octets = octets
@@ -66,17 +71,29 @@ class Records:
         self._book = book
         self._names = names
         self._numbering = numbering
+        self._provenance = provenance
         self._show_passwords = show_passwords
         self._upstreams = Upstreams(flows, watch, book)
 
-    def make(self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association]) -> Finished:
-        """The records of these flows, those of conversations in their tunnels behind them."""
+    def make(
+        self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association], over: bool = False
+    ) -> Finished:
+        """The records of these flows, those of conversations in their tunnels behind them.
+
+        Args:
+            over: no more packets of them will come.
+        """
         recognised = decided.recognised
-        columns = None if recognised is None or not recognised.size else self._columns(recognised)
-        place = {} if recognised is None else {slot: row for row, slot in enumerate(recognised.slot.tolist())}
-        rows: list[tuple[int, Conversation | None, Conversation | None, int]] = []
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
         made = self.written([*said.items()], associations)
+        columns = None
+        try:
+            columns = None if recognised is None or not recognised.size else self._columns(recognised)
+        except Exception as error:
+            made |= self._bare(() if recognised is None else recognised.slot.tolist(), error)
+            recognised = None
+        place = {} if recognised is None else {slot: row for row, slot in enumerate(recognised.slot.tolist())}
+        rows: list[tuple[int, Conversation | None, Conversation | None, int]] = []
         first = self._flows.first_frame
         for slot, frame in zip(slots.tolist(), first[slots].tolist(), strict=True):
             row = place.get(slot)
@@ -92,19 +109,21 @@ class Records:
             np.array([row for _, _, _, row in rows], np.intp),
         )
         outer = {number: around for number, (_, _, around, _) in enumerate(rows) if around is not None}
-        if columns is not None:
-            self._note_requests(columns)
-            if len(self._names):
-                self._judge_names(batch, columns)
         of_forms = [(row, number) for number, (_, record, _, row) in enumerate(rows) if record is None]
-        self._note_upstreams(batch, dict(of_forms), recognised, said, made)
+        if columns is not None:
+            with self._faults.contained():
+                self._note_requests(columns)
+                if len(self._names):
+                    self._judge_names(batch, columns)
+        with self._faults.contained():
+            self._note_upstreams(batch, dict(of_forms), recognised, said, made, over)
+        self._note_provenance(slots, batch, place, dict(of_forms), said, made)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
         self, dialogues: Sequence[tuple[int, Dialogue]], associations: dict[int, Association]
     ) -> dict[int, list[tuple[int, Conversation, Conversation | None]]]:
         """The records of dialogues as they stand, by slot: each one's place, and the one around it."""
-        number, show = self._numbering.number, self._show_passwords
         found: dict[int, list[tuple[int, Conversation, Conversation | None]]] = {}
         slots = np.array([slot for slot, _ in dialogues], np.intp)
         told = [*zip(dialogues, self._facts(slots), strict=True)]
@@ -114,19 +133,54 @@ class Records:
                 proxy = facts.opener if session.client_side == 1 else facts.responder
                 self._names.request(proxy, session.destination, session.request.frame)
         for (slot, dialogue), facts in told:
-            place = place_of(facts.first_frame)
-            now = self._handshakes.now
-            record = build(
-                dialogue, associations.get(slot), facts, self._book, number=number(place), show_passwords=show, now=now
-            )
-            self._judge(record, dialogue.session)
-            found[slot] = [(place, record, None)]
-            conversations = dialogue.nested()
-            for depth, (nested, passed) in enumerate(zip(conversations, carried(dialogue, facts), strict=False), 1):
-                place, outer = place_of(nested.frame, depth), record
-                record = build_nested(nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show)
-                self._judge(record, nested.session)
-                found[slot].append((place, record, outer))
+            found[slot] = []
+            association = associations.get(slot)
+            try:
+                for entry in self._each(dialogue, association, facts):
+                    found[slot].append(entry)
+                if association is not None:
+                    dialogue.fault = dialogue.fault or association.fault
+            except Exception as error:
+                dialogue.fault = self._faults.note(error, facts.stream, dialogue.session.password)
+            if dialogue.fault is not None:
+                self._mark(found[slot], dialogue.fault, facts)
+        return found
+
+    def _each(
+        self, dialogue: Dialogue, association: Association | None, facts: FlowFacts
+    ) -> Iterator[tuple[int, Conversation, Conversation | None]]:
+        """The records of one dialogue; see `written`."""
+        number, show, now = self._numbering.number, self._show_passwords, self._handshakes.now
+        place = place_of(facts.first_frame)
+        record = build(
+            dialogue, association, facts, self._book, number=number(place), show_passwords=show, now=now
+        )
+        self._judge(record, dialogue.session)
+        yield place, record, None
+        conversations = dialogue.nested()
+        for depth, (nested, passed) in enumerate(zip(conversations, carried(dialogue, facts), strict=False), 1):
+            place, outer = place_of(nested.frame, depth), record
+            record = build_nested(nested, passed, facts, number=number(place), parent=outer.id, show_passwords=show)
+            self._judge(record, nested.session)
+            yield place, record, outer
+
+    def _mark(
+        self, made: list[tuple[int, Conversation, Conversation | None]], fault: str, facts: FlowFacts
+    ) -> None:
+        """An error was contained: say so in the connection's record, and have one in any case."""
+        place = place_of(facts.first_frame)
+        if not made:
+            made.append((place, build_bare(facts, self._numbering.number(place)), None))
+        made[0][1].anomalies.append(internal_error(fault, facts.last_frame))
+
+    def _bare(
+        self, slots: Sequence[int], error: Exception
+    ) -> dict[int, list[tuple[int, Conversation, Conversation | None]]]:
+        """Records of connections that no more can be told of."""
+        found: dict[int, list[tuple[int, Conversation, Conversation | None]]] = {}
+        for slot, facts in zip(slots, self._facts(np.array(slots, np.intp)), strict=True):
+            found[slot] = []
+            self._mark(found[slot], self._faults.note(error, facts.stream), facts)
         return found
 
     def _judge(self, record: Conversation, session: Session) -> None:
@@ -140,14 +194,15 @@ class Records:
         recognised: Recognised | None,
         said: dict[int, Dialogue],
         made: dict[int, list[tuple[int, Conversation, Conversation | None]]],
+        over: bool,
     ) -> None:
         """Tell of the proxies' own connections that are in the capture."""
         about = self._flows, self._watch, self._book
-        asked = by_dialogues(((slot, said[slot]) for slot in made), *about)
+        asked = by_dialogues(((slot, said[slot]) for slot in made if slot in said and not said[slot].fault), *about)
         in_dialogues = len(asked.row)
         if recognised is not None and recognised.size:
             asked = Asked.join((asked, by_forms(recognised, self._handshakes.forms.forms, *about)))
-        found = self._upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said))
+        found = self._upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said), over)
         if not found:
             return
         legs = self._upstreams.legs(found.values())
@@ -177,6 +232,31 @@ class Records:
             shown[rows] = addresses
             setattr(columns, f"upstream_{end}_address", shown)
             getattr(columns, f"upstream_{end}_port")[rows] = (ends & np.uint64(0xFFFF)).astype(np.int64)
+
+    def _note_provenance(
+        self,
+        slots: NDArray[np.intp],
+        batch: Batch,
+        place: dict[int, int],
+        of_forms: dict[int, int],
+        said: dict[int, Dialogue],
+        made: dict[int, list[tuple[int, Conversation, Conversation | None]]],
+    ) -> None:
+        """Say which process and which network a record is of, where that is known.
+
+        Args:
+            place: by slot of a form's row, which row it is.
+            of_forms: by row of a form, its place in the batch.
+        """
+        provenance = self._provenance
+        known = slots[provenance.known(slots)]
+        for slot, turn in zip(known.tolist(), self._watch.turns(known).tolist(), strict=True):
+            number, dialogue = of_forms.get(place.get(slot, -1)), said.get(slot)
+            side = 0 if dialogue is None else dialogue.session.client_side or 0
+            records = [record for _, record, _ in made.get(slot, ())]
+            for record in records if number is None else [batch.write_out(number)]:
+                record.process = provenance.process_of(slot, turn ^ side)
+                record.network = provenance.network_of(slot, self.interfaces)
 
     def _resolved(
         self, asked: Asked, in_dialogues: int, recognised: Recognised | None, said: dict[int, Dialogue]

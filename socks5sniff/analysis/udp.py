@@ -14,21 +14,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.codec import Decoded, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Datagrams
+from socks5sniff.packets.icmp import Unreachable
 
 from .anomalies import anomaly
-from .association import MAX_PORTS, MAX_STRANGERS, Association, is_loopback
+from .association import MAX_PORTS, MAX_STRANGERS, Association, Icmp, is_loopback
 from .datagrams import Copies, UdpRows, header_like
 from .delivery import Delivery
+from .faults import Faults
 
 MAX_REMEMBERED = 4096
 """Datagrams kept because an association may turn out to be theirs."""
@@ -105,7 +108,10 @@ class Share:
 class Associations:
     """All UDP associations of a capture, and the datagrams that may be theirs."""
 
-    def __init__(self, book: AddressBook, keep_frames: bool = False, keep_numbers: bool = False) -> None:
+    def __init__(
+        self, book: AddressBook, faults: Faults, keep_frames: bool = False, keep_numbers: bool = False
+    ) -> None:
+        self._faults = faults
         self._book = book
         self._keep_frames = keep_frames
         self._keep_numbers = keep_numbers
@@ -177,8 +183,11 @@ class Associations:
 
     def take(self, datagrams: Datagrams) -> None:
         """Hand a batch's datagrams to the associations they belong to."""
-        if not len(datagrams):
-            return
+        if len(datagrams):
+            with self._faults.contained():
+                self._take(datagrams)
+
+    def _take(self, datagrams: Datagrams) -> None:
         related = self._related(datagrams.source, datagrams.destination)
         like = header_like(datagrams, np.flatnonzero(~related))
         if self._seeking and len(like):
@@ -194,6 +203,30 @@ class Associations:
         if self._clients:
             self._find_elsewhere(datagrams, like[self._in("clients", datagrams.destination[like])])
         self._remember(UdpRows.of(datagrams, like[-MAX_REMEMBERED:]))
+
+    def note_errors(self, errors: Sequence[Unreachable], batch: FrameBatch) -> None:
+        """Take what ICMP says of a batch's datagrams: those of clients, and those that proxies sent on."""
+        for error in errors:
+            time, frame = int(batch.time[error.row]), batch.first_number + error.row
+            if error.destination in self._by_relay:
+                association = self._owner(error.destination, error.source, time)
+                place = None
+            else:
+                association = self._sent_on(error.source, error.destination)
+                place = error.destination
+            if association is not None and association.icmp is None:
+                association.icmp = Icmp(error.reason, error.sender, frame, place)
+
+    def _sent_on(self, source: int, destination: int) -> Association | None:
+        """Whose datagram it was that a proxy sent to a destination: that of the latest that has asked for it."""
+        relays = [relay for relay in self._by_relay if relay >> 16 == source >> 16][:MAX_LOOKED_AT]
+        found = [
+            association
+            for relay in relays
+            for association in [*self._by_relay[relay].values()][-MAX_LOOKED_AT:]
+            if destination in association.amounts.remotes
+        ]
+        return max(found, key=_opened, default=None)
 
     def related(self, datagrams: Datagrams) -> NDArray[np.bool_]:
         """Which of a batch's datagrams go to a relay or come from one."""
@@ -291,14 +324,15 @@ class Associations:
             return
         to_relay = self._in("relays", rows.destination)
         delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
-        strangers = [pair for pair in delivery.pairs() if not self._assign(pair, delivery)]
-        delivery.run()
+        strangers = [pair for pair in delivery.pairs() if not self._assigned(pair, delivery)]
+        delivery.run(self._faults)
         # Whom clients have sent to is known now: destinations answer relays, and are no strangers.
         if strangers:
             delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
             for pair in strangers:
-                self._adopt(pair, delivery)
-            delivery.run()
+                with self._faults.contained():
+                    self._adopt(pair, delivery)
+            delivery.run(self._faults)
 
     def _adopt(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
         """Datagrams of a party that no association knows."""
@@ -306,6 +340,14 @@ class Associations:
         sound = pair[delivery.sound[pair]]
         if len(sound) and self._knows(relay, party, delivery.rows, int(sound[0])):
             self._assign(pair, delivery)
+
+    def _assigned(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
+        """See `_assign`; an error leaves out this pair alone."""
+        try:
+            return self._assign(pair, delivery)
+        except Exception as error:
+            self._faults.note(error)
+            return True
 
     def _assign(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
         """Whose the datagrams between a relay and a party are; False where nobody knows the party."""

@@ -121,12 +121,13 @@ class Upstreams:
         self._watch = watch
         self._book = book
 
-    def find(self, asked: Asked, resolved: dict[int, list[int]]) -> dict[int, Upstream]:
+    def find(self, asked: Asked, resolved: dict[int, list[int]], over: bool) -> dict[int, Upstream]:
         """The connections that were opened for these requests, by place in `asked`.
 
         Args:
             asked: the requests.
             resolved: by place, the endpoints that DNS gave the proxy for the name.
+            over: the conversations are; what is found for them is no other's. Until then more may come of both.
         """
         if not len(asked.slot):
             return {}
@@ -134,11 +135,15 @@ class Upstreams:
         if not len(legs.slot):
             return {}
         found: dict[int, Upstream] = {}
+        taken: set[int] = set()
         for matched_by, pairs in self._ways(asked, resolved, legs):
-            free = [pair for pair in pairs if pair.row not in found and not self._watch.carries[pair.leg]]
+            free = [pair for pair in pairs if pair.row not in found and pair.leg not in taken]
+            free = [pair for pair in free if not self._watch.carries[pair.leg]]
             for pair in [*_certain(free, asserted=matched_by == _BOUND)]:
                 found[pair.row] = Upstream(pair.leg, matched_by)
-                self._watch.carries[pair.leg] = True
+                taken.add(pair.leg)
+        if over:
+            self._watch.carries[list(taken)] = True
         return found
 
     def legs(self, found: Iterable[Upstream]) -> Legs:

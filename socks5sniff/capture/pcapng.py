@@ -102,7 +102,8 @@ class PcapngDecoder:
         if have < (_SECTION_LEAST if section else 12):
             return _SECTION_LEAST if section else 12
         layout = _section_layout(memory, begin) if section else self._layout
-        assert layout is not None
+        if layout is None:
+            raise DamageError("damaged: it does not begin with a section", begin)
         size = layout.size(memory, begin)
         if size > RECORD_LIMIT or size < (_SECTION_LEAST if section else 12):
             raise DamageError(f"damaged: a block that claims {size:,} octets", begin)

@@ -13,7 +13,7 @@ import click
 
 from socks5sniff.errors import DamagedInputError, ExitCode
 
-from .messages import complain
+from .messages import complain, own_fault
 from .options import port_option
 from .output import Output, open_output
 from .pages import Command, Example, grouped
@@ -116,9 +116,11 @@ def bypass(
         out.flush()
     if found.left_out:
         complain(f"{found.left_out:,} more are not listed: there were too many.")
+    if found.faults:
+        complain(own_fault(len(found.faults), found.faults.first))
     if fault is not None:
         raise fault
-    return ExitCode.OK
+    return ExitCode.FAILED if found.faults else ExitCode.OK
 
 
 def _write_csv(rows: Sequence[Bypass], out: Output) -> None:

@@ -14,7 +14,7 @@ from socks5sniff.record import Conversation, Endpoint
 
 from .filters import Test
 from .interrupt import Interruption
-from .messages import complain
+from .messages import complain, own_fault
 from .output import Output, is_stream
 from .progress import ProgressBar
 from .read import unreadable
@@ -32,7 +32,7 @@ class Gathered:
     conversations: int
     """Those found, also those that were not wanted."""
     status: ExitCode
-    """OK, or INTERRUPTED after a Ctrl-C."""
+    """OK, INTERRUPTED after a Ctrl-C, or FAILED where an error of this program was contained."""
     fault: Socks5sniffError | None
     """What the input ended with; to be raised when everything before it has been written."""
     attempts: list[tuple[Endpoint, str, int]]
@@ -46,6 +46,7 @@ def gather(
     take: Callable[[Conversation], Any],
     out: Output,
     last: Test | None = None,
+    each: bool = False,
 ) -> Gathered:
     """Read captures and hand over each conversation that `keep` lets through (None: all).
 
@@ -55,6 +56,7 @@ def gather(
         take: called with each conversation.
         out: where the outcome will be written; the bar leaves the terminal before that.
         last: whether a conversation is the last one that is wanted; None for all.
+        each: read every file by itself.
 
     Raises:
         click.UsageError: standard input is a terminal.
@@ -66,7 +68,7 @@ def gather(
     out.before = bar.stop
     status, fault = ExitCode.OK, None
     with Interruption(any(map(is_stream, files))) as ctrl_c:
-        reading = _open(files, ports, bar, ctrl_c)
+        reading = _open(files, ports, each, bar, ctrl_c)
         try:
             for conversation in reading:
                 if keep is None or keep(conversation):
@@ -83,12 +85,17 @@ def gather(
             bar.stop()
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
+    if reading.faults:
+        complain(own_fault(len(reading.faults), reading.faults.first))
+        status = ExitCode.FAILED if status == ExitCode.OK else status
     if status == ExitCode.OK and fault is None and reading.unknown_links:
         fault = unreadable(reading.unknown_links)
     return Gathered(reading.packets, reading.conversations, status, fault, reading.attempt_counts)
 
 
-def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c: Interruption) -> Reading:
+def _open(
+    files: Sequence[str], ports: tuple[int, ...], each: bool, bar: ProgressBar, ctrl_c: Interruption
+) -> Reading:
     """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
     from socks5sniff.analysis import read
 
@@ -96,4 +103,4 @@ def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c
         ctrl_c.check()
         bar.update(done, total)
 
-    return read(files, ports=ports, progress=between_batches)
+    return read(files, ports=ports, each=each, progress=between_batches)

@@ -100,6 +100,9 @@ class JudgedView:
         self._judge.see(conversation)
         self._view.ended(conversation)
 
+    def interim(self, conversation: Conversation) -> None:
+        self._view.interim(conversation)
+
     def refresh(self, packets: int) -> None:
         self._view.refresh(packets)
 
@@ -119,6 +122,9 @@ class SilentView:
         """Nobody looks."""
 
     def ended(self, conversation: Conversation) -> None:
+        """Nobody looks."""
+
+    def interim(self, conversation: Conversation) -> None:
         """Nobody looks."""
 
     def refresh(self, packets: int) -> None:

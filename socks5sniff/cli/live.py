@@ -18,6 +18,7 @@ from socks5sniff.errors import ExitCode, OutputError
 from .filters import conversation_filter
 from .judging import Judge, JudgedView, SilentView, judging_options
 from .live_options import LiveOptions, limit_options, saving_options, service_options, source_options, view_options
+from .messages import own_fault
 from .options import filter_options, port_option
 from .output import sink_options
 from .pages import Command, Example
@@ -112,6 +113,7 @@ class _Capture:
         )
         self._manager = Manager()
         self._served: Server | None = None
+        self._faulty = False
         self._metrics = None if options.metrics is None else MetricsFile(options.metrics)
         self._saving = self._open_capture_file(owner)
         self._records, self._out = self._open_output(owner)
@@ -207,6 +209,7 @@ class _Capture:
             saving=self._saving,
             only_socks=options.only_socks,
             processes=processes,
+            interim=options.interim,
         )
         examination = Examination(self._settings.names, self._engine, watch, self._out, self._saving, processes)
         report = Interval(
@@ -215,6 +218,7 @@ class _Capture:
         )
 
         def each_turn() -> None:
+            self._tell_faults()
             while self._engine.notices:
                 _say(self._engine.notices.pop(0))
             self._look_after_files(wishes)
@@ -225,7 +229,14 @@ class _Capture:
             self._manager.live()
 
         watch.each_turn = each_turn
+        self._faults = analyser.faults
         return watch
+
+    def _tell_faults(self) -> None:
+        """Say once that an error of this program was contained."""
+        if self._faults and not self._faulty:
+            self._faulty = True
+            _say(own_fault(len(self._faults), self._faults.first))
 
     def _report(self, health: Health) -> None:
         """Every so many seconds."""
@@ -280,7 +291,10 @@ class _Capture:
             self._tell(f"saved {saving.frames:,} packets{early} to {where}{lost}")
         if fault is not None or watch.fault is not None:
             raise fault or watch.fault or AssertionError
-        return ExitCode.OUTPUT if saving is not None and (saving.failure or saving.lost) else ExitCode.OK
+        self._tell_faults()
+        if saving is not None and (saving.failure or saving.lost):
+            return ExitCode.OUTPUT
+        return ExitCode.FAILED if self._faulty else ExitCode.OK
 
     def _tell(self, text: str) -> None:
         """Say something that is no error."""
@@ -295,7 +309,11 @@ def _view(asked: LiveOptions, out: LiveOutput) -> View:
 
     options = sink_options(out, (), not asked.no_color, rows=False)
     if asked.format_ is not None:
-        return SinkView(asked.format_, out, replace(options, prompt=False))  # `refresh` writes them out together
+        return SinkView(
+            asked.format_,
+            out,
+            replace(options, prompt=False, interim=asked.interim is not None),  # `refresh` writes them out together
+        )
     return LinesView(out, options.colour, asked.frames, Clock(asked.time or "utc"))
 
 

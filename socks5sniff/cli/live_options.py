@@ -134,6 +134,12 @@ def service_options(command: Command) -> Command:
             help="Say how it is every 30s, 5m, …: on standard error, with --format jsonl as a record.",
         ),
         click.option(
+            "--interim",
+            type=Duration(),
+            metavar="TIME",
+            help="Write records of open conversations too, every 30s, 5m, … (jsonl, csv, zeek).",
+        ),
+        click.option(
             "--metrics",
             type=click.Path(),
             metavar="FILE",
@@ -183,6 +189,7 @@ class LiveOptions:
     duration: float | None
     until_idle: float | None
     stats_interval: float | None
+    interim: float | None
     metrics: str | None
     web: str | None
     allow_remote: bool
@@ -212,6 +219,8 @@ class LiveOptions:
             raise click.UsageError("--view and --format exclude each other.")
         if self.frames and (self.view == "table" or self.format_ in ("csv", "zeek", "accesslog")):
             raise click.UsageError("--frames goes with lines and with --format jsonl.")
+        if self.interim is not None and self.format_ not in ("jsonl", "csv", "zeek"):
+            raise click.UsageError("--interim goes with --format jsonl, csv or zeek.")
         if self.allow_remote and self.web is None:
             raise click.UsageError("--allow-remote goes with --web.")
         if self.only_socks and self.write is None:

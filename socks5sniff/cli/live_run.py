@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection
@@ -18,6 +19,7 @@ from socks5sniff.live.saving import Saving
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Totals
 
+from .live_health import Interval
 from .live_showing import Showing
 from .live_summary import Tally
 from .live_views import comment
@@ -71,6 +73,7 @@ class Watch:
         saving: Saving | None = None,
         only_socks: bool = False,
         processes: Processes | None = None,
+        interim: float | None = None,
     ) -> None:
         """What a capture is made of.
 
@@ -81,7 +84,9 @@ class Watch:
             saving: the capture file.
             only_socks: it gets only what belongs to SOCKS conversations.
             processes: finds the clients' processes.
+            interim: seconds between two records of an open conversation; None for only the last one.
         """
+        self._interim = Interval(math.inf if interim is None else interim, self._tell_interim)
         self.fault: InputError | None = None
         self.each_turn: Callable[[], None] = lambda: None
         self._engine = engine
@@ -151,6 +156,7 @@ class Watch:
                     streams = self._analyser.streams(batch) if self._only_socks else None
                     self._saving.take(batch, time.time_ns(), streams)
             self._take_in(ended)
+            self._interim.look()
             if self._saving is not None:
                 self._saving.write(time.time_ns(), self._wanted)
             self.each_turn()
@@ -183,6 +189,13 @@ class Watch:
         if self._processes is not None:
             self._processes.ask(asked)
         self._showing.show()
+
+    def _tell_interim(self) -> None:
+        """Records of what is open, so that a crash loses no more than the time between two."""
+        ended, standing = self._analyser.interim()
+        self._take_in(ended)
+        for conversation in standing:
+            self._showing.interim(conversation)
 
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""

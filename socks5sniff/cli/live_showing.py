@@ -41,6 +41,13 @@ class Showing:
         """News of a conversation, or its record, as the last in the queue."""
         self._waiting.append((conversation, (*conversation.client, *conversation.proxy), ended))
 
+    def interim(self, conversation: Conversation) -> None:
+        """Show the record of an open conversation, as far as its process is known by now; it counts nowhere."""
+        if self._processes is not None:
+            conversation.process = self._processes.find((*conversation.client, *conversation.proxy))
+        if self.left != 0 and (self._keep is None or self._keep(conversation)):
+            self.view.interim(conversation)
+
     def show(self, patience: float = ANSWER) -> None:
         """Show what need not wait for the name of a process any more."""
         processes, waiting = self._processes, self._waiting

@@ -104,6 +104,9 @@ class TableView:
     def ended(self, conversation: Conversation) -> None:
         self._board.ended(conversation)
 
+    def interim(self, conversation: Conversation) -> None:
+        """The table asks for what it shows."""
+
     def refresh(self, packets: int) -> None:
         if self._live is not None and not self._live.is_started:  # not before what is said at the start
             self._live.start()

@@ -28,6 +28,9 @@ class View(Protocol):
     def ended(self, conversation: Conversation, /) -> None:
         """A conversation has ended; this is its record."""
 
+    def interim(self, conversation: Conversation, /) -> None:
+        """The record of an open conversation, as it stands."""
+
     def refresh(self, packets: int, /) -> None:
         """Called some ten times a second, with the number of frames so far."""
 
@@ -51,6 +54,9 @@ class SinkView:
         """Records are complete or not there."""
 
     def ended(self, conversation: Conversation) -> None:
+        self._sink.conversation(conversation)
+
+    def interim(self, conversation: Conversation) -> None:
         self._sink.conversation(conversation)
 
     def refresh(self, packets: int) -> None:
@@ -85,6 +91,9 @@ class LinesView:
         self._new_frames(conversation)
         self._shown.pop(key_of(conversation), None)
         self._write(end_line(conversation, self._clock), "-", conversation.outcome)
+
+    def interim(self, conversation: Conversation) -> None:
+        """Lines come when something happens."""
 
     def refresh(self, packets: int) -> None:
         self._out.flush()

@@ -64,6 +64,9 @@ class WebView:
         self._open.pop(key_of(conversation), None)
         self._sink.conversation(conversation)
 
+    def interim(self, conversation: Conversation) -> None:
+        """The page asks for what it shows."""
+
     def refresh(self, packets: int) -> None:
         now = time.monotonic()
         if now - self._told >= BATCH:
@@ -112,6 +115,10 @@ class Together:
     def ended(self, conversation: Conversation) -> None:
         for view in self._views:
             view.ended(conversation)
+
+    def interim(self, conversation: Conversation) -> None:
+        for view in self._views:
+            view.interim(conversation)
 
     def refresh(self, packets: int) -> None:
         for view in self._views:

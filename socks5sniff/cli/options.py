@@ -32,6 +32,19 @@ def column_names() -> tuple[str, ...]:
     return NAMES
 
 
+def each_option(command: Command) -> Command:
+    """`--each`, for commands that take several captures."""
+    decorated: Command = grouped(
+        "Input",
+        click.option(
+            "--each",
+            is_flag=True,
+            help="Read every file by itself. Default: as one capture, as far as files do not contradict each other.",
+        ),
+    )(command)
+    return decorated
+
+
 def filter_options(command: Command) -> Command:
     """The options of `socks5sniff.cli.filters`, each a tuple of values by the option's name, and `--where`."""
     commands = Words("a command", lambda: [*COMMANDS.values(), "unknown"], many=True, extra="unknown-0x[0-9a-f]{2}")

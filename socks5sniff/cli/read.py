@@ -15,7 +15,7 @@ from socks5sniff.where import Expression
 from .filters import conversation_filter
 from .interrupt import Interruption
 from .judging import Judge, Silence, judging_options
-from .options import check_output, filter_options, html_options, output_options, port_option, sink_name
+from .options import check_output, each_option, filter_options, html_options, output_options, port_option, sink_name
 from .output import is_stream, open_output, sink_options
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
@@ -39,6 +39,7 @@ EXAMPLES = (
 @click.argument("files", nargs=-1, type=click.Path(), metavar="FILE...")
 @click.option("-r", "more", multiple=True, type=click.Path(), hidden=True)  # tcpdump's and tshark's habit
 @port_option
+@each_option
 @output_options
 @html_options
 @grouped(
@@ -65,6 +66,7 @@ def read(
     max_rows: int | None,
     attempts: bool,
     port: tuple[int, ...],
+    each: bool,
     fail_if: Expression | None,
     quiet: bool,
     **filters: Any,
@@ -72,7 +74,8 @@ def read(
     """Report every SOCKS conversation in capture files, at any port.
 
     FILE is a pcap or pcapng file, compressed or not, or - for standard input; a directory, a pattern, @FILE for a
-    list of names, or a URL (s3, gs, az, http, ssh). Several files are read as one capture, in time order.
+    list of names, or a URL (s3, gs, az, http, ssh). Several files are read as one capture, in time order; files whose
+    connections contradict each other are read one after the other.
     """
     files += more
     if not files:
@@ -107,7 +110,7 @@ def read(
         from socks5sniff.analysis import read as conversations
 
         reading = conversations(
-            files, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=between_batches
+            files, ports=port, show_passwords=show_passwords, udp_frames=frames, each=each, progress=between_batches
         )
         try:
             options = replace(

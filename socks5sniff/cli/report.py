@@ -12,7 +12,15 @@ from socks5sniff.sinks import Options, Totals, Writer, open_sink
 
 from .filters import Test
 from .interrupt import Interruption
-from .messages import complain
+from .messages import complain, own_fault
+
+
+class Faults(Protocol):
+    """Errors of this program that were contained."""
+
+    first: str
+
+    def __len__(self) -> int: ...
 
 
 class Reading(Protocol):
@@ -31,6 +39,9 @@ class Reading(Protocol):
     def evicted(self) -> int: ...
 
     @property
+    def faults(self) -> Faults: ...
+
+    @property
     def attempt_counts(self) -> Sequence[tuple[Endpoint, str, int]]: ...
 
     def batches(self) -> Iterator[Batch]: ...
@@ -42,7 +53,7 @@ def report(
     """Write the conversations that `keep` lets through (None: all) to the sink called `name`.
 
     Returns:
-        The exit status: OK, or INTERRUPTED after a Ctrl-C.
+        The exit status: OK, INTERRUPTED after a Ctrl-C, or FAILED where an error of this program was contained.
 
     Raises:
         Socks5sniffError: what the input ended with, after everything before it is written. An input that could not
@@ -72,6 +83,8 @@ def report(
     sink.close(Totals(*counts, ended, reading.attempt_counts))
     if reading.evicted:
         complain(f"{reading.evicted:,} open connections were forgotten early: there were too many at once.")
+    if reading.faults:
+        complain(own_fault(len(reading.faults), reading.faults.first))
     if fault is not None:
         raise fault
-    return status
+    return ExitCode.FAILED if reading.faults and status == ExitCode.OK else status

@@ -12,7 +12,7 @@ from socks5sniff.where import Expression
 from .filters import conversation_filter
 from .gathering import gather
 from .judging import Judge, judging_options
-from .options import filter_options, port_option
+from .options import each_option, filter_options, port_option
 from .output import open_output
 from .pages import Command, Example, grouped
 from .values import Words
@@ -26,6 +26,7 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @port_option
+@each_option
 @grouped(
     "Output",
     click.option(
@@ -46,6 +47,7 @@ EXAMPLES = (
 def stats(
     files: tuple[str, ...],
     port: tuple[int, ...],
+    each: bool,
     format_: str,
     output: str | None,
     top: int | None,
@@ -67,7 +69,9 @@ def stats(
     judge = Judge(fail_if)
     figures = Statistics()
     with open_output(output, files, private=False) as out:
-        gathered = gather(files, port, judge.keeping(conversation_filter(filters)), figures.add, out)
+        gathered = gather(
+            files, port, judge.keeping(conversation_filter(filters)), figures.add, out, each=each
+        )
         figures.packets = gathered.packets
         for attempts in gathered.attempts:
             figures.attempt(*attempts)

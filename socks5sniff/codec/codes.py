@@ -268,6 +268,7 @@ ANOMALIES: dict[str, Anomaly] = {
         "note", "the domain name is a URL, holds a port, or is a number in another notation than an address"
     ),
     "half-frame": Anomaly("warning", "a side closed in the middle of a frame"),
+    "internal-error": Anomaly("error", "socks5sniff failed at this connection; what it had read by then is shown"),
 }
 """Every anomaly that a record can hold."""
 

@@ -41,6 +41,7 @@ NOT_IN_LUA = frozenset(
         "closed-without-data",  # a FIN without payload reaches no dissector
         "conflicting-retransmission",  # TCP does not hand retransmissions to a dissector
         "half-frame",  # a FIN again
+        "internal-error",  # ours alone
         "late-close",  # a FIN again
         "local-dns",  # off unless asked for by a preference, and not about the same answers
         "midstream",  # whether TCP's start was seen costs a field extractor

@@ -210,6 +210,10 @@ ANOMALY_REASONS: dict[str, Reason] = {
         ("a URL or `host:port` was given where a host belongs", "a number in another notation, to get around a rule"),
         "Look at the address that the client was called with; proxies resolve such names in different ways, or not.",
     ),
+    "internal-error": Reason(
+        ("a mistake in socks5sniff, which the message names",),
+        "Report it with the message and, if you can, with the packets; the line on standard error says where.",
+    ),
     "half-frame": Reason(
         ("a side crashed or gave up in the middle", "a frame written shorter than its length says"),
         "Look at the log of the side that closed.",

@@ -53,6 +53,7 @@ class HeaderPass:
     Attributes:
         tcp, udp: what came down to TCP and UDP.
         fragments: IP fragments.
+        errors: what ICMP says of datagrams, see `icmp.Unreachable`.
         marks: what is noted of the batch's frames, whichever memory their headers lie in.
     """
 
@@ -72,6 +73,7 @@ class HeaderPass:
         self.tcp: list[Rows] = []
         self.udp: list[Rows] = []
         self.fragments: list[Fragments] = []
+        self.errors: list[Any] = []
         self._peelers = peelers
         self._trace = trace
         self._pending: list[tuple[int, Rows, int]] = []

@@ -107,6 +107,8 @@ class Kind:
     MULTICHANNEL_ATM = 80
     AVS = 81
     CLASSICAL_IP = 82
+    ICMP = 83
+    ICMP6 = 84
 
 
 _NO_NAMES: Mapping[int, str] = {}
@@ -280,6 +282,7 @@ IP_PROTOCOLS = NumberSpace(
         Kind.OTHER,
         {
             0: Kind.IPV6_EXTENSION,  # hop-by-hop options
+            1: Kind.ICMP,
             4: Kind.IPV4,
             6: Kind.TCP,
             17: Kind.UDP,
@@ -289,6 +292,7 @@ IP_PROTOCOLS = NumberSpace(
             47: Kind.GRE,
             50: Kind.UNSUPPORTED,
             51: Kind.AUTHENTICATION,
+            58: Kind.ICMP6,
             55: Kind.UNSUPPORTED,
             60: Kind.IPV6_EXTENSION,  # destination options
             94: Kind.IPV4,

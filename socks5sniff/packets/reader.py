@@ -13,6 +13,7 @@ from .columns import Datagrams, Segments
 from .envelopes import ENVELOPES
 from .fragments import FragmentKey, Reassembler
 from .headers import HeaderPass, Tables
+from .icmp import ICMP, Unreachable
 from .internet import INTERNET
 from .kinds import IP_PROTOCOLS, KINDS, LINKS, Kind
 from .layers import Layer, Layers, Piece
@@ -28,7 +29,7 @@ from .wlan import WLAN_PEELERS
 _ROUNDS = 4
 """Fragments of fragments: so many layers of them are put together."""
 _NOTHING = np.empty(0, np.uint8)
-_PEELERS = LINK_PEELERS | WLAN_PEELERS | ENVELOPES | INTERNET | TUNNELS | UDP_TUNNELS
+_PEELERS = LINK_PEELERS | WLAN_PEELERS | ENVELOPES | INTERNET | TUNNELS | UDP_TUNNELS | ICMP
 _Columns = TypeVar("_Columns", TcpColumns, UdpColumns)
 
 
@@ -66,6 +67,7 @@ class PacketReader:
     Attributes:
         addresses: the IPv6 addresses behind the endpoints.
         skipped: frames that gave neither a segment nor a datagram.
+        errors: what ICMP says of datagrams in the batch that was read last.
         unknown_links: interfaces that frames came from whose link type is not known.
         layers: where the headers of the last batch are, for who wants them kept; None for nobody.
     """
@@ -74,6 +76,7 @@ class PacketReader:
         self.addresses = AddressBook()
         self.skipped = Skipped()
         self.unknown_links: list[UnknownLink] = []
+        self.errors: list[Unreachable] = []
         self.layers: Layers | None = None
         self._tables = Tables(self.addresses, Networks(), Processes())
         self._reassembler = Reassembler()
@@ -119,6 +122,7 @@ class PacketReader:
             self._note_unknown_links(batch, types)
         found.follow(LINKS, types.take(batch.interface) if len(types) > 1 else np.broadcast_to(types, len(batch)), rows)
         found.run()
+        self.errors = found.errors
         tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
         udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
         memories = [batch.octets]

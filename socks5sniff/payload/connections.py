@@ -24,6 +24,7 @@ class Connections:
         first_frame, last_frame: int64[n].
         client: uint8[n], the direction of the client's octets as the flow table has it.
         origin: int64[2, n], by direction, the sequence number of position 0; -1 where it never spoke.
+        ends: uint64, all endpoints.
     """
 
     def __init__(self, tunnels: Sequence[Tunnel], book: AddressBook) -> None:
@@ -42,6 +43,7 @@ class Connections:
         self.client = (client > proxy).astype(np.uint8)
         origin = np.array([tunnel.extent.origin for tunnel in outermost], np.int64).reshape(-1, 2).T
         self.origin = np.where(self.client, origin[::-1], origin)
+        self.ends = np.concatenate((client, proxy))
         self._pairs = np.unique(_pair(client, proxy))
 
     def __len__(self) -> int:

@@ -33,6 +33,8 @@ from .relayed import Relayed
 from .survey import Tunnel
 from .taps import Taps
 
+MAX_ADDRESSES = 1 << 17
+"""IPv6 addresses remembered, 300 octets each, besides those of chosen connections."""
 _FLOWS = 4096
 """Flows between endpoints of chosen conversations, above which closed ones are forgotten."""
 
@@ -128,6 +130,9 @@ class _Look:
         segments = segments if mine.all() else _taken(segments, np.flatnonzero(mine))
         chunks, found = self._segments(segments, belonging, frames.first_number)
         found += self._relayed.take(datagrams, belonging, frames.first_number)
+        if len(self._reader.addresses) > MAX_ADDRESSES:
+            # Flows in the table are between endpoints of chosen connections only.
+            self._reader.addresses.retain((self._connections.ends >> np.uint64(16)).tolist())
         late, more, over = self._over(frames.first_number + len(frames) - 1)
         closings = sorted(self._closings, key=lambda closing: closing.frame)
         self._closings.clear()

@@ -82,6 +82,15 @@ class UdpDestination(NamedTuple):
     port: int
     datagrams_sent: int
     datagrams_received: int
+    dns: str | None = None
+    """The first question that was asked of it, and what was answered."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON writes it: `dns` is there where there is one."""
+        found = self._asdict()
+        if self.dns is None:
+            del found["dns"]
+        return found
 
 
 class UdpTraffic(NamedTuple):
@@ -201,6 +210,7 @@ class Conversation:
     proxy_header: ProxyHeader | None = None
     network: str | None = None
     process: dict[str, Any] | None = None
+    interim: bool = False
 
     @property
     def start(self) -> str:
@@ -219,14 +229,17 @@ class Conversation:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values, in the contract's order; `json.dumps` of it is the JSON output."""
-        return {name: plain(getattr(self, name)) for name in RECORD.inside}
+        found = {name: plain(getattr(self, name)) for name in RECORD.inside}
+        if not self.interim:
+            del found["interim"]
+        return found
 
 
 def plain(value: Any) -> Any:
     """A value of the record as JSON writes it: objects by their keys, not by place."""
     if isinstance(value, list):
         return [plain(item) for item in value]
-    if isinstance(value, FrameEntry):
+    if isinstance(value, (FrameEntry, UdpDestination)):
         return value.as_dict()
     if isinstance(value, tuple):
         return dict(zip(value._fields, map(plain, value), strict=True))  # type: ignore[attr-defined]

@@ -189,6 +189,7 @@ RECORD = _object(
             port=_number("UDP port"),
             datagrams_sent=_number("to it"),
             datagrams_received=_number("from it"),
+            dns=Key(Kind.TEXT, "the first DNS question to it, and the answer", null=True, optional=True),
         ),
     ),
     timing=_object(
@@ -265,6 +266,7 @@ RECORD = _object(
         name=_text("its name"),
         container=Key(Kind.TEXT, "the container that it runs in, if it does", null=True, optional=True),
     ),
+    interim=Key(Kind.TRUTH, "there only in a record of `live --interim`: the conversation is open", optional=True),
 )
 """The record: a key whose keys are those of a conversation."""
 

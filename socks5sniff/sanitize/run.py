@@ -180,6 +180,11 @@ def _survey(survey: Survey, source: Input, options: Options, progress: Progress 
     book = look.analyser.reader.addresses
     for record in look.records(lambda ends: survey.seen(ends, book)):
         survey.record(record, book)
+    if look.analyser.faults:
+        raise LeftError(
+            f"an error of this program ({look.analyser.faults.first}): what is to be overwritten is not certain, and "
+            "nothing was written; please report this"
+        )
     for link in look.analyser.reader.unknown_links:
         named = f" ({link.name})" * bool(link.name)
         raise InputError(

@@ -62,8 +62,7 @@ class Beginning:
         if self._header_may_follow(held, octets):
             limit += MAX_PROXY_HEADER
         held.add(octets, frame, time, limit)
-        assert dialogue.held is not None, "octets have just been held"
-        return self._find(side, dialogue.held)
+        return dialogue.held is not None and self._find(side, dialogue.held)
 
     def _find(self, side: int, both: tuple[Held, Held]) -> bool:
         """Whether somebody has opened, now that `side` has spoken."""
@@ -167,9 +166,8 @@ class Beginning:
 
         Gives the segments that are to be fed as any others, because they show no place to join at.
         """
-        assert self.joining is not None, "it may yet be joined"
         self._dialogue.fed[run.side] += len(run.octets)
-        before = self.joining
+        before = [] if self.joining is None else self.joining
         if not before and len(run.octets) == CHOICE_LENGTH and run.octets[0] == 5:
             before.append(run)
             return []

@@ -14,7 +14,7 @@ from .facts import Facts, HalfFrame, Seen, SessionFrame, Verdict
 from .held import Held, Run, Segments
 from .oddities import oddities
 from .opening import foreign_name, looks_like_request, sound_so_far
-from .states import CLIENT, EITHER, PROXY, STATES, Row, State
+from .states import CLIENT, EITHER, LOST, PROXY, STATES, Row, State
 from .steps import SENDERS, Step, Unreadable, decode_step, unaddressed_step, unfinished_step, whole_step
 from .tunnel import Kept, Tunnel
 
@@ -48,6 +48,7 @@ _REQUEST4 = STATES["request4"]
 _CHOICE = STATES["choice"]
 _REQUEST = STATES["request"]
 _UNASKED = STATES["unasked"]
+_UNREQUESTED = STATES["unrequested"]
 _REFUSED = STATES["refused"]
 _TUNNEL = STATES["tunnel"]
 _ASSOCIATION = STATES["association"]
@@ -78,6 +79,7 @@ class Dialogue(Facts):
         tunnel: what becomes of octets that the dialogue is not about: kept, or read where GSSAPI tokens enclose them;
             None before there are any.
         malformed: a frame could not be read although its octets are there.
+        lost: by side, its next frame is missing from the capture.
     """
 
     __slots__ = (
@@ -86,6 +88,7 @@ class Dialogue(Facts):
         "fed",
         "halted",
         "held",
+        "lost",
         "malformed",
         "on_turn",
         "segments",
@@ -105,6 +108,7 @@ class Dialogue(Facts):
         self.segments: Segments | None = None
         self.tunnel: Tunnel | None = None
         self.malformed = False
+        self.lost = [False, False]
 
     # Octets
 
@@ -143,8 +147,13 @@ class Dialogue(Facts):
         held = self.hold(side, offset)
         self.evidence.gap = True
         if length > self._missing(side, held):
-            self.stop()
-            return None
+            if len(held) and self.client_side is not None and side != self.client_side ^ self.state.turn:
+                held.cut = True  # what waits for its turn is there; behind it nothing is known
+            else:
+                held.drop(len(held))
+                held.start = offset + length
+                self.lost[side] = True
+            return self.advance()
         held.add(bytes(length), frame, time, HELD_OCTETS + MAX_GSSAPI)
         held.lost = held.start + len(held)
         return self.advance()
@@ -160,6 +169,8 @@ class Dialogue(Facts):
     def advance(self) -> Run | None:
         """Read all frames whose turn it is, up to one with a token to be opened, then look at what is left."""
         while not self.state.final:
+            if self._skips():
+                continue
             read, token = self._read_frame()
             if token is not None:
                 return token
@@ -186,6 +197,33 @@ class Dialogue(Facts):
             return
         if len(self.seen.frames) >= FRAMES_KEPT or self.held[side].start > HANDSHAKE_OCTETS:
             self.stop()
+
+    def _skips(self) -> bool:
+        """Whether the frame that is due is missing from the capture: then it goes on behind it, or stops."""
+        for side in (0, 1):
+            if not self.lost[side] or self.client_side is None or side != self.client_side ^ self.state.turn:
+                continue
+            self.lost[side] = False
+            self._skip()
+            return True
+        if any(self.lost) and (self.client_side is None or self.state.turn == EITHER):
+            self.stop()
+            return True
+        return False
+
+    def _skip(self) -> None:
+        state, evidence = self.state, self.evidence
+        following = LOST.get(state.name)
+        gssapi = state is _CHOICE and Method.GSSAPI in (self.methods or b"")
+        if following is None or gssapi:
+            self.stop()  # nobody could tell a token from a user name
+            return
+        if evidence.verdict is _UNDECIDED:
+            evidence.doubtful = True
+            if not evidence.fits and not self.seen.frames:
+                self.be_foreign(None)
+                return
+        self.state = STATES[following]
 
     # One frame
 
@@ -238,8 +276,8 @@ class Dialogue(Facts):
 
     def _read_frame(self) -> tuple[bool, Run | None]:
         """Read one frame of a role that has the turn: whether there was one to read, and its token."""
-        assert self.held is not None, "octets are held"
-        assert self.client_side is not None, "a side has opened"
+        if self.held is None or self.client_side is None:
+            return False, None
         answered = self.state is _UNASKED and self.held[self.client_side ^ PROXY].octets[:1] == b"\5"
         if answered and looks_like_request(bytes(self.held[self.client_side].octets)):
             self.state = _REQUEST  # no answer to credentials, but to what follows them
@@ -377,7 +415,8 @@ class Dialogue(Facts):
         # Zeros for what is missing: an IPv4 address, whatever type it would have been.
         head = octets[:2] + b"\0\1" if row.version == 5 else octets[:2]
         step = decode_step(self.state, PROXY, head.ljust(10 if row.version == 5 else 8, b"\0"))
-        assert isinstance(step, Step), "a reply with an IPv4 address is whole"
+        if not isinstance(step, Step):
+            return None
         offset, started = held.start, held.source(0)[1]
         last, time = held.source(len(octets) - 1)
         half = self.half_frame(row, side, held)
@@ -414,7 +453,7 @@ class Dialogue(Facts):
             return
         frame = waiting.source(0)[0]
         if state.turn == PROXY:
-            if state.awaits_reply:
+            if state.awaits_reply and state is not _UNREQUESTED:
                 self.seen.note("early-data", frame, "data of the client before the reply")
         elif (unfinished := self._accept_unfinished()) is not False:
             if unfinished:

@@ -92,9 +92,8 @@ class Enclosed:
 
     def add(self, run: Run) -> None:
         """Read a tunnel's octets, token by token. They are no frames of the dialogue any more."""
-        if self.tokens is None:
+        if self.tokens is None or self.inner is None:
             return
-        assert self.inner is not None, "the tunnel was opened inside"
         held = self.tokens[run.side]
         held.add(run.octets, run.frame, run.time, TOKENS_READ)
         if len(held) < held.need:

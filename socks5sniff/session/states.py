@@ -125,6 +125,8 @@ TRANSITIONS = (
     Row("associate-answer", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "association"}, 5),
     Row("resolve-answer", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "resolved"}, 5),
     Row("unasked", PROXY, decode_auth_reply, "denied", 1, "auth_reply", "status", {0: "request"}),
+    Row("unchosen", CLIENT, decode_request, "connect-answer", 5, "request", "command", _BY_COMMAND, 5),
+    Row("unrequested", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "granted"}, 5),
     Row("unaddressed", PROXY, decode_reply, "rejected", 5, "reply_frame", "code", {_OK: "lost"}, 5),
     Row("request4", CLIENT, decode_socks4_request, "connect-answer4", 4, "request", "command", _BY_COMMAND4),
     Row("connect-answer4", PROXY, decode_socks4_reply, "rejected", 0, "reply_frame", "code", {_OK4: "tunnel"}),
@@ -146,6 +148,10 @@ ESCAPES = {"gssapi": "request", "other-method": "request", "auth": "request"}
 """States in which the client may leave the sub-negotiation with a request in clear: after GSSAPI without protection
 and after a method whose dialogue nobody here can read, legitimately; instead of user name and password, wrongly."""
 
+LOST = {"choice": "unchosen", "auth": "auth-answer", "auth-answer": "request", "request": "unrequested"}
+"""Where it goes on when the frame that is due in a state is missing from the capture: with what the other side says.
+Without the choice of a method the client's next frame tells whether a user name and password were asked for."""
+
 PHASES = {
     "opening": "greeting", "greeting": "greeting", "choice": "greeting", "refused": "greeting",
     "auth": "authentication", "auth-answer": "authentication", "gssapi": "authentication",
@@ -154,17 +160,18 @@ PHASES = {
     "connect-answer": "request", "bind-answer": "request", "bind-peer": "request", "associate-answer": "request",
     "resolve-answer": "request", "connect-answer4": "request", "bind-answer4": "request", "bind-peer4": "request",
     "resolve-answer4": "request", "resolved": "request", "rejected": "request",
-    "unaddressed": "request", "lost": "request",
+    "unaddressed": "request", "lost": "request", "unrequested": "request", "granted": "request",
+    "unchosen": "greeting",
     "tunnel": "relay", "association": "relay",
     "stopped": "", "foreign": "",
 }  # fmt: skip
 """The phase of a record for each state. `stopped` keeps the phase of the state in which it stopped; `lost` is what a
-success leads to that answers something nobody could read."""
+success leads to that answers something nobody could read, `granted` one that answers what the capture lacks."""
 
 OUTCOMES = {
     "tunnel": "succeeded", "association": "succeeded", "resolved": "succeeded", "rejected": "rejected",
     "denied": "auth-failed", "refused": "no-acceptable-method", "enclosed": "incomplete", "stopped": "incomplete",
-    "foreign": "incomplete", "lost": "incomplete",
+    "foreign": "incomplete", "lost": "incomplete", "granted": "succeeded",
 }  # fmt: skip
 """States without a way on, and what reaching them means for the record."""
 

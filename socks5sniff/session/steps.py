@@ -29,6 +29,8 @@ SENDERS = ("client", "proxy")
 
 _REQUEST = STATES["request"]
 _UNASKED = STATES["unasked"]
+_UNCHOSEN = STATES["unchosen"]
+_LOGIN = STATES["auth"].rows[CLIENT]
 
 
 class Step:
@@ -72,7 +74,8 @@ class Unreadable:
 def decode_step(state: State, role: int, octets: bytes) -> Step | NeedMore | Mismatch | Unreadable:
     """The frame at the start of `octets`, sent by `role` in `state`."""
     row = state.rows[role]
-    assert row is not None, "the table is asked only for roles that have the turn"
+    if row is None or _LOGIN is None:
+        return Unreadable()
     escaped = False
     if state.escape is not None and role == CLIENT:
         request = looks_like_request(octets)
@@ -82,6 +85,8 @@ def decode_step(state: State, role: int, octets: bytes) -> Step | NeedMore | Mis
             row, escaped = state.escape, True
     if octets[0] == 1 and state is _REQUEST and role == CLIENT and octets[1:2] != b"\0":
         row, escaped = UNASKED, True
+    elif octets[0] == 1 and state is _UNCHOSEN:
+        row = _LOGIN
     elif octets[0] == 5 and state is _UNASKED and role == PROXY:
         row = REFUSES_UNASKED
     if row.decode is None:

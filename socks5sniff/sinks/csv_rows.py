@@ -118,7 +118,7 @@ def _values(record: dict[str, Any]) -> Iterator[Any]:
     record["frames"] = len(record["frames"])
     record["anomalies"] = [anomaly["code"] for anomaly in record["anomalies"]]
     for key, part in _PATHS:
-        value = record[key]
+        value = record.get(key)
         if not part or value is None:
             yield value
         elif not isinstance(value, Field):

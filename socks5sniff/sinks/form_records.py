@@ -29,7 +29,8 @@ class Words(tuple[Part, ...]):
 def form_record(form: Form) -> dict[str, Any]:
     """`Conversation.as_dict()` of any conversation of this form; values, or a Field or Words in place of one."""
     made = _made(form)
-    return {name: made[name] if name in made else _as_it_is(form, name) for name in RECORD.inside}
+    names = (name for name, key in RECORD.inside.items() if not key.optional)
+    return {name: made[name] if name in made else _as_it_is(form, name) for name in names}
 
 
 def _as_it_is(form: Form, name: str) -> Any:

@@ -57,6 +57,7 @@ class _Seconds(dict[int, str]):
 
 words = _Words()
 seconds = _Seconds()
+_INTERIM = ',"interim":true'
 truth = {None: "null", True: "true", False: "false"}
 
 
@@ -89,7 +90,7 @@ def record_line(c: Conversation) -> str:
         f',"upstream":{"null" if c.upstream is None else _dumps(c.upstream)}'
         f',"proxy_header":{"null" if c.proxy_header is None else _header(c.proxy_header)}'
         f',"network":{"null" if c.network is None else quote(c.network)}'
-        f',"process":{text_process(c.process)}}}'
+        f',"process":{text_process(c.process)}{_INTERIM if c.interim else ""}}}'
     )
 
 
@@ -136,7 +137,7 @@ def _traffic(traffic: Traffic | None) -> str:
 
 def _udp(udp: UdpTraffic) -> str:
     plain = udp._asdict()
-    plain["destinations"] = [destination._asdict() for destination in udp.destinations]
+    plain["destinations"] = [destination.as_dict() for destination in udp.destinations]
     return _dumps(plain)
 
 

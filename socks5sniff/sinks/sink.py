@@ -62,6 +62,8 @@ class Options:
     """Ports that the user named as proxies'."""
     max_rows: int = 200_000
     """Conversations that a page's table holds."""
+    interim: bool = False
+    """Open conversations have records too: zeek says which."""
 
 
 class Sink(Protocol):

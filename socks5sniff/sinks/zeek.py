@@ -42,6 +42,9 @@ FIELDS: dict[str, str] = {
 }
 """Columns and their Zeek types."""
 
+INTERIM = {"interim": "bool"}
+"""The column behind them where open conversations have records too."""
+
 UNSET = "-"
 EMPTY = "(empty)"
 
@@ -74,7 +77,9 @@ class ZeekSink(LineSink):
     """
 
     def __init__(self, out: Writer, options: Options, clock: Callable[[], float] = time) -> None:
-        super().__init__(out, options, Lines(_line, Words(UNSET, _string, text=_wire, identity=_uid)), zeek_line)
+        self._fields = FIELDS | INTERIM if options.interim else FIELDS
+        lines = Lines(_line, Words(UNSET, _string, text=_wire, identity=_uid))
+        super().__init__(out, options, lines, _interim_line if options.interim else zeek_line)
         self._clock = clock
         self._last_ns = 0
         self._started = False
@@ -95,7 +100,8 @@ class ZeekSink(LineSink):
         self._started = True
         self._out.write(
             f"#separator \\x09\n#set_separator\t,\n#empty_field\t{EMPTY}\n#unset_field\t{UNSET}\n#path\tsocks\n"
-            f"#open\t{_stamp(time_ns)}\n#fields\t{chr(9).join(FIELDS)}\n#types\t{chr(9).join(FIELDS.values())}\n"
+            f"#open\t{_stamp(time_ns)}\n#fields\t{chr(9).join(self._fields)}\n"
+            f"#types\t{chr(9).join(self._fields.values())}\n"
         )
 
 
@@ -123,6 +129,10 @@ def zeek_line(conversation: Conversation) -> str:
             *_address(c.bound),
         )
     )
+
+
+def _interim_line(conversation: Conversation) -> str:
+    return f"{zeek_line(conversation)}\t{'T' if conversation.interim else 'F'}"
 
 
 def _line(form: Form) -> list[Part]:

@@ -59,6 +59,9 @@ _COLUMNS: dict[str, tuple[type, int | bool]] = {
     "fin1": (np.int64, -1),
     "fin_heard0": (np.int64, -1),
     "fin_heard1": (np.int64, -1),
+    "network0": (np.int32, -1),
+    "network1": (np.int32, -1),
+    "beside": (np.bool_, False),
 }
 
 
@@ -108,7 +111,9 @@ class FlowTable(SlotTable):
     `close_clock`, `close_frame` (the latest time in the capture by then, and the frame); `syn_time`, `syn_ack_time`;
     `base0`, `base1` (sequence number of the first octet per direction, -1 unknown); `next0`, `next1` (sequence number
     behind the last packet per direction, -1 before any); `fin0`, `fin1` (sequence number
-    behind each direction's FIN, -1 for none) and `fin_heard0`, `fin_heard1` (what that FIN acknowledged).
+    behind each direction's FIN, -1 for none) and `fin_heard0`, `fin_heard1` (what that FIN acknowledged); `network0`,
+    `network1` (the network of each direction's first packet, see `Segments.network`, -1 before any); `beside` (another
+    connection has the same endpoints at the same time).
     """
 
     COLUMNS: ClassVar = _COLUMNS
@@ -140,6 +145,9 @@ class FlowTable(SlotTable):
     fin1: NDArray[np.int64]
     fin_heard0: NDArray[np.int64]
     fin_heard1: NDArray[np.int64]
+    network0: NDArray[np.int32]
+    network1: NDArray[np.int32]
+    beside: NDArray[np.bool_]
 
     def __init__(self, capacity: int = 4096) -> None:
         super().__init__()
@@ -156,7 +164,8 @@ class FlowTable(SlotTable):
         self._collided: dict[tuple[int, int], int] = {}
         # Endpoints between which more than one connection may still have packets, and their slots.
         self._shared: dict[tuple[int, int], list[int]] = {}
-        self._routed: dict[tuple[int, int], list[int]] = {}
+        # Those that this batch has packets for: their slots before it, and the spaces that the packets went to.
+        self._routed: dict[tuple[int, int], tuple[list[int], list[Space]]] = {}
         # Odd random multipliers: nobody can prepare endpoints that collide.
         self._mix = [np.uint64(secrets.randbits(64) | 1) for _ in range(3)]
 
@@ -301,8 +310,12 @@ class FlowTable(SlotTable):
                 int(segments.acknowledgment[row]) if flags & TcpFlag.ACK else None,
                 int(segments.length[row]),
                 int(self._clocks[row]),
+                int(segments.network[row]),
             )
-        self._routed[key] = slots
+        self._routed[key] = slots, [space for space in route.spaces if space.rows]
+        for space in route.spaces:
+            if space.beside and space.slot >= 0:
+                self.beside[space.slot] = True
         return [(space.slot, np.array(space.rows, np.intp)) for space in route.spaces if space.rows]
 
     def _space(self, slot: int) -> Space:
@@ -314,14 +327,17 @@ class FlowTable(SlotTable):
             [int(self.next0[slot]), int(self.next1[slot])],
             [int(self.fin0[slot]) >= 0, int(self.fin1[slot]) >= 0],
             None if closed == NO_TIME else closed,
+            [int(self.network0[slot]), int(self.network1[slot])],
+            int(self.last_time[slot]),
         )
 
     def _share(self, batch: _Sorted) -> None:
         """Remember endpoints that more than one connection may still have packets for."""
         routed, self._routed = self._routed, {}
-        for key, slots in routed.items():
+        for key, (slots, spaces) in routed.items():
             index = self._find_one(key)
             runs = batch.slots[(batch.low[batch.starts] == key[0]) & (batch.high[batch.starts] == key[1])].tolist()
+            self.beside[[slot for slot, space in zip(runs, spaces, strict=True) if space.beside]] = True
             slots = list(dict.fromkeys([*slots, *sorted(runs, key=lambda slot: self.stream[slot]), index]))
             slots = [
                 slot
@@ -434,7 +450,7 @@ class FlowTable(SlotTable):
     def _note_bases(self, batch: FlowBatch) -> None:
         """The first packet seen in each direction tells where its stream of octets begins."""
         order, slots = batch.order, batch.slots
-        for way, bases in ((0, self.base0), (1, self.base1)):
+        for way, bases, networks in ((0, self.base0, self.network0), (1, self.base1, self.network1)):
             lacking = bases[slots] < 0
             if not lacking.any():
                 continue
@@ -444,6 +460,7 @@ class FlowTable(SlotTable):
             at = first[groups]
             syn = (batch.flags[at] & TcpFlag.SYN) != 0
             bases[slots[groups]] = (batch.segments.sequence[order[at]].astype(np.int64) + syn) & 0xFFFFFFFF
+            networks[slots[groups]] = batch.segments.network[order[at]]
 
     def _note_syn(self, batch: FlowBatch) -> None:
         bits = batch.flags & _SYN_ACK

@@ -97,7 +97,7 @@ class HeadRows(NamedTuple):
 
     def marks(self, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
         """A number for the first octets of each of these rows: equal where they are, else hardly ever; never 0."""
-        return _marks(self.short[rows], self.captured[rows])
+        return marks(self.short[rows], self.captured[rows])
 
     @staticmethod
     def of(payloads: Payloads, limits: NDArray[np.int64]) -> HeadRows:
@@ -162,10 +162,11 @@ def _long_octets(
 def mark(octets: bytes) -> int:
     """What `HeadRows.marks` gives for a row with these octets."""
     short = np.frombuffer(octets[:SHORT].ljust(SHORT, b"\0"), np.uint8)[None, :]
-    return int(_marks(short, np.array([len(octets)]))[0])
+    return int(marks(short, np.array([len(octets)]))[0])
 
 
-def _marks(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint64]:
+def marks(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """See `HeadRows.marks`."""
     words = np.ascontiguousarray(short).view(np.uint64)
     sums: NDArray[np.uint64] = (words * _FACTORS).sum(1, dtype=np.uint64)
     sums ^= np.minimum(captured, SHORT).astype(np.uint64) * _FACTORS[0]

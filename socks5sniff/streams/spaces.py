@@ -35,6 +35,9 @@ class Space:
         following: by direction, sequence number behind the last packet; -1 unknown.
         fin: by direction, whether it has ended.
         closed: ns, the latest time in the capture when the connection had ended; None while it has not.
+        network: by direction, the network that its packets come from (VLAN, VNI); -1 unknown.
+        last: ns, of its last packet.
+        beside: another one has had packets at the same time.
         rows: positions of its packets in this batch.
     """
 
@@ -44,7 +47,16 @@ class Space:
     following: list[int]
     fin: list[bool]
     closed: int | None
+    network: list[int]
+    last: int
+    beside: bool = False
     rows: list[int] = field(default_factory=list)
+
+    def strange(self, way: int, network: int) -> int:
+        """How odd a packet from a network would be: 0 where packets of its direction come from there."""
+        if self.network[way] >= 0:
+            return 0 if self.network[way] == network else 2
+        return 0 if self.network[1 - way] in (network, -1) else 1
 
     def distance(self, way: int, sequence: int, acknowledgment: int | None) -> int:
         """How far a packet's numbers are from where both directions stand."""
@@ -53,15 +65,21 @@ class Space:
             apart = max(apart, _apart(acknowledgment, self.following[1 - way]))
         return apart
 
-    def begins(self, way: int, first: int) -> bool:
+    def begins(self, way: int, first: int, time: int) -> bool:
         """Whether a SYN whose octets begin at `first` is this connection's."""
-        if self.base[way] < 0 or self.base[way] == first:
+        if self.base[way] < 0:
             return True
+        if self.base[way] == first:
+            # Some always begin with the same number. No SYN is sent again once something was said.
+            return self.following[way] == first or time <= self.last + FORGET
         return not self.syn[way] and (self.base[way] - first) % _WRAP < _LATE_SYN
 
-    def add(self, position: int, way: int, flags: int, sequence: int, length: int, time: int) -> None:
+    def add(self, position: int, way: int, flags: int, sequence: int, length: int, time: int, network: int) -> None:
         """Take a packet."""
         self.rows.append(position)
+        self.last = max(self.last, time)
+        if self.network[way] < 0:
+            self.network[way] = network
         syn = bool(flags & TcpFlag.SYN)
         if syn or self.base[way] < 0:
             self.base[way] = (sequence + syn) % _WRAP
@@ -93,24 +111,44 @@ class Route:
         self._open = list(spaces)
 
     def take(
-        self, position: int, way: int, flags: int, sequence: int, acknowledgment: int | None, length: int, time: int
+        self,
+        position: int,
+        way: int,
+        flags: int,
+        sequence: int,
+        acknowledgment: int | None,
+        length: int,
+        time: int,
+        network: int,
     ) -> None:
         """Give one packet to the connection it belongs to, to a new one, or to none."""
         if flags & TcpFlag.SYN and not flags & TcpFlag.ACK:
-            fitting = [space for space in self._open if space.begins(way, (sequence + 1) % _WRAP)]
+            fitting = [space for space in self._open if space.begins(way, (sequence + 1) % _WRAP, time)]
         else:
             fitting = self._open
         lingering = [space for space in fitting if space.closed is None or time <= space.closed + LINGER]
         if lingering:
-            # Of equally near ones the latest.
-            space = min(reversed(lingering), key=lambda known: known.distance(way, sequence, acknowledgment))
+            # Of those of its network the nearest, of equally near ones the latest.
+            space = min(
+                reversed(lingering),
+                key=lambda known: (known.strange(way, network), known.distance(way, sequence, acknowledgment)),
+            )
+            self._note_beside(space)
         # Late packets of a connection that is over must not begin another: without a SYN they are dropped for a while.
         elif fitting and time <= max(space.closed or 0 for space in fitting) + FORGET and not flags & TcpFlag.SYN:
             return
         else:
             self._open = [known for known in self._open if known.closed is None or time <= known.closed + LINGER]
-            space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None)
+            space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None, [-1, -1], time)
             # Ports that are reused faster than connections end would make every packet look at all of them.
             self._open = [*self._open, space][-MOST:]
             self.spaces.append(space)
-        space.add(position, way, flags, sequence, length, time)
+        space.add(position, way, flags, sequence, length, time, network)
+
+    def _note_beside(self, space: Space) -> None:
+        """A packet of a connection that has not ended, behind those of later ones: they are at once."""
+        later = self._open[self._open.index(space) + 1 :]
+        if later and space.closed is None:
+            for one in (space, *later):
+                one.beside = True
+

@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import socks5sniff
 from socks5sniff.analysis import Analyser
+from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.record import Conversation
 from tests.traffic import (
     ACK,
@@ -30,6 +33,7 @@ from tests.traffic import (
 )
 
 from .test_names import response
+from .test_net import cut, whole
 
 CALLER = ("10.0.0.1", 40000)
 PROXY = ("10.0.0.9", 1080)
@@ -230,3 +234,18 @@ def test_address_translation_makes_bnd_another_address_than_the_wire_s() -> None
     wire = OUTSIDE, 61000
     found = upstream(read(asks(bound=("10.0.0.9", 4711)), leg(wire)))
     assert found == {**ends(wire), "matched_by": "destination-and-time", "outcome": "established"}
+
+
+@pytest.mark.parametrize("size", [3, 50, 100_000])
+def test_asking_for_news_takes_no_upstream_from_the_record(size: int) -> None:
+    path = Path(__file__).resolve().parents[2] / "captures" / "connect-many.pcapng"
+    expected = [record.upstream for record in socks5sniff.read(path)]
+    assert all(expected)
+    analyser = LiveAnalyser()
+    found: list[Conversation] = []
+    for batch in cut(whole(path), size):
+        found += analyser.take(batch)
+        analyser.news()
+        analyser.current([record.tcp_stream for record in found])
+    found += analyser.finish()
+    assert [record.upstream for record in sorted(found, key=lambda record: record.id)] == expected

@@ -198,7 +198,7 @@ def test_octets_cannot_command_the_terminal() -> None:
     hostile = "\x1b[2J\u202eabc\tdef\r\n\x00é".encode() + b"\xff"
     found = b"".join([*rendering.chunk(Chunk(0, 0, 0, len(hostile), hostile, 1, 0)), *rendering.finish()])
     assert found.decode() == "> \\x1b[2J\\u202eabc\tdef\n> \\x00é\\xff\n"
-    datagram = Datagram(0, 1, "\x1b[2J", 53, 1, 3, b"abc", 1, 0)
+    datagram = Datagram(0, 1, "\x1b[2J", 53, 1, 3, b"abc", 1, 0, None)
     assert b"\x1b" not in b"".join(Hex(False).datagram(datagram))
 
 

@@ -30,6 +30,7 @@ class Reading:
     packets = 100
     skipped = 0
     evicted = 0
+    faults: tuple[()] = ()
     attempt_counts: tuple[()] = ()
     unknown_links: tuple[()] = ()
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import pickle
 import random
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from socks5sniff.analysis import Analyser
+from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.errors import DamagedInputError, InputError
 from socks5sniff.payload import CLIENT, DESTINATION, second_look, survey
+from socks5sniff.payload import look as look_module
 from socks5sniff.payload import waiting as waiting_module
 from socks5sniff.payload.look import _Look
+from tests.analysis.test_net import cut as cut_frames
+from tests.analysis.test_net import whole
 from tests.traffic import ACK, PLAIN, PSH, SERVER, SYN, Packet, connection, cut, six
 
 from .looking import CAPTURES, Looked, written
@@ -210,6 +216,24 @@ def test_a_syn_that_comes_late_in_the_file_is_right_about_the_beginning(tmp_path
     assert (looked.octets(0, CLIENT), looked.octets(0, DESTINATION)) == (b"question", b"answer")
 
 
+def test_addresses_of_others_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_module, "MAX_ADDRESSES", 50)
+    mine = connection([*HANDSHAKE, *((SERVER, bytes([number]) * 10) for number in range(40))])
+    others = [
+        replace(packet, time=mine[-1].time - number)
+        for number in range(200)
+        for packet in connection([(CLIENT, b"x")], client=(f"10.1.{number}.1", 5), proxy=(f"10.2.{number}.1", 6))[:1]
+    ]
+    packets = six(sorted([*mine, *others], key=lambda packet: packet.time))
+    path = written(tmp_path, packets)
+    look = _Look(survey([path]).tunnels)
+    octets = b""
+    for frames in cut_frames(whole(Path(path)), 16):
+        octets += b"".join(bytes(chunk.octets or b"") for chunk in look.take(frames).chunks.each())
+        assert len(look._reader.addresses) <= 50 + 32
+    assert octets == b"".join(bytes([number]) * 10 for number in range(40))
+
+
 def test_frames_of_chosen_conversations_are_told(tmp_path: Path) -> None:
     one = connection([*HANDSHAKE, (SERVER, b"one")])
     other = connection([*HANDSHAKE, (SERVER, b"other")], client=("10.0.0.2", 40001))
@@ -255,3 +279,29 @@ def test_flags_alone_deliver_nothing(tmp_path: Path) -> None:
     extra = [Packet(SERVER, SYN | ACK, 5000, 1001, b"", packets[-1].time + 1), Packet(SERVER, PSH | ACK, 5013, 1022)]
     looked = Looked([written(tmp_path, [*packets, *extra])])
     assert looked.order == []
+
+
+def extents(batches: Iterable[FrameBatch], put_away: bool) -> list[dict[str, object]]:
+    """Where tunnels lie, as the analyser says of these batches."""
+    analyser = Analyser(extents=True)
+    found = []
+    for batch in batches:
+        found += analyser.take(batch)
+        if put_away:
+            analyser = pickle.loads(pickle.dumps(analyser))
+    found += analyser.finish()
+    assert analyser.extents is not None
+    streams = sorted({record.tcp_stream for part in found for record in part})
+    taken = [analyser.extents.take(stream, depth) for stream in streams for depth in (1, 2, 3)]
+    return [asdict(extent) for extent in taken if extent is not None]
+
+
+SMALL = [path for path in CAPTURES if path.stem.startswith(("tcp-", "gssapi-", "chain"))]
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
+def test_where_tunnels_lie_does_not_depend_on_where_batches_end(path: Path) -> None:
+    frames = whole(path)
+    expected = extents(frames, False)
+    assert extents(cut_frames(frames, 1), False) == expected
+    assert extents(cut_frames(frames, 7), True) == expected

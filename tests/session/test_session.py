@@ -476,11 +476,24 @@ class TestGaps:
         assert codes(session) == [("handshake-gap", 2), ("split-frame", 2)]
 
     @pytest.mark.parametrize(("side", "length"), [(0, 10), (0, 1), (1, 2)])
-    def test_a_lost_frame_ends_the_reading(self, side: int, length: int) -> None:
+    def test_a_lost_frame_is_no_verdict(self, side: int, length: int) -> None:
         session = play(GREETED)
         session.gap(side, length, 3, 3000)
-        assert (session.verdict, session.outcome(), session.done) == (Verdict.SOCKS, "incomplete", True)
+        assert (session.verdict, session.outcome()) == (Verdict.SOCKS, "incomplete")
         assert (session.phase, codes(session)) == ("request", [("handshake-gap", 3)])
+
+    def test_a_lost_reply_ends_the_reading(self) -> None:
+        session = play(ASKED)
+        session.gap(1, 10, 3, 3000)
+        assert (session.outcome(), session.done, session.command) == ("incomplete", True, 1)
+
+    @pytest.mark.parametrize("code", [0, 5])
+    def test_the_reply_to_a_lost_request_is_the_outcome(self, code: int) -> None:
+        session = play(GREETED)
+        session.gap(0, 10, 3, 3000)
+        session.feed(1, bytes((5, code, 0, 1, 10, 0, 0, 1, 0, 80)), 4, 4000)
+        assert (session.outcome(), session.reply) == ("rejected" if code else "succeeded", code)
+        assert (session.command, session.destination, session.relay) == (None, None, False)
 
     def test_lost_optimistic_data_is_the_tunnel_s_matter(self) -> None:
         session = play(ASKED)

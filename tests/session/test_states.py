@@ -9,6 +9,7 @@ from socks5sniff.session.states import (
     CLIENT,
     EITHER,
     ESCAPES,
+    LOST,
     NOBODY,
     OUTCOMES,
     PHASES,
@@ -31,8 +32,10 @@ def ways() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {name: set() for name in STATES}
     for row in ROWS:
         found[row.state] |= {row.to, *row.branches.values()}
-    for state, target in ESCAPES.items():
+    for state, target in (*ESCAPES.items(), ("unchosen", "auth")):
         found[state] |= {row.to for row in TRANSITIONS if row.state == target}
+    for state, target in LOST.items():
+        found[state].add(target)
     return found
 
 

@@ -48,7 +48,6 @@ UNCUT |= {
 }
 
 LATER = {
-    "tcp-lost-request": "a reply whose request is not in the capture: Lua shows it",
     "udp-answer-no-header": "where heuristics come first, Wireshark's DNS takes an answer without a header",
     "udp-fragments-unfinished": "that nothing followed a fragment is known at the end only",
     "socks4a-no-name-7777": "a SOCKS4A request without its name, on a port that nobody named",
