@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "analysis": {"errors", "record", "codec", "session", "capture", "packets", "streams"},
     "payload": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
     "decap": {"record", "codec", "capture", "packets", "payload"},
+    "sanitize": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis", "payload"},
     "report": {"record", "codec"},
     "sinks": {"errors", "record", "codec", "report"},
     "web": {"errors", "report"},
@@ -40,13 +41,17 @@ ROOMS: dict[str, set[str]] = {
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
         *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
-        *("payload", "decap", "sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
+        *("payload", "decap", "sanitize", "sinks", "web", "where", "stats", "explain", "client", "proxy", "lab"),
+        "dissector",
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "payload", "decap", "sinks", "report"},
+    "numpy": {
+        *("record", "capture", "live", "packets", "streams", "analysis", "payload", "decap", "sanitize", "sinks"),
+        "report",
+    },
     "click": {"cli"},
     "pyarrow": {"sinks"},
 }
@@ -66,7 +71,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "gssapi": {"client", "proxy"},
-    "cryptography": {"analysis"},
+    "cryptography": {"analysis", "sanitize"},
     "lark": {"where"},
     "h11": {"payload"},
 }

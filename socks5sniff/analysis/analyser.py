@@ -10,7 +10,7 @@ dialogue. So nothing depends on where a batch ends, and the order of packets mat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,7 @@ class Analyser:
         extents: keep where tunnels lie, for a second look.
         faults: takes errors of this program; a new one where there is none.
         last_id: ids go on behind it.
+        witness: told of every dialogue besides, once it is over, with its slot; then each is judged by itself.
 
     Attributes:
         packets: frames read so far.
@@ -91,6 +92,7 @@ class Analyser:
         extents: bool = False,
         faults: Faults | None = None,
         last_id: int = 0,
+        witness: Callable[[int, Dialogue], None] | None = None,
     ) -> None:
         self.packets = 0
         self.evicted = 0
@@ -98,13 +100,20 @@ class Analyser:
         self._ports = frozenset(ports)
         self._patience = patience
         self._consumers = consumers
+        self._witness = witness
         self.flows = FlowTable()
         self._octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
         self.faults = faults = Faults() if faults is None else faults
         self.handshakes = Handshakes(
-            self.flows, self._octets, self.watch, book, Forms(show_passwords, faults), faults
+            self.flows,
+            self._octets,
+            self.watch,
+            book,
+            Forms(show_passwords, faults),
+            faults,
+            each=witness is not None,
         )
         self.attempts = Attempts(self.flows, self._octets, self.watch, book)
         self._endings = Endings(self.flows)
@@ -175,6 +184,13 @@ class Analyser:
     def name_of(self, client: str, host: str) -> str | None:
         """The name for which DNS gave a client an address, as far as is remembered."""
         return self._names.name_of(client, host)
+
+    def placing(self, slot: int) -> tuple[int, int, int]:
+        """The direction of a flow's side 0, and by side the position (see `Octets`) of a dialogue's first octet."""
+        at = np.array([slot], np.intp)
+        turn = int(self.watch.turns(at)[0])
+        shifts = self.handshakes.shifts(at)[:, 0].tolist()
+        return turn, -shifts[turn], -shifts[1 - turn]
 
     def _take_segments(self, segments: Segments) -> None:
         flows = self.flows
@@ -293,7 +309,8 @@ class Analyser:
         with self.faults.contained():
             self.attempts.take(slots)
         opened = []
-        for slot, dialogue in [*decided.dialogues.items()]:
+        said = [*decided.dialogues.items()]
+        for slot, dialogue in said:
             if not self._decide(slot, dialogue):
                 del decided.dialogues[slot]
                 continue
@@ -304,6 +321,9 @@ class Analyser:
             self.associations.open(opened)
         for slot in self.associated.keys() & slots.tolist():
             self.associated[slot].closed = self._endings.ended(slot)
+        if self._witness is not None:
+            for slot, dialogue in said:
+                self._witness(slot, dialogue)
         with self.faults.contained():
             self.attempts.spoke(decided)
         self.numbering.finish(self.records.make(slots, decided, self.associated, over=True))

@@ -54,6 +54,7 @@ class Pieces:
     Attributes:
         conflicts: frame numbers of retransmissions that differ from the first copy.
         clocks_disagree: something was heard before it was said, by the time stamps.
+        streams: by side, the octets given so far, zeros for those that are missing.
     """
 
     def __init__(self, segments: Sequence[Segment], flow: Flow) -> None:
@@ -62,10 +63,10 @@ class Pieces:
         self.clocks_disagree = False
         self._said = _in_order(segments, flow.turn, self.conflicts)
         self._flow = flow
-        self._streams = (bytearray(), bytearray())
+        self.streams = (bytearray(), bytearray())
 
     def __iter__(self) -> Iterator[Piece]:
-        streams, flow = self._streams, self._flow
+        streams, flow = self.streams, self._flow
         last = [0, 0]
         for _, _, side, offset, end, heard, octets, frame, time in self._said:
             other = 1 - side
@@ -101,8 +102,8 @@ class Pieces:
                     yield self._gap(side, heard, flow.frame, flow.time)
 
     def _gap(self, side: int, end: int, frame: int, time: int) -> Piece:
-        missing = end - len(self._streams[side])
-        self._streams[side].extend(bytes(missing))
+        missing = end - len(self.streams[side])
+        self.streams[side].extend(bytes(missing))
         return side, None, missing, frame, time
 
 
@@ -179,11 +180,11 @@ class Dialogue:
     Attributes:
         session: the observer of the connection.
         relay: the open tunnel, None before and where datagrams are relayed.
-        conflicts, clocks_disagree: see `Pieces`.
+        conflicts, clocks_disagree, streams: see `Pieces`.
         fault: what an error of this program has left half done; see `Faults`.
     """
 
-    __slots__ = ("_setting", "clocks_disagree", "conflicts", "fault", "relay", "session")
+    __slots__ = ("_setting", "clocks_disagree", "conflicts", "fault", "relay", "session", "streams")
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -192,6 +193,7 @@ class Dialogue:
         self.conflicts: list[int] = []
         self.clocks_disagree = False
         self.fault: str | None = None
+        self.streams = (bytearray(), bytearray())
 
     def read(self, segments: Sequence[Segment], flow: Flow) -> None:
         """Judge the segments of one flow; see `Pieces`."""
@@ -200,6 +202,7 @@ class Dialogue:
             self._feed(piece)
         self.conflicts = sorted({*pieces.conflicts})
         self.clocks_disagree = pieces.clocks_disagree
+        self.streams = pieces.streams
         if flow.ended:
             self._finish()
 

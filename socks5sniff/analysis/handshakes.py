@@ -107,10 +107,19 @@ class Handshakes:
     """
 
     def __init__(
-        self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook, forms: Forms, faults: Faults
+        self,
+        flows: FlowTable,
+        octets: Octets,
+        watch: Watch,
+        book: AddressBook,
+        forms: Forms,
+        faults: Faults,
+        each: bool = False,
     ) -> None:
+        """`each`: judge every dialogue by itself, whatever forms there are."""
         self.forms = forms
         self._faults = faults
+        self._each_by_itself = each
         self.now = NO_TIME
         self._flows = flows
         self._octets = octets
@@ -182,7 +191,7 @@ class Handshakes:
         situations, rows = self._situations(rows)
         rest = np.ones(len(situations.slot), np.bool_)
         recognised = None
-        if len(rest) >= FEW:
+        if len(rest) >= FEW and not self._each_by_itself:
             try:
                 recognised = self.forms.recognise(rows, situations, ended)
                 # `situations` is in the order of slots: a recognised flow's place in it is found without a table.

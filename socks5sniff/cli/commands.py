@@ -39,6 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "extract": Entry("socks5sniff.cli.extract:extract", "Write what tunnels carried to files."),
     "bypass": Entry("socks5sniff.cli.bypass:bypass", "List what a proxy's clients sent past it."),
     "decap": Entry("socks5sniff.cli.decap:decap", "Write a capture as it would have been without the proxy."),
+    "sanitize": Entry("socks5sniff.cli.sanitize:sanitize", "Write a capture without its secrets, fit to be shared."),
     "live": Entry("socks5sniff.cli.live:live", "Report SOCKS conversations on running interfaces, as they happen."),
     "interfaces": Entry("socks5sniff.cli.interfaces:interfaces", "List interfaces, and whether you may capture there."),
     "proxy": Entry("socks5sniff.cli.proxy:proxy", "Run a SOCKS proxy for tests, with faults on demand."),

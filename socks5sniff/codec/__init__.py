@@ -80,7 +80,7 @@ from .frames import (
     UdpHeader,
     is_socks4a_marker,
 )
-from .gssapi import unwrap_readable
+from .gssapi import readable_spans, unwrap_readable
 from .proxy_header import (
     MAX_PROXY_HEADER,
     MAX_PROXY_LINE,
@@ -168,6 +168,7 @@ __all__ = [
     "is_socks4a_marker",
     "method_name",
     "protection_level_name",
+    "readable_spans",
     "reply_name",
     "socks4_reply_name",
     "starts_proxy_header",

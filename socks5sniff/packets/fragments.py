@@ -9,6 +9,8 @@ from typing import NamedTuple
 LARGEST = 65535
 """Octets an IP packet's payload can have at most."""
 _HOLES = 512
+_PARTS = 8192
+"""Fragments of a packet that are remembered by number: with copies, all that it can have."""
 
 
 class FragmentKey(NamedTuple):
@@ -29,6 +31,8 @@ class Whole(NamedTuple):
     protocol: int
     """IP protocol number of the octets, as the first fragment says."""
     octets: bytes
+    parts: list[tuple[int, int, int]]
+    """Of each fragment that its caller numbered: where it starts, its length, and the number."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class _Partial:
     total: int | None = None
     protocol: int = -1
     fragments: int = 0
+    parts: list[tuple[int, int, int]] = field(default_factory=list)
 
     def add(self, start: int, octets: bytes, last: bool) -> bool:
         """Fill holes (the first copy of an octet wins). False for a fragment that contradicts the earlier ones."""
@@ -104,7 +109,16 @@ class Reassembler:
         """Number of unfinished packets."""
         return len(self._partial)
 
-    def add(self, key: FragmentKey, time: int, start: int, octets: bytes, last: bool, protocol: int) -> Whole | None:
+    def add(
+        self,
+        key: FragmentKey,
+        time: int,
+        start: int,
+        octets: bytes,
+        last: bool,
+        protocol: int,
+        number: int | None = None,
+    ) -> Whole | None:
         """One fragment; the whole packet's payload when this was the last one missing.
 
         Args:
@@ -112,6 +126,7 @@ class Reassembler:
             start: where in the packet's payload the fragment's octets lie.
             last: no more fragments follow this one.
             protocol: IP protocol number of the payload; believed of the fragment with `start` 0.
+            number: by which the caller knows the fragment, to be told of it with the whole packet.
         """
         self._expire(time)
         partial = self._partial.get(key)
@@ -120,6 +135,8 @@ class Reassembler:
         before = len(partial.octets)
         if octets and start + len(octets) <= LARGEST and partial.add(start, octets, last):
             partial.fragments += 1
+            if number is not None and len(partial.parts) < _PARTS:
+                partial.parts.append((start, len(octets), number))
             if start == 0 and partial.protocol < 0:
                 partial.protocol = protocol
         else:
@@ -127,7 +144,7 @@ class Reassembler:
         self._held += len(partial.octets) - before
         if not partial.holes:
             self._remove(key)
-            return Whole(partial.protocol, bytes(partial.octets))
+            return Whole(partial.protocol, bytes(partial.octets), partial.parts)
         while self._held > self._octets or len(self._partial) > self._packets:
             self._drop(next(iter(self._partial)))
         return None

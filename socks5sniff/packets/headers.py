@@ -48,6 +48,7 @@ class HeaderPass:
 
     Args:
         peelers: what reads each kind of header.
+        trace: told of all headers, kind by kind.
 
     Attributes:
         tcp, udp: what came down to TCP and UDP.
@@ -63,6 +64,7 @@ class HeaderPass:
         skipped: Skipped,
         marks: FrameMarks,
         peelers: Mapping[int, Peeler],
+        trace: Callable[[int, Rows], None] | None = None,
     ) -> None:
         self.memory = memory
         self.tables = tables
@@ -73,6 +75,7 @@ class HeaderPass:
         self.fragments: list[Fragments] = []
         self.errors: list[Any] = []
         self._peelers = peelers
+        self._trace = trace
         self._pending: list[tuple[int, Rows, int]] = []
         self._depth = 0
 
@@ -80,6 +83,8 @@ class HeaderPass:
         """Read the headers of all rows given to `follow` and `push`, and what they lead to."""
         while self._pending:
             kind, rows, self._depth = self._pending.pop()
+            if self._trace is not None:
+                self._trace(kind, rows)
             if self._depth > _NESTING:
                 self.skipped.malformed += rows.size
             elif kind == Kind.OTHER:

@@ -16,6 +16,7 @@ from .headers import HeaderPass, Tables
 from .icmp import ICMP, Unreachable
 from .internet import INTERNET
 from .kinds import IP_PROTOCOLS, KINDS, LINKS, Kind
+from .layers import Layer, Layers, Piece
 from .link_names import LINK_NAMES
 from .links import LINK_PEELERS
 from .marks import FrameMarks, Networks, Processes
@@ -40,6 +41,8 @@ class _Packet(NamedTuple):
     kind: int
     source: int
     destination: int
+    pieces: list[Piece]
+    """Places count from the packet's beginning."""
 
 
 class UnknownLink(NamedTuple):
@@ -66,6 +69,7 @@ class PacketReader:
         skipped: frames that gave neither a segment nor a datagram.
         errors: what ICMP says of datagrams in the batch that was read last.
         unknown_links: interfaces that frames came from whose link type is not known.
+        layers: where the headers of the last batch are, for who wants them kept; None for nobody.
     """
 
     def __init__(self) -> None:
@@ -73,8 +77,10 @@ class PacketReader:
         self.skipped = Skipped()
         self.unknown_links: list[UnknownLink] = []
         self.errors: list[Unreachable] = []
+        self.layers: Layers | None = None
         self._tables = Tables(self.addresses, Networks(), Processes())
         self._reassembler = Reassembler()
+        self._fragments: list[list[Piece]] = []
         self._links = _LinkTypes()
         self._noted: set[tuple[str, int]] = set()
 
@@ -108,7 +114,9 @@ class PacketReader:
             nowhere,
         )
         marks = self._marks(batch)
-        found = self._pass(batch.octets, marks)
+        if self.layers is not None:
+            self.layers.clear()
+        found = self._pass(batch.octets, marks, 0)
         types = self._links.of(batch.interfaces)
         if self._links.unsupported:
             self._note_unknown_links(batch, types)
@@ -120,13 +128,13 @@ class PacketReader:
         memories = [batch.octets]
         base = 0
         for _ in range(_ROUNDS):
-            packets = self._put_together(batch, memories[-1], found) if found.fragments else []
+            packets = self._put_together(batch, memories[-1], base, found) if found.fragments else []
             if not packets:
                 break
             packets.sort(key=lambda packet: packet.row)
             base += len(memories[-1])
             memories.append(np.frombuffer(b"".join(packet.octets for packet in packets), np.uint8))
-            found = self._read_packets(memories[-1], marks, packets)
+            found = self._read_packets(memories[-1], base, marks, packets)
             tcp.append(_moved(read_tcp(memories[-1], merged(found.tcp), self.skipped), base))
             udp.append(_moved(read_udp(memories[-1], merged(found.udp), self.skipped), base))
         else:
@@ -134,8 +142,16 @@ class PacketReader:
         spill = np.concatenate(memories[1:]) if len(memories) > 1 else _NOTHING
         return _segments(batch, marks, spill, _in_order(tcp)), _datagrams(batch, marks, spill, _in_order(udp))
 
-    def _pass(self, memory: NDArray[np.uint8], marks: FrameMarks) -> HeaderPass:
-        return HeaderPass(memory, self._tables, self.skipped, marks, _PEELERS)
+    def _pass(self, memory: NDArray[np.uint8], marks: FrameMarks, base: int) -> HeaderPass:
+        layers = self.layers
+        if layers is None:
+            return HeaderPass(memory, self._tables, self.skipped, marks, _PEELERS)
+
+        def trace(kind: int, rows: Rows) -> None:
+            there = rows._replace(at=rows.at + base, end=rows.end + base, wire=rows.wire + base)
+            layers.layers.append(Layer(kind, there))
+
+        return HeaderPass(memory, self._tables, self.skipped, marks, _PEELERS, trace)
 
     def _marks(self, batch: FrameBatch) -> FrameMarks:
         """The marks of a batch, with the processes that the capture file itself names."""
@@ -156,7 +172,9 @@ class PacketReader:
                 self._noted.add((capture, link_type))
                 self.unknown_links.append(UnknownLink(capture, link_type, batch.first_number + row))
 
-    def _read_packets(self, memory: NDArray[np.uint8], marks: FrameMarks, packets: list[_Packet]) -> HeaderPass:
+    def _read_packets(
+        self, memory: NDArray[np.uint8], base: int, marks: FrameMarks, packets: list[_Packet]
+    ) -> HeaderPass:
         """The headers of packets that lie one behind another in the memory."""
         sizes = np.array([len(packet.octets) for packet in packets], np.int64)
         at = np.cumsum(sizes) - sizes
@@ -168,12 +186,19 @@ class PacketReader:
             np.array([packet.source for packet in packets], np.uint64),
             np.array([packet.destination for packet in packets], np.uint64),
         )
-        found = self._pass(memory, marks)
+        if self.layers is not None:
+            for packet, place in zip(packets, at.tolist(), strict=True):
+                self.layers.starts.add(base + place)
+                for piece in packet.pieces:
+                    self.layers.add(piece._replace(place=base + place + piece.place))
+        found = self._pass(memory, marks, base)
         found.follow(KINDS, np.array([packet.kind for packet in packets], np.uint8), rows)
         found.run()
         return found
 
-    def _put_together(self, batch: FrameBatch, memory: NDArray[np.uint8], found: HeaderPass) -> list[_Packet]:
+    def _put_together(
+        self, batch: FrameBatch, memory: NDArray[np.uint8], base: int, found: HeaderPass
+    ) -> list[_Packet]:
         """The packets that the fragments of this pass complete."""
         networks = found.marks.network
         pieces = [
@@ -198,7 +223,13 @@ class PacketReader:
                 identification,
             )
             whole = self._reassembler.add(
-                key, int(batch.time[row]), start * 8, memory[at:end].tobytes(), not more, protocol
+                key,
+                int(batch.time[row]),
+                start * 8,
+                memory[at:end].tobytes(),
+                not more,
+                protocol,
+                None if self.layers is None else self._fragment(batch, row, base + at, end - at),
             )
             if whole is not None:
                 packets.append(
@@ -208,10 +239,26 @@ class PacketReader:
                         int(IP_PROTOCOLS.kinds[whole.protocol]),
                         addresses.make(key.source, 0),
                         addresses.make(key.destination, 0),
+                        [piece for part in whole.parts for piece in self._pieces(*part)],
                     )
                 )
         self.skipped.fragments = self._reassembler.dropped
         return packets
+
+
+    def _fragment(self, batch: FrameBatch, row: int, place: int, length: int) -> int:
+        """A number for a fragment, by which its frame is found again."""
+        assert self.layers is not None
+        if place < len(batch.octets):
+            origins = [Piece(0, length, batch.first_number + row, place - int(batch.offset[row]))]
+        else:
+            origins = [piece._replace(place=piece.place - place) for piece in self.layers.origins(place, length)]
+        self._fragments.append(origins)
+        return len(self._fragments) - 1
+
+    def _pieces(self, start: int, length: int, number: int) -> list[Piece]:
+        """Where a fragment's octets are, from the beginning of its packet."""
+        return [piece._replace(place=start + piece.place) for piece in self._fragments[number]]
 
 
 class _LinkTypes:

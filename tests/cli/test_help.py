@@ -145,6 +145,7 @@ class TestCompletion:
         [
             ("socks5sniff r", ["read", "record"]),
             ("socks5sniff read --out", ["--output", "--outcome"]),
+            ("socks5sniff sanitize --payload b", ["blank"]),
             ("socks5sniff read --outcome r", ["rejected"]),
             ("socks5sniff read --outcome rejected,in", ["rejected,incomplete"]),
             ("socks5sniff read --anomaly local", ["local-dns"]),
