@@ -335,11 +335,11 @@ class Associations:
             delivery.run(self._faults)
 
     def _adopt(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
-        """Datagrams of a party that no association knows."""
+        """Datagrams of a party that no association knows, from the first on by which it shows that it speaks SOCKS."""
         relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
         sound = pair[delivery.sound[pair]]
         if len(sound) and self._knows(relay, party, delivery.rows, int(sound[0])):
-            self._assign(pair, delivery)
+            self._assign(pair[pair >= sound[0]], delivery)
 
     def _assigned(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
         """See `_assign`; an error leaves out this pair alone."""

@@ -609,7 +609,7 @@ HEADER = bytes.fromhex("0d0a0d0a000d0a515549540a 2111000c cb007105 c0000201 c738
 """A binary PROXY protocol header; after 16 octets its length is known."""
 
 
-@pytest.mark.parametrize(("captured", "known"), [(12, False), (15, False), (16, True), (20, True), (27, True), (28, True)])
+@pytest.mark.parametrize(("captured", "known"), [(12, False), (15, False), (16, True), (20, True), (28, True)])
 def test_a_proxy_header_that_was_captured_in_part(captured: int, known: bool) -> None:
     session = Session()
     session.feed(0, HEADER[:captured], 1, 1)
