@@ -146,7 +146,7 @@ def test_datagrams_that_lie_before_the_reply_in_the_file(first: int) -> None:
     assert amounts(analyse([*exchange((ONE, 50_000)), *talk], [first])) == [EACH]
 
 
-@pytest.mark.parametrize("first", range(0, 14))
+@pytest.mark.parametrize("first", range(14))
 def test_a_client_whose_datagrams_go_over_the_other_ip_version(first: int) -> None:
     """It is known by its first datagram; what the relay sent there before is nobody's, in the same batch or not."""
     relay, party = ("192.0.2.9", 3000), ("192.0.2.1", 50_000)
