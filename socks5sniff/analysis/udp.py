@@ -410,10 +410,14 @@ class Associations:
         return self._latest(relay, time)
 
     def _latest(self, relay: int, time: int) -> Association | None:
-        """The association that was opened last at a relay, of those that live at that time or else may have lived."""
+        """The association that was opened last at a relay, of those that live at that time or else may have lived.
+
+        Before any was opened it is the first: the next ones may come in a later batch.
+        """
         there = [*islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT)]
         for fits in (Association.lived, Association.may_have):
             found = [association for association in there if fits(association, time)]
+            opened = [association for association in found if association.opened <= time]
             if found:
-                return max(found, key=_opened)
+                return max(opened, key=_opened) if opened else min(found, key=_opened)
         return None

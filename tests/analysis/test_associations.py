@@ -146,6 +146,16 @@ def test_datagrams_that_lie_before_the_reply_in_the_file(first: int) -> None:
     assert amounts(analyse([*exchange((ONE, 50_000)), *talk], [first])) == [EACH]
 
 
+@pytest.mark.parametrize("first", range(20))
+def test_a_stranger_before_all_associations_disturbs_the_first(first: int) -> None:
+    talks = associate(closing=False), associate((OTHER, 40_000), begin=START + SECOND // 50, closing=False)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    time, octets = exchange(("10.0.0.66", 50_000))[0]
+    frames.append((time - 2_000_000, octets))
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
+
+
 @pytest.mark.parametrize("first", range(14))
 def test_a_client_whose_datagrams_go_over_the_other_ip_version(first: int) -> None:
     """It is known by its first datagram; what the relay sent there before is nobody's, in the same batch or not."""
