@@ -559,7 +559,8 @@ def _place_of(time: int) -> int:
 
 
 def _span(start: int | None, end: int | None) -> Step:
-    return None if start is None or end is None else (_place_of(start), _place_of(end))
+    """A step; None also where it ends before it begins: a reply to a request that was not whole yet."""
+    return None if start is None or end is None or end < start else (_place_of(start), _place_of(end))
 
 
 def _step(first: SessionFrame | None, second: SessionFrame | None) -> Step:

@@ -335,11 +335,11 @@ class Associations:
             delivery.run(self._faults)
 
     def _adopt(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
-        """Datagrams of a party that no association knows."""
+        """Datagrams of a party that no association knows, from the first on by which it shows that it speaks SOCKS."""
         relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
         sound = pair[delivery.sound[pair]]
         if len(sound) and self._knows(relay, party, delivery.rows, int(sound[0])):
-            self._assign(pair, delivery)
+            self._assign(pair[pair >= sound[0]], delivery)
 
     def _assigned(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
         """See `_assign`; an error leaves out this pair alone."""
@@ -410,10 +410,14 @@ class Associations:
         return self._latest(relay, time)
 
     def _latest(self, relay: int, time: int) -> Association | None:
-        """The association that was opened last at a relay, of those that live at that time or else may have lived."""
+        """The association that was opened last at a relay, of those that live at that time or else may have lived.
+
+        Before any was opened it is the first: the next ones may come in a later batch.
+        """
         there = [*islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT)]
         for fits in (Association.lived, Association.may_have):
             found = [association for association in there if fits(association, time)]
+            opened = [association for association in found if association.opened <= time]
             if found:
-                return max(found, key=_opened)
+                return max(opened, key=_opened) if opened else min(found, key=_opened)
         return None

@@ -102,7 +102,7 @@ def _of_the_record(path: str) -> Column:
     key, _, part = path.partition(".")
 
     def text(conversation: Conversation) -> str:
-        value = conversation.as_dict()[key]
+        value = conversation.as_dict().get(key)  # one of `live --interim` is only in its records
         return _text(value.get(part) if part and value is not None else value)
 
     return Column(path, path, text, middle=True)

@@ -305,6 +305,17 @@ def test_a_segment_that_begins_before_the_first_octet_is_no_other_dialogues(monk
     assert [str(record.destination) for record in records] == ["example.com:443"] * 2
 
 
+@pytest.mark.parametrize("few", [0, 1 << 30])
+def test_a_reply_before_its_request_is_whole_took_no_time(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not less than none, whether the dialogue is judged by itself or by its form."""
+    monkeypatch.setattr(handshakes, "FEW", few)
+    said = [*PLAIN[:2], (CLIENT, REQUEST[:5]), (SERVER, REPLY), (CLIENT, REQUEST[5:])]
+    talks = [connection(said, client=(f"10.0.1.{number}", 40_000)) for number in range(6)]
+    records = analyse([packet for talk in talks for packet in talk], ports=[1080])
+    assert [record.timing.request for record in records] == [None] * 6
+    assert [record.timing.negotiation for record in records] == [0.001] * 6
+
+
 def test_octets_of_the_tunnel_that_were_lost_count() -> None:
     """The next segment, an acknowledgment or the FIN proves them."""
     packets = connection(PLAIN)

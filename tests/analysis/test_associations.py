@@ -146,6 +146,27 @@ def test_datagrams_that_lie_before_the_reply_in_the_file(first: int) -> None:
     assert amounts(analyse([*exchange((ONE, 50_000)), *talk], [first])) == [EACH]
 
 
+@pytest.mark.parametrize("first", range(20))
+def test_a_stranger_before_all_associations_disturbs_the_first(first: int) -> None:
+    talks = associate(closing=False), associate((OTHER, 40_000), begin=START + SECOND // 50, closing=False)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    time, octets = exchange(("10.0.0.66", 50_000))[0]
+    frames.append((time - 2_000_000, octets))
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
+
+
+@pytest.mark.parametrize("first", range(14))
+def test_a_client_whose_datagrams_go_over_the_other_ip_version(first: int) -> None:
+    """It is known by its first datagram; what the relay sent there before is nobody's, in the same batch or not."""
+    relay, party = ("192.0.2.9", 3000), ("192.0.2.1", 50_000)
+    talk = associate(("2001:db8::1", 40_000), bound=relay, proxy="2001:db8::9", closing=False)
+    both = [*exchange(party, relay), *exchange(party, relay, begin=START + SECOND)]
+    before = both[0][0] - 1000, exchange(party, relay, ("8.8.4.4", 53))[1][1]
+    frames = [(packet.time, packet.frame()) for packet in talk] + [before, *both]
+    assert amounts(analyse(sorted(frames, key=lambda frame: frame[0]), [first])) == [(2, 2, 10, 18)]
+
+
 @pytest.mark.parametrize("fragment", [0, 1, 0x7F, 0x82])
 def test_the_list_of_datagrams_says_which_are_fragments(fragment: int) -> None:
     (sent, datagram_), _ = exchange((ONE, 50_000))

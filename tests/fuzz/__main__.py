@@ -30,8 +30,8 @@ def shown(inputs: list[Any]) -> str:
     return "\n".join(lines)
 
 
-def explained(name: str, seed: int, number: int, fault: Exception) -> str:
-    """What failed, on inputs that are as few and short as was found."""
+def smaller(name: str, seed: int, number: int) -> str:
+    """The inputs that failed, as few and short as was found."""
     inputs = group(name, seed, number)
 
     def failure(attempt: Any) -> str | None:
@@ -41,9 +41,7 @@ def explained(name: str, seed: int, number: int, fault: Exception) -> str:
             return kind_of(error)
         return None
 
-    inputs = reduced(inputs, failure)
-    again = f"python -m tests.fuzz --level {name} --seed {seed} --only {number}"
-    return f"{''.join(traceback.format_exception(fault))[-3000:]}\n{shown(inputs)[:8000]}\n\nagain: {again}\n"
+    return shown(reduced(inputs, failure))[:8000]
 
 
 def run(name: str, seed: int, most: int | None, seconds: float | None, first: int) -> int:
@@ -65,7 +63,9 @@ def run(name: str, seed: int, most: int | None, seconds: float | None, first: in
             kind = kind_of(fault)
             kinds[kind] = kinds.get(kind, 0) + 1
             if kinds[kind] <= 2:
-                print(explained(name, seed, number, fault), flush=True)
+                print("".join(traceback.format_exception(fault))[-3000:])
+                print(f"again: python -m tests.fuzz --level {name} --seed {seed} --only {number}", flush=True)
+                print(smaller(name, seed, number), flush=True)
         done += LEVELS[name].together
     print(f"{name}: {done:,} inputs, {faults} faults, seed {seed}, {time.monotonic() - start:.0f} s", flush=True)
     for kind, count in kinds.items():

@@ -22,7 +22,7 @@ def kind_of(fault: BaseException) -> str:
     return f"{type(fault).__name__} in line {where.tb_lineno if where else 0}"
 
 
-TRIES = 400
+TRIES = 200
 """So often an input is tried: what is left then is small enough."""
 
 

@@ -603,3 +603,24 @@ def test_who_opened_the_connection_changes_nothing(name: str) -> None:
     assert reverse.tunnel_start == usual.tunnel_start[::-1]
     assert reverse.anomalies == usual.anomalies
     assert (usual.client_side, reverse.client_side) == (0, 1)
+
+
+HEADER = bytes.fromhex("0d0a0d0a000d0a515549540a 2111000c cb007105 c0000201 c738 0438")
+"""A binary PROXY protocol header; after 16 octets its length is known."""
+
+
+@pytest.mark.parametrize(("captured", "known"), [(12, False), (15, False), (16, True), (20, True), (28, True)])
+def test_a_proxy_header_that_was_captured_in_part(captured: int, known: bool) -> None:
+    session = Session()
+    session.feed(0, HEADER[:captured], 1, 1)
+    session.gap(0, len(HEADER) - captured, 2, 2)
+    for frame, (side, octets) in enumerate(scripts.segments(scripts.CONNECT_BY_NAME), 3):
+        session.feed(side, octets, frame, frame)
+    session.finish()
+    assert (session.outcome() == "succeeded") is known
+    header = session.proxy_header
+    assert (header is not None) is known
+    if header is not None:
+        stated = str(header.frame.source) if captured == len(HEADER) else "None"
+        assert (header.frame.version, header.length, str(header.frame.source)) == (2, len(HEADER), stated)
+        assert ("203.0.113.5" in stated) is (captured == len(HEADER))
