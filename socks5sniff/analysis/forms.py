@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,7 +82,8 @@ class Recognised(NamedTuple):
 
     Attributes:
         slot: the flow.
-        form, tunnel: indexes into `Forms.forms` and `Forms.tunnels`.
+        form: index into `Forms.forms`.
+        tunnel: object[m], what it carries: a Tunnel, or None. Equal beginnings have the same object.
         numbers, times: int64[m, PLACES], frame numbers and times of the first segments.
         first_byte: when the first octet came through the tunnel to the client, NO_TIME before.
         login_at, request_at, tunnel_at: where those begin in the client's octets; reply_end: where the tunnel begins in
@@ -93,7 +95,7 @@ class Recognised(NamedTuple):
 
     slot: NDArray[np.intp]
     form: NDArray[np.intp]
-    tunnel: NDArray[np.intp]
+    tunnel: NDArray[np.object_]
     numbers: NDArray[np.int64]
     times: NDArray[np.int64]
     first_byte: NDArray[np.int64]
@@ -136,22 +138,31 @@ def _joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
 NO_TIME = np.iinfo(np.int64).min
 
 
+class _Open(Enum):
+    """What is not known of a tunnel."""
+
+    MORE = "more of it would tell"
+    ALL = "it was not asked yet"
+
+
+_OPEN, _UNKNOWN = _Open.MORE, _Open.ALL
+
+
 class Forms:
     """The forms that were learned.
 
     Attributes:
-        forms, tunnels: what `Recognised` refers to.
+        forms: what `Recognised` refers to.
     """
 
     def __init__(self, show_passwords: bool, faults: Faults) -> None:
         self._faults = faults
         self.forms: list[Form] = []
-        self.tunnels: list[Tunnel | None] = []
         self._show_passwords = show_passwords
         self._with_upstream: dict[tuple[int, tuple[str, str]], int] = {}
         # By key: the form's index, or the form that one dialogue gave so far, or None where two gave different ones.
         self._known: dict[bytes, int | Form | None] = {}
-        self._tunnel_of: dict[tuple[bytes, bytes, int] | tuple[bytes, bytes, int, bool], int] = {}
+        self._tunnel_of: dict[tuple[bytes, bytes, int] | tuple[bytes, bytes, int, bool], Tunnel | _Open | None] = {}
 
     def recognise(self, rows: HeadRows, situations: Situations, ended: bool) -> Recognised:
         """Find the dialogues that have a form; all others are to be judged by themselves.
@@ -180,8 +191,8 @@ class Forms:
                 self._faults.note(error)
                 self._known[key] = None  # they are judged by themselves, now and later
         chosen = np.flatnonzero(form >= 0)
-        tunnel = self._identified(tunnels, exchanges, frames, chosen)
-        chosen, tunnel = chosen[tunnel >= 0], tunnel[tunnel >= 0]
+        tunnel, named = self._identified(tunnels, exchanges, frames, chosen)
+        chosen, tunnel = chosen[named], tunnel[named]
         client_ends = frames.client_ends[:, chosen]
         return Recognised(
             slot=situations.slot[chosen],
@@ -242,9 +253,9 @@ class Forms:
 
     def _identified(
         self, tunnels: _Tunnels, exchanges: Exchanges, frames: Frames, chosen: NDArray[np.intp]
-    ) -> NDArray[np.intp]:
-        """What the tunnels of some dialogues carry; -1 where naming it failed."""
-        tunnel = np.zeros(len(chosen), np.intp)
+    ) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+        """What the tunnels of some dialogues carry, and whether naming it went well."""
+        tunnel, named = np.full(len(chosen), None, np.object_), np.ones(len(chosen), np.bool_)
         opened = np.flatnonzero(frames.opens[chosen])
         places = chosen[opened]
         client, proxy = tunnels.client, tunnels.proxy
@@ -257,31 +268,27 @@ class Forms:
             strict=True,
         ):
             try:
-                found = self._tunnel_of.get(tuple(key))
-                if found is None:
-                    found = self._name(tuple(key), complete=False)
-                if found < 0:
+                found = self._name(tuple(key), complete=False)
+                if found is _OPEN:
                     # More than the first segments: the whole window.
                     window = client.head(exchanges, place), proxy.head(exchanges, place), key[2]
-                    found = self._tunnel_of.get((*window, True))
-                    if found is None:
-                        found = self._name(window, complete=True)
+                    found = self._name(window, complete=True)
                 tunnel[number] = found
             except Exception as error:
                 self._faults.note(error)
-                tunnel[number] = -1
-        return tunnel
+                named[number] = False
+        return tunnel, named
 
-    def _name(self, window: tuple[bytes, bytes, int], complete: bool) -> int:
-        """The index of what is known of a tunnel from so much of it, -1 where more would tell."""
-        if len(self._tunnel_of) >= MAX_TUNNELS:
-            self._tunnel_of.clear()
-        found = identify(*window, complete)
-        index = len(self.tunnels) if found is not None or complete else -1
-        if index >= 0:
-            self.tunnels.append(found)
-        self._tunnel_of[(*window, True) if complete else window] = index
-        return index
+    def _name(self, window: tuple[bytes, bytes, int], complete: bool) -> Tunnel | _Open | None:
+        """What is known of a tunnel from so much of it, `_OPEN` where more would tell."""
+        key = (*window, True) if complete else window
+        known = self._tunnel_of.get(key, _UNKNOWN)
+        if known is _UNKNOWN:
+            if len(self._tunnel_of) >= MAX_TUNNELS:
+                self._tunnel_of.clear()
+            found = identify(*window, complete)
+            known = self._tunnel_of[key] = _OPEN if found is None and not complete else found
+        return known
 
 
 def _matrix(exchanges: Exchanges, column: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from socks5sniff.codec import Address
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, TcpFlag
 from socks5sniff.packets.community import community_ids
-from socks5sniff.record import Conversation, text
+from socks5sniff.record import Conversation, Tunnel, text
 from socks5sniff.record.batch import Batch, Columns
 from socks5sniff.record.text import Text, plain
 from socks5sniff.session import Session
@@ -312,10 +312,11 @@ class Records:
         forms = self._handshakes.forms
         replied = np.array([form.replied or 0 for form in forms.forms], np.intp)[found.form]
         early = found.first_byte < found.times[np.arange(found.size), replied]
+        tunnels, tunnel = _distinct(found.tunnel)
         return Columns(
             forms=forms.forms,
             captures=[interface.capture for interface in self.interfaces],
-            tunnels=forms.tunnels,
+            tunnels=tunnels,
             form=found.form,
             capture=flows.capture[slots].astype(np.intp),
             client_address=self._addresses(clients),
@@ -329,7 +330,7 @@ class Records:
             destination_port=found.destination_port,
             bound=found.bound,
             bound_port=found.bound_port,
-            tunnel=found.tunnel,
+            tunnel=tunnel,
             sent=np.maximum(np.where(turned, passed[1], passed[0]) - found.tunnel_at, 0),
             received=np.maximum(np.where(turned, passed[0], passed[1]) - found.reply_end, 0),
             tcp_handshake=np.where(shaken, answer - np.where(shaken, syn, 0), NO_TIME),
@@ -403,3 +404,12 @@ class Records:
             strict=False,
         )
         return map(FlowFacts._make, rows)
+
+
+def _distinct(tunnels: NDArray[np.object_]) -> tuple[list[Tunnel | None], NDArray[np.intp]]:
+    """The objects of a column, each once, and the place of each row's among them."""
+    places: dict[int, int] = {}
+    objects = tunnels.tolist()
+    index = np.array([places.setdefault(id(each), len(places)) for each in objects], np.intp)
+    first = np.unique(index, return_index=True)[1]
+    return [objects[row] for row in first.tolist()], index

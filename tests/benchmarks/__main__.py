@@ -3,6 +3,7 @@
     python -m tests.benchmarks                     all captures, five runs each, and start-up
     python -m tests.benchmarks churn many --runs 9
     python -m tests.benchmarks --memory            peak memory of captures ten times as long, too
+    python -m tests.benchmarks --save FILE         put the figures into a file, see tests/benchmarks/manual.py
 
 Each program runs as a process of its own and takes its turn; figures are medians of the whole process' wall time, CPU
 time and peak memory (a program smaller than this measuring one shows this one's, about 17 MB). "faster" is the peer's
@@ -24,6 +25,7 @@ from .dialogues import available
 from .measure import Cost, interleaved, run
 from .peers import OURS, PEAK_TARGET, PEERS, SNIFF, TARGETS, Program, installed
 
+Costs = dict[str, Cost]
 CAPTURES = ("churn", "bulk", "noise", "many", "midstream", *COPIES)
 STARTUP_TARGETS = {"--version": 0.120, "read of 10 kB": 0.250}
 
@@ -37,7 +39,7 @@ def make(folder: Path, name: str, scale: int, size: int | None = None) -> tuple[
     return Path(made["capture"]), int(made["conversations"])
 
 
-def compare(name: str, capture: Path, conversations: int, peers: list[Program], runs: int, bound: float) -> None:
+def compare(name: str, capture: Path, conversations: int, peers: list[Program], runs: int, bound: float) -> Costs:
     """Run all programs on one capture and print the table."""
     size = capture.stat().st_size
     print(f"\n{name}: {size / 1e6:.0f} MB, {conversations} SOCKS conversations", flush=True)
@@ -58,6 +60,7 @@ def compare(name: str, capture: Path, conversations: int, peers: list[Program], 
         print(f"  {OURS} printed {ours.lines} records, the capture holds {conversations}")
     if ours.failure is None:
         print(f"  peak memory {_against(ours.peak / 1e6, PEAK_TARGET / 1e6, 'MB')}", flush=True)
+    return costs
 
 
 def memory(folder: Path, names: list[str], bound: float) -> None:
@@ -75,7 +78,7 @@ def memory(folder: Path, names: list[str], bound: float) -> None:
         capture.unlink()
 
 
-def startup(folder: Path, runs: int, bound: float) -> None:
+def startup(folder: Path, runs: int, bound: float) -> Costs:
     """Wall time of the shortest things one can do."""
     capture, _ = make(folder, "churn", scale=1, size=7)
     commands = {
@@ -85,11 +88,25 @@ def startup(folder: Path, runs: int, bound: float) -> None:
         "import numpy": [sys.executable, "-c", "import numpy"],
     }
     print(f"\nStart-up ({capture.stat().st_size} octets read)")
-    for name, cost in interleaved(commands, max(runs, 5), bound).items():
+    costs = interleaved(commands, max(runs, 5), bound)
+    for name, cost in costs.items():
         target = STARTUP_TARGETS.get(name)
         shown = f"{cost.wall * 1000:.0f} ms" if target is None else _against(cost.wall * 1000, target * 1000, "ms")
         print(f"  {name:<15} {shown}" + (f"  {cost.failure}" if cost.failure else ""), flush=True)
     capture.unlink()
+    return costs
+
+
+def save(path: Path, measured: dict[str, Costs]) -> None:
+    """Put figures into a file that holds those of other captures too."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, costs in measured.items():
+        found[name] = {
+            program: {"wall": round(cost.wall, 3), "cpu": round(cost.cpu, 3), "peak": cost.peak}
+            for program, cost in costs.items()
+            if cost.failure is None
+        }
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _figures(cost: Cost) -> str:
@@ -119,6 +136,7 @@ def main() -> None:
     parser.add_argument("--bound", type=float, default=120, help="seconds after which a program is ended")
     parser.add_argument("--memory", action="store_true", help="also captures ten times as long, but for copies")
     parser.add_argument("--folder", type=Path, help="keep the captures here (default: a temporary folder)")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="put the figures into FILE")
     arguments = parser.parse_args()
     wanted = arguments.captures or [*CAPTURES, "startup"]
     if not set(wanted) <= {*CAPTURES, "startup"}:
@@ -135,13 +153,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         names = [name for name in here if name in CAPTURES]
+        measured = {}
         for name in names:
             capture, conversations = make(folder, name, arguments.scale)
-            compare(name, capture, conversations, peers, arguments.runs, arguments.bound)
+            measured[name] = compare(name, capture, conversations, peers, arguments.runs, arguments.bound)
             if arguments.folder is None:
                 capture.unlink()
         if "startup" in wanted:
-            startup(Path(temporary), arguments.runs, arguments.bound)
+            measured["startup"] = startup(Path(temporary), arguments.runs, arguments.bound)
+        if arguments.save is not None:
+            save(arguments.save, measured)
         if arguments.memory:
             needed = 10 * 700_000_000
             if shutil.disk_usage(temporary).free < needed:
