@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 
 import pytest
 
-from socks5sniff.analysis import Analyser, analyser, handshakes
+from socks5sniff.analysis import Analyser, analyser, forms, handshakes
 from socks5sniff.record import Conversation
 from socks5sniff.session.session import HANDSHAKE_OCTETS
 from socks5sniff.streams.heads import HEAD
@@ -90,6 +91,25 @@ def test_12_600_conversations_open_at_once_are_no_flood() -> None:
     assert {record.outcome for record in records} == {"succeeded"}
     assert sorted(record.id for record in records) == list(range(1, 12_601))
     assert watched.evicted == 0
+
+
+def test_what_is_over_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever differs from conversation to conversation, a service that runs for months stays as large as it is."""
+    monkeypatch.setattr(forms, "MAX_TUNNELS", 32)
+    monkeypatch.setattr(handshakes, "FEW", 2)
+    watched = Watched(patience=SECOND)
+    packets = []
+    for number in range(1200):
+        asked = f"GET /{number} HTTP/1.1\r\nHost: host-{number}.example\r\n\r\n".encode()
+        ends = (f"10.0.{number >> 7}.{number & 127}", 40_000 + number)
+        begin = START + number * SECOND
+        packets += connection([*PLAIN[:4], (CLIENT, asked), PLAIN[5]], client=ends, begin=begin)
+    sizes, given = [], 0
+    for records in watched.read(packets, len(packets) // 12):
+        given += len(records)
+        sizes.append(len(pickle.dumps(watched)))
+    assert given == 1200
+    assert max(sizes[8:]) - max(sizes[:8]) < 10_000
 
 
 def test_flows_that_are_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
