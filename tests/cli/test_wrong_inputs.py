@@ -35,7 +35,7 @@ WRONG: list[tuple[str, ExitCode, str]] = [
     (
         "read --format xml ok.pcap",
         USAGE,
-        "'xml' is not a format. Allowed: table, json, jsonl, csv, zeek, accesslog, html.",
+        "'xml' is not a format. Allowed: table, json, jsonl, csv, zeek, accesslog, html, parquet.",
     ),
     ("read --format Json ok.pcap", USAGE, "Did you mean json?"),
     ("read --format '' ok.pcap", USAGE, "'' is not a format"),
@@ -69,7 +69,7 @@ WRONG: list[tuple[str, ExitCode, str]] = [
     (
         "read --frames --format csv ok.pcap",
         USAGE,
-        "--frames goes with --format table, json, jsonl or html, not with csv.",
+        "--frames goes with --format table, json, jsonl, html or parquet, not with csv.",
     ),
     # outputs
     ("read -o ok.pcap ok.pcap", USAGE, "'ok.pcap' is one of the inputs"),
