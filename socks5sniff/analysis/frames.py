@@ -128,6 +128,7 @@ def parse(exchanges: Exchanges) -> Frames:
     odd |= named & (client.number(host_at, 3) == int.from_bytes(b"sp.", "big"))
     odd |= named & ((client.number(host_at, 2) | 0x20) == int.from_bytes(b"0x", "big"))
     odd |= (answered == 3) & ~socks4 & (said[1] >= ends)
+    odd |= ~socks4 & (said[0] > begins) & (client(begins) != 5)  # may be a login that nobody asked for
     command = np.where(socks4, client(1), client(begins + 1))
     granted = np.where(socks4, proxy(1) == 90, proxy(replies + 1) == 0)
     answered_whole = (said[0] >= asked) & (said[1] >= ends)
