@@ -184,6 +184,8 @@ def _spread(key: Key, path: Path, objects: Sequence[Any]) -> Iterator[pa.Array]:
     """The columns of the keys inside one."""
     for name, inner in key.inside.items():
         values = _values(objects, inner.source or name)
+        if inner.optional:  # where there is nothing there is not even the key
+            values = [value or None for value in values]
         here = (*path, name)
         if not inner.inside:
             yield array(values, of(inner, here))

@@ -63,7 +63,8 @@ def test_both_streams_of_every_tunnel_and_every_datagram(tmp_path: Path) -> None
 def test_chosen_conversations_only(tmp_path: Path) -> None:
     manifest = extracted(tmp_path / "out", DOMAIN, LOST, UDP, "--where", "tunnel.protocol == http and id > 1")
     records = socks5sniff.read([DOMAIN, LOST, UDP])
-    assert {entry["id"] for entry in manifest} == {c.id for c in records if c.tunnel is not None and c.id > 1}
+    chosen = {c.id for c in records if c.tunnel is not None and c.tunnel.protocol == "http" and c.id > 1}
+    assert {entry["id"] for entry in manifest} == chosen
     assert len(manifest) == 2
 
 

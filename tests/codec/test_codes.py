@@ -143,6 +143,7 @@ def test_anomalies() -> None:
     assert {anomaly.severity for anomaly in ANOMALIES.values()} == {"note", "warning", "error"}
     assert all(code == code.lower() and " " not in code for code in ANOMALIES)
     assert {code for code, anomaly in ANOMALIES.items() if anomaly.severity == "error"} == {
+        "internal-error",
         "bad-version",
         "method-not-offered",
         "unknown-address-type",
