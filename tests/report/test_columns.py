@@ -93,7 +93,7 @@ def test_every_value_comes_back(records: list[Conversation]) -> None:
         assert told_frames == [(f.frame, f.sender, f.type, f.summary) for f in c.frames]
         assert [(a["code"], a["severity"], a["frame"] + c.first_frame, a["message"]) for a in
                 entries(columns, "anomalies", row)] == [tuple(a) for a in c.anomalies]  # fmt: skip
-        parties = [] if c.udp is None else record["udp"]["destinations"]
+        parties = [] if c.udp is None else [each._asdict() for each in c.udp.destinations]
         assert entries(columns, "udp.destinations", row) == parties
 
 

@@ -53,7 +53,7 @@ def expected(c: Conversation) -> dict[str, Any]:
         "last": c.last_frame,
         "frames": [[f.frame, f.time_ns - c.start_ns, f.sender, f.type, f.length, f.summary] for f in c.frames],
         "anomalies": [list(anomaly) for anomaly in c.anomalies],
-        "parties": record["udp"]["destinations"] if c.udp else [],
+        "parties": [each._asdict() for each in c.udp.destinations] if c.udp else [],
     }
 
 
