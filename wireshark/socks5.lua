@@ -2397,7 +2397,9 @@ do
       pinfo.cols.info:append(" | ")
       pinfo.cols.info:fence()
     end
-    tunnel(session, side, tvb, found.tail - before, pinfo, tree, number, found.early, cut, found.remarks)
+    -- Octets that waited for the rest of a frame which never came may be the tunnel's; they are not in this tvb.
+    local at = max(0, found.tail - before)
+    tunnel(session, side, tvb, at, pinfo, tree, number, found.early, cut, found.remarks)
   end
 
   -- A frame alone is its own record.
