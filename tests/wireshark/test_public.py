@@ -24,9 +24,14 @@ CONVERSATIONS = {
 
 @pytest.mark.timeout(600)
 def test_ndpi_captures(shared_captures: Path, tmp_path: Path) -> None:
-    """Ten conversations in 541 files. One tshark each prints the summary, with any Lua error, and our table."""
-    files = sorted(path for path in (shared_captures / "ndpi").iterdir() if path.suffix in (".pcap", ".pcapng"))
-    assert len(files) == 541
+    """Ten conversations in 541 files, of which those that have none are taken in part, unless EVERY_CAPTURE is set.
+
+    One tshark each prints the summary, with any Lua error, and our table.
+    """
+    every = sorted(path for path in (shared_captures / "ndpi").iterdir() if path.suffix in (".pcap", ".pcapng"))
+    assert len(every) == 541
+    step = 1 if "EVERY_CAPTURE" in os.environ else 3
+    files = [path for number, path in enumerate(every) if number % step == 0 or path.name in CONVERSATIONS]
 
     def conversations(index_and_path: tuple[int, Path]) -> tuple[str, int, list[str]]:
         index, path = index_and_path
