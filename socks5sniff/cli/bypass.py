@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from socks5sniff.errors import DamagedInputError, ExitCode
 
 from .messages import complain, own_fault
 from .options import port_option
-from .output import Output, open_output
+from .output import Output, open_output, refuse_terminal
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .values import Words
@@ -88,8 +87,7 @@ def bypass(
     A proxy is whoever speaks SOCKS in the capture. Its own connections and what does not leave the network are left
     out. Several files are read as one capture, in time order.
     """
-    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
-        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    refuse_terminal(files)
     from socks5sniff.analysis import Bypasses
     from socks5sniff.capture.inputs import expand
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from socks5sniff.errors import ExitCode, Socks5sniffError
+from socks5sniff.sinks.words import counted
 
 from .filters import conversation_filter
 from .messages import complain
 from .options import filter_options, port_option
-from .output import refuse_input
+from .output import refuse_input, refuse_terminal
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
-from .surveying import force_option, look_over, refuse_terminal
+from .surveying import capture_option, force_option, look_over
 
 if TYPE_CHECKING:
     from socks5sniff.decap import Decapped
@@ -33,14 +33,7 @@ EXAMPLES = (
 @port_option
 @grouped(
     "Output",
-    click.option(
-        "-o",
-        "--output",
-        required=True,
-        type=click.Path(),
-        metavar="FILE",
-        help="The capture to write, in pcapng; - for standard output.",
-    ),
+    capture_option,
     click.option("--keep-others", is_flag=True, help="Copy all other frames, too, as they are."),
     force_option,
 )
@@ -54,9 +47,7 @@ def decap(
     of proxies behind each other only the last one's tunnel is left. Names get addresses of 198.18.0.0/15 or
     2001:db8::/32, the same ones each time, which the file names.
     """
-    refuse_terminal(files)
-    if output == "-" and sys.stdout is not None and sys.stdout.isatty():
-        raise click.UsageError("a capture is nothing for a terminal: add -o FILE.")
+    refuse_terminal(files, output)
     from socks5sniff.capture.creating import whole_file
     from socks5sniff.capture.inputs import expand
     from socks5sniff.decap import decap as write
@@ -83,30 +74,27 @@ def decap(
 
 
 def _nothing(found: Survey) -> Socks5sniffError:
-    there = _count(found.conversations, "conversation")
+    there = counted(found.conversations, "conversation")
     if len(found.tunnels) != found.conversations:
         there += f", {len(found.tunnels):,} of them wanted"
     return Socks5sniffError(f"nothing to write: of {there}, none carried anything")
 
 
 def _written(done: Decapped) -> str:
-    said = f"{_count(done.connections, 'connection')} and {_count(done.datagrams, 'datagram')}"
-    return said + f", {_count(done.others, 'other frame')}" * bool(done.others)
+    said = f"{counted(done.connections, 'connection')} and {counted(done.datagrams, 'datagram')}"
+    return said + f", {counted(done.others, 'other frame')}" * bool(done.others)
 
 
 def _short(done: Decapped) -> Iterator[str]:
     """What could not be written, and what may surprise."""
     if done.gaps:
-        yield f"octets of {_count(done.gaps, 'connection')} are not in the capture, and missing in the sequence numbers"
+        there = counted(done.gaps, "connection")
+        yield f"octets of {there} are not in the capture, and missing in the sequence numbers"
     if done.unread:
-        yield f"{_count(done.unread, 'tunnel')} inside GSSAPI cannot be read, or not to the end"
+        yield f"{counted(done.unread, 'tunnel')} inside GSSAPI cannot be read, or not to the end"
     if done.lost:
-        yield f"{_count(done.lost, 'datagram')} in fragments that are not all there, or too long, left out"
+        yield f"{counted(done.lost, 'datagram')} in fragments that are not all there, or too long, left out"
     if done.shared:
-        yield f"{_count(done.shared, 'name')} had to take the address of another: there are no more"
+        yield f"{counted(done.shared, 'name')} had to take the address of another: there are no more"
     if done.mixed:
         yield "frames of several link types are in the file, which programs other than Wireshark's may not read"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"

@@ -9,8 +9,9 @@ import click
 from .filters import conversation_filter
 from .messages import complain
 from .options import filter_options, port_option
+from .output import refuse_terminal
 from .pages import Command, Example, grouped
-from .surveying import force_option, look_over, refuse_terminal
+from .surveying import force_option, look_over
 from .values import Size
 
 EXAMPLES = (

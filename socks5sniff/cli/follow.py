@@ -13,9 +13,9 @@ from socks5sniff.errors import OutputError
 
 from .messages import complain
 from .options import port_option
-from .output import open_output
+from .output import open_output, refuse_terminal
 from .pages import Command, Example, grouped
-from .surveying import force_option, look_over, refuse_terminal
+from .surveying import force_option, look_over
 from .values import Words
 
 if TYPE_CHECKING:

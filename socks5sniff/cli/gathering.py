@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
 from socks5sniff.record import Conversation, Endpoint
@@ -15,7 +12,7 @@ from socks5sniff.record import Conversation, Endpoint
 from .filters import Test
 from .interrupt import Interruption
 from .messages import complain, own_fault
-from .output import Output, is_stream
+from .output import Output, is_stream, refuse_terminal
 from .progress import ProgressBar
 from .read import unreadable
 
@@ -62,8 +59,7 @@ def gather(
         click.UsageError: standard input is a terminal.
         InputError: an input cannot be opened, and nothing was read.
     """
-    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
-        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    refuse_terminal(files)
     from socks5sniff.capture.inputs import expand
 
     files = expand(files)

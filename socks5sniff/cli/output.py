@@ -150,6 +150,18 @@ def refuse_input(path: str, inputs: Sequence[str]) -> None:
         raise click.BadParameter(f"{path!r} is one of the inputs.", param_hint="-o")
 
 
+def refuse_terminal(files: Sequence[str], capture: str | None = None) -> None:
+    """Nobody types a capture, nor reads one; `capture` is where one is to be written.
+
+    Raises:
+        click.UsageError: standard input or output is wanted for it, and is a terminal.
+    """
+    if capture == "-" and sys.stdout is not None and sys.stdout.isatty():
+        raise click.UsageError("a capture is nothing for a terminal: add -o FILE.")
+    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
+        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+
+
 class Destination(Protocol):
     """What is asked of an output."""
 

@@ -16,7 +16,7 @@ from .filters import conversation_filter
 from .interrupt import Interruption
 from .judging import Judge, Silence, judging_options
 from .options import check_output, each_option, filter_options, html_options, output_options, port_option, sink_name
-from .output import FilesOutput, is_stream, opened, sink_options
+from .output import FilesOutput, is_stream, opened, refuse_terminal, sink_options
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .report import report
@@ -81,8 +81,7 @@ def read(
     files += more
     if not files:
         raise click.UsageError("which capture? Name a pcap or pcapng file, or - for standard input.")
-    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
-        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
+    refuse_terminal(files)
     name = sink_name(format_, frames, output, dataset)
     check_output("parquet" if dataset else format_, columns=columns, time=time, excel=excel)
     from socks5sniff.capture.inputs import expand

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import binascii
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from socks5sniff.errors import ExitCode, InputError
+from socks5sniff.sinks.words import counted
 
 from .messages import complain
 from .options import port_option
-from .output import refuse_input
+from .output import refuse_input, refuse_terminal
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
-from .surveying import force_option, refuse_terminal
+from .surveying import capture_option, force_option
 from .values import Words
 
 if TYPE_CHECKING:
@@ -60,14 +60,7 @@ _KEY = 32
 )
 @grouped(
     "Output",
-    click.option(
-        "-o",
-        "--output",
-        required=True,
-        type=click.Path(),
-        metavar="FILE",
-        help="The capture to write, in pcapng; - for standard output.",
-    ),
+    capture_option,
     force_option,
 )
 def sanitize(
@@ -87,9 +80,7 @@ def sanitize(
     is so in every copy: sent again, split over segments, in tunnels, in other connections. Comments and tables of names
     are left out. The result is looked through; where anything is left, there is none.
     """
-    refuse_terminal([file])
-    if output == "-" and sys.stdout is not None and sys.stdout.isatty():
-        raise click.UsageError("a capture is nothing for a terminal: add -o FILE.")
+    refuse_terminal([file], output)
     from socks5sniff.sanitize import Options
     from socks5sniff.sanitize import sanitize as write
 
@@ -103,7 +94,7 @@ def sanitize(
     for line in _notes(done):
         complain(line)
     if output != "-":
-        click.echo(f"{_count(done.packets, 'frame')} in {output}; {_count(done.passwords, 'password')} overwritten")
+        click.echo(f"{counted(done.packets, 'frame')} in {output}; {counted(done.passwords, 'password')} overwritten")
     if done.fault is not None:
         raise done.fault
     return ExitCode.OK
@@ -125,14 +116,10 @@ def _key(path: str) -> bytes:
 def _notes(done: Outcome) -> Iterator[str]:
     if done.brief:
         yield (
-            f"{_count(done.brief, 'password')} of few octets: overwritten where SOCKS says them, and not looked for "
+            f"{counted(done.brief, 'password')} of few octets: overwritten where SOCKS says them, and not looked for "
             "elsewhere"
         )
     if done.unread:
-        yield f"{_count(done.unread, 'frame')} not understood: only searched for what was found in others"
+        yield f"{counted(done.unread, 'frame')} not understood: only searched for what was found in others"
     if done.silenced:
-        yield f"{_count(done.silenced, 'frame')} of protocols that are not read here: zeros in place of what they said"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+        yield f"{counted(done.silenced, 'frame')} of protocols that are not read here: zeros in place of what they said"

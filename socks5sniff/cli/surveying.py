@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,17 +17,15 @@ if TYPE_CHECKING:
     from socks5sniff.capture.source import Input
     from socks5sniff.payload import Survey
 
+capture_option = click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="The capture to write, in pcapng; - for standard output.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace what is there under the output's name.")
-
-
-def refuse_terminal(files: Sequence[str]) -> None:
-    """Nobody types a capture.
-
-    Raises:
-        click.UsageError: standard input is wanted, and is a terminal.
-    """
-    if "-" in files and sys.stdin is not None and sys.stdin.isatty():
-        raise click.UsageError("standard input is a terminal: give a capture file, or pipe a capture in.")
 
 
 def look_over(
