@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from socks5sniff.errors import Socks5sniffError
 from socks5sniff.record import Conversation
 
-from .messages import complain
+from .messages import complain, own_fault
 from .progress import ProgressBar
 from .read import unreadable
 
@@ -50,4 +51,6 @@ def look_over(
         complain(f"{found.evicted:,} open connections were forgotten early: there were too many at once.")
     if not found.conversations and found.fault is None and found.unknown_links:
         raise unreadable(found.unknown_links)
+    if found.faults and found.fault is None:  # said, and told by the exit status, once what there is was written
+        found.fault = Socks5sniffError(own_fault(len(found.faults), found.faults.first))
     return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from socks5sniff.analysis.extents import Extent
+from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.reading import Reading, UnknownLink
 from socks5sniff.capture.source import Input
 from socks5sniff.errors import InputError, Socks5sniffError
@@ -73,6 +74,7 @@ class Survey:
         tunnels: the conversations that were wanted, by id.
         packets, conversations, skipped, evicted, unknown_links: of the whole reading, see `Reading`.
         fault: what the input ended with, None where it was read to its end.
+        faults: errors of this program that were contained in single connections; None before the reading.
     """
 
     tunnels: list[Tunnel] = field(default_factory=list)
@@ -82,6 +84,7 @@ class Survey:
     evicted: int = 0
     unknown_links: Sequence[UnknownLink] = ()
     fault: Socks5sniffError | None = None
+    faults: Faults | None = None
 
 
 def _nowhere(c: Conversation, depth: int) -> Extent:
@@ -129,5 +132,6 @@ def survey(
         found.fault = error
     found.tunnels.sort(key=lambda tunnel: tunnel.conversation.id)
     found.packets, found.conversations = reading.packets, reading.conversations
+    found.faults = reading.faults
     found.skipped, found.evicted, found.unknown_links = reading.skipped, reading.evicted, reading.unknown_links
     return found

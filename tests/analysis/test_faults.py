@@ -207,6 +207,18 @@ def test_the_command_says_how_to_report_it_and_exits_with_1(
             assert len([json.loads(line) for line in out.splitlines()]) == len(list(socks5sniff.read(MANY)))
 
 
+def test_commands_that_take_octets_out_say_it_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Session, "feed", failing_at(next(iter(socks5sniff.read(MANY))).frames[0].frame))
+    monkeypatch.setattr(handshakes, "FEW", 1 << 30)
+    for command in (["follow", "2"], ["extract", "-o", str(tmp_path / "out")], ["decap", "-o", str(tmp_path / "x")]):
+        assert main([command[0], str(MANY), *command[1:]]) == ExitCode.FAILED
+        assert "LookupError: no such thing" in capsys.readouterr().err
+    assert (tmp_path / "out" / "manifest.jsonl").stat().st_size
+    assert (tmp_path / "x").stat().st_size
+
+
 def test_texts_are_short_and_hold_no_password() -> None:
     faults = Faults()
     told = faults.note(ValueError("x" * 10_000 + "secret"), 1, b"secret")
