@@ -27,7 +27,7 @@ from socks5sniff.streams.flows import NO_TIME, FlowTable
 from socks5sniff.streams.octets import Octets
 from socks5sniff.streams.spaces import FORGET
 
-from .association import Association
+from .agreements import Agreements
 from .attempts import Attempts
 from .dialogue import Dialogue
 from .endings import Endings
@@ -119,7 +119,9 @@ class Analyser:
         self._endings = Endings(self.flows)
         self.extents = Extents(self.flows, self._octets, self.watch, self.handshakes) if extents else None
         self.associations = Associations(book, faults, udp_frames, extents)
-        self.associated: dict[int, Association] = {}
+        self.agreements = Agreements(
+            self.flows, self.watch, self._endings, self.handshakes.forms, self.associations, book, faults
+        )
         self._names = Names(book)
         self.numbering = Numbering(last_id)
         self._provenance = Provenance(self.flows, self.reader)
@@ -176,7 +178,7 @@ class Analyser:
         ended = self.numbering.release(self._floor())
         slots = np.flatnonzero(self.watch.kind[: self.flows.used] == SOCKS)
         slots = slots[np.argsort(self.flows.stream[slots])]
-        finished = self.records.make(slots, self.look(slots), self.associated)
+        finished = self.records.make(slots, self.look(slots), self.agreements)
         batch = finished.batch
         batch.id = np.array([self.numbering.number(place) for place in finished.places], np.int64)
         return ended, [record for record in batch if record.id]
@@ -210,23 +212,15 @@ class Analyser:
         if self.extents is not None:
             self.extents.add(payloads)
         self.handshakes.add(payloads)
-        for slot, _ in self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
-            association = self.associated.get(slot)
-            if association is not None:
-                association.closed = self._endings.ended(slot)
+        self.agreements.close(self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED))
 
     # -- what flows turn out to be -------------------------------------------------------------------------------
 
     def _open_associations(self) -> None:
         """Associations must be known while their datagrams pass."""
-        opened = []
-        for slot, dialogue in self.look(self.handshakes.associating()).dialogues.items():
-            self.handshakes.asked(slot, dialogue.session)
-            association = self._associate(slot, dialogue)
-            if association is not None:
-                opened.append(association)
-        with self.faults.contained():
-            self.associations.open(opened)
+        decided = self.look(self.handshakes.associating())
+        self.handshakes.asked(decided)
+        self.agreements.open(decided)
 
     def look(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows are, as far as they have come; of those that are SOCKS it is remembered."""
@@ -236,26 +230,6 @@ class Analyser:
             if not self._decide(slot, dialogue):
                 del decided.dialogues[slot]
         return decided
-
-    def _associate(self, slot: int, dialogue: Dialogue) -> Association | None:
-        """The association that a dialogue has opened, when it is a new one."""
-        session = dialogue.session
-        if slot in self.associated or not dialogue.associates or session.client_side is None:
-            return None
-        flows, side = self.flows, session.client_side
-        ends = int(flows.low[slot]), int(flows.high[slot])
-        turn = int(self.watch.turns(np.array([slot]))[0])
-        closed = None if int(flows.close_time[slot]) == NO_TIME else self._endings.ended(slot)
-        try:
-            association = Association.of(
-                session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses
-            )
-        except Exception as error:
-            dialogue.fault = self.faults.note(error, int(flows.stream[slot]))
-            return None
-        if association is not None:
-            self.associated[slot] = association
-        return association
 
     def _decide(self, slot: int, dialogue: Dialogue) -> bool:
         """Keep what a dialogue has turned out to be; True where it is worth a record."""
@@ -292,7 +266,7 @@ class Analyser:
     def _finish_due(self, now: int) -> None:
         while True:
             slots = self._endings.due(now, AT_ONCE if self._patience is None else None)
-            over = self._endings.put_off(slots, [*self.associated], now)
+            over = self._endings.put_off(slots, [*self.agreements.by_slot], now)
             if not len(slots) and not len(over):
                 return
             self._finish(over)
@@ -308,33 +282,23 @@ class Analyser:
         self._keep(decided.slots)
         with self.faults.contained():
             self.attempts.take(slots)
-        opened = []
         said = [*decided.dialogues.items()]
         for slot, dialogue in said:
             if not self._decide(slot, dialogue):
                 del decided.dialogues[slot]
-                continue
-            association = self._associate(slot, dialogue)
-            if association is not None:
-                opened.append(association)
-        with self.faults.contained():
-            self.associations.open(opened)
-        for slot in self.associated.keys() & slots.tolist():
-            self.associated[slot].closed = self._endings.ended(slot)
+        self.agreements.open(decided)
+        self.agreements.close(slots)
         if self._witness is not None:
             for slot, dialogue in said:
                 self._witness(slot, dialogue)
         with self.faults.contained():
             self.attempts.spoke(decided)
-        self.numbering.finish(self.records.make(slots, decided, self.associated, over=True))
+        self.numbering.finish(self.records.make(slots, decided, self.agreements, over=True))
         if self.extents is not None:
             with self.faults.contained():
-                self.extents.note(decided, self.associated)
+                self.extents.note(decided, self.agreements.by_slot)
         self.watch.kind[slots] = IGNORED
-        for slot in slots.tolist():
-            association = self.associated.pop(slot, None)
-            if association is not None:
-                self.associations.forget(association)
+        self.agreements.forget(slots)
 
     def _release(self) -> list[Batch]:
         """The finished records whose number is certain."""

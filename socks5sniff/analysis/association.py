@@ -279,6 +279,33 @@ def _unreachable(bound: str, client: str, proxy: str) -> str | None:
     return None
 
 
+class Opening(NamedTuple):
+    """A success of UDP ASSOCIATE: what an association needs to know of its dialogue.
+
+    Attributes:
+        declared: DST of the request, None where it cannot be read.
+        bound: BND of the reply, None where the capture lacks it.
+        requested, replied: ns.
+        frame: number of the reply's packet.
+        enclosed: it was agreed on inside GSSAPI tokens.
+    """
+
+    declared: Address | None
+    bound: Address | None
+    requested: int
+    replied: int
+    frame: int
+    enclosed: bool = False
+
+    @staticmethod
+    def of(session: Session) -> Opening | None:
+        """What a session has seen; None where it has not come so far."""
+        request, reply = session.request, session.reply_frame
+        if request is None or reply is None:
+            return None
+        return Opening(session.destination, session.bound, request.time, reply.time, reply.frame, session.enclosed)
+
+
 @dataclass(slots=True, eq=False)
 class Association:
     """One UDP ASSOCIATE that succeeded.
@@ -325,20 +352,18 @@ class Association:
     icmp: Icmp | None = None
 
     @staticmethod
-    def of(session: Session, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association | None:
-        """What a session's success opens, given the endpoints; None where the session has not come so far."""
-        request, reply, declared = session.request, session.reply_frame, session.destination
-        if request is None or reply is None:
-            return None
+    def of(opening: Opening, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association:
+        """What a success opens, given the endpoints."""
+        declared = opening.declared
         own = declared is not None and (declared.is_unspecified or declared.host == book.packed(client))
-        bound = Bound.of(session.bound, reply.frame, client, proxy, book)
+        bound = Bound.of(opening.bound, opening.frame, client, proxy, book)
         return Association(
             client,
             proxy,
             declared.port if own and declared is not None else 0,
-            min(request.time, reply.time),
+            min(opening.requested, opening.replied),
             bound,
-            session.enclosed,
+            opening.enclosed,
             closed,
             relays=list(bound.relays(proxy)),
             hosts=[client & ~0xFFFF],

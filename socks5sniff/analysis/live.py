@@ -147,7 +147,7 @@ class LiveAnalyser:
         used = analyser.flows.used
         wanted = np.isin(analyser.flows.stream[:used], list(streams)) & (analyser.watch.kind[:used] == SOCKS)
         slots = np.flatnonzero(wanted)
-        return [*analyser.records.make(slots, analyser.look(slots), analyser.associated).batch]
+        return [*analyser.records.make(slots, analyser.look(slots), analyser.agreements).batch]
 
     def interim(self) -> tuple[list[Conversation], list[Conversation]]:
         """The records of open conversations as they stand, marked `interim`; before them those completed meanwhile."""
@@ -187,7 +187,7 @@ class LiveAnalyser:
         decided = decided._replace(
             dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
         )
-        finished = analyser.records.make(grown, decided, analyser.associated)
+        finished = analyser.records.make(grown, decided, analyser.agreements)
         records = [*finished.batch]
         found: list[News] = []
         stream, depth = -1, 0

@@ -21,9 +21,10 @@ from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
 
+from .agreements import Agreements
 from .asked import Asked, by_dialogues, by_forms
 from .association import Association
-from .build import FlowFacts, build, build_bare, build_nested, carried
+from .build import FlowFacts, add_association, build, build_bare, build_nested, carried
 from .dialogue import Dialogue
 from .faults import Faults, internal_error
 from .forms import Recognised
@@ -76,7 +77,7 @@ class Records:
         self._upstreams = Upstreams(flows, watch, book)
 
     def make(
-        self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association], over: bool = False
+        self, slots: NDArray[np.intp], decided: Decided, agreements: Agreements, over: bool = False
     ) -> Finished:
         """The records of these flows, those of conversations in their tunnels behind them.
 
@@ -85,7 +86,7 @@ class Records:
         """
         recognised = decided.recognised
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
-        made = self.written([*said.items()], associations)
+        made = self.written([*said.items()], agreements)
         columns = None
         try:
             columns = None if recognised is None or not recognised.size else self._columns(recognised)
@@ -113,15 +114,17 @@ class Records:
         if columns is not None:
             with self._faults.contained():
                 self._note_requests(columns)
+            self._note_associations(batch, place, dict(of_forms), agreements)
+            with self._faults.contained():
                 if len(self._names):
-                    self._judge_names(batch, columns)
+                    self._judge_names(batch, columns, dict(of_forms))
         with self._faults.contained():
             self._note_upstreams(batch, dict(of_forms), recognised, said, made, over)
         self._note_provenance(slots, batch, place, dict(of_forms), said, made)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
-        self, dialogues: Sequence[tuple[int, Dialogue]], associations: dict[int, Association]
+        self, dialogues: Sequence[tuple[int, Dialogue]], agreements: Agreements
     ) -> dict[int, list[tuple[int, Conversation, Conversation | None]]]:
         """The records of dialogues as they stand, by slot: each one's place, and the one around it."""
         found: dict[int, list[tuple[int, Conversation, Conversation | None]]] = {}
@@ -134,14 +137,13 @@ class Records:
                 self._names.request(proxy, session.destination, session.request.frame)
         for (slot, dialogue), facts in told:
             found[slot] = []
-            association = associations.get(slot)
+            association = agreements.by_slot.get(slot)
             try:
                 for entry in self._each(dialogue, association, facts):
                     found[slot].append(entry)
-                if association is not None:
-                    dialogue.fault = dialogue.fault or association.fault
             except Exception as error:
                 dialogue.fault = self._faults.note(error, facts.stream, dialogue.session.password)
+            dialogue.fault = dialogue.fault or agreements.fault(slot)
             if dialogue.fault is not None:
                 self._mark(found[slot], dialogue.fault, facts)
         return found
@@ -186,6 +188,22 @@ class Records:
     def _judge(self, record: Conversation, session: Session) -> None:
         if session.request is not None:
             self._names.judge(record, session.request.frame, session.request.time)
+
+    def _note_associations(
+        self, batch: Batch, place: dict[int, int], of_forms: dict[int, int], agreements: Agreements
+    ) -> None:
+        """Write out the records of forms that have opened an association, with what came of it; see `_note_provenance`.
+        """
+        for slot in place.keys() & agreements.slots:
+            record = batch.write_out(of_forms[place[slot]])
+            association, fault = agreements.by_slot.get(slot), agreements.fault(slot)
+            try:
+                if association is not None:
+                    add_association(record, association, self._book)
+            except Exception as error:
+                fault = self._faults.note(error, record.tcp_stream)
+            if fault is not None:
+                record.anomalies.append(internal_error(fault, record.last_frame))
 
     def _note_upstreams(
         self,
@@ -287,11 +305,11 @@ class Records:
                 asked = int(columns.frames[place, form.request[0]])
                 self._names.request(plain(columns.proxy_address[place]), Address.domain(name, port), asked)
 
-    def _judge_names(self, batch: Batch, columns: Columns) -> None:
-        """Write out those records whose client has resolved the name itself."""
-        for row, place in enumerate(batch.place.tolist()):
+    def _judge_names(self, batch: Batch, columns: Columns, of_forms: dict[int, int]) -> None:
+        """Write out those records whose client has resolved the name itself; see `_note_provenance`."""
+        for place, row in of_forms.items():
             form = columns.forms[columns.form[place]]
-            if batch.written[row] is not None or form.destination in (None, "domain") or form.request is None:
+            if form.destination in (None, "domain") or form.request is None:
                 continue
             asked = int(columns.frames[place, form.request[0]])
             client, host = plain(columns.client_address[place]), plain(columns.destination[place])

@@ -121,7 +121,7 @@ class Survey:
             level = _Level(self, self._options, stream, ways)
             level.tunnel(session, tracks)
             level.read(session, relay, tracks)
-            association = analyser.associated.get(slot)
+            association = analyser.agreements.by_slot.get(slot)
             if association is not None:
                 for endpoint in association.relays:
                     self.relays.setdefault(endpoint, set()).update(association.hosts)
