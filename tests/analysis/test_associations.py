@@ -259,3 +259,12 @@ def test_associations_with_a_form_are_those_of_dialogues_judged_by_themselves(da
             return [record.as_dict() for record in analyse(frames, sizes, udp_frames=udp_frames)]
 
     assert found(0) == found(1 << 30)
+
+
+def test_what_zeros_mean_is_told_of_each_association(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many that are alike but for their addresses."""
+    monkeypatch.setattr(handshakes, "FEW", 0)
+    bounds = [RELAY, ("0.0.0.0", 3000), RELAY, ("::", 3000), RELAY]
+    talks = [associate((ONE, 41_000 + number), bound) for number, bound in enumerate(bounds * 2)]
+    zeros = [[each.code for each in record.anomalies] == ["bound-unspecified"] for record in read(*talks)]
+    assert zeros == [False, True, False, True, False] * 2
