@@ -85,6 +85,8 @@ class Records:
             over: no more packets of them will come.
         """
         recognised = decided.recognised
+        if recognised is not None:
+            recognised = recognised.take(np.isin(recognised.slot, slots))
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
         made = self.written([*said.items()], agreements)
         columns = None
