@@ -11,42 +11,40 @@ from socks5sniff.codec import Address
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record.form import Form
 from socks5sniff.record.text import plain
-from socks5sniff.streams.flows import NO_TIME, FlowTable
+from socks5sniff.streams.flows import NO_TIME
 
 from .association import Association, Opening
-from .endings import Endings
+from .connections import Connections
 from .faults import Faults
 from .forms import Forms, Recognised
 from .handshakes import Decided
 from .udp import Associations
-from .watch import Watch
 
 
 class Agreements:
     """The open associations by connection.
 
     Attributes:
-        by_slot: by flow.
+        associations: all of the capture, with their datagrams.
+        by_slot: those of flows that are not over.
         faults: what an error of this program has left undone, by flow; see `Faults`.
     """
 
     def __init__(
         self,
-        flows: FlowTable,
-        watch: Watch,
-        endings: Endings,
+        connections: Connections,
         forms: Forms,
         associations: Associations,
         book: AddressBook,
         faults: Faults,
     ) -> None:
+        self.associations = associations
         self.by_slot: dict[int, Association] = {}
         self.faults: dict[int, str] = {}
-        self._flows = flows
-        self._watch = watch
-        self._endings = endings
+        self._flows = connections.flows
+        self._watch = connections.watch
+        self._endings = connections.endings
         self._forms = forms
-        self._associations = associations
         self._book = book
         self._contained = faults
 
@@ -73,7 +71,7 @@ class Agreements:
             except Exception as error:
                 self.faults[slot] = self._contained.note(error, int(self._flows.stream[slot]))
         with self._contained.contained():
-            self._associations.open(opened)
+            self.associations.open(opened)
 
     def close(self, slots: NDArray[np.intp]) -> None:
         """These flows have ended."""
@@ -83,7 +81,7 @@ class Agreements:
     def forget(self, slots: NDArray[np.intp]) -> None:
         """The records of these flows have been made."""
         for slot in self.by_slot.keys() & slots.tolist():
-            self._associations.forget(self.by_slot.pop(slot))
+            self.associations.forget(self.by_slot.pop(slot))
         for slot in self.faults.keys() & slots.tolist():
             del self.faults[slot]
 
