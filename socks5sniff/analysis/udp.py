@@ -206,23 +206,26 @@ class Associations:
 
     def note_errors(self, errors: Sequence[Unreachable], batch: FrameBatch) -> None:
         """Take what ICMP says of a batch's datagrams: those of clients, and those that proxies sent on."""
+        relays: dict[int, list[int]] = {}
+        for relay in self._by_relay:
+            relays.setdefault(relay >> 16, []).append(relay)
         for error in errors:
             time, frame = int(batch.time[error.row]), batch.first_number + error.row
             if error.destination in self._by_relay:
                 association = self._owner(error.destination, error.source, time)
                 place = None
             else:
-                association = self._sent_on(error.source, error.destination)
+                association = self._sent_on(relays.get(error.source >> 16, []), error.destination)
                 place = error.destination
             if association is not None and association.icmp is None:
                 association.icmp = Icmp(error.reason, error.sender, frame, place)
 
-    def _sent_on(self, source: int, destination: int) -> Association | None:
-        """Whose datagram it was that a proxy sent to a destination: that of the latest that has asked for it."""
-        relays = [relay for relay in self._by_relay if relay >> 16 == source >> 16][:MAX_LOOKED_AT]
+    def _sent_on(self, relays: list[int], destination: int) -> Association | None:
+        """Whose datagram it was that the proxy with these relays sent to a destination: the latest's that asked for it.
+        """
         found = [
             association
-            for relay in relays
+            for relay in relays[:MAX_LOOKED_AT]
             for association in [*self._by_relay[relay].values()][-MAX_LOOKED_AT:]
             if destination in association.amounts.remotes
         ]
