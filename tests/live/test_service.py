@@ -233,9 +233,9 @@ def test_the_manuals_unit_runs_with_its_rights_and_its_manager_hears_of_it(lab: 
     assert heard == ["READY=1"], live.said
     lab.curl()
     began = time.monotonic()
-    while time.monotonic() - began < 3:
+    while heard.count("WATCHDOG=1") < 8:
         heard.append(manager.recv(4096).decode())
-    assert heard.count("WATCHDOG=1") >= 8
+    assert 1.5 < time.monotonic() - began < 10  # eight are due in two seconds
     assert any(text.startswith("STATUS=up ") for text in heard)
     os.kill(live.pid, signal.SIGTERM)
     while "STOPPING=1" not in heard:
