@@ -33,7 +33,7 @@ def talk(told):
     s.recv(10)
     if kind == "children":
         if not os.fork():
-            time.sleep(2)
+            time.sleep(0.5)  # shorter than its parent: afterwards the connection would be its own
             os._exit(0)
     time.sleep(1)
     s.close()
