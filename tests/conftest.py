@@ -41,7 +41,9 @@ LONGEST = (
 """Files that take longest. They come first: where files are shared out, none of them is to be left alone at the end."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):
+        return  # not shared out
     places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
     assert all(path.is_file() for path in places)
     items.sort(key=lambda item: places.get(item.path, len(places)))
