@@ -314,6 +314,7 @@ class Association:
         client, proxy: endpoints of the TCP connection.
         port: the port the client said it will use, 0 unknown.
         opened, closed: ns, request to end of the TCP connection by the later clock; `closed` is None while it lives.
+        replied: ns, when the reply came, before which a reader of packets does not know of it.
         enclosed: it was agreed on inside GSSAPI tokens, so that datagrams may come in such tokens; those are not read.
         bound: where its datagrams go.
         relays: endpoints where the proxy may take datagrams.
@@ -333,6 +334,7 @@ class Association:
     proxy: int
     port: int
     opened: int
+    replied: int
     bound: Bound
     enclosed: bool = False
     closed: int | None = None
@@ -362,6 +364,7 @@ class Association:
             proxy,
             declared.port if own and declared is not None else 0,
             min(opening.requested, opening.replied),
+            opening.replied,
             bound,
             opening.enclosed,
             closed,

@@ -39,7 +39,7 @@ MAX_LOOKED_AT = 64
 """Associations of one client at one relay that are compared, where neither port nor time tell whose a datagram is."""
 
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
-_opened = attrgetter("opened")
+_opened, _replied = attrgetter("opened"), attrgetter("replied")
 _Ends = NDArray[np.uint64]
 
 
@@ -413,14 +413,15 @@ class Associations:
         return self._latest(relay, time)
 
     def _latest(self, relay: int, time: int) -> Association | None:
-        """The association that was opened last at a relay, of those that live at that time or else may have lived.
+        """The association whose reply came last at a relay, of those that live at that time or else may have lived.
 
-        Before any was opened it is the first: the next ones may come in a later batch.
+        Before any reply it is the first that comes: of requests that have no reply yet a later batch may tell.
         """
         there = [*islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT)]
+        replied = [association for association in there if association.replied <= time]
         for fits in (Association.lived, Association.may_have):
-            found = [association for association in there if fits(association, time)]
-            opened = [association for association in found if association.opened <= time]
+            found = [association for association in replied if fits(association, time)]
             if found:
-                return max(opened, key=_opened) if opened else min(found, key=_opened)
-        return None
+                return max(found, key=_replied)
+        first = min((each for each in there if each.replied > time), key=_replied, default=None)
+        return first if first is not None and first.may_have(time) else None

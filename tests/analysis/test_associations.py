@@ -159,6 +159,17 @@ def test_a_stranger_before_all_associations_disturbs_the_first(first: int) -> No
     assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
 
 
+@pytest.mark.parametrize("first", range(22))
+def test_a_stranger_between_requests_and_replies_disturbs_the_one_whose_reply_comes_first(first: int) -> None:
+    """Though the other one's request came later: that it opens anything is known from its reply on alone."""
+    talks = associate(closing=False), associate((OTHER, 40_000), begin=START + 500_000, closing=False)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    time, octets = exchange(("10.0.0.66", 50_000))[0]
+    frames.append((time - 900_000, octets))  # both requests are there, and no reply
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
+
+
 @pytest.mark.parametrize("first", range(14))
 def test_a_client_whose_datagrams_go_over_the_other_ip_version(first: int) -> None:
     """It is known by its first datagram; what the relay sent there before is nobody's, in the same batch or not."""
