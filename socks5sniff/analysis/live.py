@@ -20,6 +20,7 @@ from .analyser import Analyser
 from .bypass import LiveBypasses
 from .dialogue import Dialogue
 from .faults import Faults
+from .handshakes import Decided
 from .watch import SOCKS, UNDECIDED
 
 PATIENCE = 1_000_000_000
@@ -62,12 +63,12 @@ class _LastBatch:
         self.found = self.sent = None
 
 
-class News(NamedTuple):
-    """A conversation that was found, or got its outcome."""
+class _Grown(NamedTuple):
+    """Flows that have come further than was told of them, what they are, and how far they had come `before`."""
 
-    record: Conversation
-    fresh: bool
-    """Nothing was told of it before."""
+    slots: NDArray[np.intp]
+    before: NDArray[np.uint8]
+    decided: Decided
 
 
 class LiveAnalyser:
@@ -139,7 +140,16 @@ class LiveAnalyser:
         Those that were found have the outcome `incomplete` as yet. A conversation whose record has been given is
         not news any more.
         """
-        return [news.record for news in self._news()]
+        analyser, grown = self._analyser, self._grown()
+        before = dict(zip(analyser.connections.flows.stream[grown.slots].tolist(), grown.before.tolist(), strict=True))
+        found: list[Conversation] = []
+        stream, depth = -1, 0
+        for record in analyser.records.make(grown.slots, grown.decided, analyser.agreements).batch:
+            depth = 0 if record.tcp_stream != stream else depth + 1
+            stream = record.tcp_stream
+            if before[stream] < (depth + 1) * _DECIDED:
+                found.append(record)
+        return found
 
     def current(self, streams: Collection[int]) -> list[Conversation]:
         """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
@@ -157,16 +167,26 @@ class LiveAnalyser:
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open.
 
-        This and `news` tell each conversation once, whichever is asked first.
+        This and `news` tell each conversation once, whichever is asked first; this makes no records.
         """
-        return [(news.record.client, news.record.proxy) for news in self._news() if news.fresh]
+        analyser, grown = self._analyser, self._grown()
+        fresh = grown.slots[grown.before == _NOTHING]
+        dialogues = grown.decided.dialogues
+        sides = [dialogues[slot].session.client_side or 0 if slot in dialogues else 0 for slot in fresh.tolist()]
+        turns = analyser.connections.watch.turns(fresh) ^ np.array(sides, np.uint8)
+        clients, proxies = analyser.connections.flows.ends(fresh, turns)
+        return list(zip(map(self._endpoint, clients.tolist()), map(self._endpoint, proxies.tolist()), strict=True))
 
-    def _news(self) -> list[News]:
+    def _endpoint(self, end: int) -> Endpoint:
+        return Endpoint(self.reader.addresses.endpoint_address(end), end & 0xFFFF)
+
+    def _grown(self) -> _Grown:
+        """The flows of which there is something to tell, which is told now."""
         analyser, told = self._analyser, self._told
         slots = analyser.connections.handshakes.untold()
         slots = slots[~told.over[slots]]
         if not len(slots):
-            return []
+            return _Grown(slots, told.reached[slots], Decided(None, {}))
         decided = analyser.verdicts.look(slots)
         reached, over = told.reached.copy(), told.over
         told.reached[decided.slots] = _DECIDED
@@ -185,17 +205,7 @@ class LiveAnalyser:
         decided = decided._replace(
             dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
         )
-        finished = analyser.records.make(grown, decided, analyser.agreements)
-        records = [*finished.batch]
-        found: list[News] = []
-        stream, depth = -1, 0
-        for record in records:
-            depth = 0 if record.tcp_stream != stream else depth + 1
-            stream = record.tcp_stream
-            before = int(reached[analyser.connections.flows.slot_of(stream)])
-            if before < (depth + 1) * _DECIDED:
-                found.append(News(record, before == _NOTHING and depth == 0))
-        return found
+        return _Grown(grown, reached[grown], decided)
 
     def _stalled(self, slot: int) -> bool:
         """Whether a flow does not go on."""
