@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,14 +61,6 @@ class _LastBatch:
     def forget(self) -> None:
         """The next batch begins."""
         self.found = self.sent = None
-
-
-class _Grown(NamedTuple):
-    """Flows that have come further than was told of them, what they are, and how far they had come `before`."""
-
-    slots: NDArray[np.intp]
-    before: NDArray[np.uint8]
-    decided: Decided
 
 
 class LiveAnalyser:
@@ -140,14 +132,23 @@ class LiveAnalyser:
         Those that were found have the outcome `incomplete` as yet. A conversation whose record has been given is
         not news any more.
         """
-        analyser, grown = self._analyser, self._grown()
-        before = dict(zip(analyser.connections.flows.stream[grown.slots].tolist(), grown.before.tolist(), strict=True))
+        analyser, told = self._analyser, self._told
+        slots = analyser.connections.handshakes.untold()
+        slots = slots[~told.over[slots]]
+        if not len(slots):
+            return []
+        reached = told.reached.copy()
+        decided = analyser.verdicts.look(slots)
+        self._note_how_far(decided)
+        grown = slots[told.reached[slots] > reached[slots]]
+        dialogues = {slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
+        decided = decided._replace(dialogues=dialogues)
         found: list[Conversation] = []
         stream, depth = -1, 0
-        for record in analyser.records.make(grown.slots, grown.decided, analyser.agreements).batch:
+        for record in analyser.records.make(grown, decided, analyser.agreements).batch:
             depth = 0 if record.tcp_stream != stream else depth + 1
             stream = record.tcp_stream
-            if before[stream] < (depth + 1) * _DECIDED:
+            if reached[analyser.connections.flows.slot_of(stream)] < (depth + 1) * _DECIDED:
                 found.append(record)
         return found
 
@@ -165,30 +166,31 @@ class LiveAnalyser:
         return _conversations(ended), standing
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
-        """Client and proxy of conversations that were found since the last call and are still open.
+        """Client and proxy of conversations that were found since the last call and are still open, without a record.
 
-        This and `news` tell each conversation once, whichever is asked first; this makes no records.
+        `news` tells of these only once they have their outcome; of what it has told this tells no more.
         """
-        analyser, grown = self._analyser, self._grown()
-        fresh = grown.slots[grown.before == _NOTHING]
-        dialogues = grown.decided.dialogues
-        sides = [dialogues[slot].session.client_side or 0 if slot in dialogues else 0 for slot in fresh.tolist()]
-        turns = analyser.connections.watch.turns(fresh) ^ np.array(sides, np.uint8)
-        clients, proxies = analyser.connections.flows.ends(fresh, turns)
+        analyser, told = self._analyser, self._told
+        connections = analyser.connections
+        slots = connections.handshakes.untold()
+        unknown = told.reached[slots] == _NOTHING
+        connections.handshakes.put_off(slots[~unknown].tolist())
+        decided = analyser.verdicts.look(slots[unknown])
+        found = np.concatenate((decided.slots, np.fromiter(decided.dialogues, np.intp, len(decided.dialogues))))
+        found = found[np.argsort(connections.flows.stream[found])]
+        told.reached[found] = _FOUND
+        said = decided.dialogues
+        sides = [said[slot].session.client_side or 0 if slot in said else 0 for slot in found.tolist()]
+        turns = connections.watch.turns(found) ^ np.array(sides, np.uint8)
+        clients, proxies = connections.flows.ends(found, turns)
         return list(zip(map(self._endpoint, clients.tolist()), map(self._endpoint, proxies.tolist()), strict=True))
 
     def _endpoint(self, end: int) -> Endpoint:
         return Endpoint(self.reader.addresses.endpoint_address(end), end & 0xFFFF)
 
-    def _grown(self) -> _Grown:
-        """The flows of which there is something to tell, which is told now."""
-        analyser, told = self._analyser, self._told
-        slots = analyser.connections.handshakes.untold()
-        slots = slots[~told.over[slots]]
-        if not len(slots):
-            return _Grown(slots, told.reached[slots], Decided(None, {}))
-        decided = analyser.verdicts.look(slots)
-        reached, over = told.reached.copy(), told.over
+    def _note_how_far(self, decided: Decided) -> None:
+        """Remember how far flows have come that were looked at."""
+        told, over = self._told, self._told.over
         told.reached[decided.slots] = _DECIDED
         if decided.recognised is not None:
             over[decided.slots[decided.recognised.first_byte != NO_TIME]] = True
@@ -200,12 +202,7 @@ class LiveAnalyser:
                 continue
             told.reached[slot] = max(int(told.reached[slot]), now)
             over[slot] = now >= _DECIDED and not _goes_on(dialogue)
-        analyser.connections.handshakes.put_off(pending)
-        grown = slots[told.reached[slots] > reached[slots]]
-        decided = decided._replace(
-            dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
-        )
-        return _Grown(grown, reached[grown], decided)
+        self._analyser.connections.handshakes.put_off(pending)
 
     def _stalled(self, slot: int) -> bool:
         """Whether a flow does not go on."""
