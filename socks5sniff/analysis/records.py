@@ -45,6 +45,7 @@ class Records:
 
     Attributes:
         interfaces: where frames come from, as the batches say.
+        upstreams: the proxies' own connections.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Records:
         self._names = names
         self._numbering = numbering
         self._show_passwords = show_passwords
-        self._upstreams = Upstreams(flows, watch, book)
+        self.upstreams = Upstreams(flows, watch, book)
 
     def make(self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association]) -> Finished:
         """The records of these flows, those of conversations in their tunnels behind them."""
@@ -147,13 +148,13 @@ class Records:
         in_dialogues = len(asked.row)
         if recognised is not None and recognised.size:
             asked = Asked.join((asked, by_forms(recognised, self._handshakes.forms.forms, *about)))
-        found = self._upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said))
+        found = self.upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said))
         if not found:
             return
         for at, upstream in found.items():
             number = int(asked.row[at])
             record = made[number][0][1] if at < in_dialogues else batch.write_out(of_forms[number])
-            self._upstreams.note(record, upstream)
+            self.upstreams.note(record, upstream)
 
     def _resolved(
         self, asked: Asked, in_dialogues: int, recognised: Recognised | None, said: dict[int, Dialogue]

@@ -77,12 +77,17 @@ class Upstream(NamedTuple):
 
 
 class Upstreams:
-    """Finds them in the flow table."""
+    """Finds them in the flow table.
+
+    Attributes:
+        considered: flows of conversations that any connection fitted, where somebody asks for them.
+    """
 
     def __init__(self, flows: FlowTable, watch: Watch, book: AddressBook) -> None:
         self._flows = flows
         self._watch = watch
         self._book = book
+        self.considered: set[int] | None = None
 
     def find(self, asked: Asked, resolved: dict[int, list[int]]) -> dict[int, Upstream]:
         """The connections that were opened for these requests, by place in `asked`.
@@ -98,6 +103,8 @@ class Upstreams:
             return {}
         found: dict[int, Upstream] = {}
         for matched_by, pairs in self._ways(asked, resolved, legs):
+            if self.considered is not None:
+                self.considered.update(int(asked.slot[pair.row]) for pair in pairs)
             free = [pair for pair in pairs if pair.row not in found and not self._watch.carries[pair.leg]]
             for pair in [*_certain(free, asserted=matched_by == _BOUND)]:
                 found[pair.row] = Upstream(pair.leg, matched_by)

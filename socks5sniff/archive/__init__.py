@@ -1,0 +1,1 @@
+"""Captures read by several processes, with the records of one reading."""

@@ -1,0 +1,271 @@
+"""The analyser of a whole capture, most of whose packets it never sees.
+
+It takes one stretch after another, in their order. Of the flows that lie in a stretch as a whole it takes over the row
+in the flow table, so that this table is at every seam what one reading's table would be; others make the records (see
+`stretch`). Flows that are open at a seam it takes over as they are, and sees all their further packets, as it sees
+those of endpoints that it knows, of UDP associations, and whatever other flows' records depend on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.analysis.analyser import Analyser
+from socks5sniff.analysis.numbering import Finished, place_of
+from socks5sniff.analysis.watch import ELSEWHERE, IGNORED, SOCKS
+from socks5sniff.capture.batch import Interface
+from socks5sniff.packets.columns import Datagrams, Segments
+from socks5sniff.packets.rows import Skipped
+from socks5sniff.packets.reader import UnknownLink
+from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
+from socks5sniff.streams.flows import NO_TIME
+from socks5sniff.streams.spaces import FORGET, LINGER
+
+from .packets import later, rows_of
+from .stretch import Inner, Order, Outline, Settings, State
+
+_NEVER = 1 << 62
+
+
+class Asks(NamedTuple):
+    """What can be asked of whoever has analysed a stretch."""
+
+    packets: Callable[[NDArray[np.intp]], Segments]
+    state: Callable[[NDArray[np.intp]], State]
+    every_datagram: Callable[[], Datagrams]
+
+
+class _Seam(NamedTuple):
+    """A stretch that was taken, and whose own records are awaited."""
+
+    frames: int
+    """Before it."""
+    clock: int
+    """By its end."""
+    slots: NDArray[np.intp]
+    """Of its flows, -1 for those whose packets were seen."""
+
+
+class Sequel(Analyser):
+    """See this module's docstring."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            ports=settings.ports, show_passwords=settings.show_passwords, udp_frames=settings.udp_frames
+        )
+        self.skipped = Skipped()
+        self.unknown_links: list[UnknownLink] = []
+        self.interfaces: list[Interface] = []
+        self.records.interfaces = self.interfaces
+        self._numbers: dict[Interface, int] = {}
+        self._noted: set[tuple[str, int]] = set()
+        self._seams: deque[_Seam] = deque()
+        self._inner: list[Inner] = []
+
+    def fits(self, outline: Outline) -> bool:
+        """Whether a stretch was analysed with the clock that it begins with."""
+        return outline.first == NO_TIME or self.flows.clock <= outline.first
+
+    def take_stretch(self, outline: Outline, coming: Sequence[Outline], asks: Asks) -> Order:
+        """Take the next stretch.
+
+        Args:
+            outline: what is in it.
+            coming: the stretches behind it, as far as they begin before this one's last packets are waited for.
+            asks: whoever has analysed it.
+        """
+        before, first = self.packets, self.flows.streams
+        captures = self._captures(outline)
+        self.reader.addresses.learn(outline.addresses)
+        known = self._known(outline)
+        seen = np.isin(outline.newest, np.concatenate((known, outline.associating)))
+        segments, datagrams = self._packets(outline, asks, known)
+        since = self.handshakes.now
+        closed = len(self.endings)
+        segments, datagrams = (later(columns, before, captures) for columns in (segments, datagrams))
+        self.handshakes.now = max(self.handshakes.now, outline.latest)
+        if len(segments):
+            self.take_segments(segments)
+        if len(outline.dns):
+            self.names.learn_from_streams(later(outline.dns, before, captures))
+        self.take_datagrams(datagrams)
+        followed = self._followed(outline, seen, coming)
+        slots = self._adopt(outline, seen, before, captures)
+        self._adopt_states(outline, slots, followed, before, asks)
+        live = self.flows.live()
+        self.flows.renumber(live[self.flows.first_frame[live] > before], first)
+        self.endings.insert(slots[outline.closed[~seen[outline.closed]]], closed)
+        self.flows.clock = max(self.flows.clock, outline.clock)
+        self.packets += outline.frames
+        self._count(outline, before)
+        self._seams.append(_Seam(before, self.flows.clock, slots))
+        streams = np.where(slots >= 0, self.flows.stream[slots], -1)
+        until = min((each.earliest for each in coming if each.frames), default=_NEVER)
+        elsewhere = np.flatnonzero(seen | followed)
+        return Order(before, streams, elsewhere, self.names.learned(), since, until)
+
+    def take_inner(self, inner: Inner) -> list[Batch]:
+        """Take the records of the first stretch whose own ones are awaited; give those that have their numbers."""
+        seam = self._seams.popleft()
+        self.numbering.add(inner.finished.places)
+        self._inner.append(inner)
+        self._take_over(seam.slots[inner.related.slots], inner.related)
+        self.names.note_requests(inner.requested)
+        self.attempts.add(inner.attempts)
+        self.finish_due(seam.clock)
+        self.make_room()
+        return self.release_records(self._seams[0].frames + 1 if self._seams else None)
+
+    def _hand_on(self, finished: Finished, elsewhere: NDArray[np.intp]) -> None:
+        streams = self.flows.stream[elsewhere]
+        parts = [finished]
+        left = []
+        for inner in self._inner:
+            given = np.isin(inner.streams, streams)
+            parts.append(inner.finished.take(np.flatnonzero(given)))
+            if not given.all():
+                rest = np.flatnonzero(~given)
+                left.append(inner._replace(finished=inner.finished.take(rest), streams=inner.streams[rest]))
+        self._inner = left
+        for part in merged(parts):
+            self.numbering.finish(part)
+
+    # -- packets -------------------------------------------------------------------------------------------------
+
+    def _known(self, outline: Outline) -> NDArray[np.intp]:
+        """Endpoints (see `Outline.newest`) of which so much is known that their packets must be seen here."""
+        flows = self.flows
+        opening = np.unique(outline.opening)
+        low, high = outline.flows["low"][opening], outline.flows["high"][opening]
+        slots = flows.find(low, high)
+        closed = flows.close_clock[slots]
+        time = outline.clocks[opening]
+        over = (closed != NO_TIME) & (time > np.where(closed == NO_TIME, 0, closed) + LINGER)
+        over &= outline.syn[opening] | (time > np.where(closed == NO_TIME, 0, closed) + FORGET)
+        if flows.shared:
+            over &= [key not in flows.shared for key in zip(low.tolist(), high.tolist(), strict=True)]
+        return outline.newest[opening[(slots >= 0) & ~over]]
+
+    def _packets(
+        self, outline: Outline, asks: Asks, known: NDArray[np.intp]
+    ) -> tuple[Segments, Datagrams]:
+        """The packets that must be seen here."""
+        wanted = np.union1d(known, outline.associating)
+        missing = np.setdiff1d(wanted, outline.begun_of)
+        if len(missing):
+            segments = asks.packets(wanted)
+        else:
+            segments = rows_of(outline.begun, np.isin(outline.begun_of, wanted))
+        datagrams = outline.datagrams
+        if outline.all_datagrams > len(datagrams) and (self.associated or len(outline.associating)):
+            datagrams = asks.every_datagram()
+        return segments, datagrams
+
+    # -- what is taken over --------------------------------------------------------------------------------------
+
+    def _followed(
+        self, outline: Outline, seen: NDArray[np.bool_], coming: Sequence[Outline]
+    ) -> NDArray[np.bool_]:
+        """bool[n]: flows that are followed here from now on: open ones, and those that get packets behind the seam."""
+        closed = outline.flows["close_clock"]
+        followed = (closed == NO_TIME) & (outline.kind != IGNORED)
+        late = np.flatnonzero((closed != NO_TIME) & (outline.kind != IGNORED) & ~seen)
+        for stretch in coming:
+            if not len(late):
+                break
+            if stretch.first == NO_TIME:
+                continue
+            late = late[closed[late] + LINGER >= stretch.first]
+            mine = _pairs(outline, late)
+            theirs = _pairs(stretch, np.unique(stretch.opening))
+            followed[late[np.isin(mine, theirs)]] = True
+        return followed & ~seen
+
+    def _adopt(
+        self, outline: Outline, seen: NDArray[np.bool_], before: int, captures: NDArray[np.uint16]
+    ) -> NDArray[np.intp]:
+        """Take over the rows of the flow table; gives the slots, -1 for flows that were seen."""
+        rows = np.flatnonzero(~seen)
+        columns = {name: column[rows] for name, column in outline.flows.items()}
+        for name in ("first_frame", "last_frame", "close_frame"):
+            columns[name] = columns[name] + before
+        columns["capture"] = captures[columns["capture"]]
+        place = np.full(len(seen), -1, np.intp)
+        place[rows] = np.arange(len(rows))
+        shared = [[int(place[slot]) for slot in slots] for slots in outline.shared if not seen[slots[0]]]
+        mine = self.flows.adopt(columns, shared)
+        self.handshakes.begin(mine, self.flows.capacity)
+        self.endings.begin(mine, self.flows.capacity)
+        self.watch.mark[:, mine] = outline.marks[:, rows]
+        self.watch.kind[mine] = np.where(outline.kind[rows] == IGNORED, IGNORED, ELSEWHERE)
+        slots = np.full(len(seen), -1, np.intp)
+        slots[rows] = mine
+        return slots
+
+    def _adopt_states(
+        self, outline: Outline, slots: NDArray[np.intp], followed: NDArray[np.bool_], before: int, asks: Asks
+    ) -> None:
+        """Take over what is known of flows that are followed here."""
+        wanted = np.flatnonzero(followed)
+        state = outline.open
+        if len(np.setdiff1d(wanted, state.slots)):
+            state = asks.state(wanted)
+        rows = np.flatnonzero(np.isin(state.slots, wanted))
+        state = state.part(rows)
+        self._take_over(slots[state.slots], state._replace(kept=state.kept.shifted(before)))
+
+    def _take_over(self, slots: NDArray[np.intp], state: State) -> None:
+        if len(slots):
+            self.handshakes.adopt(slots, state.kept)
+            self.endings.adopt(slots, state.fins)
+            found = slots[self.watch.kind[slots] == SOCKS]
+            self.numbering.add(map(place_of, self.flows.first_frame[found].tolist()))
+
+    # -- totals --------------------------------------------------------------------------------------------------
+
+    def _captures(self, outline: Outline) -> NDArray[np.uint16]:
+        """By interface of a stretch, its number among all."""
+        for interface in outline.interfaces:
+            if interface not in self._numbers:
+                self._numbers[interface] = len(self.interfaces)
+                self.interfaces.append(interface)
+        return np.array([self._numbers[interface] for interface in outline.interfaces], np.uint16)
+
+    def _count(self, outline: Outline, before: int) -> None:
+        self.skipped.add(outline.skipped)
+        for link in outline.unknown_links:
+            if (link.capture, link.link_type) not in self._noted:
+                self._noted.add((link.capture, link.link_type))
+                self.unknown_links.append(link._replace(frame=link.frame + before))
+
+
+def _pairs(outline: Outline, rows: NDArray[np.intp]) -> NDArray[np.void]:
+    """Endpoints as single values that can be compared."""
+    both = np.stack((outline.flows["low"][rows], outline.flows["high"][rows]), 1)
+    return np.ascontiguousarray(both).view(np.dtype((np.void, 16))).ravel()
+
+
+def merged(parts: Collection[Finished]) -> list[Finished]:
+    """Records of several origins in the order of their places, in runs of one origin's columns.
+
+    Those of the first origin are written out, so that they fit into any run.
+    """
+    parts = [part for part in parts if part.places]
+    if len(parts) < 2:
+        return list(parts)
+    places = np.concatenate([np.array(part.places, np.int64) for part in parts])
+    origin = np.repeat(np.arange(len(parts)), [len(part.places) for part in parts])
+    row = np.concatenate([np.arange(len(part.places)) for part in parts])
+    order = np.argsort(places, kind="stable")
+    places, origin, row = places[order], origin[order], row[order]
+    edges = np.flatnonzero(origin[1:] != origin[:-1]) + 1
+    return [
+        parts[int(origin[begin])].take(row[begin:end])
+        for begin, end in zip([0, *edges.tolist()], [*edges.tolist(), len(row)], strict=True)
+    ]
