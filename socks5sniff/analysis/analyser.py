@@ -87,18 +87,18 @@ class Analyser:
         self._patience = patience
         self._consumers = consumers
         self.flows = FlowTable()
-        self._octets = Octets()
+        self.octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
-        self.handshakes = Handshakes(self.flows, self._octets, self.watch, book, Forms(show_passwords))
-        self.attempts = Attempts(self.flows, self._octets, self.watch, book)
+        self.handshakes = Handshakes(self.flows, self.octets, self.watch, book, Forms(show_passwords))
+        self.attempts = Attempts(self.flows, self.octets, self.watch, book)
         self.endings = Endings(self.flows)
         self.associations = Associations(book, udp_frames)
         self.associated: dict[int, Association] = {}
         self.names = Names(book)
         self.numbering = Numbering()
         self.records = Records(
-            self.flows, self._octets, self.watch, self.handshakes, book, self.names, self.numbering, show_passwords
+            self.flows, self.octets, self.watch, self.handshakes, book, self.names, self.numbering, show_passwords
         )
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
@@ -158,7 +158,7 @@ class Analyser:
         counted = self.watch.kind[batch.slots] != IGNORED
         if not counted.any():
             return
-        self.handshakes.add(self._octets.count(flows, batch, counted))
+        self.handshakes.add(self.octets.count(flows, batch, counted))
         for slot, _ in self.endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
             association = self.associated.get(slot)
             if association is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.packets.columns import Datagrams, Segments
+
+from .thinning import Thinned, thinned
 
 _NOTHING = np.empty(0, np.uint8)
 _COMMON = ("frame", "time", "capture", "source", "destination", "length", "captured", "network")
@@ -17,17 +19,36 @@ _DATAGRAMS = (*_COMMON, "ident")
 _Columns = TypeVar("_Columns", Segments, Datagrams)
 
 
-class Chosen(NamedTuple):
-    """Some packets of a batch."""
-
-    columns: Segments | Datagrams
-    rows: NDArray[np.intp]
-
-
 def segments_of(chosen: Sequence[tuple[Segments, NDArray[np.intp]]]) -> Segments:
     """The chosen segments, with their octets in a memory of their own."""
     octets, columns = _gathered(chosen, _SEGMENTS)
     return Segments(octets=octets, spill=_NOTHING, **columns)
+
+
+def thin_segments_of(
+    chosen: Sequence[tuple[Segments, NDArray[np.intp]]], whose: NDArray[np.intp]
+) -> tuple[Segments, Thinned]:
+    """The chosen segments, without those that change nothing but counters, and what that left out.
+
+    Args:
+        whose: intp[n], the connection of each.
+    """
+    columns = _columns(chosen, _SEGMENTS)
+    names = "sequence", "acknowledgment", "flags", "length", "time"
+    left = thinned(whose, columns["source"] > columns["destination"], *(columns[name] for name in names))
+    columns = {name: column[left.rows] for name, column in columns.items()}
+    wanted = ~left.bare
+    sizes = [len(rows) for _, rows in chosen]
+    memories = [_NOTHING]
+    bounds = np.searchsorted(left.rows, np.cumsum([0, *sizes]))
+    before = 0
+    for (segments, rows), size, begin, end in zip(chosen, sizes, bounds.tolist(), bounds[1:].tolist(), strict=False):
+        memories.append(_octets(segments, rows[left.rows[begin:end] - before], wanted[begin:end]))
+        before += size
+    captured = np.where(wanted, columns["captured"], 0)
+    columns["captured"] = captured
+    columns["payload"] = np.cumsum(captured) - captured
+    return Segments(octets=np.concatenate(memories), spill=_NOTHING, **columns, weight=left.weight), left
 
 
 def datagrams_of(chosen: Sequence[tuple[Datagrams, NDArray[np.intp]]]) -> Datagrams:
@@ -40,6 +61,8 @@ def rows_of(columns: _Columns, rows: NDArray[np.intp] | NDArray[np.bool_]) -> _C
     """Some rows, in the same memory."""
     names = _SEGMENTS if isinstance(columns, Segments) else _DATAGRAMS
     taken = {name: getattr(columns, name)[rows] for name in (*names, "payload")}
+    if isinstance(columns, Segments) and columns.weight is not None:
+        taken["weight"] = columns.weight[rows]
     return type(columns)(octets=columns.octets, spill=columns.spill, **taken)
 
 
@@ -52,26 +75,34 @@ def later(columns: _Columns, frames: int, captures: NDArray[np.uint16]) -> _Colu
 
 def _gathered(
     chosen: Sequence[tuple[Segments | Datagrams, NDArray[np.intp]]], names: Sequence[str]
-) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
-    memories = [_octets(columns, rows) for columns, rows in chosen] or [_NOTHING]
-    found: dict[str, NDArray[np.generic]] = {
-        name: np.concatenate([getattr(columns, name)[rows] for columns, rows in chosen])
-        if chosen
-        else np.empty(0, _TYPES[name])
-        for name in names
-    }
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+    memories = [_octets(columns, rows, None) for columns, rows in chosen] or [_NOTHING]
+    found = _columns(chosen, names)
     captured = found["captured"]
     found["payload"] = np.cumsum(captured) - captured
     return np.concatenate(memories), found
 
 
-def _octets(columns: Segments | Datagrams, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+def _columns(
+    chosen: Sequence[tuple[Segments | Datagrams, NDArray[np.intp]]], names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    return {
+        name: np.concatenate([getattr(columns, name)[rows] for columns, rows in chosen])
+        if chosen
+        else np.empty(0, _TYPES[name])
+        for name in names
+    }
+
+
+def _octets(
+    columns: Segments | Datagrams, rows: NDArray[np.intp], wanted: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
     memory = columns.octets if not len(columns.spill) else np.concatenate((columns.octets, columns.spill))
-    start, length = columns.payload[rows], columns.captured[rows]
-    total = int(length.sum())
-    at = np.repeat(start - (np.cumsum(length) - length), length) + np.arange(total)
-    found: NDArray[np.uint8] = memory[at]
-    return found
+    rows = rows[columns.captured[rows] > 0] if wanted is None else rows[wanted & (columns.captured[rows] > 0)]
+    start, end = columns.payload[rows], columns.payload[rows] + columns.captured[rows]
+    view = memory.data
+    pieces = [view[begin:stop] for begin, stop in zip(start.tolist(), end.tolist(), strict=True)]
+    return np.frombuffer(b"".join(pieces), np.uint8)
 
 
 _TYPES = {

@@ -25,10 +25,12 @@ from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
 from socks5sniff.streams.flows import NO_TIME
+from socks5sniff.streams.heads import HEAD
 from socks5sniff.streams.spaces import FORGET, LINGER
 
 from .packets import later, rows_of
 from .stretch import Inner, Order, Outline, Settings, State
+from .thinning import BAND, SLACK
 
 _NEVER = 1 << 62
 
@@ -157,8 +159,8 @@ class Sequel(Analyser):
     ) -> tuple[Segments, Datagrams]:
         """The packets that must be seen here."""
         wanted = np.union1d(known, outline.associating)
-        missing = np.setdiff1d(wanted, outline.begun_of)
-        if len(missing):
+        lacking = np.setdiff1d(wanted, outline.begun_of)
+        if len(lacking) or not self._trusts(outline, np.isin(outline.thin, wanted)):
             segments = asks.packets(wanted)
         else:
             segments = rows_of(outline.begun, np.isin(outline.begun_of, wanted))
@@ -166,6 +168,24 @@ class Sequel(Analyser):
         if outline.all_datagrams > len(datagrams) and (self.associated or len(outline.associating)):
             datagrams = asks.every_datagram()
         return segments, datagrams
+
+    def _trusts(self, outline: Outline, chosen: NDArray[np.bool_]) -> bool:
+        """Whether nothing was left out of connections that would tell something, given what is known of them."""
+        flows, watch, octets = self.flows, self.watch, self.octets
+        ends, first = outline.thin[chosen], outline.thin_first[:, chosen]
+        if not len(ends):
+            return True
+        low, high = outline.flows["low"][ends], outline.flows["high"][ends]
+        slots = flows.find(low, high)
+        if flows.shared and any(key in flows.shared for key in zip(low.tolist(), high.tolist(), strict=True)):
+            return False
+        fine = (slots >= 0) & (flows.close_clock[slots] == NO_TIME)
+        counted = watch.kind[slots] != IGNORED
+        ahead = (first - octets.edge[:, slots]).astype(np.uint32).view(np.int32).astype(np.int64)
+        known = (octets.origin[:, slots] >= 0) & (np.abs(ahead) < BAND)
+        known &= octets.reach[:, slots] + ahead >= -SLACK
+        known |= first < 0
+        return bool((fine & (~counted | (known.all(0) & (watch.limit[slots] <= HEAD)))).all())
 
     # -- what is taken over --------------------------------------------------------------------------------------
 

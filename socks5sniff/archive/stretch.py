@@ -28,7 +28,7 @@ from socks5sniff.record.text import plain
 from socks5sniff.streams.flows import NO_TIME, FlowBatch
 from socks5sniff.streams.slots import Rows
 
-from .packets import datagrams_of, segments_of
+from .packets import datagrams_of, segments_of, thin_segments_of
 
 _DNS = 53
 
@@ -81,6 +81,7 @@ class Outline(NamedTuple):
         open: what is known of flows that have not closed.
         begun: packets between endpoints whose first packet here begins no connection, and of `associating` ones.
         begun_of: intp[k], whose they are, see `newest`.
+        thin, thin_first: see `thinning.Thinned.whose` and `first`.
         dns: segments from name servers.
         datagrams: answers of name servers, and those that look like a SOCKS UDP header; of `all_datagrams` in all.
     """
@@ -107,6 +108,8 @@ class Outline(NamedTuple):
     open: State
     begun: Segments
     begun_of: NDArray[np.intp]
+    thin: NDArray[np.intp]
+    thin_first: NDArray[np.int64]
     dns: Segments
     datagrams: Datagrams
     all_datagrams: int
@@ -217,7 +220,8 @@ class Stretch:
         syn, clocks = _joined(self._syn, np.bool_), _joined(self._clocks, np.int64)
         associating = np.unique(newest[self._associating()])
         begun = np.unique(np.concatenate((newest[slots[~syn[opening]]], associating)))
-        rows, begun_of = self._packets_of(begun)
+        chosen, whose = self._chosen(begun)
+        rows, left = thin_segments_of(chosen, whose)
         kind = analyser.watch.kind[slots]
         open_ = slots[(flows.close_clock[slots] == NO_TIME) & (kind != IGNORED)]
         times = [*zip(*self._times, strict=True)] or [(NO_TIME,), (NO_TIME,)]
@@ -244,7 +248,9 @@ class Stretch:
             associating=associating,
             open=self.state(open_),
             begun=rows,
-            begun_of=begun_of,
+            begun_of=whose[left.rows],
+            thin=left.whose,
+            thin_first=left.first,
             dns=segments_of([(s, np.flatnonzero(rows)) for s, rows in zip(self._segments, dns, strict=True)]),
             datagrams=datagrams_of([(datagrams, _telling(datagrams)) for datagrams in self._datagrams]),
             all_datagrams=sum(map(len, self._datagrams)),
@@ -252,7 +258,7 @@ class Stretch:
 
     def packets(self, ends: NDArray[np.intp]) -> Segments:
         """All segments between some endpoints (see `Outline.newest`), in the order of the capture."""
-        return self._packets_of(ends)[0]
+        return segments_of(self._chosen(ends)[0])
 
     def every_datagram(self) -> Datagrams:
         """All datagrams."""
@@ -263,7 +269,8 @@ class Stretch:
         analyser = self._analyser
         return State(slots, analyser.handshakes.kept(slots), analyser.endings.fins(slots))
 
-    def _packets_of(self, ends: NDArray[np.intp]) -> tuple[Segments, NDArray[np.intp]]:
+    def _chosen(self, ends: NDArray[np.intp]) -> tuple[list[tuple[Segments, NDArray[np.intp]]], NDArray[np.intp]]:
+        """The rows of segments between some endpoints, and which ones these are."""
         chosen, whose = [], []
         wanted = np.zeros(self._analyser.flows.used + 1, np.bool_)
         wanted[ends] = True
@@ -274,7 +281,7 @@ class Stretch:
             rows = np.flatnonzero(wanted[found])
             chosen.append((segments, rows))
             whose.append(found[rows])
-        return segments_of(chosen), _joined(whose, np.intp)
+        return chosen, _joined(whose, np.intp)
 
     def _associating(self) -> list[int]:
         """Flows that open UDP associations."""

@@ -415,7 +415,8 @@ class FlowTable(SlotTable):
         if (batch.flags & TcpFlag.RST).any():
             self._drop_strange_resets(batch)
         self._note_next(batch)
-        self.packets[slots] += batch.counts
+        weight = segments.weight
+        self.packets[slots] += batch.counts if weight is None else np.add.reduceat(weight[order], starts)
         self.last_frame[slots] = segments.frame[order[starts + batch.counts - 1]]
         self.first_time[slots] = np.minimum(self.first_time[slots], np.minimum.reduceat(time, starts))
         self.last_time[slots] = np.maximum(self.last_time[slots], np.maximum.reduceat(time, starts))

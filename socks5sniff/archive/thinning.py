@@ -1,0 +1,121 @@
+"""Which packets of a long connection matter to whoever counts them.
+
+Of a connection that was there before a stretch, and of which neither the handshake nor the end lies in it, most packets
+change nothing but counters: how many they are, how far the octets reach, when the last one came. Those that set a mark
+are kept, and the number of the others is added to one of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socks5sniff.packets.columns import TcpFlag
+from socks5sniff.streams.heads import HEAD
+
+SLACK = 1024
+"""Octets before the first one here with which a direction may yet begin: keep-alives and what was sent again."""
+BAND = 1 << 28
+"""Sequence numbers of a connection that are further apart are not all its own; nothing is left out there."""
+_ENDS = TcpFlag.FIN | TcpFlag.RST
+
+
+class Thinned(NamedTuple):
+    """What is left of some packets.
+
+    Attributes:
+        rows: intp[m], the packets that are kept.
+        weight: int64[m], how many each stands for.
+        bare: bool[m], its octets are not needed.
+        whose: intp[t], connections of which something was left out; first: int64[2, t], by direction (from the smaller
+            endpoint, from the other) the sequence number that they have here first, -1 for none.
+    """
+
+    rows: NDArray[np.intp]
+    weight: NDArray[np.int64]
+    bare: NDArray[np.bool_]
+    whose: NDArray[np.intp]
+    first: NDArray[np.int64]
+
+
+class _Groups:
+    """Rows by group, in their order."""
+
+    def __init__(self, group: NDArray[np.intp]) -> None:
+        self.group = group
+        self.order = np.argsort(group, kind="stable")
+        ordered = group[self.order]
+        self.starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), ordered[1:] != ordered[:-1])))
+        self.ends = np.append(self.starts[1:], len(group)) - 1
+        self.names = ordered[self.starts]
+
+    def first(self) -> NDArray[np.intp]:
+        """The first row of each."""
+        return self.order[self.starts]
+
+    def last(self) -> NDArray[np.intp]:
+        """The last row of each."""
+        return self.order[self.ends]
+
+    def greatest(self, column: NDArray[np.int64]) -> NDArray[np.intp]:
+        """A row of each with the greatest value."""
+        return np.lexsort((column, self.group))[self.ends].astype(np.intp)
+
+    def spread(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A value of each group, for all its rows."""
+        found: NDArray[np.int64] = values[np.searchsorted(self.names, self.group)]
+        return found
+
+
+def thinned(
+    whose: NDArray[np.intp],
+    way: NDArray[np.bool_],
+    sequence: NDArray[np.uint32],
+    acknowledgment: NDArray[np.uint32],
+    flags: NDArray[np.uint8],
+    length: NDArray[np.int64],
+    time: NDArray[np.int64],
+) -> Thinned:
+    """Leave out what changes nothing but counters; columns of packets in the order of the capture."""
+    count = len(whose)
+    everything = Thinned(
+        np.arange(count), np.ones(count, np.int64), np.zeros(count, np.bool_), whose[:0], np.empty((2, 0), np.int64)
+    )
+    if not count:
+        return everything
+    ways = _Groups(whose * 2 + way)
+    flows = _Groups(whose)
+    ahead = _apart(sequence, ways.spread(sequence[ways.first()].astype(np.int64)))
+    acknowledges = (flags & TcpFlag.ACK) != 0
+    heard = _apart(acknowledgment, ways.spread(acknowledgment[ways.greatest(acknowledges.astype(np.int64))].astype(np.int64)))
+    heard = np.where(acknowledges, heard, -BAND)
+    fixed = ((flags & TcpFlag.SYN) != 0) | (np.abs(ahead) >= BAND) | (acknowledges & (np.abs(heard) >= BAND))
+    whole = np.zeros(int(whose.max()) + 1, np.bool_)
+    whole[whose[fixed]] = True
+    keep = whole[whose] | ((length > 0) & (ahead < HEAD + SLACK))
+    end = np.where((length > 0) | ((flags & TcpFlag.FIN) != 0), ahead + length, -BAND)
+    for rows in (ways.first(), ways.last(), ways.greatest(end), ways.greatest(heard), flows.greatest(time),
+                 flows.greatest(-time), flows.last()):  # fmt: skip
+        keep[rows] = True
+    # From the end of a connection on, and what came before it, everything tells something.
+    ending = np.zeros(len(whole), np.bool_)
+    ending[whose[(flags & _ENDS) != 0]] = True
+    keep |= ending[whose]
+    rows = np.flatnonzero(keep)
+    if len(rows) == count:
+        return everything
+    total, kept = np.bincount(whose), np.bincount(whose[rows], minlength=len(whole))
+    weight = np.ones(count, np.int64)
+    weight[flows.first()] += (total - kept)[flows.names]
+    bare = ~whole & ~ending
+    lacking = flows.names[bare[flows.names]]
+    first = np.full((2, len(whole)), -1, np.int64)
+    first[ways.names & 1, ways.names >> 1] = sequence[ways.first()]
+    no_octets = bare[whose[rows]] & ((length[rows] == 0) | (ahead[rows] >= HEAD + SLACK))
+    return Thinned(rows, weight[rows], no_octets, lacking, first[:, lacking])
+
+
+def _apart(numbers: NDArray[np.uint32], from_: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (numbers - from_.astype(np.uint32)).view(np.int32).astype(np.int64)
