@@ -64,6 +64,7 @@ class Analyser:
         patience: nanoseconds of capture time that an undecided connection may hold back the ids of later ones, where
             somebody waits for the records; None where nobody does.
         consumers: told of every batch besides.
+        forms: what was learned of other captures, with the same `show_passwords`.
 
     Attributes:
         packets: frames read so far.
@@ -79,6 +80,7 @@ class Analyser:
         udp_frames: bool = False,
         patience: int | None = None,
         consumers: Sequence[Consumer] = (),
+        forms: Forms | None = None,
     ) -> None:
         self.packets = 0
         self.evicted = 0
@@ -90,7 +92,7 @@ class Analyser:
         self.octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
-        self.handshakes = Handshakes(self.flows, self.octets, self.watch, book, Forms(show_passwords))
+        self.handshakes = Handshakes(self.flows, self.octets, self.watch, book, forms or Forms(show_passwords))
         self.attempts = Attempts(self.flows, self.octets, self.watch, book)
         self.endings = Endings(self.flows)
         self.associations = Associations(book, udp_frames)

@@ -26,27 +26,19 @@ def segments_of(chosen: Sequence[tuple[Segments, NDArray[np.intp]]]) -> Segments
 
 
 def thin_segments_of(
-    chosen: Sequence[tuple[Segments, NDArray[np.intp]]], whose: NDArray[np.intp]
+    chosen: Sequence[tuple[Segments, NDArray[np.intp]]], whose: NDArray[np.intp], wants: NDArray[np.uint8]
 ) -> tuple[Segments, Thinned]:
-    """The chosen segments, without those that change nothing but counters, and what that left out.
-
-    Args:
-        whose: intp[n], the connection of each.
-    """
+    """The chosen segments without those that change nothing but counters; see `thinned`."""
     columns = _columns(chosen, _SEGMENTS)
-    names = "sequence", "acknowledgment", "flags", "length", "time"
-    left = thinned(whose, columns["source"] > columns["destination"], *(columns[name] for name in names))
+    left = thinned(columns, whose, wants)
     columns = {name: column[left.rows] for name, column in columns.items()}
-    wanted = ~left.bare
-    sizes = [len(rows) for _, rows in chosen]
     memories = [_NOTHING]
-    bounds = np.searchsorted(left.rows, np.cumsum([0, *sizes]))
     before = 0
-    for (segments, rows), size, begin, end in zip(chosen, sizes, bounds.tolist(), bounds[1:].tolist(), strict=False):
-        memories.append(_octets(segments, rows[left.rows[begin:end] - before], wanted[begin:end]))
-        before += size
-    captured = np.where(wanted, columns["captured"], 0)
-    columns["captured"] = captured
+    for segments, rows in chosen:
+        begin, end = np.searchsorted(left.rows, (before, before + len(rows))).tolist()
+        memories.append(_octets(segments, rows[left.rows[begin:end] - before], ~left.bare[begin:end]))
+        before += len(rows)
+    columns["captured"] = captured = np.where(left.bare, 0, columns["captured"])
     columns["payload"] = np.cumsum(captured) - captured
     return Segments(octets=np.concatenate(memories), spill=_NOTHING, **columns, weight=left.weight), left
 
@@ -55,15 +47,6 @@ def datagrams_of(chosen: Sequence[tuple[Datagrams, NDArray[np.intp]]]) -> Datagr
     """The chosen datagrams, with their octets in a memory of their own."""
     octets, columns = _gathered(chosen, _DATAGRAMS)
     return Datagrams(octets=octets, spill=_NOTHING, **columns)
-
-
-def rows_of(columns: _Columns, rows: NDArray[np.intp] | NDArray[np.bool_]) -> _Columns:
-    """Some rows, in the same memory."""
-    names = _SEGMENTS if isinstance(columns, Segments) else _DATAGRAMS
-    taken = {name: getattr(columns, name)[rows] for name in (*names, "payload")}
-    if isinstance(columns, Segments) and columns.weight is not None:
-        taken["weight"] = columns.weight[rows]
-    return type(columns)(octets=columns.octets, spill=columns.spill, **taken)
 
 
 def later(columns: _Columns, frames: int, captures: NDArray[np.uint16]) -> _Columns:

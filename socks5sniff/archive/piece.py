@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from socks5sniff import __version__
+from socks5sniff.analysis.forms import Forms
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import kept, open_captures
 from socks5sniff.capture.slices import Decoder, Read, Slice
@@ -64,7 +65,9 @@ class VersionError(Socks5sniffError):
     """A process has another version of this program."""
 
 
-def analyse(task: Task, pause: Callable[[], None] = lambda: None) -> tuple[Stretch, Result]:
+def analyse(
+    task: Task, pause: Callable[[], None] = lambda: None, forms: Forms | None = None
+) -> tuple[Stretch, Result]:
     """Analyse a piece; `pause` is called between batches.
 
     Raises:
@@ -75,7 +78,7 @@ def analyse(task: Task, pause: Callable[[], None] = lambda: None) -> tuple[Stret
             f"a worker has socks5sniff {__version__}, and this is {task.version}: install the same version on both"
         )
     secret.share(task.secret)
-    stretch = Stretch(task.settings, task.clock)
+    stretch = Stretch(task.settings, task.clock, forms)
     end: list[Read | Socks5sniffError] = []
     stretch.read(_with_pauses(_frames(task.piece, end), pause))
     last = end[0] if end else None

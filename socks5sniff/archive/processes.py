@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Any
 
+from socks5sniff.analysis.forms import Forms
 from socks5sniff.errors import Socks5sniffError
 
 from .piece import Result, Task, analyse
@@ -163,6 +164,7 @@ def serve(connection: Connection, theirs: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks ends it
     stretches: dict[int, Stretch] = {}
     later: deque[_Message] = deque()
+    forms: Forms | None = None
 
     def pause() -> None:
         """Questions are answered at once; what takes long waits for its turn."""
@@ -174,13 +176,16 @@ def serve(connection: Connection, theirs: Connection) -> None:
                 later.append(message)
 
     def answer(message: _Message) -> None:
+        nonlocal forms
         kind, number, content = message
         try:
             if kind == _FORGET:
                 stretches.pop(number, None)
                 return
             if kind == _ANALYSE:
-                stretches[number], value = analyse(content, pause)
+                if forms is None:
+                    forms = Forms(content.settings.show_passwords)
+                stretches[number], value = analyse(content, pause, forms)
             else:
                 method, arguments = content
                 value = getattr(stretches[number], method)(*arguments)

@@ -28,9 +28,9 @@ from socks5sniff.streams.flows import NO_TIME
 from socks5sniff.streams.heads import HEAD
 from socks5sniff.streams.spaces import FORGET, LINGER
 
-from .packets import later, rows_of
-from .stretch import Inner, Order, Outline, Settings, State
-from .thinning import BAND, SLACK
+from .packets import later, segments_of
+from .stretch import Inner, Order, Outline, Packets, Settings, State
+from .thinning import BAND, COUNTS, HEADS, SLACK, WHOLE
 
 _NEVER = 1 << 62
 
@@ -38,7 +38,7 @@ _NEVER = 1 << 62
 class Asks(NamedTuple):
     """What can be asked of whoever has analysed a stretch."""
 
-    packets: Callable[[NDArray[np.intp]], Segments]
+    packets: Callable[[NDArray[np.intp], NDArray[np.uint8]], Packets]
     state: Callable[[NDArray[np.intp]], State]
     every_datagram: Callable[[], Datagrams]
 
@@ -159,33 +159,40 @@ class Sequel(Analyser):
     ) -> tuple[Segments, Datagrams]:
         """The packets that must be seen here."""
         wanted = np.union1d(known, outline.associating)
-        lacking = np.setdiff1d(wanted, outline.begun_of)
-        if len(lacking) or not self._trusts(outline, np.isin(outline.thin, wanted)):
-            segments = asks.packets(wanted)
+        if len(wanted):
+            found = asks.packets(wanted, self._wants(outline, wanted))
+            if not self._trusts(outline, found):
+                found = asks.packets(wanted, np.full(len(wanted), WHOLE, np.uint8))
+            segments = found.segments
         else:
-            segments = rows_of(outline.begun, np.isin(outline.begun_of, wanted))
+            segments = segments_of([])
         datagrams = outline.datagrams
         if outline.all_datagrams > len(datagrams) and (self.associated or len(outline.associating)):
             datagrams = asks.every_datagram()
         return segments, datagrams
 
-    def _trusts(self, outline: Outline, chosen: NDArray[np.bool_]) -> bool:
-        """Whether nothing was left out of connections that would tell something, given what is known of them."""
-        flows, watch, octets = self.flows, self.watch, self.octets
-        ends, first = outline.thin[chosen], outline.thin_first[:, chosen]
-        if not len(ends):
-            return True
+    def _wants(self, outline: Outline, ends: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """What must be seen of each connection."""
+        flows, watch = self.flows, self.watch
         low, high = outline.flows["low"][ends], outline.flows["high"][ends]
         slots = flows.find(low, high)
-        if flows.shared and any(key in flows.shared for key in zip(low.tolist(), high.tolist(), strict=True)):
-            return False
-        fine = (slots >= 0) & (flows.close_clock[slots] == NO_TIME)
-        counted = watch.kind[slots] != IGNORED
+        one = (slots >= 0) & (flows.close_clock[slots] == NO_TIME) & (outline.opening[ends] == ends)
+        if flows.shared:
+            one &= [key not in flows.shared for key in zip(low.tolist(), high.tolist(), strict=True)]
+        heads = np.where(watch.limit[slots] <= HEAD, HEADS, WHOLE)
+        return np.where(one, np.where(watch.kind[slots] == IGNORED, COUNTS, heads), WHOLE).astype(np.uint8)
+
+    def _trusts(self, outline: Outline, found: Packets) -> bool:
+        """Whether nothing was left out of connections that would tell something, given what is known of them."""
+        ends, first, octets = found.whose, found.first, self.octets
+        if not len(ends):
+            return True
+        slots = self.flows.find(outline.flows["low"][ends], outline.flows["high"][ends])
         ahead = (first - octets.edge[:, slots]).astype(np.uint32).view(np.int32).astype(np.int64)
         known = (octets.origin[:, slots] >= 0) & (np.abs(ahead) < BAND)
         known &= octets.reach[:, slots] + ahead >= -SLACK
-        known |= first < 0
-        return bool((fine & (~counted | (known.all(0) & (watch.limit[slots] <= HEAD)))).all())
+        known |= (first < 0) | (self.watch.kind[slots] == IGNORED)
+        return bool(known.all())
 
     # -- what is taken over --------------------------------------------------------------------------------------
 

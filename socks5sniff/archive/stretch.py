@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from socks5sniff.analysis.analyser import Analyser
 from socks5sniff.analysis.attempts import Attempts
 from socks5sniff.analysis.datagrams import header_like
+from socks5sniff.analysis.forms import Forms
 from socks5sniff.analysis.handshakes import Kept
 from socks5sniff.analysis.numbering import Finished
 from socks5sniff.analysis.upstream import SLACK
@@ -61,6 +62,14 @@ class State(NamedTuple):
         )
 
 
+class Packets(NamedTuple):
+    """Segments, and what was left out of them; see `Thinned`."""
+
+    segments: Segments
+    whose: NDArray[np.intp]
+    first: NDArray[np.int64]
+
+
 class Outline(NamedTuple):
     """What a stretch holds.
 
@@ -79,9 +88,6 @@ class Outline(NamedTuple):
         closed: intp[m], flows that have closed and may be SOCKS, in the order in which they closed.
         associating: endpoints (see `newest`) of flows that open UDP associations.
         open: what is known of flows that have not closed.
-        begun: packets between endpoints whose first packet here begins no connection, and of `associating` ones.
-        begun_of: intp[k], whose they are, see `newest`.
-        thin, thin_first: see `thinning.Thinned.whose` and `first`.
         dns: segments from name servers.
         datagrams: answers of name servers, and those that look like a SOCKS UDP header; of `all_datagrams` in all.
     """
@@ -106,10 +112,6 @@ class Outline(NamedTuple):
     closed: NDArray[np.intp]
     associating: NDArray[np.intp]
     open: State
-    begun: Segments
-    begun_of: NDArray[np.intp]
-    thin: NDArray[np.intp]
-    thin_first: NDArray[np.int64]
     dns: Segments
     datagrams: Datagrams
     all_datagrams: int
@@ -154,13 +156,19 @@ class Inner(NamedTuple):
 class Stretch:
     """The analysis of one stretch."""
 
-    def __init__(self, settings: Settings, clock: int = NO_TIME) -> None:
-        """`clock` is the latest time of all segments before it, as far as it matters."""
+    def __init__(self, settings: Settings, clock: int = NO_TIME, forms: Forms | None = None) -> None:
+        """
+        Args:
+            settings: how to analyse.
+            clock: the latest time of all segments before it, as far as it matters.
+            forms: what other stretches have taught.
+        """
         self._analyser = Analyser(
             ports=settings.ports,
             show_passwords=settings.show_passwords,
             udp_frames=settings.udp_frames,
             consumers=[self],
+            forms=forms,
         )
         self._analyser.flows.clock = clock
         self._analyser.records.upstreams.considered = set()
@@ -219,9 +227,6 @@ class Stretch:
         opening = opening[newest]
         syn, clocks = _joined(self._syn, np.bool_), _joined(self._clocks, np.int64)
         associating = np.unique(newest[self._associating()])
-        begun = np.unique(np.concatenate((newest[slots[~syn[opening]]], associating)))
-        chosen, whose = self._chosen(begun)
-        rows, left = thin_segments_of(chosen, whose)
         kind = analyser.watch.kind[slots]
         open_ = slots[(flows.close_clock[slots] == NO_TIME) & (kind != IGNORED)]
         times = [*zip(*self._times, strict=True)] or [(NO_TIME,), (NO_TIME,)]
@@ -247,18 +252,22 @@ class Stretch:
             closed=analyser.endings.noted(),
             associating=associating,
             open=self.state(open_),
-            begun=rows,
-            begun_of=whose[left.rows],
-            thin=left.whose,
-            thin_first=left.first,
             dns=segments_of([(s, np.flatnonzero(rows)) for s, rows in zip(self._segments, dns, strict=True)]),
             datagrams=datagrams_of([(datagrams, _telling(datagrams)) for datagrams in self._datagrams]),
             all_datagrams=sum(map(len, self._datagrams)),
         )
 
-    def packets(self, ends: NDArray[np.intp]) -> Segments:
-        """All segments between some endpoints (see `Outline.newest`), in the order of the capture."""
-        return segments_of(self._chosen(ends)[0])
+    def packets(self, ends: NDArray[np.intp], wants: NDArray[np.uint8]) -> Packets:
+        """Segments between some endpoints (see `Outline.newest`), in the order of the capture.
+
+        Args:
+            wants: uint8[k], what is wanted of each, see `thinned`.
+        """
+        chosen, whose = self._chosen(ends)
+        wanted = np.zeros(self._analyser.flows.used, np.uint8)
+        wanted[ends] = wants
+        segments, left = thin_segments_of(chosen, whose, wanted[whose])
+        return Packets(segments, left.whose, left.first)
 
     def every_datagram(self) -> Datagrams:
         """All datagrams."""
@@ -307,6 +316,8 @@ class Stretch:
         related = self._related(finished, slots, order)
         mine = np.isin(slots, related)
         kept = np.flatnonzero(~np.isin(_streams(finished), flows.stream[related]))
+        if finished.batch.columns is not None:
+            finished.batch.columns = finished.batch.columns.alone()
         return Inner(
             finished.take(kept),
             _streams(finished)[kept],

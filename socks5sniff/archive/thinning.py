@@ -7,7 +7,8 @@ are kept, and the number of the others is added to one of them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ SLACK = 1024
 """Octets before the first one here with which a direction may yet begin: keep-alives and what was sent again."""
 BAND = 1 << 28
 """Sequence numbers of a connection that are further apart are not all its own; nothing is left out there."""
+WHOLE, HEADS, COUNTS = range(3)
+"""What is wanted of a connection: everything, what it says first and counters, or counters."""
 _ENDS = TcpFlag.FIN | TcpFlag.RST
 
 
@@ -29,7 +32,7 @@ class Thinned(NamedTuple):
         rows: intp[m], the packets that are kept.
         weight: int64[m], how many each stands for.
         bare: bool[m], its octets are not needed.
-        whose: intp[t], connections of which something was left out; first: int64[2, t], by direction (from the smaller
+        whose: intp[t], connections of which something may have been left out; first: int64[2, t], by direction (from the smaller
             endpoint, from the other) the sequence number that they have here first, -1 for none.
     """
 
@@ -69,53 +72,50 @@ class _Groups:
         return found
 
 
-def thinned(
-    whose: NDArray[np.intp],
-    way: NDArray[np.bool_],
-    sequence: NDArray[np.uint32],
-    acknowledgment: NDArray[np.uint32],
-    flags: NDArray[np.uint8],
-    length: NDArray[np.int64],
-    time: NDArray[np.int64],
-) -> Thinned:
-    """Leave out what changes nothing but counters; columns of packets in the order of the capture."""
+def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants: NDArray[np.uint8]) -> Thinned:
+    """Leave out what changes nothing but counters.
+
+    Args:
+        columns: of `Segments`, in the order of the capture.
+        whose: intp[n], the connection of each.
+        wants: uint8[n], WHOLE, HEADS or COUNTS: what is wanted of its connection.
+    """
     count = len(whose)
-    everything = Thinned(
-        np.arange(count), np.ones(count, np.int64), np.zeros(count, np.bool_), whose[:0], np.empty((2, 0), np.int64)
-    )
-    if not count:
-        return everything
-    ways = _Groups(whose * 2 + way)
+    if not count or (wants == WHOLE).all():
+        kept = np.arange(count)
+        return Thinned(kept, np.ones(count, np.int64), np.zeros(count, np.bool_), whose[:0], np.empty((2, 0), np.int64))
+    flags, length, time = columns["flags"], columns["length"], columns["time"]
+    ways = _Groups(whose * 2 + (columns["source"] > columns["destination"]))
     flows = _Groups(whose)
-    ahead = _apart(sequence, ways.spread(sequence[ways.first()].astype(np.int64)))
+    ahead = _apart(columns["sequence"], ways, ways.first())
     acknowledges = (flags & TcpFlag.ACK) != 0
-    heard = _apart(acknowledgment, ways.spread(acknowledgment[ways.greatest(acknowledges.astype(np.int64))].astype(np.int64)))
-    heard = np.where(acknowledges, heard, -BAND)
-    fixed = ((flags & TcpFlag.SYN) != 0) | (np.abs(ahead) >= BAND) | (acknowledges & (np.abs(heard) >= BAND))
-    whole = np.zeros(int(whose.max()) + 1, np.bool_)
+    heard = _apart(columns["acknowledgment"], ways, ways.greatest(acknowledges.astype(np.int64)))
+    fixed = (wants == WHOLE) | ((flags & TcpFlag.SYN) != 0) | (np.abs(ahead) >= BAND)
+    fixed |= acknowledges & (np.abs(heard) >= BAND)
+    whole, ending = (np.zeros(int(whose.max()) + 1, np.bool_) for _ in range(2))
     whole[whose[fixed]] = True
-    keep = whole[whose] | ((length > 0) & (ahead < HEAD + SLACK))
-    end = np.where((length > 0) | ((flags & TcpFlag.FIN) != 0), ahead + length, -BAND)
-    for rows in (ways.first(), ways.last(), ways.greatest(end), ways.greatest(heard), flows.greatest(time),
-                 flows.greatest(-time), flows.last()):  # fmt: skip
-        keep[rows] = True
-    # From the end of a connection on, and what came before it, everything tells something.
-    ending = np.zeros(len(whole), np.bool_)
+    # Where a connection ends every packet tells something.
     ending[whose[(flags & _ENDS) != 0]] = True
-    keep |= ending[whose]
+    near = (length > 0) & (ahead < HEAD + SLACK) & (wants == HEADS)
+    keep = whole[whose] | ending[whose] | near
+    end = np.where((length > 0) | ((flags & TcpFlag.FIN) != 0), ahead + length, -BAND)
+    heard = np.where(acknowledges, heard, -BAND)
+    for rows in (ways.first(), ways.last(), ways.greatest(end), ways.greatest(heard)):
+        keep[rows] = True
+    for rows in (flows.last(), flows.greatest(time), flows.greatest(-time)):
+        keep[rows] = True
     rows = np.flatnonzero(keep)
-    if len(rows) == count:
-        return everything
     total, kept = np.bincount(whose), np.bincount(whose[rows], minlength=len(whole))
     weight = np.ones(count, np.int64)
     weight[flows.first()] += (total - kept)[flows.names]
-    bare = ~whole & ~ending
-    lacking = flows.names[bare[flows.names]]
     first = np.full((2, len(whole)), -1, np.int64)
-    first[ways.names & 1, ways.names >> 1] = sequence[ways.first()]
-    no_octets = bare[whose[rows]] & ((length[rows] == 0) | (ahead[rows] >= HEAD + SLACK))
-    return Thinned(rows, weight[rows], no_octets, lacking, first[:, lacking])
+    first[ways.names & 1, ways.names >> 1] = columns["sequence"][ways.first()]
+    lacking = flows.names[~whole[flows.names]]
+    bare = ~whole[whose[rows]] & ~near[rows]
+    return Thinned(rows, weight[rows], bare, lacking, first[:, lacking])
 
 
-def _apart(numbers: NDArray[np.uint32], from_: NDArray[np.int64]) -> NDArray[np.int64]:
-    return (numbers - from_.astype(np.uint32)).view(np.int32).astype(np.int64)
+def _apart(numbers: NDArray[np.uint32], ways: _Groups, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+    """How far numbers are from that of one row of their group."""
+    from_ = ways.spread(numbers[rows].astype(np.int64)).astype(np.uint32)
+    return (numbers - from_).view(np.int32).astype(np.int64)
