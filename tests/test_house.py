@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"record", "codec", "session", "capture", "packets", "streams"},
+    "archive": {"errors", "record", "capture", "packets", "streams", "analysis"},
     "report": {"record", "codec"},
     "sinks": {"errors", "record", "codec", "report"},
     "web": {"errors", "report"},
@@ -37,14 +38,14 @@ ROOMS: dict[str, set[str]] = {
     "lab": {"errors", "record", "codec", "capture", "client", "proxy"},
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
-        *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
+        *("errors", "manual", "record", "codec", "capture", "live", "analysis", "archive"),
         *("sinks", "web", "where", "stats", "explain", "client", "proxy", "lab", "dissector"),
     },
 }
 """Each room, in order, and the rooms it may import: only rooms above it."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "sinks", "report"},
+    "numpy": {"record", "capture", "live", "packets", "streams", "analysis", "archive", "sinks", "report"},
     "click": {"cli"},
 }
 """Packages that some rooms may import at the top of a module."""
@@ -64,6 +65,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "gssapi": {"client", "proxy"},
     "cryptography": {"analysis"},
     "lark": {"where"},
+    "distributed": {"archive"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 

@@ -158,8 +158,8 @@ class Handshakes:
 
     def kept(self, slots: NDArray[np.intp]) -> Kept:
         """What is known of some flows."""
-        tables = self._octets, self._watch, self._marks
-        return Kept(*(table.rows(slots) for table in tables), self._heads.of(slots))
+        octets, watch, marks = (table.rows(slots) for table in (self._octets, self._watch, self._marks))
+        return Kept(octets, watch, marks, self._heads.of(slots))
 
     def adopt(self, slots: NDArray[np.intp], kept: Kept) -> None:
         """Know the same of these flows as another analyser knew of its own."""

@@ -89,7 +89,7 @@ def _octets(
 
 
 _TYPES = {
-    **{"frame": np.int64, "time": np.int64, "capture": np.uint16, "source": np.uint64, "destination": np.uint64},
-    **{"length": np.int64, "captured": np.int64, "network": np.int32, "sequence": np.uint32},
-    **{"acknowledgment": np.uint32, "flags": np.uint8, "clock": np.int64, "ident": np.int32},
+    "frame": np.int64, "time": np.int64, "capture": np.uint16, "source": np.uint64, "destination": np.uint64,
+    "length": np.int64, "captured": np.int64, "network": np.int32, "sequence": np.uint32,
+    "acknowledgment": np.uint32, "flags": np.uint8, "clock": np.int64, "ident": np.int32,
 }

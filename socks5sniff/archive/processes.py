@@ -142,7 +142,8 @@ class Processes:
         worker.process.join()
         if self._deaths > _DEATHS:
             code = worker.process.exitcode
-            error = WorkerError(f"worker processes keep ending (exit code {code}): is there enough memory? --jobs 1 helps")
+            advice = "is there enough memory? --jobs 1 needs less"
+            error = WorkerError(f"worker processes keep ending (exit code {code}): {advice}")
             for future, _ in self._waiting.values():
                 future.set_exception(error)
             self._waiting.clear()

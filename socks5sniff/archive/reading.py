@@ -167,7 +167,8 @@ class ArchiveReading(Iterator[Conversation]):
         flow, sequel = self._flow, self._sequel
         before = 0
         while (ready := flow.next(sequel)) is not None:
-            coming = flow.coming(sequel.flows.clock if ready.result.outline.first == NO_TIME else ready.result.outline.clock)
+            outline = ready.result.outline
+            coming = flow.coming(sequel.flows.clock if outline.first == NO_TIME else outline.clock)
             before = 0 if ready.piece.slice is None or not ready.piece.slice.begin else before
             if ready.result.fault is not None:
                 self._faults.append(at_frame(ready.result.fault, before))

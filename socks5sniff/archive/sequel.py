@@ -20,9 +20,8 @@ from socks5sniff.analysis.numbering import Finished, place_of
 from socks5sniff.analysis.watch import ELSEWHERE, IGNORED, SOCKS
 from socks5sniff.capture.batch import Interface
 from socks5sniff.packets.columns import Datagrams, Segments
-from socks5sniff.packets.rows import Skipped
 from socks5sniff.packets.reader import UnknownLink
-from socks5sniff.record import Conversation
+from socks5sniff.packets.rows import Skipped
 from socks5sniff.record.batch import Batch
 from socks5sniff.streams.flows import NO_TIME
 from socks5sniff.streams.heads import HEAD
@@ -90,7 +89,7 @@ class Sequel(Analyser):
         segments, datagrams = self._packets(outline, asks, known)
         since = self.handshakes.now
         closed = len(self.endings)
-        segments, datagrams = (later(columns, before, captures) for columns in (segments, datagrams))
+        segments, datagrams = later(segments, before, captures), later(datagrams, before, captures)
         self.handshakes.now = max(self.handshakes.now, outline.latest)
         if len(segments):
             self.take_segments(segments)
@@ -152,7 +151,8 @@ class Sequel(Analyser):
         over &= outline.syn[opening] | (time > np.where(closed == NO_TIME, 0, closed) + FORGET)
         if flows.shared:
             over &= [key not in flows.shared for key in zip(low.tolist(), high.tolist(), strict=True)]
-        return outline.newest[opening[(slots >= 0) & ~over]]
+        found: NDArray[np.intp] = outline.newest[opening[(slots >= 0) & ~over]]
+        return found
 
     def _packets(
         self, outline: Outline, asks: Asks, known: NDArray[np.intp]
@@ -212,7 +212,8 @@ class Sequel(Analyser):
             mine = _pairs(outline, late)
             theirs = _pairs(stretch, np.unique(stretch.opening))
             followed[late[np.isin(mine, theirs)]] = True
-        return followed & ~seen
+        found: NDArray[np.bool_] = followed & ~seen
+        return found
 
     def _adopt(
         self, outline: Outline, seen: NDArray[np.bool_], before: int, captures: NDArray[np.uint16]

@@ -7,8 +7,8 @@ packets of the ones, and what is known of the others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +53,14 @@ class State(NamedTuple):
         """That of some of the flows."""
         place = np.full(len(self.slots), -1, np.intp)
         place[rows] = np.arange(len(rows))
-        *tables, heads = self.kept
+        octets, watch, marks, heads = self.kept
         heads = heads.take(np.flatnonzero(place[heads.slot] >= 0))
         return State(
             self.slots[rows],
-            Kept(*(_rows(table, rows) for table in tables), heads._replace(slot=place[heads.slot])),
+            Kept(
+                *(_rows(octets, rows), _rows(watch, rows), _rows(marks, rows)),
+                heads._replace(slot=place[heads.slot]),
+            ),
             _rows(self.fins, rows),
         )
 
@@ -387,5 +390,5 @@ def _learners(finished: Finished, learned: Collection[tuple[str, str]]) -> Itera
             yield stream
 
 
-def _joined(parts: list[NDArray[np.generic]] | list[NDArray[np.intp]], kind: type) -> NDArray[np.generic]:
+def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, kind)

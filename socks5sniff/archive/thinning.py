@@ -32,8 +32,9 @@ class Thinned(NamedTuple):
         rows: intp[m], the packets that are kept.
         weight: int64[m], how many each stands for.
         bare: bool[m], its octets are not needed.
-        whose: intp[t], connections of which something may have been left out; first: int64[2, t], by direction (from the smaller
-            endpoint, from the other) the sequence number that they have here first, -1 for none.
+        whose: intp[t], connections of which something may have been left out.
+        first: int64[2, t], by direction (from the smaller endpoint, from the other) the sequence number that they have
+            here first, -1 for none.
     """
 
     rows: NDArray[np.intp]
@@ -56,15 +57,18 @@ class _Groups:
 
     def first(self) -> NDArray[np.intp]:
         """The first row of each."""
-        return self.order[self.starts]
+        found: NDArray[np.intp] = self.order[self.starts]
+        return found
 
     def last(self) -> NDArray[np.intp]:
         """The last row of each."""
-        return self.order[self.ends]
+        found: NDArray[np.intp] = self.order[self.ends]
+        return found
 
     def greatest(self, column: NDArray[np.int64]) -> NDArray[np.intp]:
         """A row of each with the greatest value."""
-        return np.lexsort((column, self.group))[self.ends].astype(np.intp)
+        found: NDArray[np.intp] = np.lexsort((column, self.group))[self.ends]
+        return found
 
     def spread(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """A value of each group, for all its rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,9 +18,7 @@ from .messages import complain
 from .output import Output, is_stream
 from .progress import ProgressBar
 from .read import unreadable
-
-if TYPE_CHECKING:
-    from socks5sniff.analysis import Reading
+from .working import ALONE, WholeReading, Working, open_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Gathered:
     """OK, or INTERRUPTED after a Ctrl-C."""
     fault: Socks5sniffError | None
     """What the input ended with; to be raised when everything before it has been written."""
-    attempts: list[tuple[Endpoint, str, int]]
+    attempts: Sequence[tuple[Endpoint, str, int]]
     """TCP connections to proxies that came to no conversation: proxy, outcome, how many."""
 
 
@@ -46,6 +44,7 @@ def gather(
     take: Callable[[Conversation], Any],
     out: Output,
     last: Test | None = None,
+    working: Working = ALONE,
 ) -> Gathered:
     """Read captures and hand over each conversation that `keep` lets through (None: all).
 
@@ -55,6 +54,7 @@ def gather(
         take: called with each conversation.
         out: where the outcome will be written; the bar leaves the terminal before that.
         last: whether a conversation is the last one that is wanted; None for all.
+        working: who reads.
 
     Raises:
         click.UsageError: standard input is a terminal.
@@ -66,7 +66,7 @@ def gather(
     out.before = bar.stop
     status, fault = ExitCode.OK, None
     with Interruption(any(map(is_stream, files))) as ctrl_c:
-        reading = _open(files, ports, bar, ctrl_c)
+        reading = _open(files, ports, bar, ctrl_c, working)
         try:
             for conversation in reading:
                 if keep is None or keep(conversation):
@@ -88,12 +88,12 @@ def gather(
     return Gathered(reading.packets, reading.conversations, status, fault, reading.attempt_counts)
 
 
-def _open(files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c: Interruption) -> Reading:
+def _open(
+    files: Sequence[str], ports: tuple[int, ...], bar: ProgressBar, ctrl_c: Interruption, working: Working
+) -> WholeReading:
     """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
-    from socks5sniff.analysis import read
-
     def between_batches(done: int, total: int) -> None:
         ctrl_c.check()
         bar.update(done, total)
 
-    return read(files, ports=ports, progress=between_batches)
+    return open_reading(files, working, ports=ports, progress=between_batches)

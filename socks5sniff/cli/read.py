@@ -20,6 +20,7 @@ from .output import is_stream, open_output, sink_options
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .report import report
+from .working import Working, open_reading, working_options
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
@@ -51,6 +52,7 @@ EXAMPLES = (
 )
 @filter_options
 @judging_options
+@working_options
 def read(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -67,6 +69,7 @@ def read(
     port: tuple[int, ...],
     fail_if: Expression | None,
     quiet: bool,
+    working: Working,
     **filters: Any,
 ) -> int:
     """Report every SOCKS conversation in capture files, at any port.
@@ -104,10 +107,8 @@ def read(
             ctrl_c.check()
             bar.update(done, total)
 
-        from socks5sniff.analysis import read as conversations
-
-        reading = conversations(
-            files, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=between_batches
+        reading = open_reading(
+            files, working, ports=port, show_passwords=show_passwords, udp_frames=frames, progress=between_batches
         )
         try:
             options = replace(

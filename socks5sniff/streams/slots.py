@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-
 Rows = dict[str, NDArray[Any]]
 """Some slots of a table: its columns by name, `PAIRS` with one row for each direction."""
 

@@ -8,17 +8,23 @@ from pathlib import Path
 import pytest
 
 from socks5sniff.capture import slices as slices_module
+from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.capture.slices import Read, read, slices
 
 CAPTURES = sorted((Path(__file__).resolve().parents[2] / "captures").glob("*.pcap*"))
 
 
+def rows_of(batch: FrameBatch) -> list[tuple[bytes, int, int, int]]:
+    return [
+        (batch.frame(row), int(batch.time[row]), int(batch.length[row]), batch.interfaces[number].link_type)
+        for row, number in enumerate(batch.interface.tolist())
+    ]
+
+
 def frames_of(path: Path) -> list[tuple[bytes, int, int, int]]:
     return [
-        (batch.frame(row), int(batch.time[row]), int(batch.length[row]), batch.interfaces[batch.interface[row]].link_type)
-        for batch in open_captures([str(path)])
-        for row in range(len(batch))
+        told for batch in open_captures([str(path)]) for told in rows_of(batch)
     ]
 
 
@@ -39,11 +45,7 @@ def test_slices_have_the_file_s_frames(path: Path, monkeypatch: pytest.MonkeyPat
                 assert step.fault is None
                 rest, decoder = step.rest, step.decoder
             else:
-                found += [
-                    (step.frame(row), int(step.time[row]), int(step.length[row]),
-                     step.interfaces[step.interface[row]].link_type)
-                    for row in range(len(step))
-                ]
+                found += rows_of(step)
     assert found == expected
     assert rest == path.stat().st_size
     assert len(parts) > 1 or path.stat().st_size < 2_000
