@@ -56,6 +56,27 @@ def later(columns: _Columns, frames: int, captures: NDArray[np.uint16]) -> _Colu
     return columns
 
 
+def joined(parts: Sequence[_Columns]) -> _Columns:
+    """Packets of several parts, in the order of the capture."""
+    parts = [part for part in parts if len(part)] or list(parts[:1])
+    if len(parts) == 1:
+        return parts[0]
+    order = np.argsort(np.concatenate([part.frame for part in parts]), kind="stable")
+    names = _SEGMENTS if isinstance(parts[0], Segments) else _DATAGRAMS
+    _, columns = _gathered([(part, np.arange(len(part))) for part in parts], names)
+    octets = np.concatenate([_octets(part, np.arange(len(part)), None) for part in parts])
+    columns = {name: column[order] for name, column in columns.items()}
+    found: Any = type(parts[0])(octets=octets, spill=_NOTHING, **columns)
+    if isinstance(found, Segments):
+        weights = [np.ones(len(part), np.int64) if part.weight is None else part.weight for part in _only(parts)]
+        found.weight = np.concatenate(weights)[order]
+    return found  # type: ignore[no-any-return]
+
+
+def _only(parts: Sequence[Segments | Datagrams]) -> list[Segments]:
+    return [part for part in parts if isinstance(part, Segments)]
+
+
 def _gathered(
     chosen: Sequence[tuple[Segments | Datagrams, NDArray[np.intp]]], names: Sequence[str]
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:

@@ -27,7 +27,7 @@ from socks5sniff.streams.flows import NO_TIME
 from socks5sniff.streams.heads import HEAD
 from socks5sniff.streams.spaces import FORGET, LINGER
 
-from .packets import later, segments_of
+from .packets import datagrams_of, joined, later, segments_of
 from .stretch import Inner, Order, Outline, Packets, Settings, State
 from .thinning import BAND, COUNTS, HEADS, SLACK, WHOLE
 
@@ -84,12 +84,17 @@ class Sequel(Analyser):
         before, first = self.packets, self.flows.streams
         captures = self._captures(outline)
         self.reader.addresses.learn(outline.addresses)
-        known = self._known(outline)
+        more, more_datagrams = self._completed(outline, before, captures)
+        known = np.union1d(self._known(outline), _ends_of(outline, more)).astype(np.intp)
         seen = np.isin(outline.newest, np.concatenate((known, outline.associating)))
         segments, datagrams = self._packets(outline, asks, known)
         since = self.handshakes.now
         closed = len(self.endings)
-        segments, datagrams = later(segments, before, captures), later(datagrams, before, captures)
+        segments = joined((later(segments, before, captures), more))
+        datagrams = joined((later(datagrams, before, captures), more_datagrams))
+        if len(more):
+            assert segments.clock is not None, "a stretch tells it"
+            segments.clock = np.maximum.accumulate(np.maximum(segments.clock, self.flows.clock))
         self.handshakes.now = max(self.handshakes.now, outline.latest)
         if len(segments):
             self.take_segments(segments)
@@ -136,6 +141,23 @@ class Sequel(Analyser):
         self._inner = left
         for part in merged(parts):
             self.numbering.finish(part)
+
+    # -- packets that were put together from IP fragments on both sides of a seam ---------------------------------
+
+    def _completed(
+        self, outline: Outline, before: int, captures: NDArray[np.uint16]
+    ) -> tuple[Segments, Datagrams]:
+        """The packets that fragments complete which no stretch could put together by itself."""
+        batch = outline.fragments
+        if batch is None:
+            return segments_of([]), datagrams_of([])
+        batch.interface, batch.interfaces = captures[batch.interface], self.interfaces
+        segments, datagrams = self.reader.read(batch)
+        for columns in (segments, datagrams):
+            columns.frame = outline.fragment_frames[columns.frame - batch.first_number] + before
+        segments.clock = segments.time
+        rows, datagram_rows = np.arange(len(segments)), np.arange(len(datagrams))
+        return segments_of([(segments, rows)]), datagrams_of([(datagrams, datagram_rows)])
 
     # -- packets -------------------------------------------------------------------------------------------------
 
@@ -271,6 +293,17 @@ class Sequel(Analyser):
             if (link.capture, link.link_type) not in self._noted:
                 self._noted.add((link.capture, link.link_type))
                 self.unknown_links.append(link._replace(frame=link.frame + before))
+
+
+def _ends_of(outline: Outline, segments: Segments) -> NDArray[np.intp]:
+    """The endpoints (see `Outline.newest`) of some segments, as far as there are other packets between them."""
+    if not len(segments):
+        return np.empty(0, np.intp)
+    low, high = np.minimum(segments.source, segments.destination), np.maximum(segments.source, segments.destination)
+    both = np.ascontiguousarray(np.stack((low, high), 1)).view(np.dtype((np.void, 16))).ravel()
+    opening = np.unique(outline.opening)
+    found: NDArray[np.intp] = outline.newest[opening[np.isin(_pairs(outline, opening), both)]]
+    return found
 
 
 def _pairs(outline: Outline, rows: NDArray[np.intp]) -> NDArray[np.void]:

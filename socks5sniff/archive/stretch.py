@@ -22,6 +22,8 @@ from socks5sniff.analysis.numbering import Finished
 from socks5sniff.analysis.upstream import SLACK
 from socks5sniff.analysis.watch import IGNORED
 from socks5sniff.capture.batch import FrameBatch, Interface
+from socks5sniff.capture.join import in_one_memory
+from socks5sniff.capture.join import rows_of as batch_rows
 from socks5sniff.packets.columns import Datagrams, Segments, TcpFlag
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.packets.rows import Skipped
@@ -92,6 +94,7 @@ class Outline(NamedTuple):
         associating: endpoints (see `newest`) of flows that open UDP associations.
         open: what is known of flows that have not closed.
         dns: segments from name servers.
+        fragments: frames of IP packets that are not complete here, None where there are none, and their numbers.
         datagrams: answers of name servers, and those that look like a SOCKS UDP header; of `all_datagrams` in all.
     """
 
@@ -118,6 +121,8 @@ class Outline(NamedTuple):
     dns: Segments
     datagrams: Datagrams
     all_datagrams: int
+    fragments: FrameBatch | None
+    fragment_frames: NDArray[np.int64]
 
 
 class Order(NamedTuple):
@@ -175,6 +180,8 @@ class Stretch:
         )
         self._analyser.flows.clock = clock
         self._analyser.records.upstreams.considered = set()
+        self._analyser.reader.keep_lost()
+        self._batches: list[FrameBatch] = []
         self._segments: list[Segments] = []
         self._datagrams: list[Datagrams] = []
         self._frames = 0
@@ -191,6 +198,7 @@ class Stretch:
                 continue
             batch.first_number = self._frames + 1
             self._frames += len(batch)
+            self._batches.append(batch)
             self._times.append((int(batch.time.min()), int(batch.time.max())))
             analyser.records.interfaces = batch.interfaces
             analyser.handshakes.now = max(analyser.handshakes.now, self._times[-1][1])
@@ -232,6 +240,7 @@ class Stretch:
         associating = np.unique(newest[self._associating()])
         kind = analyser.watch.kind[slots]
         open_ = slots[(flows.close_clock[slots] == NO_TIME) & (kind != IGNORED)]
+        fragments, fragment_frames = self._fragments()
         times = [*zip(*self._times, strict=True)] or [(NO_TIME,), (NO_TIME,)]
         dns = [((segments.source & np.uint64(0xFFFF)) == _DNS) & (segments.captured > 0) for segments in self._segments]
         return Outline(
@@ -258,6 +267,8 @@ class Stretch:
             dns=segments_of([(s, np.flatnonzero(rows)) for s, rows in zip(self._segments, dns, strict=True)]),
             datagrams=datagrams_of([(datagrams, _telling(datagrams)) for datagrams in self._datagrams]),
             all_datagrams=sum(map(len, self._datagrams)),
+            fragments=fragments,
+            fragment_frames=fragment_frames,
         )
 
     def packets(self, ends: NDArray[np.intp], wants: NDArray[np.uint8]) -> Packets:
@@ -295,6 +306,16 @@ class Stretch:
             whose.append(found[rows])
         return chosen, _joined(whose, np.intp)
 
+    def _fragments(self) -> tuple[FrameBatch | None, NDArray[np.int64]]:
+        """Frames of IP packets that are not complete here."""
+        numbers = np.array(self._analyser.reader.unfinished(), np.int64)
+        chosen = []
+        for batch in self._batches if len(numbers) else ():
+            rows = numbers[(numbers >= batch.first_number) & (numbers < batch.first_number + len(batch))]
+            if len(rows):
+                chosen.append(batch_rows(batch, (rows - batch.first_number).astype(np.intp)))
+        return (in_one_memory(chosen) if chosen else None), numbers
+
     def _associating(self) -> list[int]:
         """Flows that open UDP associations."""
         analyser = self._analyser
@@ -307,7 +328,7 @@ class Stretch:
         """Make the records of flows that have closed and are followed nowhere else."""
         analyser = self._analyser
         flows, kind = analyser.flows, analyser.watch.kind
-        self._segments, self._datagrams = [], []
+        self._batches, self._segments, self._datagrams = [], [], []
         self._move(order)
         kind[order.elsewhere] = IGNORED
         slots = np.arange(flows.used)

@@ -75,6 +75,16 @@ class PacketReader:
         self._links = _LinkTypes()
         self._noted: set[tuple[str, int]] = set()
 
+    def keep_lost(self) -> None:
+        """Remember the frames of IP packets that are not completed."""
+        self._reassembler.lost = []
+
+    def unfinished(self) -> list[int]:
+        """Numbers of the frames of IP packets that were not completed; they are not counted as skipped any more."""
+        frames, others = self._reassembler.unfinished()
+        self.skipped.fragments = others
+        return frames
+
     @property
     def networks(self) -> list[str]:
         """Names of the networks that the column `network` numbers: `vlan 10`, `vni 5001`; the first is none, ""."""
@@ -193,9 +203,9 @@ class PacketReader:
                 -1 if source >> 63 else protocol,
                 identification,
             )
-            whole = self._reassembler.add(
-                key, int(batch.time[row]), start * 8, memory[at:end].tobytes(), not more, protocol
-            )
+            time, octets = int(batch.time[row]), memory[at:end].tobytes()
+            frame = batch.first_number + row
+            whole = self._reassembler.add(key, time, start * 8, octets, not more, protocol, frame)
             if whole is not None:
                 packets.append(
                     _Packet(
