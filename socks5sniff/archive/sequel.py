@@ -19,7 +19,7 @@ from socks5sniff.analysis.analyser import Analyser
 from socks5sniff.analysis.numbering import Finished, place_of
 from socks5sniff.analysis.watch import ELSEWHERE, IGNORED, SOCKS
 from socks5sniff.capture.batch import Interface
-from socks5sniff.packets.columns import Datagrams, Segments
+from socks5sniff.packets.columns import Datagrams, Segments, TcpFlag
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.packets.rows import Skipped
 from socks5sniff.record.batch import Batch
@@ -32,6 +32,7 @@ from .stretch import Inner, Order, Outline, Packets, Settings, State
 from .thinning import BAND, COUNTS, HEADS, SLACK, WHOLE
 
 _NEVER = 1 << 62
+_MARKS = TcpFlag.SYN | TcpFlag.FIN | TcpFlag.RST
 
 
 class Asks(NamedTuple):
@@ -181,8 +182,12 @@ class Sequel(Analyser):
     ) -> tuple[Segments, Datagrams]:
         """The packets that must be seen here."""
         wanted = np.union1d(known, outline.associating)
+        wants = self._wants(outline, wanted)
+        quiet = (wants == COUNTS) & ((outline.flows["flags0"] | outline.flows["flags1"])[wanted] & _MARKS == 0)
+        self._count_on(outline, wanted[quiet])
+        wanted, wants = wanted[~quiet], wants[~quiet]
         if len(wanted):
-            found = asks.packets(wanted, self._wants(outline, wanted))
+            found = asks.packets(wanted, wants)
             if not self._trusts(outline, found):
                 found = asks.packets(wanted, np.full(len(wanted), WHOLE, np.uint8))
             segments = found.segments
@@ -192,6 +197,13 @@ class Sequel(Analyser):
         if outline.all_datagrams > len(datagrams) and (self.associated or len(outline.associating)):
             datagrams = asks.every_datagram()
         return segments, datagrams
+
+    def _count_on(self, outline: Outline, ends: NDArray[np.intp]) -> None:
+        """Packets of flows that are ignored, and go on, change the flow table only."""
+        if len(ends):
+            columns = {name: column[ends] for name, column in outline.flows.items()}
+            columns["last_frame"] = columns["last_frame"] + self.packets
+            self.flows.count(self.flows.find(columns["low"], columns["high"]), columns)
 
     def _wants(self, outline: Outline, ends: NDArray[np.intp]) -> NDArray[np.uint8]:
         """What must be seen of each connection."""

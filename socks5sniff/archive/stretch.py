@@ -187,6 +187,8 @@ class Stretch:
         self._frames = 0
         self._times: list[tuple[int, int]] = []
         self._first = NO_TIME
+        self._newest = np.empty(0, np.intp)
+        self._flow_of: list[NDArray[np.intp]] = []
         self._syn: list[NDArray[np.bool_]] = []
         self._clocks: list[NDArray[np.int64]] = []
 
@@ -221,6 +223,9 @@ class Stretch:
         first = batch.starts[new]
         self._syn.append((batch.flags[first] & TcpFlag.SYN) != 0)
         self._clocks.append(self._analyser.flows.clocks[batch.order[first]])
+        slot = np.full(len(batch.segments), -1, np.intp)
+        slot[batch.order] = np.repeat(batch.slots, batch.counts)
+        self._flow_of.append(slot)
 
     def datagrams(self, datagrams: Datagrams) -> None:
         """None are handed to this analyser."""
@@ -232,7 +237,7 @@ class Stretch:
         analyser = self._analyser
         flows = analyser.flows
         slots = np.arange(flows.used)
-        newest = flows.find(flows.low[slots], flows.high[slots])
+        newest = self._newest = flows.find(flows.low[slots], flows.high[slots])
         opening = np.full(len(slots), -1, np.intp)
         opening[newest[::-1]] = slots[::-1]
         opening = opening[newest]
@@ -297,14 +302,20 @@ class Stretch:
         chosen, whose = [], []
         wanted = np.zeros(self._analyser.flows.used + 1, np.bool_)
         wanted[ends] = True
-        for segments in self._segments if len(ends) else ():
-            low = np.minimum(segments.source, segments.destination)
-            high = np.maximum(segments.source, segments.destination)
-            found = self._analyser.flows.find(low, high)
+        for segments, flow in zip(self._segments, self._flow_of, strict=True) if len(ends) else ():
+            found = self._newest[flow]
+            dropped = np.flatnonzero(flow < 0)
+            if len(dropped):
+                found[dropped] = self._find(segments, dropped)
             rows = np.flatnonzero(wanted[found])
             chosen.append((segments, rows))
             whose.append(found[rows])
         return chosen, _joined(whose, np.intp)
+
+    def _find(self, segments: Segments, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The newest flow between the endpoints of some segments."""
+        source, destination = segments.source[rows], segments.destination[rows]
+        return self._analyser.flows.find(np.minimum(source, destination), np.maximum(source, destination))
 
     def _fragments(self) -> tuple[FrameBatch | None, NDArray[np.int64]]:
         """Frames of IP packets that are not complete here."""
@@ -328,7 +339,7 @@ class Stretch:
         """Make the records of flows that have closed and are followed nowhere else."""
         analyser = self._analyser
         flows, kind = analyser.flows, analyser.watch.kind
-        self._batches, self._segments, self._datagrams = [], [], []
+        self._batches, self._segments, self._datagrams, self._flow_of = [], [], [], []
         self._move(order)
         kind[order.elsewhere] = IGNORED
         slots = np.arange(flows.used)

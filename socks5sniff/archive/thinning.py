@@ -96,12 +96,11 @@ def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants:
     heard = _apart(columns["acknowledgment"], ways, ways.greatest(acknowledges.astype(np.int64)))
     fixed = (wants == WHOLE) | ((flags & TcpFlag.SYN) != 0) | (np.abs(ahead) >= BAND)
     fixed |= acknowledges & (np.abs(heard) >= BAND)
-    whole, ending = (np.zeros(int(whose.max()) + 1, np.bool_) for _ in range(2))
+    whole = np.zeros(int(whose.max()) + 1, np.bool_)
     whole[whose[fixed]] = True
-    # Where a connection ends every packet tells something.
-    ending[whose[(flags & _ENDS) != 0]] = True
     near = (length > 0) & (ahead < HEAD + SLACK) & (wants == HEADS)
-    keep = whole[whose] | ending[whose] | near
+    keep = whole[whose] | near
+    _keep_ends(keep, whose, ways, np.flatnonzero((flags & _ENDS) != 0))
     end = np.where((length > 0) | ((flags & TcpFlag.FIN) != 0), ahead + length, -BAND)
     heard = np.where(acknowledges, heard, -BAND)
     for rows in (ways.first(), ways.last(), ways.greatest(end), ways.greatest(heard)):
@@ -117,6 +116,19 @@ def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants:
     lacking = flows.names[~whole[flows.names]]
     bare = ~whole[whose[rows]] & ~near[rows]
     return Thinned(rows, weight[rows], bare, lacking, first[:, lacking])
+
+
+def _keep_ends(keep: NDArray[np.bool_], whose: NDArray[np.intp], ways: _Groups, ends: NDArray[np.intp]) -> None:
+    """From where a connection ends every packet tells something, and so does the last one before, each way."""
+    if not len(ends):
+        return
+    count = len(whose)
+    first = np.full(int(whose.max()) + 1, count)
+    np.minimum.at(first, whose[ends], ends)
+    behind = np.arange(count) >= first[whose]
+    keep |= behind
+    before = ways.greatest(np.where(behind, -1, np.arange(count)))
+    keep[before] = True
 
 
 def _apart(numbers: NDArray[np.uint32], ways: _Groups, rows: NDArray[np.intp]) -> NDArray[np.int64]:

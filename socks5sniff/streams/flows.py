@@ -554,6 +554,21 @@ class FlowTable(SlotTable):
             self._shared[int(low[places[0]]), int(high[places[0]])] = mine
         return slots
 
+    def count(self, slots: NDArray[np.intp], columns: Rows) -> None:
+        """These flows had other packets besides, as another table has seen them: neither SYN nor FIN nor RST."""
+        self.packets[slots] += columns["packets"]
+        self.last_frame[slots] = columns["last_frame"]
+        self.first_time[slots] = np.minimum(self.first_time[slots], columns["first_time"])
+        self.last_time[slots] = np.maximum(self.last_time[slots], columns["last_time"])
+        for name in ("flags0", "flags1"):
+            getattr(self, name)[slots] |= columns[name]
+        for name in ("next0", "next1"):
+            column = getattr(self, name)
+            column[slots] = np.where(columns[name] >= 0, columns[name], column[slots])
+        for name in ("base0", "base1"):
+            column = getattr(self, name)
+            column[slots] = np.where(column[slots] < 0, columns[name], column[slots])
+
     def renumber(self, slots: NDArray[np.intp], first: int) -> None:
         """Number these flows from `first` on, in the order of their first frames; the next one follows them."""
         self.stream[slots[np.argsort(self.first_frame[slots])]] = np.arange(first, first + len(slots))
