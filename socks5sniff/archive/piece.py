@@ -22,14 +22,29 @@ class Piece(NamedTuple):
     """Files that are read as one, or a slice of one.
 
     Attributes:
-        names: of the files.
+        names: of the files, in the order in which they were given.
+        places: of these among all.
+        first: ns, of the first frame.
         size: octets, as stored.
         slice: where it is only a part of a file.
     """
 
     names: tuple[str, ...]
+    places: tuple[int, ...]
+    first: int
     size: int
     slice: Slice | None = None
+
+    @property
+    def begins(self) -> bool:
+        """It is not the later part of a file."""
+        return self.slice is None or not self.slice.begin
+
+    def joined(self, other: Piece) -> Piece:
+        """The files of both."""
+        both = sorted(zip((*self.places, *other.places), (*self.names, *other.names), strict=True))
+        places, names = zip(*both, strict=True)
+        return Piece(names, places, min(self.first, other.first), self.size + other.size)
 
 
 class Task(NamedTuple):

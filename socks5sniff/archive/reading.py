@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
+from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 from socks5sniff.analysis import Attempt
 from socks5sniff.capture.merge import Survey, survey
-from socks5sniff.capture.slices import slices
+from socks5sniff.capture.slices import last_time, slices
 from socks5sniff.errors import InputError, Socks5sniffError
 from socks5sniff.packets import secret
 from socks5sniff.packets.reader import UnknownLink
@@ -22,7 +23,7 @@ from .piece import Piece, Result, Task, at_frame
 from .sequel import Asks, Sequel
 from .stretch import Inner, Outline, Settings
 
-LEAST, MOST = 4 << 20, 32 << 20
+LEAST, MOST = 4 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
 LARGE = 64 << 20
 """Octets of files that cannot be cut, above which they are refused here: a worker holds a piece as a whole."""
@@ -72,17 +73,27 @@ def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError]) 
     if any(each.total is None or (not each.plain and each.total > LARGE) for each in found):
         raise UnsuitableError
     total = sum(each.total or 0 for each in found)
-    size = min(max(total // (8 * workers), LEAST), MOST)
+    size = min(max(total // (5 * workers), LEAST), MOST)
     pieces: list[Piece] = []
     for group in _groups(found, size):
-        names = tuple(str(each.name) for each in group)
-        octets = sum(each.total or 0 for each in group)
-        if len(group) == 1 and group[0].plain and octets >= 2 * size:
-            parts = slices(names[0], size)
-            pieces += [Piece(names, part.end - part.begin, part) for part in parts]
+        whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]
+        if len(group) == 1 and group[0].plain and whole[0].size >= 2 * size:
+            parts = slices(whole[0].names[0], size)
+            pieces += [whole[0]._replace(size=part.end - part.begin, slice=part) for part in parts]
         else:
-            pieces.append(Piece(names, octets))
+            pieces.append(reduce(Piece.joined, whole))
+    _check_order(pieces)
     return pieces
+
+
+def _check_order(pieces: Sequence[Piece]) -> None:
+    """Large files that overlap are merged by one process."""
+    latest = NO_TIME
+    for piece in pieces:
+        if piece.begins and latest > piece.first:
+            raise UnsuitableError
+        if piece.slice is not None:
+            latest = max(latest, last_time(piece.slice))
 
 
 def _groups(found: Sequence[Survey], size: int) -> Iterator[list[Survey]]:
@@ -129,7 +140,7 @@ class ArchiveReading(Iterator[Conversation]):
         self._done = 0
         self._progress = progress
         self._sequel = Sequel(self._settings)
-        self._flow = _Flow(pieces, workers, 2 * count + 2, self._settings)
+        self._flow = _Flow(pieces, workers, 2 * count + 1, self._settings)
         self._awaited: deque[tuple[_Ready, Future[Inner]]] = deque()
         self._records = (record for batch in self.batches() for record in batch)
 
@@ -169,7 +180,7 @@ class ArchiveReading(Iterator[Conversation]):
         while (ready := flow.next(sequel)) is not None:
             outline = ready.result.outline
             coming = flow.coming(sequel.flows.clock if outline.first == NO_TIME else outline.clock)
-            before = 0 if ready.piece.slice is None or not ready.piece.slice.begin else before
+            before = 0 if ready.piece.begins else before
             if ready.result.fault is not None:
                 self._faults.append(at_frame(ready.result.fault, before))
             before += ready.result.outline.frames
@@ -230,6 +241,7 @@ class _Flow:
         self._numbers = 0
         self._analysing: deque[tuple[int, Piece, Future[Result]]] = deque()
         self._ready: deque[_Ready] = deque()
+        self._last: _Ready | None = None
 
     @property
     def workers(self) -> Workers:
@@ -240,17 +252,17 @@ class _Flow:
 
     def next(self, sequel: Sequel) -> _Ready | None:
         """The next piece, analysed so that it can follow what was taken; None at the end."""
-        self._fetch(1)
+        self._fetch(2)  # the next one may have to be merged with the one behind it
         if not self._ready:
             return None
-        ready = self._ready.popleft()
+        self._last = ready = self._ready.popleft()
         if not sequel.fits(ready.result.outline):
             ready = self._again(ready.number, ready.piece, sequel.flows.clock)
         return ready
 
     def coming(self, clock: int) -> list[Outline]:
         """What follows, as far as last packets of what closed before `clock` may be in it."""
-        count = 1
+        count = 2
         while True:
             self._fetch(count)
             if len(self._ready) < count or self._ready[-1].result.outline.first > clock + LINGER:
@@ -286,13 +298,22 @@ class _Flow:
             if not self._analysing:
                 return
             number, piece, future = self._analysing.popleft()
-            before = self._ready[-1] if self._ready else self._last
-            ready = self._following(before, _Ready(number, piece, future.result()))
-            if ready is not None:
-                self._ready.append(ready)
-                self._last = ready
+            ready = _Ready(number, piece, future.result())
+            if piece.begins and self._ready and _overlap(self._ready[-1], ready):
+                self._ready.append(self._merged(self._ready.pop(), ready))
+                continue
+            following = self._following(self._ready[-1] if self._ready else self._last, ready)
+            if following is not None:
+                self._ready.append(following)
 
-    _last: _Ready | None = None
+    def _merged(self, one: _Ready, other: _Ready) -> _Ready:
+        """Files that overlap, as one piece."""
+        piece = one.piece.joined(other.piece)
+        if one.piece.slice or other.piece.slice or piece.size > 4 * LARGE:
+            names = " and ".join((one.piece.names[-1], other.piece.names[0]))
+            raise InputError(f"{names} overlap in time more than several processes can merge: use --jobs 1")
+        self.forget(one)
+        return self._again(other.number, piece, NO_TIME)
 
     def _following(self, before: _Ready | None, ready: _Ready) -> _Ready | None:
         """A slice that begins where the one before it has ended; None for one that lies behind damage."""
@@ -323,5 +344,9 @@ class _Flow:
         return self._numbers, piece, self.workers.analyse(self._numbers, task)
 
 
-class OverlapError(InputError):
-    """Files overlap more than could be foreseen."""
+def _overlap(one: _Ready, other: _Ready) -> bool:
+    """Whether frames of one capture come behind the first one of another."""
+    if not one.result.outline.frames:
+        return False
+    latest, first = one.result.outline.latest, other.piece.first
+    return latest > first or (latest == first and max(one.piece.places) > min(other.piece.places))

@@ -7,6 +7,7 @@ ended, which whoever read that one tells; a slice that began elsewhere has to be
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -81,6 +82,27 @@ def slices(name: str, size: int) -> list[Slice]:
                     found.append(Slice(name, begin, total, decoder))
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
+    return found
+
+
+def last_time(part: Slice) -> int:
+    """The latest time of the last frames of a slice, ns, as far as they can be found without reading all of it."""
+    decoder = part.decoder
+    found = 0
+    with open(part.name, "rb", buffering=0) as file:
+        decoder = decoder or _known(part.name, file)
+        start = None if decoder is None else _record(file, max(part.end - _REACH[0], part.begin), decoder)
+        if decoder is None or start is None:
+            return found
+        file.seek(start)
+        memory = bytearray(part.end - start + SLACK)
+        have = _fill(file, memory, 0)
+        decoder = pickle.loads(pickle.dumps(decoder))
+        try:
+            for batch in decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have):
+                found = max(found, int(batch.time.max()))
+        except DamageError:
+            pass
     return found
 
 

@@ -100,6 +100,24 @@ def test_many_files(churn: Path, tmp_path: Path) -> None:
     assert same(names).conversations == 2_000
 
 
+def test_files_that_overlap_are_merged(churn: Path, tmp_path: Path) -> None:
+    """Two interfaces' rings: every other packet lies in another file."""
+    octets = churn.read_bytes()
+    at, records = 24, []
+    while at < len(octets):
+        size = 16 + int.from_bytes(octets[at + 8 : at + 12], "little")
+        records.append(octets[at : at + size])
+        at += size
+    names = []
+    for number, (begin, step) in enumerate(((0, 2), (1, 2), (15_000, 1))):
+        chosen = records[begin:15_000:step] if number < 2 else records[begin:]
+        half = len(chosen) // 2
+        for part, some in enumerate((chosen[:half], chosen[half:])):
+            names.append(str(tmp_path / f"{number}-{part}.pcap"))
+            Path(names[-1]).write_bytes(octets[:24] + b"".join(some))
+    assert same(names).conversations == 2_000
+
+
 def test_compressed_files(churn: Path, tmp_path: Path) -> None:
     import gzip
 
