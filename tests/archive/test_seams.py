@@ -91,6 +91,7 @@ def traffic(draw: st.DrawFn) -> list[tuple[int, bytes]]:
             opening=draw(st.integers(0, 4)) > 0,
             closing=draw(st.integers(0, 3)) > 0,
         )
+        some = some or connection([])
         if draw(st.integers(0, 4)) == 0:
             some.append(replace(some[-1], flags=RST | ACK, time=some[-1].time + 1000))
         for place in draw(st.lists(st.integers(0, len(some) - 1), max_size=3)):
