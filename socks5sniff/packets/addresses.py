@@ -110,8 +110,7 @@ class AddressBook:
         """Know what another process's book knows.
 
         Raises:
-            ValueError: an index means another address here; of two million addresses this happens once in a hundred
-                readings.
+            ValueError: an index means another address here; of a million addresses this happens once in 300 readings.
         """
         for index, packed in known.items():
             if self._index.get(packed, index) != index or self._packed.get(index, packed) != packed:
