@@ -173,9 +173,14 @@ class Sequel(Analyser):
         over = (closed != NO_TIME) & (time > np.where(closed == NO_TIME, 0, closed) + LINGER)
         over &= outline.syn[opening] | (time > np.where(closed == NO_TIME, 0, closed) + FORGET)
         if flows.shared:
-            over &= [key not in flows.shared for key in zip(low.tolist(), high.tolist(), strict=True)]
+            over &= ~self._are_shared(low, high)
         found: NDArray[np.intp] = outline.newest[opening[(slots >= 0) & ~over]]
         return found
+
+    def _are_shared(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        shared = self.flows.shared
+        pairs = zip(low.tolist(), high.tolist(), strict=True)
+        return np.fromiter((pair in shared for pair in pairs), np.bool_, len(low))
 
     def _packets(
         self, outline: Outline, asks: Asks, known: NDArray[np.intp]
@@ -212,7 +217,7 @@ class Sequel(Analyser):
         slots = flows.find(low, high)
         one = (slots >= 0) & (flows.close_clock[slots] == NO_TIME) & (outline.opening[ends] == ends)
         if flows.shared:
-            one &= [key not in flows.shared for key in zip(low.tolist(), high.tolist(), strict=True)]
+            one &= ~self._are_shared(low, high)
         heads = np.where(watch.limit[slots] <= HEAD, HEADS, WHOLE)
         return np.where(one, np.where(watch.kind[slots] == IGNORED, COUNTS, heads), WHOLE).astype(np.uint8)
 
