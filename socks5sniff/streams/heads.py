@@ -6,6 +6,7 @@ whole dialogue, whatever the batch and the time between its segments. Rows of a 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -162,10 +163,15 @@ def mark(octets: bytes) -> int:
     return int(_marks(short, np.array([len(octets)]))[0])
 
 
+@cache
+def _factors(_: bytes) -> NDArray[np.uint64]:
+    """Odd multipliers, by this process's secret: nobody can prepare octets with equal marks."""
+    return np.array([secret.odd_number("marks", place) for place in range(SHORT // 8)], np.uint64)
+
+
 def _marks(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint64]:
     words = np.ascontiguousarray(short).view(np.uint64)
-    # Nobody can prepare octets with equal marks.
-    factors = np.array([secret.odd_number("marks", place) for place in range(SHORT // 8)], np.uint64)
+    factors = _factors(secret.key())
     sums: NDArray[np.uint64] = (words * factors).sum(1, dtype=np.uint64)
     sums ^= np.minimum(captured, SHORT).astype(np.uint64) * factors[0]
     sums ^= sums >> np.uint64(29)
