@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LEAST = 20 << 20
-"""Octets of input from which on several processes are worth their start."""
-
 
 class WholeReading(Reading, Protocol):
     """What commands ask of a reading, whoever does it."""
@@ -38,7 +35,7 @@ class Working(NamedTuple):
     """Who reads.
 
     Attributes:
-        jobs: processes of this machine; None for as many as it has cores, where the input is large.
+        jobs: processes of this machine; None for this one, and for all cores of a local cluster.
         cluster: the address of a Dask cluster, or `local`; None for none.
     """
 
@@ -65,7 +62,7 @@ def working_options(command: Command) -> Command:
             "--jobs",
             type=click.IntRange(1),
             metavar="N",
-            help="Read with N processes. Default: as many as there are cores, where the input is above 20 MB.",
+            help="Read with N processes. Default: 1.",
         ),
         click.option(
             "--cluster",
@@ -107,25 +104,8 @@ def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Worke
         cluster = Cluster(working.cluster, working.jobs)
         return lambda: cluster, cluster.count
     jobs = working.jobs
-    if jobs is None:
-        jobs = _cores() if _size(files) >= LEAST else 1
-    if jobs == 1:
+    if jobs is None or jobs == 1:
         return None, 1
     from socks5sniff.archive.processes import Processes
 
     return lambda: Processes(jobs), jobs
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _size(files: Sequence[str]) -> int:
-    """Octets of those that are files of this machine."""
-    found = 0
-    for name in files:
-        try:
-            found += os.stat(name).st_size
-        except OSError:
-            continue
-    return found
