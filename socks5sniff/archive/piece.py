@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from socks5sniff import __version__
@@ -80,10 +80,8 @@ class VersionError(Socks5sniffError):
     """A process has another version of this program."""
 
 
-def analyse(
-    task: Task, pause: Callable[[], None] = lambda: None, forms: Forms | None = None
-) -> tuple[Stretch, Result]:
-    """Analyse a piece; `pause` is called between batches.
+def analyse(task: Task, forms: Forms | None = None) -> tuple[Stretch, Result]:
+    """Analyse a piece; `forms` are what others have taught.
 
     Raises:
         VersionError: this process has another version than the one that asks.
@@ -95,7 +93,7 @@ def analyse(
     secret.share(task.secret)
     stretch = Stretch(task.settings, task.clock, forms)
     end: list[Read | Socks5sniffError] = []
-    stretch.read(_with_pauses(_frames(task.piece, end), pause))
+    stretch.read(_frames(task.piece, end))
     last = end[0] if end else None
     if isinstance(last, Read):
         return stretch, Result(stretch.outline(), last.rest, last.decoder, last.fault)
@@ -116,12 +114,6 @@ def _frames(piece: Piece, end: list[Read | Socks5sniffError]) -> Iterator[FrameB
             yield kept(batch)
     except Socks5sniffError as fault:
         end.append(fault)
-
-
-def _with_pauses(batches: Iterator[FrameBatch], pause: Callable[[], None]) -> Iterator[FrameBatch]:
-    for batch in batches:
-        yield batch
-        pause()
 
 
 def at_frame(fault: Socks5sniffError, frames: int) -> Socks5sniffError:

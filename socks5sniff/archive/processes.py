@@ -10,9 +10,9 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections import deque
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 from socks5sniff.analysis.forms import Forms
@@ -164,21 +164,26 @@ def serve(connection: Connection, theirs: Connection) -> None:
     theirs.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks ends it
     stretches: dict[int, Stretch] = {}
-    later: deque[_Message] = deque()
     forms: Forms | None = None
+    tasks: SimpleQueue[_Message | None] = SimpleQueue()
+    sending = threading.Lock()
 
-    def pause() -> None:
-        """Questions are answered at once; what takes long waits for its turn."""
-        while connection.poll():
-            message = connection.recv()
-            if message[0] == _ASK and message[2][0] != "finish" and message[1] in stretches:
-                answer(message)
-            else:
-                later.append(message)
+    def listen() -> None:
+        """Questions are answered at once, beside what takes long: whoever asks waits before it can go on."""
+        try:
+            while True:
+                message = connection.recv()
+                if message[0] == _ASK and message[2][0] != "finish" and message[1] in stretches:
+                    answer(message)
+                else:
+                    tasks.put(message)
+        except (EOFError, OSError):
+            tasks.put(None)
 
     def answer(message: _Message) -> None:
         nonlocal forms
         kind, number, content = message
+        value: Any
         try:
             if kind == _FORGET:
                 stretches.pop(number, None)
@@ -186,17 +191,16 @@ def serve(connection: Connection, theirs: Connection) -> None:
             if kind == _ANALYSE:
                 if forms is None:
                     forms = Forms(content.settings.show_passwords)
-                stretches[number], value = analyse(content, pause, forms)
+                stretches[number], value = analyse(content, forms)
             else:
                 method, arguments = content
                 value = getattr(stretches[number], method)(*arguments)
+            found = kind, number, True, value
         except Exception as error:
-            connection.send((kind, number, False, error))
-        else:
-            connection.send((kind, number, True, value))
+            found = kind, number, False, error
+        with sending:
+            connection.send(found)
 
-    try:
-        while True:
-            answer(later.popleft() if later else connection.recv())
-    except (EOFError, OSError):
-        return
+    threading.Thread(target=listen, daemon=True).start()
+    while (task := tasks.get()) is not None:
+        answer(task)
