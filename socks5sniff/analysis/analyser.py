@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.packets.addresses import AddressBook
-from socks5sniff.packets.columns import IPV6, Segments
+from socks5sniff.packets.columns import IPV6, Datagrams, Segments
+from socks5sniff.packets.icmp import Reported
 from socks5sniff.packets.reader import PacketReader
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
@@ -36,11 +37,11 @@ from .faults import Faults
 from .forms import Forms
 from .handshakes import Decided, Handshakes
 from .names import Names
-from .numbering import Numbering, place_of
+from .numbering import Finished, Numbering, place_of
 from .provenance import Provenance
 from .records import Records
 from .udp import Associations
-from .watch import IGNORED, SOCKS, UNDECIDED, Watch
+from .watch import ELSEWHERE, IGNORED, SOCKS, UNDECIDED, Watch
 
 MAX_FLOWS = 1 << 18
 """Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
@@ -72,6 +73,7 @@ class Analyser:
         faults: takes errors of this program; a new one where there is none.
         last_id: ids go on behind it.
         witness: told of every dialogue besides, once it is over, with its slot; then each is judged by itself.
+        forms: what was learned of other captures, with the same `show_passwords`.
 
     Attributes:
         packets: frames read so far.
@@ -93,6 +95,7 @@ class Analyser:
         faults: Faults | None = None,
         last_id: int = 0,
         witness: Callable[[int, Dialogue], None] | None = None,
+        forms: Forms | None = None,
     ) -> None:
         self.packets = 0
         self.evicted = 0
@@ -102,30 +105,32 @@ class Analyser:
         self._consumers = consumers
         self._witness = witness
         self.flows = FlowTable()
-        self._octets = Octets()
+        self.octets = Octets()
         self.watch = Watch(self.flows, ports)
         book: AddressBook = self.reader.addresses
         self.faults = faults = Faults() if faults is None else faults
+        forms = Forms(show_passwords, faults) if forms is None else forms
+        forms.faults = faults
         self.handshakes = Handshakes(
             self.flows,
-            self._octets,
+            self.octets,
             self.watch,
             book,
-            Forms(show_passwords, faults),
+            forms,
             faults,
             each=witness is not None,
         )
-        self.attempts = Attempts(self.flows, self._octets, self.watch, book)
-        self._endings = Endings(self.flows)
-        self.extents = Extents(self.flows, self._octets, self.watch, self.handshakes) if extents else None
+        self.attempts = Attempts(self.flows, self.octets, self.watch, book)
+        self.endings = Endings(self.flows)
+        self.extents = Extents(self.flows, self.octets, self.watch, self.handshakes) if extents else None
         self.associations = Associations(book, faults, udp_frames, extents)
         self.associated: dict[int, Association] = {}
-        self._names = Names(book)
+        self.names = Names(book)
         self.numbering = Numbering(last_id)
-        self._provenance = Provenance(self.flows, self.reader)
+        self.provenance = Provenance(self.flows, self.reader)
         self.records = Records(
-            self.flows, self._octets, self.watch, self.handshakes, book, self._names, self.numbering,
-            self._provenance, show_passwords, faults,
+            self.flows, self.octets, self.watch, self.handshakes, book, self.names, self.numbering,
+            self.provenance, show_passwords, faults,
         )  # fmt: skip
         self._purge_at = MAX_FLOWS // 4
         self._addresses_at = MAX_ADDRESSES
@@ -141,34 +146,37 @@ class Analyser:
         self.handshakes.now = max(self.handshakes.now, int(batch.time.max()))
         segments, datagrams = self.reader.read(batch)
         if len(segments):
-            self._take_segments(segments)
+            self.take_segments(segments)
             with self.faults.contained():
-                self._names.learn_from_streams(segments)
+                self.names.learn_from_streams(segments)
+        self.take_datagrams(datagrams, self.reader.errors)
+        self.finish_due(self.flows.clock)
+        self.make_room()
+        return self.release_records()
+
+    def take_datagrams(self, datagrams: Datagrams, errors: Sequence[Reported]) -> None:
+        """Give datagrams, and what ICMP says of some, to the associations that are open by now, and learn names."""
         self._open_associations()
         self.associations.take(datagrams)
-        if self.reader.errors:
-            with self.faults.contained():
-                self.associations.note_errors(self.reader.errors, batch)
+        with self.faults.contained():
+            self.associations.note_errors(errors)
         for consumer in self._consumers:
             consumer.datagrams(datagrams)
         with self.faults.contained():
-            self._names.learn(datagrams, self.associations.carries)
-        self._finish_due(self.flows.clock)
-        self._make_room()
-        return self._release()
+            self.names.learn(datagrams, self.associations.carries)
 
     def finish(self) -> list[Batch]:
         """The capture has ended: records of all that is still open."""
-        self._endings.clear()
-        self._finish(np.flatnonzero(self.watch.kind[: self.flows.used] != IGNORED))
+        self.endings.clear()
+        self.finish_flows(np.flatnonzero(self.watch.kind[: self.flows.used] != IGNORED))
         return self.numbering.release(None)
 
     def tick(self, now: int) -> list[Batch]:
         """No frame was captured before `now` (ns since 1970) that has not been taken: records completed by time."""
         self.handshakes.now = max(self.handshakes.now, now)
-        self._finish_due(max(self.flows.clock, now))
-        self._make_room()
-        return self._release()
+        self.finish_due(max(self.flows.clock, now))
+        self.make_room()
+        return self.release_records()
 
     def standing(self) -> tuple[list[Batch], list[Conversation]]:
         """What was completed by now, and the records of all open conversations that have an id, as they stand."""
@@ -183,7 +191,7 @@ class Analyser:
 
     def name_of(self, client: str, host: str) -> str | None:
         """The name for which DNS gave a client an address, as far as is remembered."""
-        return self._names.name_of(client, host)
+        return self.names.name_of(client, host)
 
     def placing(self, slot: int) -> tuple[int, int, int]:
         """The direction of a flow's side 0, and by side the position (see `Octets`) of a dialogue's first octet."""
@@ -192,28 +200,29 @@ class Analyser:
         shifts = self.handshakes.shifts(at)[:, 0].tolist()
         return turn, -shifts[turn], -shifts[1 - turn]
 
-    def _take_segments(self, segments: Segments) -> None:
+    def take_segments(self, segments: Segments) -> None:
+        """Follow flows."""
         flows = self.flows
         batch = flows.update(segments)
-        self._provenance.note(batch)
+        self.provenance.note(batch)
         for consumer in self._consumers:
             consumer.segments(batch)
         fresh = batch.slots[batch.new]
         self.handshakes.begin(fresh, flows.capacity)
-        self._endings.begin(fresh, flows.capacity)
+        self.endings.begin(fresh, flows.capacity)
         if self.extents is not None:
             self.extents.begin(fresh, flows.capacity)
         counted = self.watch.kind[batch.slots] != IGNORED
         if not counted.any():
             return
-        payloads = self._octets.count(flows, batch, counted)
+        payloads = self.octets.count(flows, batch, counted)
         if self.extents is not None:
             self.extents.add(payloads)
         self.handshakes.add(payloads)
-        for slot, _ in self._endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
+        for slot, _ in self.endings.note(batch, self.watch.kind[batch.slots] != IGNORED):
             association = self.associated.get(slot)
             if association is not None:
-                association.closed = self._endings.ended(slot)
+                association.closed = self.endings.ended(slot)
 
     # -- what flows turn out to be -------------------------------------------------------------------------------
 
@@ -245,7 +254,7 @@ class Analyser:
         flows, side = self.flows, session.client_side
         ends = int(flows.low[slot]), int(flows.high[slot])
         turn = int(self.watch.turns(np.array([slot]))[0])
-        closed = None if int(flows.close_time[slot]) == NO_TIME else self._endings.ended(slot)
+        closed = None if int(flows.close_time[slot]) == NO_TIME else self.endings.ended(slot)
         try:
             association = Association.of(
                 session, ends[side ^ turn], ends[side ^ turn ^ 1], closed, self.reader.addresses
@@ -289,21 +298,24 @@ class Analyser:
         responder = int((self.flows.low if turn else self.flows.high)[slot])
         return responder & 0xFFFF in self._ports
 
-    def _finish_due(self, now: int) -> None:
+    def finish_due(self, now: int) -> None:
+        """Make the records of flows that are over by this time."""
         while True:
-            slots = self._endings.due(now, AT_ONCE if self._patience is None else None)
-            over = self._endings.put_off(slots, [*self.associated], now)
+            slots = self.endings.due(now, AT_ONCE if self._patience is None else None)
+            over = self.endings.put_off(slots, [*self.associated], now)
             if not len(slots) and not len(over):
                 return
-            self._finish(over)
+            self.finish_flows(over)
 
-    def _finish(self, slots: NDArray[np.intp]) -> None:
+    def finish_flows(self, slots: NDArray[np.intp]) -> None:
         """Decide flows that are over, and make their records, in the order of the flows' beginning."""
         if not len(slots):
             return
         self.watch.kind[slots[self.watch.hopeless(slots) & (self.watch.kind[slots] == UNDECIDED)]] = IGNORED
         slots = slots[self.watch.kind[slots] != IGNORED]
         slots = slots[np.argsort(self.flows.stream[slots])]
+        elsewhere = slots[self.watch.kind[slots] == ELSEWHERE]
+        slots = slots[self.watch.kind[slots] != ELSEWHERE]
         decided = self.handshakes.decide(slots)
         self._keep(decided.slots)
         with self.faults.contained():
@@ -320,30 +332,35 @@ class Analyser:
         with self.faults.contained():
             self.associations.open(opened)
         for slot in self.associated.keys() & slots.tolist():
-            self.associated[slot].closed = self._endings.ended(slot)
+            self.associated[slot].closed = self.endings.ended(slot)
         if self._witness is not None:
             for slot, dialogue in said:
                 self._witness(slot, dialogue)
         with self.faults.contained():
             self.attempts.spoke(decided)
-        self.numbering.finish(self.records.make(slots, decided, self.associated, over=True))
+        self._hand_on(self.records.make(slots, decided, self.associated, over=True), elsewhere)
         if self.extents is not None:
             with self.faults.contained():
                 self.extents.note(decided, self.associated)
-        self.watch.kind[slots] = IGNORED
+        self.watch.kind[slots] = self.watch.kind[elsewhere] = IGNORED
         for slot in slots.tolist():
             association = self.associated.pop(slot, None)
             if association is not None:
                 self.associations.forget(association)
 
-    def _release(self) -> list[Batch]:
-        """The finished records whose number is certain."""
+    def _hand_on(self, finished: Finished, elsewhere: NDArray[np.intp]) -> None:
+        """Records are made; they wait for their numbers. Those of flows `elsewhere` belong to them."""
+        self.numbering.finish(finished)
+
+    def release_records(self, before: int | None = None) -> list[Batch]:
+        """The finished records whose number is certain; nothing is known yet of frames from `before` on."""
         numbering = self.numbering
         if not numbering.held or (self._patience is None and numbering.held < AT_ONCE):
             return numbering.release(0)
-        before = self.handshakes.now - (PROMPT if self._patience is not None else SLOW)
-        self.look(self.handshakes.unjudged(numbering.last_frame, before))
-        return numbering.release(self._floor())
+        unknown = _NEVER if before is None else place_of(before)
+        until = self.handshakes.now - (PROMPT if self._patience is not None else SLOW)
+        self.look(self.handshakes.unjudged(numbering.last_frame, until))
+        return numbering.release(min(self._floor(), unknown))
 
     def _floor(self) -> int:
         """Place of the oldest flow that may yet turn out to be SOCKS."""
@@ -359,7 +376,7 @@ class Analyser:
 
     # -- bounds --------------------------------------------------------------------------------------------------
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Keep the tables of flows and of IPv6 addresses bounded."""
         flows, book = self.flows, self.reader.addresses
         if self.handshakes.octets > MAX_HEADS:
@@ -381,7 +398,7 @@ class Analyser:
             slots = self.handshakes.speaking()
             oldest = slots[np.argsort(self.flows.last_time[slots], kind="stable")[: max(len(slots) // 4, 1)]]
             self.evicted += int((self.flows.close_time[oldest] == NO_TIME).sum())
-            self._finish(oldest)
+            self.finish_flows(oldest)
 
     def _forget_flows(self, most: int) -> None:
         """Closed flows leave after a while, and the longest idle ones where there are more than `most`."""
@@ -391,11 +408,11 @@ class Analyser:
         closed = idle & (flows.close_clock[live] != NO_TIME) & (flows.close_clock[live] < flows.clock - FORGET)
         gone = live[closed]
         if len(live) - len(gone) > most:
-            rest = live[~closed & (kind[live] != SOCKS)]
+            rest = live[~closed & (kind[live] != SOCKS) & (kind[live] != ELSEWHERE)]
             excess = min(len(rest), len(live) - len(gone) - most * 3 // 4)
             oldest = rest[np.argsort(flows.last_time[rest], kind="stable")[:excess]]
             self.evicted += int((flows.close_time[oldest] == NO_TIME).sum())
-            self._finish(oldest[kind[oldest] == UNDECIDED])
+            self.finish_flows(oldest[kind[oldest] == UNDECIDED])
             gone = np.concatenate((gone, oldest))
         kind[gone] = IGNORED
         flows.release(gone)

@@ -20,6 +20,7 @@ from .output import FilesOutput, is_stream, opened, refuse_terminal, sink_option
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .report import report
+from .working import Working, open_reading, working_options
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
@@ -52,6 +53,7 @@ EXAMPLES = (
 )
 @filter_options
 @judging_options
+@working_options
 def read(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -70,6 +72,7 @@ def read(
     each: bool,
     fail_if: Expression | None,
     quiet: bool,
+    working: Working,
     **filters: Any,
 ) -> int:
     """Report every SOCKS conversation in capture files, at any port.
@@ -108,10 +111,9 @@ def read(
             ctrl_c.check()
             bar.update(done, total)
 
-        from socks5sniff.analysis import read as conversations
-
-        reading = conversations(
+        reading = open_reading(
             files,
+            working,
             ports=port,
             show_passwords=show_passwords,
             udp_frames=frames,

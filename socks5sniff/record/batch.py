@@ -7,7 +7,7 @@ it is a `Conversation` that is written out. Whoever does not care asks for rows 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,18 @@ class Columns:
     upstream_destination_address: Text
     upstream_destination_port: NDArray[np.int64]
     upstream_handshake: NDArray[np.int64]
+
+    def alone(self) -> Columns:
+        """The same rows, with no other forms and tunnels than theirs."""
+        forms, form = np.unique(self.form, return_inverse=True)
+        tunnels, tunnel = np.unique(self.tunnel, return_inverse=True)
+        return replace(
+            self,
+            forms=[self.forms[number] for number in forms.tolist()],
+            form=form,
+            tunnels=[self.tunnels[number] for number in tunnels.tolist()],
+            tunnel=tunnel,
+        )
 
     def conversation(self, row: int, number: int) -> Conversation:
         """The record of a row, written out."""
