@@ -47,10 +47,9 @@ class Finished(NamedTuple):
 
     def take(self, rows: NDArray[np.intp]) -> Finished:
         """Some of them."""
-        batch, chosen = self.batch, rows.tolist()
-        columns = batch.columns
+        chosen = rows.tolist()
         return Finished(
-            Batch(batch.id[rows], [batch.written[row] for row in chosen], columns, batch.place[rows]),
+            self.batch.take(rows),
             [self.places[row] for row in chosen],
             {place: self.outer[row] for place, row in enumerate(chosen) if row in self.outer},
         )

@@ -27,11 +27,14 @@ def segments_of(chosen: Sequence[tuple[Segments, NDArray[np.intp]]]) -> Segments
 
 
 def thin_segments_of(
-    chosen: Sequence[tuple[Segments, NDArray[np.intp]]], whose: NDArray[np.intp], wants: NDArray[np.uint8]
+    chosen: Sequence[tuple[Segments, NDArray[np.intp]]],
+    whose: NDArray[np.intp],
+    wants: NDArray[np.uint8],
+    weight: NDArray[np.int64] | None = None,
 ) -> tuple[Segments, Thinned]:
     """The chosen segments without those that change nothing but counters; see `thinned`."""
     columns = _columns(chosen, _SEGMENTS)
-    left = thinned(columns, whose, wants)
+    left = thinned(columns, whose, wants, weight)
     columns = {name: column[left.rows] for name, column in columns.items()}
     memories = [_NOTHING]
     before = 0

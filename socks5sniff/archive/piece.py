@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from socks5sniff import __version__
 from socks5sniff.analysis.forms import Forms
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import kept, open_captures
-from socks5sniff.capture.slices import Decoder, Read, Slice
+from socks5sniff.capture.slices import Decoder, Read, Slice, room
 from socks5sniff.capture.slices import read as read_slice
 from socks5sniff.errors import DamagedInputError, Socks5sniffError
 from socks5sniff.packets import secret
@@ -80,8 +81,26 @@ class VersionError(Socks5sniffError):
     """A process has another version of this program."""
 
 
-def analyse(task: Task, forms: Forms | None = None) -> tuple[Stretch, Result]:
-    """Analyse a piece; `forms` are what others have taught.
+class Memory:
+    """What pieces are read into, one after the other: memory that is new costs as much as to read into it."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def of(self, size: int) -> bytearray:
+        """So many octets or more."""
+        if len(self._memory) < size:
+            self._memory = bytearray(size + (size >> 3))
+        return self._memory
+
+
+def analyse(task: Task, forms: Forms | None = None, memory: Memory | None = None) -> tuple[Stretch, Result]:
+    """Analyse a piece.
+
+    Args:
+        task: what to do.
+        forms: what others have taught.
+        memory: to read into; of nothing that is read something stays there.
 
     Raises:
         VersionError: this process has another version than the one that asks.
@@ -91,19 +110,27 @@ def analyse(task: Task, forms: Forms | None = None) -> tuple[Stretch, Result]:
             f"a worker has socks5sniff {__version__}, and this is {task.version}: install the same version on both"
         )
     secret.share(task.secret)
-    stretch = Stretch(task.settings, task.clock, forms)
+    memory = memory or Memory()
+    stretch = Stretch(task.settings, task.clock, forms, again=partial(_whole, task))
     end: list[Read | Socks5sniffError] = []
-    stretch.read(_frames(task.piece, end))
+    stretch.read(_frames(task.piece, end, memory))
     last = end[0] if end else None
     if isinstance(last, Read):
         return stretch, Result(stretch.outline(), last.rest, last.decoder, last.fault)
     return stretch, Result(stretch.outline(), 0, None, last)
 
 
-def _frames(piece: Piece, end: list[Read | Socks5sniffError]) -> Iterator[FrameBatch]:
-    """The frames, in memories that stay."""
+def _whole(task: Task) -> Stretch:
+    """A piece analysed again, with all its packets kept."""
+    stretch = Stretch(task.settings, task.clock)
+    stretch.read(_frames(task.piece, [], Memory()))
+    return stretch
+
+
+def _frames(piece: Piece, end: list[Read | Socks5sniffError], memory: Memory) -> Iterator[FrameBatch]:
+    """The frames, in memories that stay while the others are read."""
     if piece.slice is not None:
-        for step in read_slice(piece.slice, []):
+        for step in read_slice(piece.slice, [], memory.of(room(piece.slice))):
             if isinstance(step, Read):
                 end.append(step)
             else:

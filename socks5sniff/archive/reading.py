@@ -25,9 +25,9 @@ from socks5sniff.streams.spaces import LINGER
 
 from .piece import Piece, Result, Task, at_frame
 from .sequel import Asks, Sequel
-from .stretch import Inner, Outline, Settings
+from .stretch import Inner, Outline, Printer, Settings
 
-LEAST, MOST = 4 << 20, 64 << 20
+LEAST, MOST = 4 << 20, 32 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
 LARGE = 64 << 20
 """Octets of files that cannot be cut, above which they are refused here: a worker holds a piece as a whole."""
@@ -136,6 +136,7 @@ class ArchiveReading(Iterator[Conversation]):
         udp_frames: bool = False,
         bypasses: bool = False,
         each: bool = False,
+        printer: Printer | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if bypasses or (each and len(names) > 1) or len(places(names)) > 1:
@@ -143,7 +144,7 @@ class ArchiveReading(Iterator[Conversation]):
         self.conversations = 0
         self.fault: BaseException | None = None
         self._notes = Notes()
-        self._settings = Settings(tuple(ports), show_passwords, udp_frames)
+        self._settings = Settings(tuple(ports), show_passwords, udp_frames, printer)
         self._faults: list[Socks5sniffError] = []
         pieces = planned(names, count, self._faults, self._notes)
         self._total = sum(piece.size for piece in pieces)

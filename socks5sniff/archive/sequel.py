@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +25,13 @@ from socks5sniff.packets.icmp import Reported
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.packets.rows import Skipped
 from socks5sniff.record.batch import Batch
+from socks5sniff.record.batch import joined as joined_batches
 from socks5sniff.streams.flows import NO_TIME
 from socks5sniff.streams.heads import HEAD
 from socks5sniff.streams.spaces import FORGET, LINGER
 
 from .packets import Numbers, datagrams_of, joined, segments_of
-from .stretch import Inner, Order, Outline, Packets, Settings, State
+from .stretch import Inner, Order, Outline, Packets, Settings, State, printed
 from .thinning import BAND, COUNTS, HEADS, SLACK, WHOLE
 
 _NEVER = 1 << 62
@@ -62,6 +64,7 @@ class Sequel(Analyser):
         super().__init__(
             ports=settings.ports, show_passwords=settings.show_passwords, udp_frames=settings.udp_frames
         )
+        self._printer = settings.printer
         self.skipped = Skipped()
         self.unknown_links: list[UnknownLink] = []
         self.interfaces: list[Interface] = []
@@ -134,7 +137,7 @@ class Sequel(Analyser):
 
     def _hand_on(self, finished: Finished, elsewhere: NDArray[np.intp]) -> None:
         streams = self.flows.stream[elsewhere]
-        parts = [finished]
+        parts = [printed(finished, self._printer)]
         left = []
         for inner in self._inner:
             given = np.isin(inner.streams, streams)
@@ -340,6 +343,16 @@ def _pairs(outline: Outline, rows: NDArray[np.intp]) -> NDArray[np.void]:
     return np.ascontiguousarray(both).view(np.dtype((np.void, 16))).ravel()
 
 
+def _whole(parts: Collection[Finished]) -> Finished:
+    begins = accumulate((len(part.places) for part in parts), initial=0)
+    whole = Finished(
+        joined_batches([part.batch for part in parts]),
+        [place for part in parts for place in part.places],
+        {begin + row: outer for begin, part in zip(begins, parts, strict=False) for row, outer in part.outer.items()},
+    )
+    return whole.take(np.argsort(np.array(whole.places, np.int64), kind="stable"))
+
+
 def merged(parts: Collection[Finished]) -> list[Finished]:
     """Records of several origins in the order of their places, in runs of one origin's columns.
 
@@ -348,6 +361,8 @@ def merged(parts: Collection[Finished]) -> list[Finished]:
     parts = [part for part in parts if part.places]
     if len(parts) < 2:
         return list(parts)
+    if sum(part.batch.columns is not None for part in parts) < 2:
+        return [_whole(parts)]
     places = np.concatenate([np.array(part.places, np.int64) for part in parts])
     origin = np.repeat(np.arange(len(parts)), [len(part.places) for part in parts])
     row = np.concatenate([np.arange(len(part.places)) for part in parts])

@@ -22,6 +22,8 @@ BAND = 1 << 28
 """Sequence numbers of a connection that are further apart are not all its own; nothing is left out there."""
 WHOLE, HEADS, COUNTS = range(3)
 """What is wanted of a connection: everything, what it says first and counters, or counters."""
+FEW = 16
+"""Packets of a connection of which none is left out."""
 _ENDS = TcpFlag.FIN | TcpFlag.RST
 
 
@@ -66,28 +68,38 @@ class _Groups:
         return found
 
     def greatest(self, column: NDArray[np.int64]) -> NDArray[np.intp]:
-        """A row of each with the greatest value."""
-        found: NDArray[np.intp] = np.lexsort((column, self.group))[self.ends]
+        """The last row of each with the greatest value."""
+        ordered = column[self.order]
+        there = ordered == np.repeat(np.maximum.reduceat(ordered, self.starts), self.ends + 1 - self.starts)
+        places = np.where(there, np.arange(len(ordered)), 0)
+        found: NDArray[np.intp] = self.order[np.maximum.reduceat(places, self.starts)]
         return found
 
-    def spread(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def spread(self, values: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """A value of each group, for all its rows."""
-        found: NDArray[np.int64] = values[np.searchsorted(self.names, self.group)]
+        found = np.empty(len(self.group), values.dtype)
+        found[self.order] = np.repeat(values, self.ends + 1 - self.starts)
         return found
 
 
-def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants: NDArray[np.uint8]) -> Thinned:
+def thinned(
+    columns: Mapping[str, NDArray[Any]],
+    whose: NDArray[np.intp],
+    wants: NDArray[np.uint8],
+    weight: NDArray[np.int64] | None = None,
+) -> Thinned:
     """Leave out what changes nothing but counters.
 
     Args:
         columns: of `Segments`, in the order of the capture.
         whose: intp[n], the connection of each.
         wants: uint8[n], WHOLE, HEADS or COUNTS: what is wanted of its connection.
+        weight: int64[n], how many packets each stands for already; None for one each.
     """
     count = len(whose)
+    weight = np.ones(count, np.int64) if weight is None else weight.copy()
     if not count or (wants == WHOLE).all():
-        kept = np.arange(count)
-        return Thinned(kept, np.ones(count, np.int64), np.zeros(count, np.bool_), whose[:0], np.empty((2, 0), np.int64))
+        return Thinned(np.arange(count), weight, np.zeros(count, np.bool_), whose[:0], np.empty((2, 0), np.int64))
     flags, length, time = columns["flags"], columns["length"], columns["time"]
     ways = _Groups(whose * 2 + (columns["source"] > columns["destination"]))
     flows = _Groups(whose)
@@ -97,7 +109,7 @@ def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants:
     fixed = (wants == WHOLE) | ((flags & TcpFlag.SYN) != 0) | (np.abs(ahead) >= BAND)
     fixed |= acknowledges & (np.abs(heard) >= BAND)
     fixed |= columns["process"] != 0
-    whole = np.zeros(int(whose.max()) + 1, np.bool_)
+    whole = np.bincount(whose, weights=weight) <= FEW
     whole[whose[fixed]] = True
     near = (length > 0) & (ahead < HEAD + SLACK) & (wants == HEADS)
     keep = whole[whose] | near
@@ -109,9 +121,8 @@ def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants:
     for rows in (flows.last(), flows.greatest(time), flows.greatest(-time)):
         keep[rows] = True
     rows = np.flatnonzero(keep)
-    total, kept = np.bincount(whose), np.bincount(whose[rows], minlength=len(whole))
-    weight = np.ones(count, np.int64)
-    weight[flows.first()] += (total - kept)[flows.names]
+    left = np.bincount(whose[~keep], weights=weight[~keep], minlength=len(whole)).astype(np.int64)
+    weight[flows.first()] += left[flows.names]
     first = np.full((2, len(whole)), -1, np.int64)
     first[ways.names & 1, ways.names >> 1] = columns["sequence"][ways.first()]
     lacking = flows.names[~whole[flows.names]]
@@ -134,5 +145,5 @@ def _keep_ends(keep: NDArray[np.bool_], whose: NDArray[np.intp], ways: _Groups, 
 
 def _apart(numbers: NDArray[np.uint32], ways: _Groups, rows: NDArray[np.intp]) -> NDArray[np.int64]:
     """How far numbers are from that of one row of their group."""
-    from_ = ways.spread(numbers[rows].astype(np.int64)).astype(np.uint32)
+    from_ = ways.spread(numbers[rows])
     return (numbers - from_).view(np.int32).astype(np.int64)

@@ -96,7 +96,7 @@ def last_time(part: Slice) -> int:
             return found
         file.seek(start)
         memory = bytearray(part.end - start + SLACK)
-        have = _fill(file, memory, 0)
+        have = _fill(file, memory, 0, len(memory) - SLACK)
         decoder = pickle.loads(pickle.dumps(decoder))
         try:
             for batch in decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have):
@@ -106,27 +106,32 @@ def last_time(part: Slice) -> int:
     return found
 
 
-def read(part: Slice, interfaces: list[Interface]) -> Iterator[FrameBatch | Read]:
-    """The frames of a slice, all in one memory that stays, and at last what it came to.
+def room(part: Slice) -> int:
+    """Octets of memory that `read` needs."""
+    return part.end - part.begin + SLACK
+
+
+def read(part: Slice, interfaces: list[Interface], memory: bytearray) -> Iterator[FrameBatch | Read]:
+    """The frames of a slice, and at last what it came to.
 
     Args:
         part: the slice.
         interfaces: the list that its frames refer to; the file's interfaces are added to it.
+        memory: where the frames are to lie, of `room` octets at least.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
         with open(part.name, "rb", buffering=0) as file:
-            yield from _read(part, interfaces, file)
+            yield from _read(part, interfaces, file, memory)
     except OSError as error:
         raise InputError(f"{part.name}: cannot be read: {error.strerror or error}") from None
 
 
-def _read(part: Slice, interfaces: list[Interface], file: BinaryIO) -> Iterator[FrameBatch | Read]:
+def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: bytearray) -> Iterator[FrameBatch | Read]:
     file.seek(part.begin)
-    memory = bytearray(part.end - part.begin + SLACK)
-    have = _fill(file, memory, 0)
+    have = _fill(file, memory, 0, part.end - part.begin)
     decoder = part.decoder or _decoder(part.name, bytes(memory[:4]), interfaces)
     if part.decoder is not None:
         decoder.go_on(interfaces)
@@ -143,7 +148,7 @@ def _read(part: Slice, interfaces: list[Interface], file: BinaryIO) -> Iterator[
             needed = decoder.needed(memory, begin, have)
             memory = memory[begin:have] + bytearray(max(needed - (have - begin), 0) + SLACK)
             part = part._replace(begin=part.begin + begin)
-            begin, have = 0, _fill(file, memory, have - begin)
+            begin, have = 0, _fill(file, memory, have - begin, len(memory) - SLACK)
             if have < needed:
                 raise DamageError(cut_short(needed, have), 0)
     except DamageError as damage:
@@ -152,8 +157,8 @@ def _read(part: Slice, interfaces: list[Interface], file: BinaryIO) -> Iterator[
     yield Read(part.begin + begin, decoder, fault)
 
 
-def _fill(file: BinaryIO, memory: bytearray, have: int) -> int:
-    view = memoryview(memory)[: len(memory) - SLACK]
+def _fill(file: BinaryIO, memory: bytearray, have: int, until: int) -> int:
+    view = memoryview(memory)[:until]
     while have < len(view):
         count = file.readinto(view[have:])  # type: ignore[attr-defined]
         if not count:
@@ -172,7 +177,7 @@ def _decoder(name: str, head: bytes, interfaces: list[Interface]) -> Decoder:
 def _known(name: str, file: BinaryIO) -> Decoder | None:
     """What the beginning of a file tells of the rest; None where it is no capture."""
     memory = bytearray(_HEAD + SLACK)
-    have = _fill(file, memory, 0)
+    have = _fill(file, memory, 0, _HEAD)
     head = bytes(memory[:4])
     if not is_pcap(head) and head != SECTION:
         return None
@@ -190,7 +195,7 @@ def _record(file: BinaryIO, at: int, decoder: Decoder) -> int | None:
     for reach in _REACH:
         file.seek(at)
         memory = bytearray(reach + SLACK)
-        have = _fill(file, memory, 0)
+        have = _fill(file, memory, 0, reach)
         assert decoder.layout is not None
         found = _linked(memory, have, decoder.layout, decoder.mark)
         if found is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -17,14 +18,16 @@ from socks5sniff.archive.stretch import Outline, Settings, Stretch
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.sinks import Options
 from socks5sniff.sinks.json_lines import JsonLinesSink
+from socks5sniff.streams.flows import NO_TIME
 from tests.analysis.test_net import CAPTURES, REPORTED, cut, lines, whole
 from tests.traffic import ACK, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet, batches, connection, six
 
 SETTINGS = Settings(udp_frames=True)
 
 
-def analysed(frames: Sequence[FrameBatch]) -> Stretch:
-    stretch = Stretch(SETTINGS)
+def analysed(frames: Sequence[FrameBatch], clock: int = NO_TIME, keep: bool = False) -> Stretch:
+    """A stretch that keeps few packets, or all."""
+    stretch = Stretch(SETTINGS, clock, again=None if keep else partial(analysed, frames, clock, keep=True))
     stretch.read(frames)
     return stretch
 
@@ -42,8 +45,7 @@ def read(stretches: Sequence[Sequence[FrameBatch]]) -> list[str]:
     outlines: list[Outline] = [pickle.loads(pickle.dumps(stretch.outline())) for stretch in read_]
     for place, (stretch, outline) in enumerate(zip(read_, outlines, strict=True)):
         if not sequel.fits(outline):
-            stretch = Stretch(SETTINGS, sequel.flows.clock)
-            stretch.read(stretches[place])
+            stretch = analysed(stretches[place], sequel.flows.clock)
             outline = stretch.outline()
         asks = Asks(stretch.packets, stretch.state, stretch.every_datagram)
         order = sequel.take_stretch(outline, outlines[place + 1 :], asks)

@@ -10,7 +10,7 @@ import pytest
 from socks5sniff.capture import slices as slices_module
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
-from socks5sniff.capture.slices import Read, read, slices
+from socks5sniff.capture.slices import Read, read, room, slices
 
 CAPTURES = sorted((Path(__file__).resolve().parents[2] / "captures").glob("*.pcap*"))
 
@@ -40,7 +40,7 @@ def test_slices_have_the_file_s_frames(path: Path, monkeypatch: pytest.MonkeyPat
             continue
         if part.begin != rest or decoder is not None:
             part = part._replace(begin=rest, decoder=decoder)
-        for step in read(pickle.loads(pickle.dumps(part)), []):
+        for step in read(pickle.loads(pickle.dumps(part)), [], bytearray(room(part))):
             if isinstance(step, Read):
                 assert step.fault is None
                 rest, decoder = step.rest, step.decoder
