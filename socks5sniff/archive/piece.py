@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 from socks5sniff import __version__
@@ -81,26 +80,34 @@ class VersionError(Socks5sniffError):
     """A process has another version of this program."""
 
 
-class Memory:
-    """What pieces are read into, one after the other: memory that is new costs as much as to read into it."""
+class Memories:
+    """Where pieces were read into, to be used again: memory that is new costs as much as to read into it."""
 
     def __init__(self) -> None:
-        self._memory = bytearray()
+        self._free: list[bytearray] = []
 
-    def of(self, size: int) -> bytearray:
-        """So many octets or more."""
-        if len(self._memory) < size:
-            self._memory = bytearray(size + (size >> 3))
-        return self._memory
+    def take(self, size: int) -> bytearray:
+        """So many octets, or some more."""
+        for number, memory in enumerate(self._free):
+            if len(memory) >= size:
+                return self._free.pop(number)
+        self._free.clear()  # too small for pieces as they are now
+        return bytearray(size + (size >> 3))
+
+    def give(self, stretch: Stretch) -> None:
+        """A stretch that is finished has no use for its memory."""
+        if stretch.memory is not None:
+            self._free.append(stretch.memory)
+            stretch.memory = None
 
 
-def analyse(task: Task, forms: Forms | None = None, memory: Memory | None = None) -> tuple[Stretch, Result]:
+def analyse(task: Task, forms: Forms | None = None, memories: Memories | None = None) -> tuple[Stretch, Result]:
     """Analyse a piece.
 
     Args:
         task: what to do.
         forms: what others have taught.
-        memory: to read into; of nothing that is read something stays there.
+        memories: to read into.
 
     Raises:
         VersionError: this process has another version than the one that asks.
@@ -110,27 +117,24 @@ def analyse(task: Task, forms: Forms | None = None, memory: Memory | None = None
             f"a worker has socks5sniff {__version__}, and this is {task.version}: install the same version on both"
         )
     secret.share(task.secret)
-    memory = memory or Memory()
-    stretch = Stretch(task.settings, task.clock, forms, again=partial(_whole, task))
+    stretch = Stretch(task.settings, task.clock, forms)
+    part = task.piece.slice
+    if part is not None:
+        stretch.memory = (memories or Memories()).take(room(part))
     end: list[Read | Socks5sniffError] = []
-    stretch.read(_frames(task.piece, end, memory))
+    stretch.read(_frames(task.piece, end, stretch.memory))
     last = end[0] if end else None
     if isinstance(last, Read):
         return stretch, Result(stretch.outline(), last.rest, last.decoder, last.fault)
     return stretch, Result(stretch.outline(), 0, None, last)
 
 
-def _whole(task: Task) -> Stretch:
-    """A piece analysed again, with all its packets kept."""
-    stretch = Stretch(task.settings, task.clock)
-    stretch.read(_frames(task.piece, [], Memory()))
-    return stretch
-
-
-def _frames(piece: Piece, end: list[Read | Socks5sniffError], memory: Memory) -> Iterator[FrameBatch]:
-    """The frames, in memories that stay while the others are read."""
-    if piece.slice is not None:
-        for step in read_slice(piece.slice, [], memory.of(room(piece.slice))):
+def _frames(
+    piece: Piece, end: list[Read | Socks5sniffError], memory: bytearray | None
+) -> Iterator[FrameBatch]:
+    """The frames, in memories that stay."""
+    if piece.slice is not None and memory is not None:
+        for step in read_slice(piece.slice, [], memory):
             if isinstance(step, Read):
                 end.append(step)
             else:

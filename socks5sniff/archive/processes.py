@@ -19,7 +19,7 @@ from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.forms import Forms
 from socks5sniff.errors import Socks5sniffError
 
-from .piece import Memory, Result, Task, analyse
+from .piece import Memories, Result, Task, analyse
 from .stretch import Stretch
 
 _DEATHS = 3
@@ -166,7 +166,7 @@ def serve(connection: Connection, theirs: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks ends it
     stretches: dict[int, Stretch] = {}
     forms: Forms | None = None
-    memory = Memory()
+    memories = Memories()
     tasks: SimpleQueue[_Message | None] = SimpleQueue()
     sending = threading.Lock()
 
@@ -193,10 +193,12 @@ def serve(connection: Connection, theirs: Connection) -> None:
             if kind == _ANALYSE:
                 if forms is None:
                     forms = Forms(content.settings.show_passwords, Faults())
-                stretches[number], value = analyse(content, forms, memory)
+                stretches[number], value = analyse(content, forms, memories)
             else:
                 method, arguments = content
                 value = getattr(stretches[number], method)(*arguments)
+                if method == "finish":
+                    memories.give(stretches[number])
             found = kind, number, True, value
         except Exception as error:
             found = kind, number, False, error

@@ -36,12 +36,8 @@ from socks5sniff.streams.flows import NO_TIME, FlowBatch
 from socks5sniff.streams.slots import Rows
 
 from .packets import datagrams_of, segments_of, thin_segments_of
-from .thinning import HEADS, WHOLE
 
 _DNS = 53
-_SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
-MOST_DATAGRAMS = 4 << 20
-"""Octets of datagrams that are kept for whoever may ask for them; of a stretch with more they are read again."""
 
 
 Printer = Callable[[Batch], list[str]]
@@ -184,38 +180,19 @@ class Inner(NamedTuple):
     faults: Faults
 
 
-class _Kept(NamedTuple):
-    """Packets that may be asked for.
+class Stretch:
+    """The analysis of one stretch.
 
     Attributes:
-        segments, whose: thinned, and their endpoints.
-        known, complete: bool[n], by endpoints, whether any are here, and whether none is left out.
-        datagrams: all of them, None where these were too much.
+        memory: what all its frames lie in until `finish`, where they do.
     """
 
-    segments: Segments
-    whose: NDArray[np.intp]
-    known: NDArray[np.bool_]
-    complete: NDArray[np.bool_]
-    datagrams: list[Datagrams] | None
-
-    def has(self, ends: NDArray[np.intp], wants: NDArray[np.uint8]) -> bool:
-        """Whether nothing is lacking of what is wanted."""
-        return bool((self.known[ends] & ((wants != WHOLE) | self.complete[ends])).all())
-
-
-class Stretch:
-    """The analysis of one stretch."""
-
-    def __init__(
-        self, settings: Settings, clock: int = NO_TIME, forms: Forms | None = None, again: Callable[[], Stretch] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, clock: int = NO_TIME, forms: Forms | None = None) -> None:
         """
         Args:
             settings: how to analyse.
             clock: the latest time of all segments before it, as far as it matters.
             forms: what other stretches have taught.
-            again: the same stretch once more, just read; where there is none, all packets are kept.
         """
         self._analyser = Analyser(
             ports=settings.ports,
@@ -228,8 +205,7 @@ class Stretch:
         self._analyser.records.upstreams.considered = set()
         self._analyser.reader.keep_lost()
         self._printer = settings.printer
-        self._again = again
-        self._kept: _Kept | None = None
+        self.memory: bytearray | None = None
         self._batches: list[FrameBatch] = []
         self._segments: list[Segments] = []
         self._datagrams: list[Datagrams] = []
@@ -240,7 +216,6 @@ class Stretch:
         self._newest = np.empty(0, np.intp)
         self._flow_of: list[NDArray[np.intp]] = []
         self._syn: list[NDArray[np.bool_]] = []
-        self._begin: list[NDArray[np.bool_]] = []
         self._clocks: list[NDArray[np.int64]] = []
 
     def read(self, batches: Iterable[FrameBatch]) -> None:
@@ -274,7 +249,6 @@ class Stretch:
         new = new[np.argsort(batch.slots[new])]
         first = batch.starts[new]
         self._syn.append((batch.flags[first] & TcpFlag.SYN) != 0)
-        self._begin.append((batch.flags[first] & _SYN_ACK) == TcpFlag.SYN)
         self._clocks.append(self._analyser.flows.clocks[batch.order[first]])
         slot = np.full(len(batch.segments), -1, np.intp)
         slot[batch.order] = np.repeat(batch.slots, batch.counts)
@@ -301,7 +275,7 @@ class Stretch:
         times = [*zip(*self._times, strict=True)] or [(NO_TIME,), (NO_TIME,)]
         associating = np.unique(newest[self._associating()])
         dns = [((segments.source & np.uint64(0xFFFF)) == _DNS) & (segments.captured > 0) for segments in self._segments]
-        outline = Outline(
+        return Outline(
             frames=self._frames,
             earliest=min(times[0]),
             latest=max(times[1]),
@@ -332,9 +306,6 @@ class Stretch:
             fragments=fragments,
             fragment_frames=fragment_frames,
         )
-        if self._again is not None:
-            self._keep(outline)
-        return outline
 
     def packets(self, ends: NDArray[np.intp], wants: NDArray[np.uint8]) -> Packets:
         """Segments between some endpoints (see `Outline.newest`), in the order of the capture.
@@ -342,57 +313,15 @@ class Stretch:
         Args:
             wants: uint8[k], what is wanted of each, see `thinned`.
         """
+        chosen, whose = self._chosen(ends)
         wanted = np.zeros(self._analyser.flows.used, np.uint8)
         wanted[ends] = wants
-        kept = self._kept
-        if kept is None:
-            chosen, whose = self._chosen(ends)
-            segments, left = thin_segments_of(chosen, whose, wanted[whose])
-        elif not kept.has(ends, wants):
-            return self._everything().packets(ends, wants)
-        else:
-            there = np.zeros(self._analyser.flows.used, np.bool_)
-            there[ends] = True
-            rows = np.flatnonzero(there[kept.whose])
-            whose, weight = kept.whose[rows], kept.segments.weight
-            assert weight is not None, "thinning tells it"
-            segments, left = thin_segments_of([(kept.segments, rows)], whose, wanted[whose], weight[rows])
+        segments, left = thin_segments_of(chosen, whose, wanted[whose])
         return Packets(segments, left.whose, left.first)
 
     def every_datagram(self) -> Datagrams:
         """All datagrams."""
-        if self._kept is not None and self._kept.datagrams is None:
-            return self._everything().every_datagram()
         return datagrams_of([(datagrams, np.arange(len(datagrams))) for datagrams in self._datagrams])
-
-    def _everything(self) -> Stretch:
-        """The same stretch, with all its packets."""
-        assert self._again is not None, "some were left out"
-        stretch = self._again()
-        stretch.outline()
-        return stretch
-
-    def _keep(self, outline: Outline) -> None:
-        """Keep those packets that will be asked for, and give up what all of them lie in.
-
-        What begins with a SYN is rarely known to anybody else, and of a long connection only counters matter.
-        """
-        begun = np.unique(outline.opening)
-        ends = np.union1d(outline.newest[begun[~_joined(self._begin, np.bool_)[begun]]], outline.associating)
-        chosen, whose = self._chosen(ends)
-        wanted = np.full(self._analyser.flows.used, HEADS, np.uint8)
-        wanted[outline.associating] = WHOLE
-        segments, left = thin_segments_of(chosen, whose, wanted[whose])
-        complete = np.zeros(self._analyser.flows.used, np.bool_)
-        complete[ends] = True
-        complete[left.whose] = False
-        known = np.zeros(self._analyser.flows.used, np.bool_)
-        known[ends] = True
-        kept = None
-        if sum(int(datagrams.captured.sum()) for datagrams in self._datagrams) <= MOST_DATAGRAMS:
-            kept = [datagrams_of([(each, np.arange(len(each)))]) for each in self._datagrams]
-        self._kept = _Kept(segments, whose[left.rows], known, complete, kept)
-        self._batches, self._segments, self._datagrams, self._flow_of = [], [], kept or [], []
 
     def state(self, slots: NDArray[np.intp]) -> State:
         """What is known of some flows."""

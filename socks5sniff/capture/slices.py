@@ -19,7 +19,7 @@ from .chain import RECORD_LIMIT, SLACK, Layout
 from .decode import DamageError
 from .pcap import PcapDecoder, is_pcap
 from .pcapng import SECTION, PcapngDecoder
-from .reader import cut_short
+from .reader import REGION, cut_short
 
 Decoder = PcapDecoder | PcapngDecoder
 
@@ -131,7 +131,8 @@ def read(part: Slice, interfaces: list[Interface], memory: bytearray) -> Iterato
 
 def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: bytearray) -> Iterator[FrameBatch | Read]:
     file.seek(part.begin)
-    have = _fill(file, memory, 0, part.end - part.begin)
+    total = part.end - part.begin
+    have = _fill(file, memory, 0, min(REGION, total))
     decoder = part.decoder or _decoder(part.name, bytes(memory[:4]), interfaces)
     if part.decoder is not None:
         decoder.go_on(interfaces)
@@ -144,11 +145,16 @@ def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: byte
             begin = decoder.rest
             if begin >= part.end - part.begin:
                 break
+            more = _fill(file, memory, have, min(have + REGION, total))  # a region at a time, that is in the cache
+            if more > have:
+                have = more
+                continue
             # The last record ends behind the slice.
             needed = decoder.needed(memory, begin, have)
             memory = memory[begin:have] + bytearray(max(needed - (have - begin), 0) + SLACK)
             part = part._replace(begin=part.begin + begin)
             begin, have = 0, _fill(file, memory, have - begin, len(memory) - SLACK)
+            total = have
             if have < needed:
                 raise DamageError(cut_short(needed, have), 0)
     except DamageError as damage:

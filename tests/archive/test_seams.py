@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -25,9 +24,8 @@ from tests.traffic import ACK, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet
 SETTINGS = Settings(udp_frames=True)
 
 
-def analysed(frames: Sequence[FrameBatch], clock: int = NO_TIME, keep: bool = False) -> Stretch:
-    """A stretch that keeps few packets, or all."""
-    stretch = Stretch(SETTINGS, clock, again=None if keep else partial(analysed, frames, clock, keep=True))
+def analysed(frames: Sequence[FrameBatch], clock: int = NO_TIME) -> Stretch:
+    stretch = Stretch(SETTINGS, clock)
     stretch.read(frames)
     return stretch
 
