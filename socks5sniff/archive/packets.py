@@ -16,6 +16,8 @@ from .thinning import Thinned, thinned
 _NOTHING = np.empty(0, np.uint8)
 _COMMON = ("frame", "time", "capture", "source", "destination", "length", "captured", "network")
 _SEGMENTS = (*_COMMON, "sequence", "acknowledgment", "flags", "clock", "process")
+_TOLD = ("source", "destination", "length", "time", "sequence", "acknowledgment", "flags", "process")
+"""What is looked at to leave packets out."""
 _DATAGRAMS = (*_COMMON, "ident")
 _Columns = TypeVar("_Columns", Segments, Datagrams)
 
@@ -30,18 +32,21 @@ def thin_segments_of(
     chosen: Sequence[tuple[Segments, NDArray[np.intp]]],
     whose: NDArray[np.intp],
     wants: NDArray[np.uint8],
-    weight: NDArray[np.int64] | None = None,
 ) -> tuple[Segments, Thinned]:
     """The chosen segments without those that change nothing but counters; see `thinned`."""
-    columns = _columns(chosen, _SEGMENTS)
-    left = thinned(columns, whose, wants, weight)
-    columns = {name: column[left.rows] for name, column in columns.items()}
+    left = thinned(_columns(chosen, _TOLD), whose, wants)
+    ends = np.cumsum([0, *(len(rows) for _, rows in chosen)])
+    bounds = np.searchsorted(left.rows, ends).tolist()
+    kept = [
+        (segments, rows[left.rows[begin:end] - before])
+        for (segments, rows), begin, end, before in zip(chosen, bounds, bounds[1:], ends.tolist(), strict=False)
+    ]
+    columns = _columns(kept, _SEGMENTS)
     memories = [_NOTHING]
-    before = 0
-    for segments, rows in chosen:
-        begin, end = np.searchsorted(left.rows, (before, before + len(rows))).tolist()
-        memories.append(_octets(segments, rows[left.rows[begin:end] - before], ~left.bare[begin:end]))
-        before += len(rows)
+    memories += [
+        _octets(segments, rows, ~left.bare[begin:end])
+        for (segments, rows), begin, end in zip(kept, bounds, bounds[1:], strict=False)
+    ]
     columns["captured"] = captured = np.where(left.bare, 0, columns["captured"])
     columns["payload"] = np.cumsum(captured) - captured
     return Segments(octets=np.concatenate(memories), spill=_NOTHING, **columns, weight=left.weight), left

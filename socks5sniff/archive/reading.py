@@ -27,7 +27,7 @@ from .piece import Piece, Result, Task, at_frame
 from .sequel import Asks, Sequel
 from .stretch import Inner, Outline, Printer, Settings
 
-LEAST, MOST = 4 << 20, 32 << 20
+LEAST, MOST = 4 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
 LARGE = 64 << 20
 """Octets of files that cannot be cut, above which they are refused here: a worker holds a piece as a whole."""
@@ -78,7 +78,7 @@ def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], 
     if any(each.total is None or (not each.plain and each.total > LARGE) for each in found):
         raise UnsuitableError
     total = sum(each.total or 0 for each in found)
-    size = min(max(total // (5 * workers), LEAST), MOST)
+    size = min(max(total // (4 * workers), LEAST), MOST)
     pieces: list[Piece] = []
     for group in _groups(found, size):
         whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]
@@ -151,7 +151,7 @@ class ArchiveReading(Iterator[Conversation]):
         self._done = 0
         self._progress = progress
         self._sequel = Sequel(self._settings)
-        self._flow = _Flow(pieces, workers, 2 * count + 1, self._settings)
+        self._flow = _Flow(pieces, workers, 2 * count, self._settings)
         self._awaited: deque[tuple[_Ready, Future[Inner]]] = deque()
         self._records = (record for batch in self.batches() for record in batch)
 

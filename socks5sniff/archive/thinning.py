@@ -46,106 +46,97 @@ class Thinned(NamedTuple):
     first: NDArray[np.int64]
 
 
-class _Groups:
-    """Rows by group, in their order."""
+class _Runs:
+    """Packets by connection and direction, those of a run in the order of the capture.
 
-    def __init__(self, group: NDArray[np.intp]) -> None:
-        self.group = group
-        # Of so few groups a radix sort puts the rows in order, which is much faster.
-        small = len(group) and int(group.max()) < 1 << 16
-        self.order = np.argsort(group.astype(np.uint16) if small else group, kind="stable")
-        ordered = group[self.order]
+    Attributes:
+        order: intp[n], the row at each place.
+        starts, counts: intp[g], of the runs.
+        whose, way: intp[g], their connections and directions.
+    """
+
+    def __init__(self, whose: NDArray[np.intp], way: NDArray[np.bool_]) -> None:
+        key = whose * 2 + way
+        # Of so few runs a radix sort puts the rows in order, which is much faster.
+        self.order = np.argsort(key.astype(np.uint16) if int(key.max()) < 1 << 16 else key, kind="stable")
+        ordered = key[self.order]
         self.starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), ordered[1:] != ordered[:-1])))
-        self.ends = np.append(self.starts[1:], len(group)) - 1
-        self.names = ordered[self.starts]
+        self.counts = np.diff(np.append(self.starts, len(key)))
+        self.whose, self.way = ordered[self.starts] >> 1, ordered[self.starts] & 1
+        self._places = np.arange(len(key))
 
-    def first(self) -> NDArray[np.intp]:
-        """The first row of each."""
-        found: NDArray[np.intp] = self.order[self.starts]
-        return found
-
-    def last(self) -> NDArray[np.intp]:
-        """The last row of each."""
-        found: NDArray[np.intp] = self.order[self.ends]
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
+        """A value of each run, at all its places."""
+        found: NDArray[Any] = np.repeat(values, self.counts)
         return found
 
     def greatest(self, column: NDArray[np.int64]) -> NDArray[np.intp]:
-        """The last row of each with the greatest value."""
-        ordered = column[self.order]
-        there = ordered == np.repeat(np.maximum.reduceat(ordered, self.starts), self.ends + 1 - self.starts)
-        places = np.where(there, np.arange(len(ordered)), 0)
-        found: NDArray[np.intp] = self.order[np.maximum.reduceat(places, self.starts)]
+        """The last place of each run with its greatest value."""
+        there = column == self.spread(np.maximum.reduceat(column, self.starts))
+        return self.last(there)
+
+    def last(self, there: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """The last place of each run of those that are `there`, any place where none is."""
+        found: NDArray[np.intp] = np.maximum.reduceat(np.where(there, self._places, 0), self.starts)
         return found
 
-    def spread(self, values: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """A value of each group, for all its rows."""
-        found = np.empty(len(self.group), values.dtype)
-        found[self.order] = np.repeat(values, self.ends + 1 - self.starts)
-        return found
+    def apart(self, numbers: NDArray[np.uint32], places: NDArray[np.intp]) -> NDArray[np.int64]:
+        """How far numbers are from that at one place of their run."""
+        apart: NDArray[np.int64] = (numbers - self.spread(numbers[places])).view(np.int32).astype(np.int64)
+        return apart
 
 
-def thinned(
-    columns: Mapping[str, NDArray[Any]],
-    whose: NDArray[np.intp],
-    wants: NDArray[np.uint8],
-    weight: NDArray[np.int64] | None = None,
-) -> Thinned:
+def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants: NDArray[np.uint8]) -> Thinned:
     """Leave out what changes nothing but counters.
 
     Args:
         columns: of `Segments`, in the order of the capture.
         whose: intp[n], the connection of each.
         wants: uint8[n], WHOLE, HEADS or COUNTS: what is wanted of its connection.
-        weight: int64[n], how many packets each stands for already; None for one each.
     """
     count = len(whose)
-    weight = np.ones(count, np.int64) if weight is None else weight.copy()
+    weight = np.ones(count, np.int64)
     if not count or (wants == WHOLE).all():
         return Thinned(np.arange(count), weight, np.zeros(count, np.bool_), whose[:0], np.empty((2, 0), np.int64))
-    flags, length, time = columns["flags"], columns["length"], columns["time"]
-    ways = _Groups(whose * 2 + (columns["source"] > columns["destination"]))
-    flows = _Groups(whose)
-    ahead = _apart(columns["sequence"], ways, ways.first())
+    runs = _Runs(whose, columns["source"] > columns["destination"])
+    order, starts = runs.order, runs.starts
+    flags, length, time, sequence = (columns[name][order] for name in ("flags", "length", "time", "sequence"))
+    wanted = wants[order]
+    ahead = runs.apart(sequence, starts)
     acknowledges = (flags & TcpFlag.ACK) != 0
-    heard = _apart(columns["acknowledgment"], ways, ways.greatest(acknowledges.astype(np.int64)))
-    fixed = (wants == WHOLE) | ((flags & TcpFlag.SYN) != 0) | (np.abs(ahead) >= BAND)
-    fixed |= acknowledges & (np.abs(heard) >= BAND)
-    fixed |= columns["process"] != 0
-    whole = np.bincount(whose, weights=weight) <= FEW
-    whole[whose[fixed]] = True
-    near = (length > 0) & (ahead < HEAD + SLACK) & (wants == HEADS)
-    keep = whole[whose] | near
-    _keep_ends(keep, whose, ways, np.flatnonzero((flags & _ENDS) != 0))
+    heard = runs.apart(columns["acknowledgment"][order], runs.last(acknowledges))
+    fixed = (wanted == WHOLE) | ((flags & TcpFlag.SYN) != 0) | (np.abs(ahead) >= BAND)
+    fixed |= (acknowledges & (np.abs(heard) >= BAND)) | (columns["process"][order] != 0)
+    total = np.bincount(whose)
+    whole = total <= FEW
+    whole[runs.whose[np.logical_or.reduceat(fixed, starts)]] = True
+    near = (length > 0) & (ahead < HEAD + SLACK) & (wanted == HEADS)
+    keep = runs.spread(whole[runs.whose]) | near
+    ends = np.flatnonzero((flags & _ENDS) != 0)
+    if len(ends):
+        _keep_ends(keep, runs, ends, len(total))
     end = np.where((length > 0) | ((flags & TcpFlag.FIN) != 0), ahead + length, -BAND)
     heard = np.where(acknowledges, heard, -BAND)
-    for rows in (ways.first(), ways.last(), ways.greatest(end), ways.greatest(heard)):
-        keep[rows] = True
-    for rows in (flows.last(), flows.greatest(time), flows.greatest(-time)):
-        keep[rows] = True
-    rows = np.flatnonzero(keep)
-    left = np.bincount(whose[~keep], weights=weight[~keep], minlength=len(whole)).astype(np.int64)
-    weight[flows.first()] += left[flows.names]
-    first = np.full((2, len(whole)), -1, np.int64)
-    first[ways.names & 1, ways.names >> 1] = columns["sequence"][ways.first()]
-    lacking = flows.names[~whole[flows.names]]
-    bare = ~whole[whose[rows]] & ~near[rows]
-    return Thinned(rows, weight[rows], bare, lacking, first[:, lacking])
+    keep[starts] = keep[starts + runs.counts - 1] = True
+    for column in (end, heard, time, -time):
+        keep[runs.greatest(column)] = True
+    kept = np.sort(order[keep])
+    first = np.full((2, len(total)), -1, np.int64)
+    first[runs.way, runs.whose] = sequence[starts]
+    begin = np.full(len(total), count)
+    np.minimum.at(begin, runs.whose, order[starts])
+    there = np.flatnonzero(total)
+    weight[begin[there]] += (total - np.bincount(whose[kept], minlength=len(total)))[there]
+    lacking = there[~whole[there]]
+    needed = np.zeros(count, np.bool_)
+    needed[order[near]] = True
+    return Thinned(kept, weight[kept], ~whole[whose[kept]] & ~needed[kept], lacking, first[:, lacking])
 
 
-def _keep_ends(keep: NDArray[np.bool_], whose: NDArray[np.intp], ways: _Groups, ends: NDArray[np.intp]) -> None:
+def _keep_ends(keep: NDArray[np.bool_], runs: _Runs, ends: NDArray[np.intp], size: int) -> None:
     """From where a connection ends every packet tells something, and so does the last one before, each way."""
-    if not len(ends):
-        return
-    count = len(whose)
-    first = np.full(int(whose.max()) + 1, count)
-    np.minimum.at(first, whose[ends], ends)
-    behind = np.arange(count) >= first[whose]
+    first = np.full(size, len(keep))
+    np.minimum.at(first, runs.spread(runs.whose)[ends], runs.order[ends])
+    behind = runs.order >= runs.spread(first[runs.whose])
     keep |= behind
-    before = ways.greatest(np.where(behind, -1, np.arange(count)))
-    keep[before] = True
-
-
-def _apart(numbers: NDArray[np.uint32], ways: _Groups, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-    """How far numbers are from that of one row of their group."""
-    from_ = ways.spread(numbers[rows])
-    return (numbers - from_).view(np.int32).astype(np.int64)
+    keep[runs.last(~behind)] = True
