@@ -191,7 +191,7 @@ class ArchiveReading(Iterator[Conversation]):
         before = 0
         while (ready := flow.next(sequel)) is not None:
             outline = ready.result.outline
-            coming = flow.coming(sequel.flows.clock if outline.first == NO_TIME else outline.clock)
+            coming = flow.coming(outline.last_closing)
             before = 0 if ready.piece.begins else before
             if ready.result.fault is not None:
                 self._faults.append(at_frame(ready.result.fault, before))

@@ -141,6 +141,12 @@ class Outline(NamedTuple):
     fragments: FrameBatch | None
     fragment_frames: NDArray[np.int64]
 
+    @property
+    def last_closing(self) -> int:
+        """The latest time by which a flow has closed that may be SOCKS."""
+        closed = self.flows["close_clock"][self.kind != IGNORED]
+        return int(closed.max(initial=NO_TIME))
+
 
 class Order(NamedTuple):
     """What is to be finished where.
