@@ -105,6 +105,7 @@ def _open(
     """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
     def between_batches(done: int, total: int) -> None:
         ctrl_c.check()
-        bar.update(done, total)
+        bar.update(done, total, reading.conversations)
 
-    return open_reading(files, working, ports=ports, each=each, progress=between_batches)
+    reading: WholeReading = open_reading(files, working, ports=ports, each=each, progress=between_batches)
+    return reading

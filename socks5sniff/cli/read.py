@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from socks5sniff.errors import ExitCode, InputError
+from socks5sniff.sinks import printing
 from socks5sniff.where import Expression
 
 from .filters import conversation_filter
@@ -109,11 +110,12 @@ def read(
 
         def between_batches(done: int, total: int) -> None:
             ctrl_c.check()
-            bar.update(done, total)
+            bar.update(done, total, reading.conversations)
 
         reading = open_reading(
             files,
             working,
+            None if keep or quiet else printing(name),
             ports=port,
             show_passwords=show_passwords,
             udp_frames=frames,

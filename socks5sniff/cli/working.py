@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from socks5sniff.analysis.reading import UnknownLink
     from socks5sniff.archive.reading import Workers
     from socks5sniff.record import Conversation
+    from socks5sniff.record.batch import Batch
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -73,12 +74,15 @@ def working_options(command: Command) -> Command:
     return named
 
 
-def open_reading(files: Sequence[str], working: Working, **options: Any) -> WholeReading:
+def open_reading(
+    files: Sequence[str], working: Working, printer: Callable[[Batch], list[str]] | None = None, **options: Any
+) -> WholeReading:
     """The conversations of captures, read by whoever is to do it; the records are the same.
 
     Args:
         files: names of captures.
         working: who reads.
+        printer: what makes lines of the records (see `sinks.printing`), where nothing else is wanted of them.
         options: of `analysis.read`.
     """
     from socks5sniff.analysis import read
@@ -88,7 +92,7 @@ def open_reading(files: Sequence[str], working: Working, **options: Any) -> Whol
         from socks5sniff.archive.reading import ArchiveReading, UnsuitableError
 
         try:
-            return ArchiveReading(files, start, count, **options)
+            return ArchiveReading(files, start, count, printer=printer, **options)
         except UnsuitableError:
             pass
     return read(files, **options)
