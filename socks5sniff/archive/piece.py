@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from socks5sniff import __version__
@@ -11,6 +11,7 @@ from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import kept, open_captures
 from socks5sniff.capture.slices import Decoder, Read, Slice, room
 from socks5sniff.capture.slices import read as read_slice
+from socks5sniff.capture.source import is_growing
 from socks5sniff.errors import DamagedInputError, Socks5sniffError
 from socks5sniff.packets import secret
 from socks5sniff.streams.flows import NO_TIME
@@ -25,7 +26,7 @@ class Piece(NamedTuple):
         names: of the files, in the order in which they were given.
         places: of these among all.
         first: ns, of the first frame.
-        size: octets, as stored.
+        size: octets of these files, as stored.
         slice: where it is only a part of a file.
     """
 
@@ -34,6 +35,16 @@ class Piece(NamedTuple):
     first: int
     size: int
     slice: Slice | None = None
+
+    @property
+    def octets(self) -> int:
+        """How many are read."""
+        return self.size if self.slice is None else self.slice.end - self.slice.begin
+
+    @property
+    def partial(self) -> bool:
+        """It is a part of a file."""
+        return self.octets < self.size
 
     @property
     def begins(self) -> bool:
@@ -68,12 +79,16 @@ class Result(NamedTuple):
     Attributes:
         rest, decoder: see `slices.Read`; of a slice only.
         fault: what it ended with.
+        notes: what is said of files that are still being written.
+        growing: of a slice, its file is still being written, and that is what is wrong with it.
     """
 
     outline: Outline
     rest: int
     decoder: Decoder | None
     fault: Socks5sniffError | None
+    notes: Sequence[str] = ()
+    growing: bool = False
 
 
 class VersionError(Socks5sniffError):
@@ -122,15 +137,19 @@ def analyse(task: Task, forms: Forms | None = None, memories: Memories | None = 
     if part is not None:
         stretch.memory = (memories or Memories()).take(room(part))
     end: list[Read | Socks5sniffError] = []
-    stretch.read(_frames(task.piece, end, stretch.memory))
+    notes: list[str] = []
+    stretch.read(_frames(task.piece, stretch.memory, end, notes))
     last = end[0] if end else None
-    if isinstance(last, Read):
-        return stretch, Result(stretch.outline(), last.rest, last.decoder, last.fault)
-    return stretch, Result(stretch.outline(), 0, None, last)
+    if not isinstance(last, Read):
+        return stretch, Result(stretch.outline(), 0, None, last, notes)
+    fault = last.fault
+    if part is not None and fault is not None and fault.truncated and is_growing(part.name, part.end):
+        return stretch, Result(stretch.outline(), last.rest, last.decoder, fault, growing=True)
+    return stretch, Result(stretch.outline(), last.rest, last.decoder, fault)
 
 
 def _frames(
-    piece: Piece, end: list[Read | Socks5sniffError], memory: bytearray | None
+    piece: Piece, memory: bytearray | None, end: list[Read | Socks5sniffError], notes: list[str]
 ) -> Iterator[FrameBatch]:
     """The frames, in memories that stay."""
     if piece.slice is not None and memory is not None:
@@ -141,7 +160,7 @@ def _frames(
                 yield step
         return
     try:
-        for batch in open_captures(piece.names):
+        for batch in open_captures(piece.names, note=notes.append):
             yield kept(batch)
     except Socks5sniffError as fault:
         end.append(fault)

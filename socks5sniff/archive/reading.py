@@ -13,7 +13,7 @@ from socks5sniff.analysis.bypass import Bypass
 from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.notes import Notes
 from socks5sniff.analysis.places import places
-from socks5sniff.capture.merge import Note, Survey, survey
+from socks5sniff.capture.merge import Note, Survey, survey, told
 from socks5sniff.capture.slices import last_time, slices
 from socks5sniff.errors import InputError, Socks5sniffError
 from socks5sniff.packets import secret
@@ -29,6 +29,8 @@ from .stretch import Inner, Outline, Printer, Settings
 
 LEAST, MOST = 4 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
+SMALL = 16 << 20
+"""Octets of files that are read as one piece; a larger file is one by itself."""
 LARGE = 64 << 20
 """Octets of files that cannot be cut, above which they are refused here: a worker holds a piece as a whole."""
 
@@ -82,9 +84,8 @@ def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], 
     pieces: list[Piece] = []
     for group in _groups(found, size):
         whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]
-        if len(group) == 1 and group[0].plain and whole[0].size >= 2 * size:
-            parts = slices(whole[0].names[0], size)
-            pieces += [whole[0]._replace(size=part.end - part.begin, slice=part) for part in parts]
+        if len(group) == 1 and group[0].plain:
+            pieces += [whole[0]._replace(slice=part) for part in slices(whole[0].names[0], size)]
         else:
             pieces.append(reduce(Piece.joined, whole))
     _check_order(pieces)
@@ -97,13 +98,14 @@ def _check_order(pieces: Sequence[Piece]) -> None:
     for piece in pieces:
         if piece.begins and latest > piece.first:
             raise UnsuitableError
-        if piece.slice is not None:
+        if piece.partial and piece.slice is not None:
             latest = max(latest, last_time(piece.slice))
 
 
 def _groups(found: Sequence[Survey], size: int) -> Iterator[list[Survey]]:
     """Small files that follow each other are one piece."""
     group: list[Survey] = []
+    size = min(size, SMALL)
     for each in found:
         if group and sum(one.total or 0 for one in group) + (each.total or 0) > size:
             yield group
@@ -147,7 +149,7 @@ class ArchiveReading(Iterator[Conversation]):
         self._settings = Settings(tuple(ports), show_passwords, udp_frames, printer)
         self._faults: list[Socks5sniffError] = []
         pieces = planned(names, count, self._faults, self._notes)
-        self._total = sum(piece.size for piece in pieces)
+        self._total = sum(piece.octets for piece in pieces)
         self._done = 0
         self._progress = progress
         self._sequel = Sequel(self._settings)
@@ -194,13 +196,19 @@ class ArchiveReading(Iterator[Conversation]):
             coming = flow.coming(outline.last_closing)
             before = 0 if ready.piece.begins else before
             if ready.result.fault is not None:
-                self._faults.append(at_frame(ready.result.fault, before))
+                fault = at_frame(ready.result.fault, before)
+                if ready.result.growing:
+                    self._notes(told(fault))
+                else:
+                    self._faults.append(fault)
+            for note in ready.result.notes:
+                self._notes(note)
             before += ready.result.outline.frames
             order = sequel.take_stretch(ready.result.outline, coming, flow.asks(ready))
             self._awaited.append((ready, flow.finish(ready, order)))
             while self._awaited and (self._awaited[0][1].done() or len(self._awaited) > flow.ahead):
                 yield from self._settled()
-            self._done += ready.piece.size
+            self._done += ready.piece.octets
             if self._progress is not None:
                 self._progress(self._done, self._total)
 
@@ -334,7 +342,7 @@ class _Flow:
     def _merged(self, one: _Ready, other: _Ready) -> _Ready:
         """Files that overlap, as one piece."""
         piece = one.piece.joined(other.piece)
-        if one.piece.slice or other.piece.slice or piece.size > 4 * LARGE:
+        if one.piece.partial or other.piece.partial or piece.size > 4 * LARGE:
             names = " and ".join((one.piece.names[-1], other.piece.names[0]))
             raise InputError(f"{names} overlap in time more than several processes can merge: use --jobs 1")
         self.forget(one)

@@ -329,7 +329,7 @@ def _able(
         if not one.left_out and not harmless:
             faults.append(fault)
         elif note is not None:
-            note(_told(fault))
+            note(told(fault))
         one.close()
         return False
 
@@ -387,10 +387,10 @@ def _only(one: _Input, note: Note | None) -> Iterator[FrameBatch]:
     except DamagedInputError as fault:
         if note is None or not _harmless(fault, one):
             raise
-        note(_told(fault))
+        note(told(fault))
 
 
-def _told(fault: Socks5sniffError) -> str:
+def told(fault: Socks5sniffError) -> str:
     """What is said of something harmless."""
     if isinstance(fault, DamagedInputError):
         return f"{fault.name}: somebody is writing it; read to byte offset {fault.offset}, before frame {fault.frame}"

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -20,7 +21,7 @@ from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import ArchiveReading, Workers
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError
 from socks5sniff.record.batch import Batch
-from socks5sniff.sinks import Options
+from socks5sniff.sinks import Options, printing
 from socks5sniff.sinks.json_lines import JsonLinesSink
 from tests.benchmarks import captures
 
@@ -54,9 +55,9 @@ def printed(batches: Callable[[], Sequence[Batch]]) -> tuple[str, str]:
 
 def same(names: Sequence[str], workers: Callable[[], Workers] = TWO) -> ArchiveReading:
     """A reading by several workers, which must be that of one."""
-    one, several = read(names), ArchiveReading(names, workers, 2)
+    one, several = read(names), ArchiveReading(names, workers, 2, printer=printing("jsonl"))
     assert printed(several.batches) == printed(one.batches)
-    for name in ("packets", "conversations", "skipped", "attempts", "attempt_counts", "evicted", "unknown_links"):
+    for name in ("packets", "conversations", "skipped", "attempts", "attempt_counts", "evicted", "unknown_links", "notes"):
         assert getattr(several, name) == getattr(one, name), name
     return several
 
@@ -144,6 +145,22 @@ def test_a_damaged_file_in_pieces(churn: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.pcap"
     path.write_bytes(octets)
     same([str(path)])
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_a_file_that_ends_within_a_record(churn: Path, tmp_path: Path, growing: bool) -> None:
+    """It is damaged, unless somebody is writing it."""
+    path = tmp_path / "growing.pcap"
+    path.write_bytes(churn.read_bytes()[:-7])
+    with path.open("ab") if growing else nullcontext():
+        several = same([str(path)])
+    assert bool(several.notes) is growing
+
+
+def test_records_as_objects(churn: Path) -> None:
+    """For filters, and formats whose lines workers do not make."""
+    names = [str(churn)]
+    assert printed(ArchiveReading(names, TWO, 2).batches) == printed(read(names).batches)
 
 
 def test_a_worker_that_is_killed_is_replaced(churn: Path) -> None:

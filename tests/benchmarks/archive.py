@@ -61,7 +61,8 @@ def compared(what: str, commands: dict[str, list[str]], runs: int, bound: float)
 
 def jobs(what: str, inputs: list[str], runs: int, bound: float) -> bool:
     """One process and two; whether they printed as much, and two are as fast as is wanted."""
-    costs = compared(what, {"one process": command(inputs, "--jobs", "1"), "--jobs 2": command(inputs, "--jobs", "2")}, runs, bound)
+    commands = {name: command(inputs, "--jobs", name[-1]) for name in ("--jobs 1", "--jobs 2")}
+    costs = compared(what, commands, runs, bound)
     one, two = costs.values()
     print(f"  {what:<12} faster {one.wall / two.wall:.2f} (wanted {WANTED}), CPU {two.cpu / one.cpu:.2f}", flush=True)
     return one.lines == two.lines and one.wall / two.wall >= WANTED
