@@ -6,9 +6,10 @@
     python -m tests.mutants --list                   what they would be, without a test run
     python -m tests.mutants --only 17                one of them again, with what its tests say
 
-A mutant is killed when a test of `ROOMS` fails or takes too long. The tests of the mutated module come first. The work
-is done in a copy; the draw depends on the seed and the source alone. `EQUIVALENT` names mutants that change nothing
-that can be seen, with the reason; they are not counted.
+A mutant is killed when a test of `ROOMS` fails or takes too long. Where `coverage` is installed (the extra `fuzz`), the
+tests of the rooms run once before all else, so that each mutant meets only those that reach its line, and first those
+that reach little else. The work is done in a copy; the draw depends on the seed and the source alone. `EQUIVALENT`
+names mutants that change nothing that can be seen, with the reason; they are not counted.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import importlib.util
 import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("socks5sniff", "tests", "captures", "wireshark", "pyproject.toml", "README.md", "CHANGELOG.md")
 TARGET = 95
 """Per cent of the mutants that the tests are to kill."""
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 PATIENCE = 1200
 """Seconds that the tests of one mutant may take; where they take longer something does not end."""
 
@@ -67,6 +71,7 @@ class Mutant(NamedTuple):
 
     module: str
     line: int
+    last: int
     begin: int
     end: int
     before: str
@@ -94,7 +99,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
         end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
         before = source[begin:end].decode()
         for after in _changes(node, before):
-            yield Mutant(module, node.lineno, begin, end, " ".join(before.split()), after)
+            yield Mutant(module, node.lineno, node.end_lineno or 0, begin, end, " ".join(before.split()), after)
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
@@ -148,30 +153,66 @@ def drawn(rooms: list[str], count: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
-def tests_of(mutant: Mutant, near: bool) -> list[list[str]]:
-    """The tests that may kill it: those of its module, of its room, and all others, each a run of its own."""
-    stem = Path(mutant.module).stem
-    own = [path for path in (ROOT / "tests").rglob("test_*.py") if stem.rstrip("s") in path.stem]
-    own = [path for path in own if path.parent.name == mutant.room.partition("/")[0]]
-    first = [path.relative_to(ROOT).as_posix() for path in sorted(own)]
+Reach = dict[str, dict[int, set[str]]]
+"""By module and line the test functions that come there."""
+
+
+def pytest_runtest_setup(item: Any) -> None:
+    """Of this module as pytest's plugin: tell `coverage` which test runs."""
+    import coverage
+
+    running = coverage.Coverage.current()
+    if running is not None:
+        running.switch_context(item.nodeid.partition("[")[0])
+
+
+def reach_of(rooms: set[str], folder: Path) -> Reach:
+    """Which of these rooms' own tests reach which lines; nothing where `coverage` is not installed."""
+    if importlib.util.find_spec("coverage") is None:
+        return {}
+    import coverage
+
+    tests = sorted({ROOMS[room][0] for room in rooms})
+    file = folder / "reach"
+    run = [sys.executable, "-m", "coverage", "run", "--source=socks5sniff", f"--data-file={file}", *PYTEST]
+    run += ["-p", "tests.mutants", *tests]
+    subprocess.run(run, cwd=folder, env=_environment(folder), stdout=subprocess.DEVNULL, check=True)
+    data = coverage.CoverageData(str(file))
+    data.read()
+    return {
+        Path(name).relative_to(folder.resolve()).as_posix(): {
+            line: {each for each in contexts if each} for line, contexts in data.contexts_by_lineno(name).items()
+        }
+        for name in data.measured_files()
+    }
+
+
+def tests_of(mutant: Mutant, near: bool, reach: Reach) -> list[list[str]]:
+    """The tests that may kill it: those of its room that reach it, or else all of them; then the others."""
+    lines = reach.get(mutant.module, {})
+    names = set().union(*(lines.get(line, set()) for line in range(mutant.line, mutant.last + 1)))
+    much = Counter(name for lines in reach.values() for there in lines.values() for name in there)
     room, *others = ROOMS[mutant.room]
-    return [tests for tests in (first, [room], [] if near else others) if tests]
+    own = sorted(names, key=lambda name: (much[name], name)) or [room]
+    return [tests for tests in (own, [] if near else others) if tests]
 
 
-def survives(mutant: Mutant, folder: Path, near: bool, shown: bool) -> bool:
+def survives(mutant: Mutant, folder: Path, runs: list[list[str]], shown: bool) -> bool:
     """Run its tests in a copy of the project."""
     path = folder / mutant.module
     source = path.read_bytes()
     path.write_bytes(source[: mutant.begin] + mutant.after.encode() + source[mutant.end :])
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
         compiled.unlink()  # a change of the same size within the same second would not be seen
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
     out = None if shown else subprocess.DEVNULL
     try:
-        for tests in tests_of(mutant, near):
-            run = [*command, *tests]
-            if subprocess.run(run, cwd=folder, env=environment, timeout=PATIENCE, stdout=out, stderr=out).returncode:
+        for tests in runs:
+            run = [sys.executable, *PYTEST, "-x", *tests]
+            status = subprocess.run(
+                run, cwd=folder, env=_environment(folder), timeout=PATIENCE, stdout=out, stderr=out
+            ).returncode
+            assert status not in (4, 5), f"pytest does not find {' '.join(tests)}"
+            if status:
                 return False
     except subprocess.TimeoutExpired:
         return False
@@ -180,6 +221,10 @@ def survives(mutant: Mutant, folder: Path, near: bool, shown: bool) -> bool:
         for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
             compiled.unlink()
     return True
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(folder)}
 
 
 def judged(chosen: list[Mutant], jobs: int, near: bool, shown: bool) -> Iterator[tuple[Mutant, bool]]:
@@ -192,11 +237,12 @@ def judged(chosen: list[Mutant], jobs: int, near: bool, shown: bool) -> Iterator
                 source = ROOT / part
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, _made(folder) / part)
             copies.put(folder)
+        reach = reach_of({mutant.room for mutant in chosen}, Path(place, "0"))
 
         def judge(mutant: Mutant) -> bool:
             folder = copies.get()
             try:
-                return survives(mutant, folder, near, shown)
+                return survives(mutant, folder, tests_of(mutant, near, reach), shown)
             finally:
                 copies.put(folder)
 

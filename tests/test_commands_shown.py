@@ -130,7 +130,7 @@ def test_the_python_shown_runs(document: Path, body: str, capsys: pytest.Capture
 FIGURES = [
     ("read", "The {:,} addresses given last are remembered", "analysis.names:MAX_LEARNED", 1),
     ("read", "last packets are waited for {} s of capture time", "streams.spaces:LINGER", 1_000_000_000),
-    ("read", "{} MB of memory; above that", "analysis.analyser:MAX_HEADS", 1 << 20),
+    ("read", "{} MB of memory; above that", "analysis.bounds:MAX_HEADS", 1 << 20),
     ("read", "({} s from a pipe", "analysis.reading:PIPE_PATIENCE", 1_000_000_000),
     ("live", "or beyond {} MB, are counted", "cli.live_output:BEHIND_OCTETS", 1 << 20),
     ("live", "takes at most {:.0%} of a processor", "live.processes.watching:SHARE", 1),

@@ -61,6 +61,7 @@ ONLY_IN: dict[str, set[str]] = {
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "scapy": set(ROOMS),
     "pyshark": {"dissector", "cli"},
+    "packaging": {"dissector"},  # comes with pyshark
     "tabulate": {"sinks", "cli"},
     "rich": {"sinks", "cli"},
     "zstandard": {"capture"},

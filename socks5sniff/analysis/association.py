@@ -279,6 +279,33 @@ def _unreachable(bound: str, client: str, proxy: str) -> str | None:
     return None
 
 
+class Opening(NamedTuple):
+    """A success of UDP ASSOCIATE: what an association needs to know of its dialogue.
+
+    Attributes:
+        declared: DST of the request, None where it cannot be read.
+        bound: BND of the reply, None where the capture lacks it.
+        requested, replied: ns.
+        frame: number of the reply's packet.
+        enclosed: it was agreed on inside GSSAPI tokens.
+    """
+
+    declared: Address | None
+    bound: Address | None
+    requested: int
+    replied: int
+    frame: int
+    enclosed: bool = False
+
+    @staticmethod
+    def of(session: Session) -> Opening | None:
+        """What a session has seen; None where it has not come so far."""
+        request, reply = session.request, session.reply_frame
+        if request is None or reply is None:
+            return None
+        return Opening(session.destination, session.bound, request.time, reply.time, reply.frame, session.enclosed)
+
+
 @dataclass(slots=True, eq=False)
 class Association:
     """One UDP ASSOCIATE that succeeded.
@@ -287,6 +314,7 @@ class Association:
         client, proxy: endpoints of the TCP connection.
         port: the port the client said it will use, 0 unknown.
         opened, closed: ns, request to end of the TCP connection by the later clock; `closed` is None while it lives.
+        replied: ns, when the reply came, before which a reader of packets does not know of it.
         enclosed: it was agreed on inside GSSAPI tokens, so that datagrams may come in such tokens; those are not read.
         bound: where its datagrams go.
         relays: endpoints where the proxy may take datagrams.
@@ -306,6 +334,7 @@ class Association:
     proxy: int
     port: int
     opened: int
+    replied: int
     bound: Bound
     enclosed: bool = False
     closed: int | None = None
@@ -325,20 +354,19 @@ class Association:
     icmp: Icmp | None = None
 
     @staticmethod
-    def of(session: Session, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association | None:
-        """What a session's success opens, given the endpoints; None where the session has not come so far."""
-        request, reply, declared = session.request, session.reply_frame, session.destination
-        if request is None or reply is None:
-            return None
+    def of(opening: Opening, client: int, proxy: int, closed: int | None, book: AddressBook) -> Association:
+        """What a success opens, given the endpoints."""
+        declared = opening.declared
         own = declared is not None and (declared.is_unspecified or declared.host == book.packed(client))
-        bound = Bound.of(session.bound, reply.frame, client, proxy, book)
+        bound = Bound.of(opening.bound, opening.frame, client, proxy, book)
         return Association(
             client,
             proxy,
             declared.port if own and declared is not None else 0,
-            min(request.time, reply.time),
+            min(opening.requested, opening.replied),
+            opening.replied,
             bound,
-            session.enclosed,
+            opening.enclosed,
             closed,
             relays=list(bound.relays(proxy)),
             hosts=[client & ~0xFFFF],

@@ -20,10 +20,9 @@ from socks5sniff.packets.columns import TcpFlag
 from socks5sniff.record import Endpoint, iso_time
 from socks5sniff.session import Verdict
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
-from socks5sniff.streams.octets import Octets
 
+from .connections import Connections
 from .handshakes import Decided
-from .watch import Watch
 
 MAX_PLACES = 4096
 """Listeners counted by themselves; above it the one that was heard of first is forgotten."""
@@ -103,16 +102,12 @@ def _most_first(counts: Iterable[tuple[Endpoint, Counter[str]]]) -> list[tuple[E
 
 
 class Attempts:
-    """All attempts of a capture.
+    """All attempts of a capture."""
 
-    Args:
-        flows, octets, watch, book: what the analyser knows of flows.
-    """
-
-    def __init__(self, flows: FlowTable, octets: Octets, watch: Watch, book: AddressBook) -> None:
-        self._flows = flows
-        self._octets = octets
-        self._watch = watch
+    def __init__(self, connections: Connections, book: AddressBook) -> None:
+        self._flows = connections.flows
+        self._octets = connections.octets
+        self._watch = connections.watch
         self._book = book
         self._expected, self._others = _Places(), _Places()
         self._proxies: set[Endpoint] = set()

@@ -98,13 +98,20 @@ def build(
     _add_datagrams(record, relay, through)
     _add_silence(record, relay, flow)
     if association is not None:
-        if association.bound.address is not None or association.amounts.latest[1]:
-            record.udp = association.amounts.traffic()
-            record.tunnel = association.amounts.tunnel()
-        record.frames += sorted(association.frames)
-        record.anomalies += association.findings(book)
+        add_association(record, association, book)
     _add_flow_anomalies(record, dialogue, flow, now)
     return record
+
+
+def add_association(record: Conversation, association: Association, book: AddressBook) -> None:
+    """What came of UDP ASSOCIATE."""
+    if association.bound.address is not None or association.amounts.latest[1]:
+        record.udp = association.amounts.traffic()
+        record.tunnel = association.amounts.tunnel()
+    record.frames += sorted(association.frames)
+    record.anomalies += association.findings(book)
+    if len(record.anomalies) > 1:
+        record.anomalies.sort(key=by_frame)
 
 
 def build_nested(

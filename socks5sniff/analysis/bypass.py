@@ -84,7 +84,7 @@ class Past:
     def analyser(self, **options: Any) -> Analyser:
         """The analyser with these options, whose traffic is looked at."""
         self._analyser = analyser = Analyser(**options, consumers=[self._exchanges])
-        self._exchanges.follow(analyser.flows, analyser.reader.addresses, analyser.associations.carries)
+        self._exchanges.follow(analyser)
         return analyser
 
     def learn(self, records: Iterable[Conversation]) -> None:
@@ -110,7 +110,7 @@ class Past:
     def rows(self) -> list[Bypass]:
         """What went past the proxies, in the order of time."""
         wanted = self.clients
-        proxies, name_of = self._analyser.attempts.proxies, self._analyser.name_of
+        proxies, name_of = self._analyser.attempts.proxies, self._analyser.records.names.name_of
         found = [
             Bypass(
                 row.client, row.destination, "udp" if row.stream is None else "tcp",
@@ -155,7 +155,7 @@ class LiveBypasses:
     def follow(self, analyser: Analyser) -> None:
         """Whose flows these are."""
         self._analyser = analyser
-        self.exchanges.follow(analyser.flows, analyser.reader.addresses, analyser.associations.carries)
+        self.exchanges.follow(analyser)
 
     def learn(self, record: Conversation) -> None:
         """A conversation was found, or has ended."""
@@ -168,13 +168,14 @@ class LiveBypasses:
 
     def tell(self, ended: bool = False) -> list[Bypass]:
         """What went past proxies and was not told of yet; all of it where the capture has `ended`."""
-        self.exchanges.tell(_NEVER if ended else self._analyser.handshakes.now, AGE)
+        self.exchanges.tell(_NEVER if ended else self._analyser.connections.handshakes.now, AGE)
+        name_of = self._analyser.records.names.name_of
         found, rest = [], []
         for row in self._rows:
             if row.destination in self._proxies or (row.client, row.destination) in self._own:
                 continue
             if row.client.address in self._clients:
-                name = row.server_name or self._analyser.name_of(row.client.address, row.destination.address)
+                name = row.server_name or name_of(row.client.address, row.destination.address)
                 found.append(
                     Bypass(
                         row.client, row.destination, "udp" if row.stream is None else "tcp", name,

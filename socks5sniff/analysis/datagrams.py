@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from socks5sniff.codec import domain_deviations
 from socks5sniff.packets.addresses import AddressBook
-from socks5sniff.packets.columns import IPV6, Datagrams, payload_octet
+from socks5sniff.packets.columns import IPV6, Datagrams, payload_octet, payload_octets
 from socks5sniff.streams.heads import SHORT, windows
 
 MAX_HEADER = 262
@@ -68,16 +68,12 @@ class UdpRows(NamedTuple):
     @staticmethod
     def of(datagrams: Datagrams, rows: NDArray[np.intp]) -> UdpRows:
         """Copy rows out of a batch."""
-        memory = datagrams.octets
-        if len(datagrams.spill):
-            memory = np.concatenate((memory, datagrams.spill))
         start, captured = datagrams.payload[rows], datagrams.captured[rows]
-        short = windows(memory, start, captured)
+        short = windows(datagrams, start, captured)
         long: NDArray[np.object_] = np.full(len(rows), None, np.object_)
         beyond = (captured > SHORT) & (((short[:, 3] == 3) & (short[:, 4] > SHORT - 7)) | _asks(short))
         for row in np.flatnonzero(beyond).tolist():
-            begin = int(start[row])
-            long[row] = memory[begin : begin + min(int(captured[row]), 2 * MAX_HEADER)].tobytes()
+            long[row] = payload_octets(datagrams, int(rows[row]), 2 * MAX_HEADER)
         return UdpRows(
             datagrams.frame[rows],
             datagrams.time[rows],

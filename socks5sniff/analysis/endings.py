@@ -45,20 +45,20 @@ class Endings:
         self._noted.grow(capacity)
         self._noted.reset(slots)
 
-    def note(self, batch: FlowBatch, wanted: NDArray[np.bool_]) -> list[tuple[int, int]]:
-        """Flows of the batch, of those that are `wanted` (bool[g], by run), that have closed: slot and time (ns)."""
+    def note(self, batch: FlowBatch, wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Slots of flows of the batch, of those that are `wanted` (bool[g], by run), that have closed."""
         flows, noted = self._flows, self._noted.noted
         self._note_fins(batch)
-        slots = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
+        slots: NDArray[np.intp] = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
         slots = slots[~noted[slots]]
         if not len(slots):
-            return []
+            return slots
         noted[slots] = True
         # Runs lie in the order of a hash; what follows from them must not.
         slots = slots[np.argsort(flows.close_frame[slots])]
         clocks = flows.close_clock[slots].tolist()
         self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
-        return list(zip(slots.tolist(), flows.close_time[slots].tolist(), strict=True))
+        return slots
 
     def noted(self) -> NDArray[np.intp]:
         """Slots of the flows that have closed and are waited for, in the order in which they closed."""

@@ -107,6 +107,7 @@ class Extents:
         """These flows are over, and their records are made."""
         if decided.recognised is not None and decided.recognised.size:
             self._keep(self._of_forms(decided.recognised))
+            self._keep(self._of_associations(decided.slots, associations))
         slots = np.fromiter(decided.dialogues, np.intp, len(decided.dialogues))
         if not len(slots):
             return
@@ -149,6 +150,17 @@ class Extents:
         rows = zip(*(column.tolist() for column in numbers), *pairs, cut, strict=True)
         for place, (stream, first, last, zero, start, behind, short) in enumerate(rows):
             yield Extent(stream, 1, first, last, zero, start, behind, holes.get(place, ((), ())), short)
+
+    def _of_associations(
+        self, slots: NDArray[np.intp], associations: dict[int, Association]
+    ) -> Iterable[Extent]:
+        """Those of flows that have a form and carry no octets, but datagrams beside them."""
+        slots = slots[np.isin(slots, [*associations])]
+        flows, clients, origins = self._flows, self._watch.turns(slots).tolist(), self._bounds(slots)[0]
+        numbers = (column[slots].tolist() for column in (flows.stream, flows.first_frame, flows.last_frame))
+        for slot, client, origin, stream, first, last in zip(slots.tolist(), clients, origins, *numbers, strict=True):
+            placed = origin[client], origin[1 - client]
+            yield Extent(stream, 1, first, last, placed, datagrams=associations[slot].numbered())
 
     def _of_dialogue(
         self, slot: int, dialogue: Dialogue, facts: _Facts, association: Association | None

@@ -19,7 +19,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.codec import Address, Command, command_name, decode_text, method_name, reply_name, socks4_reply_name
+from socks5sniff.codec import (
+    Address,
+    AddressType,
+    Command,
+    command_name,
+    decode_text,
+    method_name,
+    reply_name,
+    socks4_reply_name,
+)
+from socks5sniff.packets.columns import IPV6
 from socks5sniff.record import MASKED_PASSWORD, ReplyCode, Tunnel
 from socks5sniff.record.form import Form, FormAnomaly, FormFrame, Step, Varying
 from socks5sniff.record.text import Text, plain
@@ -44,7 +54,9 @@ _MARK = 1 << 40
 _MARK_TIME = 1 << 60
 _MARK_STEP = 10_000_000_000
 """Times of marked segments are this apart, times powers of two, so that a difference tells between which it lies."""
-_COMMANDS = (Command.CONNECT, Command.RESOLVE, Command.RESOLVE_PTR)
+_COMMANDS = (Command.CONNECT, Command.RESOLVE, Command.RESOLVE_PTR, Command.UDP_ASSOCIATE)
+_DST_TYPE = 7
+"""Where `Frames.fixed` holds the type of the request's address."""
 _GREETING = 14
 """Octets of a greeting that fit into a key."""
 _STARTS_INSIDE = (b"\x04", b"\x05", b"PROXY", b"\r\n\r\n\0")
@@ -63,6 +75,7 @@ class Situations(NamedTuple):
         heard: int64[2, n]: by side, the furthest octet that was acknowledged, within what is kept.
         closed_by_proxy: side 1 closed first.
         received: octets of side 1.
+        client: the endpoint of side 0.
         waited_until: ns, until when a proxy that has refused was waited for.
     """
 
@@ -74,6 +87,7 @@ class Situations(NamedTuple):
     heard: NDArray[np.int64]
     closed_by_proxy: NDArray[np.bool_]
     received: NDArray[np.int64]
+    client: NDArray[np.uint64]
     waited_until: NDArray[np.int64]
 
 
@@ -168,7 +182,7 @@ class Forms:
         """Find the dialogues that have a form; all others are to be judged by themselves.
 
         Args:
-            ended: no more packets will come; else only those have one whose tunnel is open.
+            ended: no more packets will come; else only those have one whose tunnel or association is open.
         """
         exchanges = arrange(rows, situations.turn, situations.heard)
         frames = parse(exchanges)
@@ -178,7 +192,7 @@ class Forms:
         if self._show_passwords:
             plain_ones &= ~frames.login
         if not ended:
-            plain_ones &= frames.opens
+            plain_ones &= frames.opens | frames.associates
         tunnels = _Tunnels.of(exchanges, frames)
         plain_ones[tunnels.carrying(exchanges, np.flatnonzero(plain_ones & frames.opens))] = False
         keys = _keys(exchanges, frames, situations, codes)
@@ -344,15 +358,26 @@ def _usual(
         known = (said[side] == 0) | (said[side] == ends).any(0) | ((said[side] > ends[2]) & frames.opens)
         usual &= known
     usual[exchanges.group[_overlapping(exchanges)]] = False
+    # Of UDP ASSOCIATE: it names neither the client nor anybody's name.
+    named = frames.fixed[:, _DST_TYPE] == AddressType.DOMAIN
+    usual &= ~frames.asks_udp | named | frames.unspecified | _own(frames, situations)
     # Time stamps that contradict the order.
     steps = np.arange(1, PLACES)
     usual &= ((np.diff(times, axis=1) >= 0) | (steps > done[:, None])).all(1)
     # A proxy that closes before the destination has said anything, or is slow to close after a refusal.
     silent = situations.closed_by_proxy & (situations.received <= frames.proxy_ends[2])
     usual &= ~(frames.opens & silent)
-    refused = ~frames.opens & (situations.waited_until - times.max(1) > 10_000_000_000)
+    refused = ~frames.opens & ~frames.associates & (situations.waited_until - times.max(1) > 10_000_000_000)
     found: NDArray[np.bool_] = usual & ~refused
     return found
+
+
+def _own(frames: Frames, situations: Situations) -> NDArray[np.bool_]:
+    """Whether DST is the client's own address, an IPv4 one."""
+    address = (situations.client >> np.uint64(16)).astype(np.int64)
+    four = (frames.fixed[:, _DST_TYPE] == AddressType.IPV4) & (situations.client < np.uint64(IPV6))
+    own: NDArray[np.bool_] = four & (frames.destination4 == address)
+    return own
 
 
 def _overlapping(exchanges: Exchanges) -> NDArray[np.intp]:
@@ -384,6 +409,7 @@ def _keys(
     keys[:, 19:31] = frames.fixed
     keys[:, 31] = frames.named4 + 2 * frames.user
     keys[:, 32] = (frames.destination_port == 0) + 2 * (frames.bound_port == 0)
+    keys[:, 33] = frames.unspecified + 2 * frames.bound_unspecified
     keys[:, 36 : 36 + PLACES] = codes
     return keys
 
@@ -497,7 +523,9 @@ def _learn(place: int, exchanges: Exchanges, frames: Frames, situations: Situati
     times = _MARK_TIME + _MARK_STEP * (1 << np.minimum(marks, PLACES))
     rows = rows._replace(way=exchanges.side[begin : begin + count], frame=_MARK + marks, time=times)
     heard = int(situations.heard[0, place]), int(situations.heard[1, place])
-    setting = Setting(bool(situations.expected[place]), bool(situations.loopback[place]), ("", ""))
+    # Where a session looks at the client's address it is the one that the client names (see `_usual`).
+    named = plain(frames.destination[place])
+    setting = Setting(bool(situations.expected[place]), bool(situations.loopback[place]), (named, ""))
     dialogue = Dialogue(setting)
     dialogue.read(rows.segments(), Flow(0, heard, True, _MARK + count, int(times[-1])))
     session = dialogue.session
@@ -509,16 +537,15 @@ def _learn(place: int, exchanges: Exchanges, frames: Frames, situations: Situati
     starts: list[int | None] = [int(frames.client_ends[2][place]), int(frames.proxy_ends[2][place])]
     if (dialogue.relay is not None) != opens or (opens and session.tunnel_start != starts):
         return None
-    return _form(session, place, frames)
+    return _form(session, place, frames, opens)
 
 
 def _has_form(session: Session) -> bool:
-    """Whether what a session asks for is told by its key: associations depend on the client's address."""
-    command = session.command
-    return command in (None, *_COMMANDS) or (command != Command.UDP_ASSOCIATE and not session.relay)
+    """Whether what a session asks for is told by its key: what BIND's second reply says is not."""
+    return session.command in (None, *_COMMANDS) or not session.relay
 
 
-def _form(session: Session, place: int, frames: Frames) -> Form | None:
+def _form(session: Session, place: int, frames: Frames, opens: bool) -> Form | None:
     username = None if session.username is None else decode_text(session.username)
     if (username or "") != plain(frames.username[place]):
         return None
@@ -547,7 +574,7 @@ def _form(session: Session, place: int, frames: Frames) -> Form | None:
         destination=_kind(session.destination),
         reply=None if reply is None else ReplyCode(reply, name),
         bound=_kind(session.bound),
-        relays=session.relay,
+        relays=opens,
         frames=tuple(frame for frame in listed if frame is not None),
         anomalies=tuple(sorted((entry for entry in noted if entry is not None), key=lambda entry: entry.place)),
         negotiation=_step(session.greeting, session.selection),

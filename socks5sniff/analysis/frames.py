@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from socks5sniff.codec import ipv6_text
+from socks5sniff.codec import AddressType, Command, ipv6_text
 from socks5sniff.record import text
 from socks5sniff.record.text import Text
 
@@ -43,7 +43,9 @@ class Frames(NamedTuple):
             verdict and reply in the proxy's. What there is not ends where the frame before it ends.
         named, named4: DST is a name; a SOCKS4A one.
         user: there is a user name.
-        relays: CONNECT, or Tor's RESOLVE, was granted; opens: a tunnel is open.
+        opens: a tunnel is open; associates: a UDP association is.
+        asks_udp: UDP ASSOCIATE is asked for.
+        unspecified, bound_unspecified: DST of UDP ASSOCIATE, BND of its success are zeros.
         odd: something is out of what is read here.
         destination, bound, username: text columns.
         destination4, bound4: the same where they are IPv4 addresses, as numbers.
@@ -57,6 +59,10 @@ class Frames(NamedTuple):
     named4: NDArray[np.bool_]
     user: NDArray[np.bool_]
     opens: NDArray[np.bool_]
+    associates: NDArray[np.bool_]
+    asks_udp: NDArray[np.bool_]
+    unspecified: NDArray[np.bool_]
+    bound_unspecified: NDArray[np.bool_]
     odd: NDArray[np.bool_]
     destination: Text
     destination4: NDArray[np.int64]
@@ -135,6 +141,8 @@ def parse(exchanges: Exchanges) -> Frames:
     port = np.where(socks4, client.number(2, 2), client.number(asked - 2, 2))
     bound_port = np.where(socks4, proxy.number(2, 2), proxy.number(ends - 2, 2))
     there = said[0] >= asked
+    asks_udp = ~socks4 & there & (command == Command.UDP_ASSOCIATE)
+    associates = asks_udp & answered_whole & granted
     return Frames(
         socks4=socks4,
         login=login,
@@ -142,7 +150,11 @@ def parse(exchanges: Exchanges) -> Frames:
         proxy_ends=np.stack((np.where(socks4, ends, 2), np.where(socks4, ends, replies), ends)),
         named4=named4,
         user=user_length > 0,
-        opens=answered_whole & granted & (command == 1),
+        opens=answered_whole & granted & (command == Command.CONNECT),
+        associates=associates,
+        asks_udp=asks_udp,
+        unspecified=_unspecified(client, begins + 4, np.where(asks_udp, kind, 0)),
+        bound_unspecified=_unspecified(proxy, replies + 4, np.where(associates, answered, 0)),
         odd=odd,
         destination=_hosts(client, np.where(socks4, 4, begins + 4), hosts, named, ~socks4 & (kind == 4) & there),
         destination4=client.number(np.where(socks4, 4, begins + 4), 4),
@@ -180,6 +192,15 @@ def _socks4(
         ends &= np.arange(8, octets.shape[1]) > user_end[rows][:, None]
         name_end[rows] = 8 + ends.argmax(1)
     return user_end, np.maximum(name_end, user_end), named
+
+
+def _unspecified(octets: _Octets, at: NDArray[np.int64], kind: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether addresses of these kinds are zeros."""
+    found: NDArray[np.bool_] = (kind == AddressType.IPV4) & (octets.number(at, 4) == 0)
+    six = kind == AddressType.IPV6
+    if six.any():
+        found |= six & ~np.any([octets(at + place) for place in range(16)], axis=0)
+    return found
 
 
 def _hosts(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6
-from socks5sniff.session import Session
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows, Heads, Segment
 from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
@@ -292,6 +291,7 @@ class Handshakes:
                 heard=np.where(turned, heard[::-1], heard),
                 closed_by_proxy=(closer != UNKNOWN) & (closer != turn),
                 received=np.where(turned, reach[0], reach[1]),
+                client=flows.ends(slots, turn)[0],
                 waited_until=np.where(open_, max(self.now, 0), flows.last_time[slots]),
             ),
             rows,
@@ -331,10 +331,13 @@ class Handshakes:
         self._marks.unsought[slots] = False
         return slots
 
-    def asked(self, slot: int, session: Session) -> None:
-        """A session knows the request: whether to look for an association."""
-        if session.command is not None and (session.relay or session.done):
-            self._marks.associates[slot] = _ASKED_OTHERWISE
+    def asked(self, decided: Decided) -> None:
+        """These flows were looked at: no association needs to be sought any more where the request is answered."""
+        self._marks.associates[decided.slots] = _ASKED_OTHERWISE
+        for slot, dialogue in decided.dialogues.items():
+            session = dialogue.session
+            if session.command is not None and (session.relay or session.done):
+                self._marks.associates[slot] = _ASKED_OTHERWISE
 
     def _note_requests(self, rows: HeadRows) -> None:
         """Mark flows where UDP ASSOCIATE may be asked for: associations must be known while their datagrams pass."""

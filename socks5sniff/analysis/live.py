@@ -101,7 +101,7 @@ class LiveAnalyser:
     @property
     def evicted(self) -> int:
         """Flows forgotten while they were open."""
-        return self._analyser.evicted
+        return self._analyser.bounds.evicted
 
     @property
     def faults(self) -> Faults:
@@ -129,7 +129,7 @@ class LiveAnalyser:
     def _begun(self, batches: list[Batch]) -> list[Conversation]:
         found = self._last.found
         if found is not None:
-            self._told.grow(self._analyser.flows.capacity)
+            self._told.grow(self._analyser.connections.flows.capacity)
             self._told.reset(found.slots[found.new])
         return _conversations(batches)
 
@@ -143,11 +143,9 @@ class LiveAnalyser:
 
     def current(self, streams: Collection[int]) -> list[Conversation]:
         """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
-        analyser = self._analyser
-        used = analyser.flows.used
-        wanted = np.isin(analyser.flows.stream[:used], list(streams)) & (analyser.watch.kind[:used] == SOCKS)
-        slots = np.flatnonzero(wanted)
-        return [*analyser.records.make(slots, analyser.look(slots), analyser.associated).batch]
+        flows, kind = self._analyser.connections.flows, self._analyser.connections.watch.kind
+        wanted = np.isin(flows.stream[: flows.used], list(streams)) & (kind[: flows.used] == SOCKS)
+        return [*self._analyser.told(np.flatnonzero(wanted)).batch]
 
     def interim(self) -> tuple[list[Conversation], list[Conversation]]:
         """The records of open conversations as they stand, marked `interim`; before them those completed meanwhile."""
@@ -165,11 +163,11 @@ class LiveAnalyser:
 
     def _news(self) -> list[News]:
         analyser, told = self._analyser, self._told
-        slots = analyser.handshakes.untold()
+        slots = analyser.connections.handshakes.untold()
         slots = slots[~told.over[slots]]
         if not len(slots):
             return []
-        decided = analyser.look(slots)
+        decided = analyser.verdicts.look(slots)
         reached, over = told.reached.copy(), told.over
         told.reached[decided.slots] = _DECIDED
         if decided.recognised is not None:
@@ -182,26 +180,26 @@ class LiveAnalyser:
                 continue
             told.reached[slot] = max(int(told.reached[slot]), now)
             over[slot] = now >= _DECIDED and not _goes_on(dialogue)
-        analyser.handshakes.put_off(pending)
+        analyser.connections.handshakes.put_off(pending)
         grown = slots[told.reached[slots] > reached[slots]]
         decided = decided._replace(
             dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
         )
-        finished = analyser.records.make(grown, decided, analyser.associated)
+        finished = analyser.records.make(grown, decided, analyser.agreements)
         records = [*finished.batch]
         found: list[News] = []
         stream, depth = -1, 0
         for record in records:
             depth = 0 if record.tcp_stream != stream else depth + 1
             stream = record.tcp_stream
-            before = int(reached[analyser.flows.slot_of(stream)])
+            before = int(reached[analyser.connections.flows.slot_of(stream)])
             if before < (depth + 1) * _DECIDED:
                 found.append(News(record, before == _NOTHING and depth == 0))
         return found
 
     def _stalled(self, slot: int) -> bool:
         """Whether a flow does not go on."""
-        flows, now = self._analyser.flows, self._analyser.handshakes.now
+        flows, now = self._analyser.connections.flows, self._analyser.connections.handshakes.now
         return bool(flows.last_time[slot] + STALLED < now or flows.close_time[slot] != NO_TIME)
 
     def streams(self, batch: FrameBatch) -> NDArray[np.int64]:
@@ -210,16 +208,16 @@ class LiveAnalyser:
         found, sent = self._last.found, self._last.sent
         if len(batch) and found is not None:
             rows = found.segments.frame[found.order] - batch.first_number
-            streams[rows] = np.repeat(self._analyser.flows.stream[found.slots], found.counts)
+            streams[rows] = np.repeat(self._analyser.connections.flows.stream[found.slots], found.counts)
         if sent is not None and len(sent):
-            streams[sent.frame[self._analyser.associations.related(sent)] - batch.first_number] = ASSOCIATED
+            streams[sent.frame[self._analyser.agreements.associations.related(sent)] - batch.first_number] = ASSOCIATED
         return streams
 
     def undecided(self) -> set[int]:
         """`tcp_stream` of the connections that may yet turn out to be SOCKS."""
-        flows = self._analyser.flows
+        flows = self._analyser.connections.flows
         used = flows.used
-        streams = flows.stream[:used][self._analyser.watch.kind[:used] == UNDECIDED]
+        streams = flows.stream[:used][self._analyser.connections.watch.kind[:used] == UNDECIDED]
         return set(streams[streams >= 0].tolist())
 
 

@@ -141,8 +141,7 @@ def _rows(number: int, segments: Segments) -> _Rows:
     ends = np.flatnonzero(flags & TcpFlag.FIN)
     swapped = segments.source > segments.destination
     sequence = segments.sequence.astype(np.int64)
-    memory = segments.octets if not len(segments.spill) else np.concatenate((segments.octets, segments.spill))
-    short = windows(memory, segments.payload, captured)
+    short = windows(segments, segments.payload, captured)
     found = _Rows(
         np.full(len(segments), number),
         np.where(swapped, segments.destination, segments.source),

@@ -160,12 +160,12 @@ class Reading(Iterator[Conversation]):
 
     def extent(self, stream: int, depth: int) -> Extent | None:
         """Where the tunnel of a conversation that has been given lies, once; see `Extents`."""
-        extents = self._analyser.extents
+        extents = self._analyser.connections.extents
         return None if extents is None else extents.take(stream, depth)
 
     @property
     def evicted(self) -> int:
-        return self._before.evicted + self._analyser.evicted
+        return self._before.evicted + self._analyser.bounds.evicted
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -209,7 +209,7 @@ class _Totals:
     def add(self, analyser: Analyser, past: Past | None) -> None:
         """A place is read."""
         self.packets += analyser.packets
-        self.evicted += analyser.evicted
+        self.evicted += analyser.bounds.evicted
         self.skipped += analyser.reader.skipped.total
         self.octets += self.reading
         self.attempts += analyser.attempts.listed()[: MAX_LISTED - len(self.attempts)]

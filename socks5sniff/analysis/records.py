@@ -18,21 +18,20 @@ from socks5sniff.record import Conversation, Tunnel, text
 from socks5sniff.record.batch import Batch, Columns
 from socks5sniff.record.text import Text, plain
 from socks5sniff.session import Session
-from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
-from socks5sniff.streams.octets import Octets
+from socks5sniff.streams.flows import NO_TIME, UNKNOWN
 
+from .agreements import Agreements
 from .asked import Asked, by_dialogues, by_forms
 from .association import Association
-from .build import FlowFacts, build, build_bare, build_nested, carried
+from .build import FlowFacts, add_association, build, build_bare, build_nested, carried
+from .connections import Connections
 from .dialogue import Dialogue
 from .faults import Faults, internal_error
 from .forms import Recognised
-from .handshakes import Decided, Handshakes
+from .handshakes import Decided
 from .names import Names
 from .numbering import Finished, Numbering, place_of
-from .provenance import Provenance
 from .upstream import Legs, Upstreams
-from .watch import Watch
 
 _TCP = 6
 _VERSION = np.frombuffer(b"1:\0\0", np.uint8)
@@ -47,37 +46,33 @@ class Records:
 
     Attributes:
         interfaces: where frames come from, as the batches say.
+        names: what DNS has told, to clients and proxies.
         upstreams: the proxies' own connections.
     """
 
     def __init__(
         self,
-        flows: FlowTable,
-        octets: Octets,
-        watch: Watch,
-        handshakes: Handshakes,
-        book: AddressBook,
-        names: Names,
+        connections: Connections,
         numbering: Numbering,
-        provenance: Provenance,
+        book: AddressBook,
         show_passwords: bool,
         faults: Faults,
     ) -> None:
-        self._faults = faults
         self.interfaces: list[Interface] = []
-        self._flows = flows
-        self._octets = octets
-        self._watch = watch
-        self._handshakes = handshakes
+        self.names = Names(book)
+        self._faults = faults
+        self._flows = connections.flows
+        self._octets = connections.octets
+        self._watch = connections.watch
+        self._handshakes = connections.handshakes
+        self._provenance = connections.provenance
         self._book = book
-        self._names = names
         self._numbering = numbering
-        self._provenance = provenance
         self._show_passwords = show_passwords
-        self.upstreams = Upstreams(flows, watch, book)
+        self.upstreams = Upstreams(self._flows, self._watch, book)
 
     def make(
-        self, slots: NDArray[np.intp], decided: Decided, associations: dict[int, Association], over: bool = False
+        self, slots: NDArray[np.intp], decided: Decided, agreements: Agreements, over: bool = False
     ) -> Finished:
         """The records of these flows, those of conversations in their tunnels behind them.
 
@@ -85,8 +80,10 @@ class Records:
             over: no more packets of them will come.
         """
         recognised = decided.recognised
+        if recognised is not None:
+            recognised = recognised.take(np.isin(recognised.slot, slots))
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
-        made = self.written([*said.items()], associations)
+        made = self.written([*said.items()], agreements)
         columns = None
         try:
             columns = None if recognised is None or not recognised.size else self._columns(recognised)
@@ -114,15 +111,17 @@ class Records:
         if columns is not None:
             with self._faults.contained():
                 self._note_requests(columns)
-                if len(self._names):
-                    self._judge_names(batch, columns)
+            self._note_associations(batch, place, dict(of_forms), agreements)
+            with self._faults.contained():
+                if len(self.names):
+                    self._judge_names(batch, columns, dict(of_forms))
         with self._faults.contained():
             self._note_upstreams(batch, dict(of_forms), recognised, said, made, over)
         self._note_provenance(slots, batch, place, dict(of_forms), said, made)
         return Finished(batch, [at for at, _, _, _ in rows], outer)
 
     def written(
-        self, dialogues: Sequence[tuple[int, Dialogue]], associations: dict[int, Association]
+        self, dialogues: Sequence[tuple[int, Dialogue]], agreements: Agreements
     ) -> dict[int, list[tuple[int, Conversation, Conversation | None]]]:
         """The records of dialogues as they stand, by slot: each one's place, and the one around it."""
         found: dict[int, list[tuple[int, Conversation, Conversation | None]]] = {}
@@ -132,17 +131,16 @@ class Records:
             session = dialogue.session
             if session.request is not None:
                 proxy = facts.opener if session.client_side == 1 else facts.responder
-                self._names.request(proxy, session.destination, session.request.frame)
+                self.names.request(proxy, session.destination, session.request.frame)
         for (slot, dialogue), facts in told:
             found[slot] = []
-            association = associations.get(slot)
+            association = agreements.by_slot.get(slot)
             try:
                 for entry in self._each(dialogue, association, facts):
                     found[slot].append(entry)
-                if association is not None:
-                    dialogue.fault = dialogue.fault or association.fault
             except Exception as error:
                 dialogue.fault = self._faults.note(error, facts.stream, dialogue.session.password)
+            dialogue.fault = dialogue.fault or agreements.fault(slot)
             if dialogue.fault is not None:
                 self._mark(found[slot], dialogue.fault, facts)
         return found
@@ -186,7 +184,23 @@ class Records:
 
     def _judge(self, record: Conversation, session: Session) -> None:
         if session.request is not None:
-            self._names.judge(record, session.request.frame, session.request.time)
+            self.names.judge(record, session.request.frame, session.request.time)
+
+    def _note_associations(
+        self, batch: Batch, place: dict[int, int], of_forms: dict[int, int], agreements: Agreements
+    ) -> None:
+        """Write out the records of forms that have opened an association, with what came of it; see `_note_provenance`.
+        """
+        for slot in place.keys() & agreements.slots:
+            record = batch.write_out(of_forms[place[slot]])
+            association, fault = agreements.by_slot.get(slot), agreements.fault(slot)
+            try:
+                if association is not None:
+                    add_association(record, association, self._book)
+            except Exception as error:
+                fault = self._faults.note(error, record.tcp_stream)
+            if fault is not None:
+                record.anomalies.append(internal_error(fault, record.last_frame))
 
     def _note_upstreams(
         self,
@@ -264,7 +278,7 @@ class Records:
     ) -> dict[int, list[int]]:
         """The endpoints that DNS gave proxies for the names they were asked for, by place in `asked`."""
         found: dict[int, list[int]] = {}
-        if not len(self._names):
+        if not len(self.names):
             return found
         for at in np.flatnonzero(asked.place == 0).tolist():
             row = int(asked.row[at])
@@ -274,7 +288,7 @@ class Records:
             else:
                 name = plain(recognised.destination[row])
             proxy, port = self._book.endpoint_address(int(asked.proxy[at])), int(asked.port[at])
-            addresses = self._names.resolved(proxy, name, int(asked.answered[at]))
+            addresses = self.names.resolved(proxy, name, int(asked.answered[at]))
             if addresses:
                 found[at] = [self._book.make(address, port) for address in addresses]
         return found
@@ -286,18 +300,18 @@ class Records:
             if form.destination == "domain" and form.request is not None:
                 name, port = plain(columns.destination[place]), int(columns.destination_port[place])
                 asked = int(columns.frames[place, form.request[0]])
-                self._names.request(plain(columns.proxy_address[place]), Address.domain(name, port), asked)
+                self.names.request(plain(columns.proxy_address[place]), Address.domain(name, port), asked)
 
-    def _judge_names(self, batch: Batch, columns: Columns) -> None:
-        """Write out those records whose client has resolved the name itself."""
-        for row, place in enumerate(batch.place.tolist()):
+    def _judge_names(self, batch: Batch, columns: Columns, of_forms: dict[int, int]) -> None:
+        """Write out those records whose client has resolved the name itself; see `_note_provenance`."""
+        for place, row in of_forms.items():
             form = columns.forms[columns.form[place]]
-            if batch.written[row] is not None or form.destination in (None, "domain") or form.request is None:
+            if form.destination in (None, "domain") or form.request is None:
                 continue
             asked = int(columns.frames[place, form.request[0]])
             client, host = plain(columns.client_address[place]), plain(columns.destination[place])
-            if self._names.knows(client, host, asked):
-                self._names.judge(batch.write_out(row), asked, int(columns.times[place, form.request[0]]))
+            if self.names.knows(client, host, asked):
+                self.names.judge(batch.write_out(row), asked, int(columns.times[place, form.request[0]]))
 
     def _columns(self, found: Recognised) -> Columns:
         """The rows of forms."""

@@ -38,7 +38,7 @@ MAX_LOOKED_AT = 64
 """Associations of one client at one relay that are compared, where neither port nor time tell whose a datagram is."""
 
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
-_opened = attrgetter("opened")
+_opened, _replied = attrgetter("opened"), attrgetter("replied")
 _Ends = NDArray[np.uint64]
 
 
@@ -205,22 +205,25 @@ class Associations:
 
     def note_errors(self, errors: Sequence[Reported]) -> None:
         """Take what ICMP says of datagrams: those of clients, and those that proxies sent on."""
+        relays: dict[int, list[int]] = {}
+        for relay in self._by_relay:
+            relays.setdefault(relay >> 16, []).append(relay)
         for frame, time, error in errors:
             if error.destination in self._by_relay:
                 association = self._owner(error.destination, error.source, time)
                 place = None
             else:
-                association = self._sent_on(error.source, error.destination)
+                association = self._sent_on(relays.get(error.source >> 16, []), error.destination)
                 place = error.destination
             if association is not None and association.icmp is None:
                 association.icmp = Icmp(error.reason, error.sender, frame, place)
 
-    def _sent_on(self, source: int, destination: int) -> Association | None:
-        """Whose datagram it was that a proxy sent to a destination: that of the latest that has asked for it."""
-        relays = [relay for relay in self._by_relay if relay >> 16 == source >> 16][:MAX_LOOKED_AT]
+    def _sent_on(self, relays: list[int], destination: int) -> Association | None:
+        """Whose datagram it was that the proxy with these relays sent to a destination: the latest's that asked for it.
+        """
         found = [
             association
-            for relay in relays
+            for relay in relays[:MAX_LOOKED_AT]
             for association in [*self._by_relay[relay].values()][-MAX_LOOKED_AT:]
             if destination in association.amounts.remotes
         ]
@@ -408,14 +411,15 @@ class Associations:
         return self._latest(relay, time)
 
     def _latest(self, relay: int, time: int) -> Association | None:
-        """The association that was opened last at a relay, of those that live at that time or else may have lived.
+        """The association whose reply came last at a relay, of those that live at that time or else may have lived.
 
-        Before any was opened it is the first: the next ones may come in a later batch.
+        Before any reply it is the first that comes: of requests that have no reply yet a later batch may tell.
         """
         there = [*islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT)]
+        replied = [association for association in there if association.replied <= time]
         for fits in (Association.lived, Association.may_have):
-            found = [association for association in there if fits(association, time)]
-            opened = [association for association in found if association.opened <= time]
+            found = [association for association in replied if fits(association, time)]
             if found:
-                return max(opened, key=_opened) if opened else min(found, key=_opened)
-        return None
+                return max(found, key=_replied)
+        first = min((each for each in there if each.replied > time), key=_replied, default=None)
+        return first if first is not None and first.may_have(time) else None

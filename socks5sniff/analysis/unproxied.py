@@ -21,6 +21,7 @@ from socks5sniff.streams.octets import Octets, Payloads
 from socks5sniff.streams.slots import SlotTable
 from socks5sniff.streams.spaces import LINGER
 
+from .analyser import Analyser
 from .tunnel import HEAD_LIMIT, identify
 from .tunnel.datagrams import DATAGRAM_LIMIT, identify_datagrams
 from .tunnel.dns import question
@@ -100,9 +101,10 @@ class Exchanges:
         self._heads: dict[int, tuple[bytearray, bytearray]] = {}
         self._pairs: OrderedDict[tuple[int, int], Exchange] = OrderedDict()
 
-    def follow(self, flows: FlowTable, book: AddressBook, relayed: Callable[[int, int, int], bool]) -> None:
-        """Whose flows and addresses these are, and whether a datagram (source, destination, ns) is relayed."""
-        self._flows, self._book, self._relayed = flows, book, relayed
+    def follow(self, analyser: Analyser) -> None:
+        """Whose flows and addresses these are, and who knows whether a datagram is relayed."""
+        self._flows, self._book = analyser.connections.flows, analyser.reader.addresses
+        self._relayed = analyser.agreements.associations.carries
 
     def segments(self, batch: FlowBatch) -> None:
         """Count a batch's segments."""

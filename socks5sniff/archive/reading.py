@@ -237,7 +237,7 @@ class ArchiveReading(Iterator[Conversation]):
 
     @property
     def evicted(self) -> int:
-        return self._sequel.evicted
+        return self._sequel.bounds.evicted
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -290,7 +290,7 @@ class _Flow:
             return None
         self._last = ready = self._ready.popleft()
         if not sequel.fits(ready.result.outline):
-            ready = self._again(ready.number, ready.piece, sequel.flows.clock)
+            ready = self._again(ready.number, ready.piece, sequel.connections.flows.clock)
         return ready
 
     def coming(self, clock: int) -> list[Outline]:

@@ -76,7 +76,7 @@ class Sequel(Analyser):
 
     def fits(self, outline: Outline) -> bool:
         """Whether a stretch was analysed with the clock that it begins with."""
-        return outline.first == NO_TIME or self.flows.clock <= outline.first
+        return outline.first == NO_TIME or self.connections.flows.clock <= outline.first
 
     def take_stretch(self, outline: Outline, coming: Sequence[Outline], asks: Asks) -> Order:
         """Take the next stretch.
@@ -86,57 +86,57 @@ class Sequel(Analyser):
             coming: the stretches behind it, as far as they begin before this one's last packets are waited for.
             asks: whoever has analysed it.
         """
-        before, first = self.packets, self.flows.streams
+        before, first = self.packets, self.connections.flows.streams
         numbers = self._numbers(outline)
         self.reader.addresses.learn(outline.addresses)
         more, more_datagrams, errors = self._completed(outline, numbers)
         known = np.union1d(self._known(outline), _ends_of(outline, more)).astype(np.intp)
         seen = np.isin(outline.newest, np.concatenate((known, outline.associating)))
         segments, datagrams = self._packets(outline, asks, known, numbers)
-        since = self.handshakes.now
-        closed = len(self.endings)
+        since = self.connections.handshakes.now
+        closed = len(self.connections.endings)
         segments = joined((numbers.packets(segments), more))
         datagrams = joined((numbers.packets(datagrams), more_datagrams))
         errors = sorted([*errors, *(error._replace(frame=error.frame + before) for error in outline.errors)])
         if len(more):
             assert segments.clock is not None, "a stretch tells it"
-            segments.clock = np.maximum.accumulate(np.maximum(segments.clock, self.flows.clock))
-        self.handshakes.now = max(self.handshakes.now, outline.latest)
+            segments.clock = np.maximum.accumulate(np.maximum(segments.clock, self.connections.flows.clock))
+        self.connections.handshakes.now = max(self.connections.handshakes.now, outline.latest)
         if len(segments):
-            self.take_segments(segments)
+            self.agreements.close(self.connections.take(segments))
         if len(outline.dns):
-            self.names.learn_from_streams(numbers.packets(outline.dns))
+            self.records.names.learn_from_streams(numbers.packets(outline.dns))
         self.take_datagrams(datagrams, errors)
         followed = self._followed(outline, seen, coming)
         slots = self._adopt(outline, seen, numbers)
         self._adopt_states(outline, slots, followed, before, asks)
-        live = self.flows.live()
-        self.flows.renumber(live[self.flows.first_frame[live] > before], first)
-        self.endings.insert(slots[outline.closed[~seen[outline.closed]]], closed)
-        self.flows.clock = max(self.flows.clock, outline.clock)
+        live = self.connections.flows.live()
+        self.connections.flows.renumber(live[self.connections.flows.first_frame[live] > before], first)
+        self.connections.endings.insert(slots[outline.closed[~seen[outline.closed]]], closed)
+        self.connections.flows.clock = max(self.connections.flows.clock, outline.clock)
         self.packets += outline.frames
         self._count(outline, before)
-        self._seams.append(_Seam(before, self.flows.clock, slots))
-        streams = np.where(slots >= 0, self.flows.stream[slots], -1)
+        self._seams.append(_Seam(before, self.connections.flows.clock, slots))
+        streams = np.where(slots >= 0, self.connections.flows.stream[slots], -1)
         until = min((each.earliest for each in coming if each.frames), default=_NEVER)
         elsewhere = np.flatnonzero(seen | followed)
-        return Order(before, streams, elsewhere, self.names.learned(), since, until)
+        return Order(before, streams, elsewhere, self.records.names.learned(), since, until)
 
     def take_inner(self, inner: Inner) -> list[Batch]:
         """Take the records of the first stretch whose own ones are awaited; give those that have their numbers."""
         seam = self._seams.popleft()
-        self.numbering.add(inner.finished.places)
+        self.verdicts.numbering.add(inner.finished.places)
         self._inner.append(inner)
         self._take_over(seam.slots[inner.related.slots], inner.related)
-        self.names.note_requests(inner.requested)
+        self.records.names.note_requests(inner.requested)
         self.attempts.add(inner.attempts)
-        self.faults.add(inner.faults, self.flows.stream[seam.slots[inner.related.slots]].tolist())
+        self.faults.add(inner.faults, self.connections.flows.stream[seam.slots[inner.related.slots]].tolist())
         self.finish_due(seam.clock)
-        self.make_room()
+        self.bounds.make_room(self.finish_flows)
         return self.release_records(self._seams[0].frames + 1 if self._seams else None)
 
     def _hand_on(self, finished: Finished, elsewhere: NDArray[np.intp]) -> None:
-        streams = self.flows.stream[elsewhere]
+        streams = self.connections.flows.stream[elsewhere]
         parts = [printed(finished, self._printer)]
         left = []
         for inner in self._inner:
@@ -147,7 +147,7 @@ class Sequel(Analyser):
                 left.append(inner._replace(finished=inner.finished.take(rest), streams=inner.streams[rest]))
         self._inner = left
         for part in merged(parts):
-            self.numbering.finish(part)
+            self.verdicts.numbering.finish(part)
 
     # -- packets that were put together from IP fragments on both sides of a seam ---------------------------------
 
@@ -174,7 +174,7 @@ class Sequel(Analyser):
 
     def _known(self, outline: Outline) -> NDArray[np.intp]:
         """Endpoints (see `Outline.newest`) of which so much is known that their packets must be seen here."""
-        flows = self.flows
+        flows = self.connections.flows
         opening = np.unique(outline.opening)
         low, high = outline.flows["low"][opening], outline.flows["high"][opening]
         slots = flows.find(low, high)
@@ -188,7 +188,7 @@ class Sequel(Analyser):
         return found
 
     def _are_shared(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        shared = self.flows.shared
+        shared = self.connections.flows.shared
         pairs = zip(low.tolist(), high.tolist(), strict=True)
         return np.fromiter((pair in shared for pair in pairs), np.bool_, len(low))
 
@@ -209,7 +209,7 @@ class Sequel(Analyser):
         else:
             segments = segments_of([])
         datagrams = outline.datagrams
-        if outline.all_datagrams > len(datagrams) and (self.associated or len(outline.associating)):
+        if outline.all_datagrams > len(datagrams) and (self.agreements.by_slot or len(outline.associating)):
             datagrams = asks.every_datagram()
         return segments, datagrams
 
@@ -217,11 +217,11 @@ class Sequel(Analyser):
         """Packets of flows that are ignored, and go on, change the flow table only."""
         if len(ends):
             columns = numbers.flows({name: column[ends] for name, column in outline.flows.items()})
-            self.flows.count(self.flows.find(columns["low"], columns["high"]), columns)
+            self.connections.flows.count(self.connections.flows.find(columns["low"], columns["high"]), columns)
 
     def _wants(self, outline: Outline, ends: NDArray[np.intp]) -> NDArray[np.uint8]:
         """What must be seen of each connection."""
-        flows, watch = self.flows, self.watch
+        flows, watch = self.connections.flows, self.connections.watch
         low, high = outline.flows["low"][ends], outline.flows["high"][ends]
         slots = flows.find(low, high)
         one = (slots >= 0) & (flows.close_clock[slots] == NO_TIME) & (outline.opening[ends] == ends)
@@ -232,14 +232,14 @@ class Sequel(Analyser):
 
     def _trusts(self, outline: Outline, found: Packets) -> bool:
         """Whether nothing was left out of connections that would tell something, given what is known of them."""
-        ends, first, octets = found.whose, found.first, self.octets
+        ends, first, octets = found.whose, found.first, self.connections.octets
         if not len(ends):
             return True
-        slots = self.flows.find(outline.flows["low"][ends], outline.flows["high"][ends])
+        slots = self.connections.flows.find(outline.flows["low"][ends], outline.flows["high"][ends])
         ahead = (first - octets.edge[:, slots]).astype(np.uint32).view(np.int32).astype(np.int64)
         known = (octets.origin[:, slots] >= 0) & (np.abs(ahead) < BAND)
         known &= octets.reach[:, slots] + ahead >= -SLACK
-        known |= (first < 0) | (self.watch.kind[slots] == IGNORED)
+        known |= (first < 0) | (self.connections.watch.kind[slots] == IGNORED)
         return bool(known.all())
 
     # -- what is taken over --------------------------------------------------------------------------------------
@@ -272,12 +272,13 @@ class Sequel(Analyser):
         place = np.full(len(seen), -1, np.intp)
         place[rows] = np.arange(len(rows))
         shared = [[int(place[slot]) for slot in slots] for slots in outline.shared if not seen[slots[0]]]
-        mine = self.flows.adopt(columns, shared)
-        self.handshakes.begin(mine, self.flows.capacity)
-        self.endings.begin(mine, self.flows.capacity)
-        self.provenance.adopt(mine, None if outline.named is None else numbers.processes[outline.named[:, rows]])
-        self.watch.mark[:, mine] = outline.marks[:, rows]
-        self.watch.kind[mine] = np.where(outline.kind[rows] == IGNORED, IGNORED, ELSEWHERE)
+        known = self.connections
+        mine = known.flows.adopt(columns, shared)
+        known.handshakes.begin(mine, known.flows.capacity)
+        known.endings.begin(mine, known.flows.capacity)
+        known.provenance.adopt(mine, None if outline.named is None else numbers.processes[outline.named[:, rows]])
+        known.watch.mark[:, mine] = outline.marks[:, rows]
+        known.watch.kind[mine] = np.where(outline.kind[rows] == IGNORED, IGNORED, ELSEWHERE)
         slots = np.full(len(seen), -1, np.intp)
         slots[rows] = mine
         return slots
@@ -296,10 +297,10 @@ class Sequel(Analyser):
 
     def _take_over(self, slots: NDArray[np.intp], state: State) -> None:
         if len(slots):
-            self.handshakes.adopt(slots, state.kept)
-            self.endings.adopt(slots, state.fins)
-            found = slots[self.watch.kind[slots] == SOCKS]
-            self.numbering.add(map(place_of, self.flows.first_frame[found].tolist()))
+            self.connections.handshakes.adopt(slots, state.kept)
+            self.connections.endings.adopt(slots, state.fins)
+            found = slots[self.connections.watch.kind[slots] == SOCKS]
+            self.verdicts.numbering.add(map(place_of, self.connections.flows.first_frame[found].tolist()))
 
     # -- totals --------------------------------------------------------------------------------------------------
 

@@ -207,7 +207,7 @@ class Stretch:
             consumers=[self],
             forms=forms,
         )
-        self._analyser.flows.clock = clock
+        self._analyser.connections.flows.clock = clock
         self._analyser.records.upstreams.considered = set()
         self._analyser.reader.keep_lost()
         self._printer = settings.printer
@@ -235,12 +235,12 @@ class Stretch:
             self._batches.append(batch)
             self._times.append((int(batch.time.min()), int(batch.time.max())))
             analyser.records.interfaces = batch.interfaces
-            analyser.handshakes.now = max(analyser.handshakes.now, self._times[-1][1])
+            analyser.connections.handshakes.now = max(analyser.connections.handshakes.now, self._times[-1][1])
             segments, datagrams = analyser.reader.read(batch)
             self._errors += analyser.reader.errors
             if len(segments):
-                analyser.take_segments(segments)
-                segments.clock = analyser.flows.clocks
+                analyser.connections.take(segments)
+                segments.clock = analyser.connections.flows.clocks
                 if self._first == NO_TIME:
                     self._first = int(segments.clock[0])
                 self._segments.append(segments)
@@ -255,7 +255,7 @@ class Stretch:
         new = new[np.argsort(batch.slots[new])]
         first = batch.starts[new]
         self._syn.append((batch.flags[first] & TcpFlag.SYN) != 0)
-        self._clocks.append(self._analyser.flows.clocks[batch.order[first]])
+        self._clocks.append(self._analyser.connections.flows.clocks[batch.order[first]])
         slot = np.full(len(batch.segments), -1, np.intp)
         slot[batch.order] = np.repeat(batch.slots, batch.counts)
         self._flow_of.append(slot)
@@ -268,14 +268,14 @@ class Stretch:
     def outline(self) -> Outline:
         """What there is."""
         analyser = self._analyser
-        flows = analyser.flows
+        flows = analyser.connections.flows
         slots = np.arange(flows.used)
         newest = self._newest = flows.find(flows.low[slots], flows.high[slots])
         opening = np.full(len(slots), -1, np.intp)
         opening[newest[::-1]] = slots[::-1]
         opening = opening[newest]
         syn, clocks = _joined(self._syn, np.bool_), _joined(self._clocks, np.int64)
-        kind = analyser.watch.kind[slots]
+        kind = analyser.connections.watch.kind[slots]
         open_ = slots[(flows.close_clock[slots] == NO_TIME) & (kind != IGNORED)]
         fragments, fragment_frames = self._fragments()
         times = [*zip(*self._times, strict=True)] or [(NO_TIME,), (NO_TIME,)]
@@ -297,9 +297,9 @@ class Stretch:
             syn=syn,
             clocks=clocks,
             kind=kind,
-            marks=analyser.watch.mark[:, slots],
+            marks=analyser.connections.watch.mark[:, slots],
             shared=[list(shared) for shared in flows.shared.values()],
-            closed=analyser.endings.noted(),
+            closed=analyser.connections.endings.noted(),
             associating=associating,
             open=self.state(open_),
             dns=segments_of([(s, np.flatnonzero(rows)) for s, rows in zip(self._segments, dns, strict=True)]),
@@ -307,7 +307,7 @@ class Stretch:
             all_datagrams=sum(map(len, self._datagrams)),
             networks=analyser.reader.marks[0],
             processes=analyser.reader.processes,
-            named=analyser.provenance.told(slots),
+            named=analyser.connections.provenance.told(slots),
             errors=self._errors,
             fragments=fragments,
             fragment_frames=fragment_frames,
@@ -320,7 +320,7 @@ class Stretch:
             wants: uint8[k], what is wanted of each, see `thinned`.
         """
         chosen, whose = self._chosen(ends)
-        wanted = np.zeros(self._analyser.flows.used, np.uint8)
+        wanted = np.zeros(self._analyser.connections.flows.used, np.uint8)
         wanted[ends] = wants
         segments, left = thin_segments_of(chosen, whose, wanted[whose])
         return Packets(segments, left.whose, left.first)
@@ -332,12 +332,12 @@ class Stretch:
     def state(self, slots: NDArray[np.intp]) -> State:
         """What is known of some flows."""
         analyser = self._analyser
-        return State(slots, analyser.handshakes.kept(slots), analyser.endings.fins(slots))
+        return State(slots, analyser.connections.handshakes.kept(slots), analyser.connections.endings.fins(slots))
 
     def _chosen(self, ends: NDArray[np.intp]) -> tuple[list[tuple[Segments, NDArray[np.intp]]], NDArray[np.intp]]:
         """The rows of segments between some endpoints, and which ones these are."""
         chosen, whose = [], []
-        wanted = np.zeros(self._analyser.flows.used + 1, np.bool_)
+        wanted = np.zeros(self._analyser.connections.flows.used + 1, np.bool_)
         wanted[ends] = True
         for segments, flow in zip(self._segments, self._flow_of, strict=True) if len(ends) else ():
             found = self._newest[flow]
@@ -352,7 +352,7 @@ class Stretch:
     def _find(self, segments: Segments, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """The newest flow between the endpoints of some segments."""
         source, destination = segments.source[rows], segments.destination[rows]
-        return self._analyser.flows.find(np.minimum(source, destination), np.maximum(source, destination))
+        return self._analyser.connections.flows.find(np.minimum(source, destination), np.maximum(source, destination))
 
     def _fragments(self) -> tuple[FrameBatch | None, NDArray[np.int64]]:
         """Frames of IP packets that are not complete here."""
@@ -367,15 +367,15 @@ class Stretch:
     def _associating(self) -> list[int]:
         """Flows that open UDP associations."""
         analyser = self._analyser
-        decided = analyser.look(analyser.handshakes.associating())
-        return [slot for slot, dialogue in decided.dialogues.items() if dialogue.associates]
+        decided = analyser.verdicts.look(analyser.connections.handshakes.associating())
+        return analyser.agreements.asking(decided)
 
     # -- records -------------------------------------------------------------------------------------------------
 
     def finish(self, order: Order) -> Inner:
         """Make the records of flows that have closed and are followed nowhere else."""
         analyser = self._analyser
-        flows, kind = analyser.flows, analyser.watch.kind
+        flows, kind = analyser.connections.flows, analyser.connections.watch.kind
         self._batches, self._segments, self._datagrams, self._flow_of = [], [], [], []
         self._move(order)
         kind[order.elsewhere] = IGNORED
@@ -383,7 +383,7 @@ class Stretch:
         slots = slots[(kind[slots] != IGNORED) & (flows.close_clock[slots] != NO_TIME)]
         state = self.state(slots)
         analyser.finish_flows(slots)
-        made = analyser.numbering.take()
+        made = analyser.verdicts.numbering.take()
         finished = made[0] if made else Finished.none()
         related = self._related(finished, slots, order)
         mine = np.isin(slots, related)
@@ -396,7 +396,7 @@ class Stretch:
             finished,
             streams,
             state.part(np.flatnonzero(mine)),
-            analyser.names.requested(),
+            analyser.records.names.requested(),
             analyser.attempts.detached(),
             analyser.faults,
         )
@@ -404,8 +404,8 @@ class Stretch:
     def _move(self, order: Order) -> None:
         """Frames and flows have the numbers that they have in the whole capture."""
         analyser = self._analyser
-        flows = analyser.flows
-        analyser.handshakes.later(order.frames)
+        flows = analyser.connections.flows
+        analyser.connections.handshakes.later(order.frames)
         for column in (flows.first_frame, flows.last_frame, flows.close_frame):
             column += order.frames
         flows.stream[: flows.used] = order.streams
@@ -413,11 +413,11 @@ class Stretch:
     def _related(self, finished: Finished, slots: NDArray[np.intp], order: Order) -> NDArray[np.intp]:
         """Flows whose records another analyser has to make, since they depend on other flows."""
         analyser = self._analyser
-        flows = analyser.flows
+        flows = analyser.connections.flows
         found = set(analyser.records.upstreams.considered or ())
         near = (flows.first_time[slots] <= order.since + SLACK) | (flows.last_time[slots] + SLACK >= order.until)
         found.update(slots[near].tolist())
-        streams = {each.tcp_stream for each in finished.batch.written if each and each.command == "udp-associate"}
+        streams = set(_associations(finished))
         streams.update(_learners(finished, order.learned))
         if streams:
             found.update(slots[np.isin(flows.stream[slots], [*streams])].tolist())
@@ -455,6 +455,20 @@ def _streams(finished: Finished) -> NDArray[np.int64]:
         rows = np.flatnonzero(found < 0)
         found[rows] = batch.columns.tcp_stream[batch.place[rows]]
     return found
+
+
+def _associations(finished: Finished) -> Iterable[int]:
+    """Streams of conversations that ask for UDP ASSOCIATE."""
+    batch = finished.batch
+    for row, each in enumerate(batch.written):
+        if each is not None:
+            if each.command == "udp-associate":
+                yield each.tcp_stream
+            continue
+        assert batch.columns is not None, "rows of forms have columns"
+        place = int(batch.place[row])
+        if batch.columns.forms[batch.columns.form[place]].command == "udp-associate":
+            yield int(batch.columns.tcp_stream[place])
 
 
 def _learners(finished: Finished, learned: Collection[tuple[str, str]]) -> Iterable[int]:

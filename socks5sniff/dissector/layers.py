@@ -7,6 +7,7 @@ pyshark's traps, and what is done about each:
   lost or made up (255) and a failure goes unnoticed: here tshark's end is waited for;
 - a capture that is not closed leaves a tshark process behind: it is closed whatever happens;
 - all packets are kept unless it is told not to;
+- it asks each time for tshark's version, which takes as long as reading a small capture: it is given what is known;
 - a packet of megabytes of PDML stops it, and a tshark that does not end is waited for without end: only the layers that
   are compared are asked for, payloads are not dissected, and after a time limit tshark is killed;
 - without tshark it raises its own exception, and when tshark fails another one: both become ours, in one line;
@@ -195,11 +196,16 @@ def _source_class() -> Any:
     except ImportError as error:
         raise MissingError("pyshark is not installed: pip install pyshark") from error
 
+    from packaging.version import Version
+
     class Source(pyshark.FileCapture):  # type: ignore[misc]
         """A capture that lets tshark end by itself once its output has ended, and keeps its exit status."""
 
         status = 0
         overdue = False
+
+        def _get_tshark_version(self) -> Version:
+            return Version(str(version()))
 
         async def _cleanup_subprocess(self, process: asyncio.subprocess.Process) -> None:
             if not self._eof_reached and process.returncode is None:
@@ -220,7 +226,7 @@ def _source_class() -> Any:
 
 def _read(capture: str, builtin: bool, ports: tuple[int, ...], timeout: float) -> list[Layer]:
     source_class = _source_class()
-    from pyshark.tshark.tshark import TSharkNotFoundException, TSharkVersionException
+    from pyshark.tshark.tshark import TSharkNotFoundException
 
     protocol = "socks" if builtin else "socks5"
     parameters, preferences = _arguments(builtin, ports)
@@ -248,8 +254,6 @@ def _read(capture: str, builtin: bool, ports: tuple[int, ...], timeout: float) -
                 raise Socks5sniffError(f"tshark cannot read {capture}: {source._last_error_line or source.status}")
         except TSharkNotFoundException as error:
             raise MissingError("tshark is not installed") from error
-        except TSharkVersionException as error:
-            raise MissingError(f"tshark is too old for pyshark: {error}") from error
         finally:
             if source is not None:
                 source.close()

@@ -9,6 +9,7 @@ import struct
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -70,8 +71,17 @@ def ask(*arguments: str, env: Mapping[str, str] | None = None) -> str:
 
 
 def version() -> Version:
-    """The installed tshark's version."""
-    text = ask("--version")
+    """The installed tshark's version. Asking takes as long as reading a small capture: it is asked once."""
+    return _version(find_tshark())
+
+
+@cache
+def _version(path: str) -> Version:
+    return read_version(ask("--version"))
+
+
+def read_version(text: str) -> Version:
+    """The version in what `tshark --version` prints. Raises Socks5sniffError when none is in it."""
     number = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     if number is None:
         raise Socks5sniffError("tshark --version gives no version number")

@@ -16,7 +16,8 @@ _PARTS = 8192
 class FragmentKey(NamedTuple):
     """What the fragments of one packet have in common."""
 
-    capture: int
+    interface: str
+    """Its name: files that follow each other have the same."""
     network: int
     source: bytes
     destination: bytes

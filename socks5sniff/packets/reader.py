@@ -229,7 +229,7 @@ class PacketReader:
                 self.skipped.cut += 1
                 continue
             key = FragmentKey(
-                int(batch.interface[row]),
+                batch.interfaces[int(batch.interface[row])].name,
                 0 if networks is None else int(networks[row]),
                 addresses.packed(source),
                 addresses.packed(destination),

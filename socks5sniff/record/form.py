@@ -73,3 +73,8 @@ class Form:
     """The place of the reply, from which `first_byte` is counted; None where there was none."""
     upstream: tuple[str, str] | None = None
     """How the proxy's own connection was found and what became of it, where the capture has it."""
+
+    @property
+    def associates(self) -> bool:
+        """A UDP association is open."""
+        return self.command == "udp-associate" and self.outcome == "succeeded"

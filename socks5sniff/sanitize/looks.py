@@ -86,7 +86,7 @@ class Look:
 
     def segments(self, batch: FlowBatch, /) -> None:
         """TCP segments, sorted by flow."""
-        self._placed = self._positions.of(self.analyser.flows, batch)
+        self._placed = self._positions.of(self.analyser.connections.flows, batch)
         self._segments = batch.segments
 
     def datagrams(self, datagrams: Datagrams, /) -> None:

@@ -211,7 +211,7 @@ def _scan(source: Input, options: Options, search: Search, survey: Survey, progr
         _note_streams(taken, survey, scan, options)
         scan.take(taken.placed, taken.memory)
         fragments |= bool(taken.layers.pieces)
-        flows = look.analyser.flows
+        flows = look.analyser.connections.flows
         scan.retain(flows.stream[flows.live()])
     scan.finish()
     return fragments

@@ -113,7 +113,7 @@ class Survey:
     def dialogue(self, analyser: Analyser, slot: int, dialogue: Dialogue) -> None:
         """A flow is over, and this was said."""
         turn, tracks = _tracks(analyser, slot, dialogue)
-        stream = int(analyser.flows.stream[slot])
+        stream = int(analyser.connections.flows.stream[slot])
         ways = turn, 1 - turn
         session = dialogue.session
         if session.verdict is Verdict.SOCKS:
@@ -121,7 +121,7 @@ class Survey:
             level = _Level(self, self._options, stream, ways)
             level.tunnel(session, tracks)
             level.read(session, relay, tracks)
-            association = analyser.associated.get(slot)
+            association = analyser.agreements.by_slot.get(slot)
             if association is not None:
                 for endpoint in association.relays:
                     self.relays.setdefault(endpoint, set()).update(association.hosts)
@@ -132,7 +132,7 @@ class Survey:
 
 def _tracks(analyser: Analyser, slot: int, dialogue: Dialogue) -> tuple[int, tuple[Track, Track]]:
     """The direction of side 0, and the octets by side."""
-    turn, first, second = analyser.placing(slot)
+    turn, first, second = analyser.connections.placing(slot)
     return turn, (Track.of(bytes(dialogue.streams[0]), first), Track.of(bytes(dialogue.streams[1]), second))
 
 

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from socks5sniff.packets import secret
+from socks5sniff.packets.columns import Datagrams, Segments
 
 from .octets import Payloads
 
@@ -101,7 +102,6 @@ class HeadRows(NamedTuple):
     def of(payloads: Payloads, limits: NDArray[np.int64]) -> HeadRows:
         """Copy rows out of a batch, up to the position `limits` (by row)."""
         segments, row = payloads.segments, payloads.row
-        memory = segments.octets if not len(segments.spill) else np.concatenate((segments.octets, segments.spill))
         start = segments.payload[row]
         room = limits - payloads.offset
         captured = np.minimum(segments.captured[row], room)
@@ -114,8 +114,8 @@ class HeadRows(NamedTuple):
             captured,
             segments.frame[row],
             segments.time[row],
-            windows(memory, start, captured),
-            _long_octets(memory, start, captured),
+            windows(segments, start, captured),
+            _long_octets(segments, start, captured),
         )
 
     @staticmethod
@@ -134,8 +134,19 @@ class HeadRows(NamedTuple):
         return HeadRows(slots, ways, counts, counts, counts, counts, counts, counts, short, octets)
 
 
-def windows(memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
+def windows(
+    columns: Segments | Datagrams, start: NDArray[np.int64], length: NDArray[np.int64]
+) -> NDArray[np.uint8]:
     """uint8[n, SHORT]: the octets that begin at each `start`, at most `length` of them, zeros behind."""
+    spilled = np.flatnonzero(start >= len(columns.octets)) if len(columns.spill) else ()
+    if not len(spilled):
+        return _windows(columns.octets, start, length)
+    found = _windows(columns.octets, np.minimum(start, len(columns.octets) - 1), length)
+    found[spilled] = _windows(columns.spill, start[spilled] - len(columns.octets), length[spilled])
+    return found
+
+
+def _windows(memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint8]:
     if len(start) and int(start.max()) + SHORT > len(memory):
         memory = np.concatenate((memory, np.zeros(SHORT, np.uint8)))
     if not len(start) or len(memory) < SHORT:
@@ -147,13 +158,13 @@ def windows(memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray
 
 
 def _long_octets(
-    memory: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]
+    columns: Segments, start: NDArray[np.int64], length: NDArray[np.int64]
 ) -> NDArray[np.object_]:
     found: NDArray[np.object_] = np.full(len(start), None, np.object_)
-    view = memory.data
+    octets, spill, size = columns.octets.data, columns.spill.data, len(columns.octets)
     for row in np.flatnonzero(length > SHORT).tolist():
-        begin = int(start[row])
-        found[row] = bytes(view[begin : begin + int(length[row])])
+        begin, count = int(start[row]), int(length[row])
+        found[row] = bytes(octets[begin : begin + count] if begin < size else spill[begin - size :][:count])
     return found
 
 

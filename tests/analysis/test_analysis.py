@@ -514,7 +514,7 @@ def test_unknown_octets_are_reported_only_on_a_port_the_user_named():
 
 def test_a_flow_whose_place_in_the_table_is_used_again_is_found(monkeypatch: pytest.MonkeyPatch):
     """Flows that looked like SOCKS from one side only leave nothing behind."""
-    monkeypatch.setattr("socks5sniff.analysis.analyser.MAX_FLOWS", 8)
+    monkeypatch.setattr("socks5sniff.analysis.bounds.MAX_FLOWS", 8)
     packets: list[Packet] = []
     for number in range(200):
         said = PLAIN if number % 10 == 9 else [(CLIENT, GREETING), (SERVER, b"220 mail.example.com ESMTP" + bytes(80))]

@@ -6,7 +6,10 @@ import struct
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from socks5sniff.analysis import handshakes
 from socks5sniff.record import Conversation
 from tests.traffic import CHOICE, CLIENT, GREETING, SECOND, SERVER, START, Packet, analyse, connection, datagram
 
@@ -156,6 +159,17 @@ def test_a_stranger_before_all_associations_disturbs_the_first(first: int) -> No
     assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
 
 
+@pytest.mark.parametrize("first", range(22))
+def test_a_stranger_between_requests_and_replies_disturbs_the_one_whose_reply_comes_first(first: int) -> None:
+    """Though the other one's request came later: that it opens anything is known from its reply on alone."""
+    talks = associate(closing=False), associate((OTHER, 40_000), begin=START + 500_000, closing=False)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    time, octets = exchange(("10.0.0.66", 50_000))[0]
+    frames.append((time - 900_000, octets))  # both requests are there, and no reply
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], []]
+
+
 @pytest.mark.parametrize("first", range(14))
 def test_a_client_whose_datagrams_go_over_the_other_ip_version(first: int) -> None:
     """It is known by its first datagram; what the relay sent there before is nobody's, in the same batch or not."""
@@ -219,3 +233,49 @@ def test_an_association_whose_endpoints_are_taken_over_without_a_close(first: in
     frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
     frames = sorted(frames + exchange((ONE, 50_000)), key=lambda frame: frame[0])
     assert amounts(analyse(frames, [first])) == [EACH]
+
+
+DECLARED = [("0.0.0.0", 0), ("0.0.0.0", 40_100), ("::", 0), (ONE, 40_100), (OTHER, 40_100), ("8.8.8.8", 53)]
+BOUND = [RELAY, ("0.0.0.0", 3000), ("::", 3000), (LOOPBACK, 3000), (PROXY, 0), ("2001:db8::9", 3000)]
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_associations_with_a_form_are_those_of_dialogues_judged_by_themselves(data: st.DataObject) -> None:
+    """Whatever the request declares, the reply binds, and datagrams say; several at one relay at the same time."""
+    kinds = data.draw(st.lists(st.tuples(st.sampled_from(DECLARED), st.sampled_from(BOUND)), min_size=1, max_size=3))
+    remotes = st.sampled_from([REMOTE, (ONE, 40_100), ("2001:db8::8", 53)])
+    packets: list[Packet] = []
+    sent: list[Frame] = []
+    for number, (declared, bound) in enumerate(kinds * 3):
+        begin = START + number * data.draw(st.sampled_from([1_000_000, 20_000_000]))
+        host = data.draw(st.sampled_from([ONE, OTHER]))
+        status = data.draw(st.sampled_from([0, 0, 0, 1]))
+        talk = [
+            *((CLIENT, GREETING), (SERVER, CHOICE), (CLIENT, b"\5\3\0" + address(*declared))),
+            (SERVER, bytes([5, status, 0]) + address(*bound)),
+        ]
+        closing = data.draw(st.booleans())
+        packets += connection(talk, client=(host, 41_000 + number), proxy=(PROXY, 1080), begin=begin, closing=closing)
+        port = data.draw(st.sampled_from([40_100, 40_200 + number]))
+        both = exchange((host, port), remote=data.draw(remotes), begin=begin)
+        sent += both[: data.draw(st.integers(0, 2))]
+    frames = sorted([*((packet.time, packet.frame()) for packet in packets), *sent], key=lambda frame: frame[0])
+    sizes = data.draw(st.lists(st.integers(1, 60), max_size=10))
+    udp_frames = data.draw(st.booleans())
+
+    def found(few: int) -> list[dict[str, object]]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(handshakes, "FEW", few)
+            return [record.as_dict() for record in analyse(frames, sizes, udp_frames=udp_frames)]
+
+    assert found(0) == found(1 << 30)
+
+
+def test_what_zeros_mean_is_told_of_each_association(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many that are alike but for their addresses."""
+    monkeypatch.setattr(handshakes, "FEW", 0)
+    bounds = [RELAY, ("0.0.0.0", 3000), RELAY, ("::", 3000), RELAY]
+    talks = [associate((ONE, 41_000 + number), bound) for number, bound in enumerate(bounds * 2)]
+    zeros = [[each.code for each in record.anomalies] == ["bound-unspecified"] for record in read(*talks)]
+    assert zeros == [False, True, False, True, False] * 2

@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-from socks5sniff.analysis import Analyser, analyser, forms, handshakes
+from socks5sniff.analysis import Analyser, bounds, forms, handshakes
 from socks5sniff.record import Conversation
 from socks5sniff.session.session import HANDSHAKE_OCTETS
 from socks5sniff.streams.heads import HEAD
@@ -54,20 +54,20 @@ ROOM = 200 * 176
 @pytest.mark.parametrize("port", [1080, 9999])
 def test_greetings_without_end(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     """The longest idle ones end early; on a proxy port each is in the report all the same, in order."""
-    monkeypatch.setattr(analyser, "MAX_HEADS", ROOM)
+    monkeypatch.setattr(bounds, "MAX_HEADS", ROOM)
     watched = Watched()
     ids = []
     for records in watched.read([opening(number, port=port) for number in range(1000)]):
-        assert watched.handshakes.octets <= ROOM
+        assert watched.connections.handshakes.octets <= ROOM
         ids += [record.id for record in records]
     assert ids == (list(range(1, 1001)) if port == 1080 else [])
-    assert watched.evicted >= 800
-    assert watched.handshakes.octets == 0
+    assert watched.bounds.evicted >= 800
+    assert watched.connections.handshakes.octets == 0
 
 
 def test_open_conversations_outlive_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of tunnels that are open, what was said is kept in a shorter form, and every octet counts to their end."""
-    monkeypatch.setattr(analyser, "MAX_HEADS", ROOM)
+    monkeypatch.setattr(bounds, "MAX_HEADS", ROOM)
     monkeypatch.setattr(handshakes, "FEW", 2)
     whole = [connection(PLAIN, client=(f"10.1.0.{number}", 40_000)) for number in range(60)]
     early = [packet for packets in whole for packet in packets[:-3]]
@@ -90,7 +90,7 @@ def test_12_600_conversations_open_at_once_are_no_flood() -> None:
     records = [record for records in watched.read(packets, 20_000) for record in records]
     assert {record.outcome for record in records} == {"succeeded"}
     assert sorted(record.id for record in records) == list(range(1, 12_601))
-    assert watched.evicted == 0
+    assert watched.bounds.evicted == 0
 
 
 def test_what_is_over_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,18 +113,18 @@ def test_what_is_over_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_flows_that_are_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analyser, "MAX_FLOWS", 400)
+    monkeypatch.setattr(bounds, "MAX_FLOWS", 400)
     watched = Watched()
     packets = [replace(opening(number, port=80), flags=SYN, octets=b"") for number in range(2000)]
     for _ in watched.read(packets):
-        assert len(watched.flows) <= 450
-    assert watched.evicted >= 1500
+        assert len(watched.connections.flows) <= 450
+    assert watched.bounds.evicted >= 1500
 
 
 def test_octets_behind_a_refusal_are_not_kept() -> None:
     watched = Watched()
     refused = [*PLAIN[:3], (SERVER, b"\5\5\0\1\0\0\0\0\0\0"), *[(SERVER, bytes(1000))] * 200]
-    held = [watched.handshakes.octets for _ in watched.read(connection(refused), size=10)]
+    held = [watched.connections.handshakes.octets for _ in watched.read(connection(refused), size=10)]
     assert max(held) <= 3 * HEAD
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from socks5sniff.analysis import Analyser, analyser
+from socks5sniff.analysis import Analyser, bounds
 from socks5sniff.record import Conversation
 from tests.traffic import SECOND, START, SYN, Packet, analyse, batches, connection, cut, six, six_of
 
@@ -60,8 +60,8 @@ def test_an_association_and_its_datagrams() -> None:
 
 def test_a_scan_from_many_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses that no flow has any more are forgotten; a conversation in the middle of it all is read."""
-    monkeypatch.setattr(analyser, "MAX_ADDRESSES", 200)
-    monkeypatch.setattr(analyser, "MAX_FLOWS", 400)
+    monkeypatch.setattr(bounds, "MAX_ADDRESSES", 200)
+    monkeypatch.setattr(bounds, "MAX_FLOWS", 400)
     scan = [
         Packet(0, SYN, number, time=START + number * SECOND, ends=((f"2001:db8::{number:x}", 4000), ("::9", 80)))
         for number in range(1, 5001)

@@ -315,7 +315,7 @@ class TestBounds:
         frames = [told(response(NAME, *hosts[i : i + 10])) for i in range(0, len(hosts), 10)]
         for batch in batches(frames, [50] * 6):
             reading.take(batch)
-        assert len(reading.names) == 100
+        assert len(reading.records.names) == 100
 
     def test_only_the_first_octets_of_an_answer_are_read(self) -> None:
         long = response(NAME, *(f"198.18.{number >> 8}.{number & 255}" for number in range(1, 300)), FOUR)

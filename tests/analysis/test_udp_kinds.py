@@ -264,8 +264,5 @@ def test_state_is_values() -> None:
     analyser = Analyser()
     for batch in batches(frames, [1] * len(frames)):
         analyser.take(batch)
-        analyser.associations, analyser.associated = pickle.loads(
-            pickle.dumps((analyser.associations, analyser.associated))
-        )
-        analyser.associations._book = analyser.reader.addresses
+        analyser = pickle.loads(pickle.dumps(analyser))
     assert amounts([record for part in analyser.finish() for record in part]) == [(2, 1, 10, 9)]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import socks5sniff
-from socks5sniff.analysis import Analyser
+from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.record import Conversation
 from tests.traffic import (
@@ -236,8 +236,13 @@ def test_address_translation_makes_bnd_another_address_than_the_wire_s() -> None
     assert found == {**ends(wire), "matched_by": "destination-and-time", "outcome": "established"}
 
 
-@pytest.mark.parametrize("size", [3, 50, 100_000])
-def test_asking_for_news_takes_no_upstream_from_the_record(size: int) -> None:
+@pytest.mark.parametrize("few", [0, handshakes.FEW])
+@pytest.mark.parametrize("size", [1, 3, 50, 100_000])
+def test_asking_for_news_takes_no_upstream_from_the_record(
+    size: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of conversations that are told by their form, of which some were told before."""
+    monkeypatch.setattr(handshakes, "FEW", few)
     path = Path(__file__).resolve().parents[2] / "captures" / "connect-many.pcapng"
     expected = [record.upstream for record in socks5sniff.read(path)]
     assert all(expected)

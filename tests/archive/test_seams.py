@@ -43,7 +43,7 @@ def read(stretches: Sequence[Sequence[FrameBatch]]) -> list[str]:
     outlines: list[Outline] = [pickle.loads(pickle.dumps(stretch.outline())) for stretch in read_]
     for place, (stretch, outline) in enumerate(zip(read_, outlines, strict=True)):
         if not sequel.fits(outline):
-            stretch = analysed(stretches[place], sequel.flows.clock)
+            stretch = analysed(stretches[place], sequel.connections.flows.clock)
             outline = stretch.outline()
         asks = Asks(stretch.packets, stretch.state, stretch.every_datagram)
         order = sequel.take_stretch(outline, outlines[place + 1 :], asks)

@@ -101,11 +101,8 @@ def test_reasons(found: Version, root: bool, words: str, monkeypatch: pytest.Mon
         ("TShark (Wireshark) 4.6.9.\n\nWith:\n  +libxml2 2.15.4\nWithout:\n  -Lua    -zlib-ng\n", None),
     ],
 )
-def test_the_version_of_lua_is_read_however_it_is_told(
-    text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tshark, "ask", lambda *arguments: text)
-    assert tshark.version().lua == expected
+def test_the_version_of_lua_is_read_however_it_is_told(text: str, expected: str | None) -> None:
+    assert tshark.read_version(text).lua == expected
 
 
 def test_whether_a_script_is_loaded_is_tried(home: Path, tmp_path: Path) -> None:

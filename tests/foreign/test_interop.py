@@ -70,7 +70,7 @@ SAME += ("reply", "bound", "peer_reply", "peer", "tunnel", "bytes", "udp", "name
 def read_twice(path: Path, proxy: Ours) -> Conversation:
     """The record of the only conversation on the wire, after the proxy's own capture has been seen to agree."""
     record = conversation(path, proxy.port)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     own: list[Conversation] = []
     while not own and time.monotonic() < deadline:
         time.sleep(0.3)  # the proxy writes its packets out a few times a second

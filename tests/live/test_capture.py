@@ -270,16 +270,17 @@ def test_a_signal_ends_it_with_a_summary(lab: LiveLab, number: signal.Signals) -
 
 
 def test_it_ends_by_itself(lab: LiveLab) -> None:
-    counted = lab.live("--count", "1")
-    timed = lab.live("--duration", "6")
-    idle = lab.live("--until-idle", "3")
+    ends = (("--count", "1"), ("--duration", "8"), ("--until-idle", "4"))
+    counted, timed, idle = (lab.live(*options, wait=False) for options in ends)  # side by side: each start takes time
+    for live in (counted, timed, idle):
+        live.wait_for("capturing on")
     lab.curl()
     assert (timed.status(), idle.status(), counted.status()) == (0, 0, 0)
     assert all("1 conversation in" in live.said for live in (counted, idle, timed))
 
 
 def test_a_table_redrawn(lab: LiveLab) -> None:
-    live = lab.live("--view", "table", "--until-idle", "1")
+    live = lab.live("--view", "table", "--until-idle", "4")
     lab.curl()
     assert live.status() == 0
     assert "1 ended" in live.out.read_text()

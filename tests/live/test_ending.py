@@ -65,11 +65,11 @@ def test_a_reader_who_does_not_read_does_not_keep_it_from_ending(lab: LiveLab, n
     began = time.monotonic()
     process.send_signal(number)
     try:
-        status = process.wait(10)
+        status = process.wait(15)
     finally:
         process.kill()
         os.close(reading)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert "2 conversations in" in error.read_text()
     assert "standard output: " in error.read_text()
     assert "nobody reads them" in error.read_text()
@@ -108,7 +108,7 @@ def test_a_reader_who_goes_away_ends_it(lab: LiveLab) -> None:
 def test_what_cannot_be_is_one_line_at_once(lab: LiveLab, options: tuple[str, ...], status: int, words: str) -> None:
     began = time.monotonic()
     text = lab.sniff("live", *options, status=status)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert words in text
     assert text.count("\n") == 1
 

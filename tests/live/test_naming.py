@@ -33,9 +33,9 @@ def talk(told):
     s.recv(10)
     if kind == "children":
         if not os.fork():
-            time.sleep(1)
+            time.sleep(0.5)  # shorter than its parent: afterwards the connection would be its own
             os._exit(0)
-    time.sleep(0.5)
+    time.sleep(1)
     s.close()
 told = []
 if kind == "forks":
@@ -59,6 +59,10 @@ print(json.dumps(told), flush=True)
 """Asks a proxy for a port where nobody listens, and tells each connection's port and whose it is."""
 
 
+COUNT = 8
+"""Connections of a client that has one at a time."""
+
+
 def named(live: Started, truth: list[list[int]]) -> float:
     """The share of connections whose process is the right one; a wrong one is an error."""
     owners = dict(truth)
@@ -75,16 +79,29 @@ def named(live: Started, truth: list[list[int]]) -> float:
     return right / len(truth)
 
 
-@pytest.mark.parametrize(
-    ("kind", "count", "least"),
-    [("one", 10, 0.9), ("descriptors", 10, 0.9), ("threads", 300, 0.6), ("forks", 10, 0.9), ("children", 10, 0.9)],
-)
-def test_clients_that_stay_for_half_a_second_are_named(lab: LiveLab, kind: str, count: int, least: float) -> None:
+@pytest.fixture(scope="module")
+def shares(lab: LiveLab) -> dict[str, float]:
+    """The share that is named of each kind's connections; all come at once."""
     live = lab.live("--format", "jsonl")
-    done = lab.run(sys.executable, "-c", CLIENT, str(count), "127.0.0.1", str(PROXY_PORT), kind)
-    share = named(live, json.loads(done))
+    kinds = {"one": COUNT, "descriptors": COUNT, "threads": 300, "forks": COUNT, "children": COUNT}
+    clients = {
+        kind: lab.start(sys.executable, "-c", CLIENT, str(count), "127.0.0.1", str(PROXY_PORT), kind)
+        for kind, count in kinds.items()
+    }
+    truths = {}
+    for kind, client in clients.items():
+        assert client.status() == 0
+        truths[kind] = json.loads(client.out.read_text())
+    named(live, [each for truth in truths.values() for each in truth])  # when all have come
+    found = {kind: named(live, truth) for kind, truth in truths.items()}
     assert live.stop() == 0
-    assert share >= least
+    return found
+
+
+@pytest.mark.parametrize("kind", ["one", "descriptors", "threads", "forks", "children"])
+def test_clients_that_stay_for_a_second_are_named(shares: dict[str, float], kind: str) -> None:
+    """But for those who have gone before the helper gets a processor, on a machine that is busy."""
+    assert shares[kind] >= (0.6 if kind == "threads" else 0.7)
 
 
 @contextlib.contextmanager
@@ -119,21 +136,22 @@ def test_clients_of_other_network_namespaces_are_named_with_their_container(lab:
     lab.run("ip", "link", "add", "host", "type", "veth", "peer", "name", "guest", "netns", pid)
     lab.run("sh", "-c", "ip address add 10.7.0.1/24 dev host && ip link set host up")
     lab.run(*inside, "sh", "-c", "ip address add 10.7.0.2/24 dev guest && ip link set guest up")
-    for name in ("host", "any"):
-        live = lab.live("-i", name, "--filter", f"port {PROXY_PORT}", "--format", "jsonl")
-        talk = (sys.executable, "-c", CLIENT, "10", "10.7.0.1", str(PROXY_PORT), "one")
-        client = lab.start("sh", "-c", 'echo $$; sleep 0.5; exec "$@"', "sh", *inside, *talk)
-        client.wait_for("\n", in_output=True)
-        own = client.out.read_text().split()[0]
-        with in_container(lab, own) as container:
-            assert client.status() == 0
-            truth = json.loads(client.out.read_text().splitlines()[-1])
-            share = named(live, truth)
-            assert live.stop() == 0
-        assert share >= 0.9, name
-        found = [record["process"] for record in live.records if record["process"]]
-        assert {process["pid"] for process in found} == {int(own)}
-        assert {process.get("container") for process in found} == {container}
+    filter_ = ("--filter", f"port {PROXY_PORT}", "--format", "jsonl")
+    lives = {name: lab.live("-i", name, *filter_) for name in ("host", "any")}
+    talk = (sys.executable, "-c", CLIENT, str(COUNT), "10.7.0.1", str(PROXY_PORT), "one")
+    client = lab.start("sh", "-c", 'echo $$; sleep 0.5; exec "$@"', "sh", *inside, *talk)
+    client.wait_for("\n", in_output=True)
+    own = client.out.read_text().split()[0]
+    with in_container(lab, own) as container:
+        assert client.status() == 0
+        truth = json.loads(client.out.read_text().splitlines()[-1])
+        found = {name: named(live, truth) for name, live in lives.items()}
+        assert all(live.stop() == 0 for live in lives.values())
+    assert min(found.values()) >= 0.7, found
+    for live in lives.values():
+        processes = [record["process"] for record in live.records if record["process"]]
+        assert {process["pid"] for process in processes} == {int(own)}
+        assert {process.get("container") for process in processes} == {container}
     lab.run("ip", "link", "delete", "host")
 
 

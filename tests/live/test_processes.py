@@ -238,7 +238,7 @@ def test_an_interface_that_goes_down_does_not_keep_the_helper_busy() -> None:
     )
     done = subprocess.run(["unshare", "--net", sys.executable, "-c", watch], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 0.05
+    assert float(done.stdout) < 0.25  # of the second in which it would be busy; starting `ip` twice is in it
 
 
 def test_answers_come_later_and_are_kept_until_the_connection_ends(processes: Processes, connection: Endpoints) -> None:

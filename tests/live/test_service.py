@@ -60,16 +60,17 @@ def test_records_are_cut_into_files_and_the_numbers_go_on_after_a_restart(lab: L
     options = ("--format", "jsonl", "-o", str(folder / "r.jsonl"), "--rotate-size", "1k", "--keep", "3")
     for run in range(2):
         live = lab.live(*options)
-        for _ in range(3):
-            lab.curl()
-            time.sleep(2.3)  # a record comes two seconds after its conversation's end
+        before = conversations(*folder.iterdir())
+        lab.curl()
+        until(lambda before=before: conversations(*folder.iterdir()) > before)  # two seconds after its end
+        lab.curl()
         assert live.stop() == 0, run
     names = sorted(path.name for path in folder.iterdir())
     assert all(re.fullmatch(r"r_\d{5}_\d{14}\.jsonl", name) for name in names)
     numbers = [int(name[2:7]) for name in names]
     assert len(numbers) == 3
     assert numbers == list(range(numbers[0], numbers[0] + 3))
-    assert numbers[-1] >= 6
+    assert numbers[-1] >= 4
     assert records(*folder.iterdir())
 
 
@@ -233,9 +234,9 @@ def test_the_manuals_unit_runs_with_its_rights_and_its_manager_hears_of_it(lab: 
     assert heard == ["READY=1"], live.said
     lab.curl()
     began = time.monotonic()
-    while time.monotonic() - began < 3:
+    while heard.count("WATCHDOG=1") < 8:
         heard.append(manager.recv(4096).decode())
-    assert heard.count("WATCHDOG=1") >= 8
+    assert 1.5 < time.monotonic() - began < 10  # eight are due in two seconds
     assert any(text.startswith("STATUS=up ") for text in heard)
     os.kill(live.pid, signal.SIGTERM)
     while "STOPPING=1" not in heard:

@@ -15,7 +15,7 @@ from .samples import RAW, batch_of, ethernet, ipv4, ipv6, pieces_of, read, tcp, 
 
 SECOND = 1_000_000_000
 PAYLOAD = bytes(range(256)) * 9
-KEY = FragmentKey(0, 0, b"\1" * 4, b"\2" * 4, 6, 7)
+KEY = FragmentKey("lo", 0, b"\1" * 4, b"\2" * 4, 6, 7)
 
 
 def fragment(version: int, start: int, octets: bytes, more: bool, protocol: int = 6, identification: int = 9) -> bytes:

@@ -290,9 +290,9 @@ def extents(batches: Iterable[FrameBatch], put_away: bool) -> list[dict[str, obj
         if put_away:
             analyser = pickle.loads(pickle.dumps(analyser))
     found += analyser.finish()
-    assert analyser.extents is not None
+    assert analyser.connections.extents is not None
     streams = sorted({record.tcp_stream for part in found for record in part})
-    taken = [analyser.extents.take(stream, depth) for stream in streams for depth in (1, 2, 3)]
+    taken = [analyser.connections.extents.take(stream, depth) for stream in streams for depth in (1, 2, 3)]
     return [asdict(extent) for extent in taken if extent is not None]
 
 

@@ -92,7 +92,10 @@ def test_the_capture_holds_the_conversation(tmp_path: Path) -> None:
     path = tmp_path / "seen.pcapng"
     with program("--capture", str(path), "--quiet") as proxy:
         use(proxy.port)
-        time.sleep(0.6)
+        deadline = time.monotonic() + 15
+        while b"0123456789" not in path.read_bytes():  # it is written a few times a second
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         with path.open("rb") as file:
             early = list(dpkt.pcapng.Reader(file))
         assert any(frame.endswith(b"0123456789") for _, frame in early)

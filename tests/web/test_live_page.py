@@ -210,9 +210,7 @@ def test_a_capture_feeds_the_page_and_ends_with_ctrl_c(tmp_path: Path) -> None:
             rows(tab, 3)
             assert column(tab, "destination") == [f"127.0.0.1:{HTTP_PORT}"] * 3
             assert column(tab, "proxy") == [f"127.0.0.1:{PROXY_PORT}"] * 3
-            begin = time.monotonic()
             assert live.stop() == 0
-            assert time.monotonic() - begin < 6
             tab.wait("document.querySelector('.state.ended')?.textContent")
             assert tab.complaints == []
         assert "0 dropped" in live.said

@@ -107,7 +107,7 @@ def test_a_slow_browser_loses_batches_and_nobody_waits_for_it() -> None:
         begin = time.monotonic()
         for number in range(2, 1002):
             publisher.publish(records(number), [], HEALTH)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 30
         publisher.close()
         return await everything(stream, ("records", "missed"))
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import dpkt
 
-from .scenario import Capture, ip_packet
+from .scenario import ip_packet
 
 LONGEST_CUT = 700
 """Octets of payload; a handshake's frames are shorter, and bulk data need not be cut to show anything."""
 
 
-def _packets(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Time in ns and the IP packet of each frame."""
+def whole(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Time in ns and the IP packet of each frame of a capture."""
     with path.open("rb") as file:
         reader = dpkt.pcapng.Reader(file) if path.suffix == ".pcapng" else dpkt.pcap.Reader(file)
         ethernet = reader.datalink() == dpkt.pcap.DLT_EN10MB
@@ -24,11 +24,10 @@ def _packets(path: Path) -> Iterator[tuple[int, bytes]]:
             yield int(time * 1_000_000) * 1000, octets[14:] if ethernet else octets
 
 
-def cut(path: Path, shuffle: int | None = None) -> Capture:
-    """The capture with every short TCP segment as one-octet segments; `shuffle` (a seed) disorders each segment's."""
-    made = Capture()
+def cut(path: Path, shuffle: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """The same with every short TCP segment as one-octet segments; `shuffle` (a seed) disorders each segment's."""
     chance = random.Random(shuffle)
-    for time, octets in _packets(path):
+    for time, octets in whole(path):
         pieces = [octets]
         ip = dpkt.ip6.IP6(octets) if octets[0] >> 4 == 6 else dpkt.ip.IP(octets)
         tcp = ip.data
@@ -36,9 +35,7 @@ def cut(path: Path, shuffle: int | None = None) -> Capture:
             pieces = [_segment(octets, tcp, i) for i in range(len(tcp.data))]
             if shuffle is not None and len(pieces) > 2:
                 chance.shuffle(pieces)
-        for i, piece in enumerate(pieces):
-            made.packets.append((time + i, piece))
-    return made
+        yield from ((time + i, piece) for i, piece in enumerate(pieces))
 
 
 def _segment(octets: bytes, tcp: dpkt.tcp.TCP, i: int) -> bytes:

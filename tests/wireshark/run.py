@@ -87,10 +87,11 @@ class Layer(NamedTuple):
         return self.fields.get("socks5.anomaly", [])
 
 
-def layers(capture: Path, *options: str) -> list[Layer]:
-    """All socks5 layers of a capture, in order."""
+def layers(capture: Path, *options: str, filter_: str = "socks5") -> list[Layer]:
+    """All socks5 layers of the packets that match, in order."""
     found = []
-    for packet in ElementTree.fromstring(tshark(capture, *options, "-Y", "socks5", "-T", "pdml")):
+    printed = ("-J", "frame tcp socks5", "-T", "pdml")
+    for packet in ElementTree.fromstring(tshark(capture, *options, "-Y", filter_, *printed)):
         number, stream = 0, None
         for proto in packet:
             name = proto.get("name")

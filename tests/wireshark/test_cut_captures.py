@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import json
+from bisect import bisect_left
 from collections import defaultdict
-from functools import cache
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
-from .cut import cut
+from .cut import cut, whole
 from .run import layers
+from .scenario import Capture
+from .test_captures import ALONE, LATER
 
 CAPTURES = sorted((ROOT / "captures").glob("*.pcapng"))
 
@@ -35,40 +38,54 @@ UNCUT |= {
     if path.stem.startswith("proxy-header-")
 }
 
+HANDSHAKE = "socks5.type < 8 || socks5.type == 13"
 IN_ORDER = ("-2", "-o", "tcp.reassemble_out_of_order:TRUE", "-o", "tcp.try_heuristic_first:TRUE")
 ABOUT_SEGMENTS = {"split-frame", "pipelined-frames"}
 LINKS = {"socks5.response_in", "socks5.response_to", "socks5.request_in", "socks5.time", "socks5.stream"}
 Facts = dict[tuple[int | None, str], list[tuple[dict[str, list[str]], set[str]]]]
 
 
-CUT = [path for path in CAPTURES if path.stem not in UNCUT]
+pytestmark = pytest.mark.timeout(300)
+CUT = sorted((path for path in CAPTURES if path.stem not in UNCUT), key=lambda path: path.stem not in ALONE)
+"""What cannot come behind others comes first."""
+
+WAYS: dict[str, Callable[[Path], Iterable[tuple[int, bytes]]]] = {
+    "whole": whole,
+    "cut": cut,
+    "shuffled": lambda path: cut(path, 7),
+}
 
 
-@pytest.mark.parametrize(
-    ("path", "shuffle"),
-    # A run of tshark takes a second: every other capture is shuffled, unless EVERY_CAPTURE is set.
-    [
-        pytest.param(path, shuffle, id=f"{path.stem}-{'cut' if shuffle is None else 'shuffled'}")
-        for number, path in enumerate(CUT)
-        for shuffle in (None, 7)
-        if shuffle is None or number % 2 == 0 or "EVERY_CAPTURE" in os.environ
-    ],
-)
-def test_one_octet_segments_give_the_same_fields(path: Path, shuffle: int | None, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[Path, Facts]]:
+    """What each capture shows, by the way its octets come. All are one file: starting tshark takes longest."""
+    folder = tmp_path_factory.mktemp("cut")
+    return {way: _facts(folder / f"{way}.pcap", made) for way, made in WAYS.items()}
+
+
+@pytest.mark.parametrize("way", ["cut", "shuffled"])
+@pytest.mark.parametrize("path", CUT, ids=lambda path: path.stem)
+def test_one_octet_segments_give_the_same_fields(path: Path, way: str, shown: dict[str, dict[Path, Facts]]) -> None:
     """Each handshake cut into one-octet segments shows what it showed in one piece; shuffled too."""
-    pieces = cut(path, shuffle).write(tmp_path / "cut.pcap")
-    assert _facts(pieces) == _right(path)
+    assert shown[way].get(path, {}) == shown["whole"].get(path, {})
 
 
-@cache
-def _right(path: Path) -> Facts:
-    return _facts(path)
+def test_the_captures_show_handshakes(shown: dict[str, dict[Path, Facts]]) -> None:
+    """What is compared is something: every capture in whose truth somebody asks for something shows it."""
+    for path in CUT:
+        truth = json.loads(path.with_suffix(".json").read_text())
+        if any(conversation.get("command") for conversation in truth["conversations"]) and path.stem not in LATER:
+            assert shown["whole"].get(path), path.stem
 
 
-def _facts(path: Path) -> Facts:
-    """Per stream and depth the handshake's frames: fields and anomalies, without what the cutting itself changes."""
-    facts = defaultdict(list)
-    for layer in layers(path, *IN_ORDER):
+def _facts(file: Path, way: Callable[[Path], Iterable[tuple[int, bytes]]]) -> dict[Path, Facts]:
+    """By capture, stream and depth the handshake's frames: fields and anomalies, without what the cutting changes."""
+    capture, last = Capture(), []
+    for path in CUT:
+        capture.packets += way(path)
+        last.append(len(capture.packets))
+    found: dict[Path, Facts] = defaultdict(lambda: defaultdict(list))
+    for layer in layers(capture.write(file), *IN_ORDER, filter_=HANDSHAKE):
         if layer["type"] in ("tunnel", "extra", "opaque", "lost", "udp", ""):
             continue
         fields = {
@@ -76,5 +93,6 @@ def _facts(path: Path) -> Facts:
             for name, values in layer.fields.items()
             if name.startswith("socks5.") and name not in LINKS and "anomaly" not in name
         }
-        facts[layer.stream, layer["depth"]].append((fields, set(layer.anomalies) - ABOUT_SEGMENTS))
-    return dict(facts)
+        path = CUT[bisect_left(last, layer.frame)]
+        found[path][layer.stream, layer["depth"]].append((fields, set(layer.anomalies) - ABOUT_SEGMENTS))
+    return found

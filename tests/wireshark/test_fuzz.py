@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .scenario import (
 )
 from .test_handshakes import SCENARIOS
 
-PACKETS = 20_000
+PACKETS = 20_000 if "EVERY_CAPTURE" in os.environ else 6_000
 LIVE = "alive.example.test"
 
 

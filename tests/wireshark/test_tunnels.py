@@ -33,31 +33,39 @@ def made(folder: Path, steps: list[Step], port: int = 1080) -> Path:
     return capture.write(folder / "tunnel.pcap")
 
 
-@pytest.mark.parametrize(
-    ("payload", "port", "protocol"),
-    [
-        (HTTP, 80, "http"),
-        (HTTP, 31337, "http"),
-        (HTTP, 443, "http"),
-        (TLS, 443, "tls"),
-        (TLS, 9443, "tls"),
-        (TLS, 80, "tls"),
-        (SSH, 22, "ssh"),
-        (SSH, 2222, "ssh"),
-        (SMTP, 25, "smtp"),
-        (SMTP, 2525, "smtp"),
-        (RDP, 3389, "rdp"),
-        (RDP, 13389, "rdp"),
-        (SMB, 445, "smb2"),
-        (SMB, 4450, "smb2"),
-    ],
-)
+PAYLOADS: list[tuple[list[Step], int, str]] = [
+    (HTTP, 80, "http"),
+    (HTTP, 31337, "http"),
+    (HTTP, 443, "http"),
+    (TLS, 443, "tls"),
+    (TLS, 9443, "tls"),
+    (TLS, 80, "tls"),
+    (SSH, 22, "ssh"),
+    (SSH, 2222, "ssh"),
+    (SMTP, 25, "smtp"),
+    (SMTP, 2525, "smtp"),
+    (RDP, 3389, "rdp"),
+    (RDP, 13389, "rdp"),
+    (SMB, 445, "smb2"),
+    (SMB, 4450, "smb2"),
+]
+"""Payload, the destination's port, and the name of the dissector."""
+
+
 @pytest.mark.parametrize("proxy_port", [1080, 34565])
-def test_payload_is_dissected(tmp_path: Path, payload: list[Step], port: int, protocol: str, proxy_port: int) -> None:
-    capture = made(tmp_path, opened(port=port) + payload, proxy_port)
-    found = rows(capture, protocol, "socks5.destination.host", "socks5.destination.port", "tcp.stream")
-    assert found == [["www.example.test", str(port), "0"]] * len(payload)
-    assert "Malformed" not in tshark(capture, "-V")
+def test_payload_is_dissected(tmp_path: Path, proxy_port: int) -> None:
+    """All in one capture, a connection each."""
+    capture = Capture()
+    for number, (payload, port, _) in enumerate(PAYLOADS):
+        Tcp(capture, proxy_port, client_port=49800 + number).play(opened(port=port) + payload).close()
+    path = capture.write(tmp_path / "payloads.pcap")
+    fields = ("tcp.stream", "_ws.col.Protocol", "socks5.destination.host", "socks5.destination.port", "frame.protocols")
+    found = [row for row in rows(path, "socks5", *fields) if row[1] != "SOCKS5"]
+    seen = [(int(stream), host, int(port), protocols.split(":")) for stream, _, host, port, protocols in found]
+    for number, (payload, port, protocol) in enumerate(PAYLOADS):
+        mine = [(host, to) for stream, host, to, protocols in seen if stream == number and protocol in protocols]
+        assert mine == [("www.example.test", port)] * len(payload), protocol
+    assert "Malformed" not in tshark(path, "-V")
 
 
 def test_direction_of_ssh_and_smtp(tmp_path: Path) -> None:
