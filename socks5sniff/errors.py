@@ -56,6 +56,8 @@ class EmptyInputError(InputError):
 
 class NotACaptureError(InputError):
     """An input is something else than a capture."""
+
+
 class FilterError(InputError):
     """A capture filter is not understood: the fault is in the command line, not in an input."""
 
@@ -69,6 +71,7 @@ class DamagedInputError(Socks5sniffError):
         name: the input's name, as the user gave it.
         offset: octets from the start of the (decompressed) input to the damaged record.
         frame: number of the first frame that could not be read, from 1.
+        what: what is wrong with it.
         truncated: it ends within a record; what is there of it is sound.
     """
 
@@ -79,7 +82,12 @@ class DamagedInputError(Socks5sniffError):
         self.name = name
         self.offset = offset
         self.frame = frame
+        self.what = what
         self.truncated = what.startswith("truncated")
+
+    def __reduce__(self) -> tuple[type[DamagedInputError], tuple[str, int, int, str]]:
+        """How it goes to another process."""
+        return type(self), (self.name, self.offset, self.frame, self.what)
 
 
 class OutputError(Socks5sniffError):

@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"capture"},
     "streams": {"packets", "capture"},
     "analysis": {"errors", "record", "codec", "session", "capture", "packets", "streams"},
+    "archive": {"errors", "record", "capture", "packets", "streams", "analysis"},
     "payload": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis"},
     "decap": {"record", "codec", "capture", "packets", "payload"},
     "sanitize": {"errors", "record", "codec", "session", "capture", "packets", "streams", "analysis", "payload"},
@@ -40,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "lab": {"errors", "record", "codec", "capture", "client", "proxy"},
     "dissector": {"errors", "record", "codec", "analysis"},
     "cli": {
-        *("errors", "manual", "record", "codec", "capture", "live", "analysis"),
+        *("errors", "manual", "record", "codec", "capture", "live", "analysis", "archive"),
         *("payload", "decap", "sanitize", "sinks", "web", "where", "stats", "explain", "client", "proxy", "lab"),
         "dissector",
     },
@@ -49,8 +50,8 @@ ROOMS: dict[str, set[str]] = {
 
 ONLY_IN: dict[str, set[str]] = {
     "numpy": {
-        *("record", "capture", "live", "packets", "streams", "analysis", "payload", "decap", "sanitize", "sinks"),
-        "report",
+        *("record", "capture", "live", "packets", "streams", "analysis", "archive"),
+        *("payload", "decap", "sanitize", "sinks", "report"),
     },
     "click": {"cli"},
     "pyarrow": {"sinks"},
@@ -75,6 +76,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "cryptography": {"analysis", "sanitize"},
     "lark": {"where"},
     "h11": {"payload"},
+    "distributed": {"archive"},
 }
 """Packages that cost start-up time or may be missing: imported only in the function that needs them."""
 

@@ -73,6 +73,13 @@ class Agreements:
         with self._contained.contained():
             self.associations.open(opened)
 
+    def asking(self, decided: Decided) -> list[int]:
+        """Those of flows that were looked at that open associations."""
+        found = [slot for slot, dialogue in decided.dialogues.items() if dialogue.associates]
+        if decided.recognised is not None:
+            found += decided.recognised.slot[_associating(decided.recognised, self._forms.forms)].tolist()
+        return found
+
     def close(self, slots: NDArray[np.intp]) -> None:
         """These flows have ended."""
         for slot in self.by_slot.keys() & slots.tolist():

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.capture.batch import FrameBatch
+from socks5sniff.packets.columns import Datagrams
+from socks5sniff.packets.icmp import Reported
 from socks5sniff.packets.reader import PacketReader
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
@@ -32,7 +34,7 @@ from .numbering import Finished, place_of
 from .records import Records
 from .udp import Associations
 from .verdicts import Verdicts
-from .watch import IGNORED, SOCKS, UNDECIDED
+from .watch import ELSEWHERE, IGNORED, SOCKS, UNDECIDED
 
 AT_ONCE = 4096
 """Flows that are over are decided together, so many where nobody waits for the records."""
@@ -58,6 +60,7 @@ class Analyser:
         faults: takes errors of this program; a new one where there is none.
         last_id: ids go on behind it.
         witness: told of every dialogue besides, once it is over, with its slot; then each is judged by itself.
+        forms: what was learned of other captures, with the same `show_passwords`.
 
     Attributes:
         packets: frames read so far.
@@ -83,6 +86,7 @@ class Analyser:
         faults: Faults | None = None,
         last_id: int = 0,
         witness: Callable[[int, Dialogue], None] | None = None,
+        forms: Forms | None = None,
     ) -> None:
         self.packets = 0
         self.reader = PacketReader()
@@ -90,7 +94,8 @@ class Analyser:
         self._patience = patience
         self._witness = witness
         book, each = self.reader.addresses, witness is not None
-        forms = Forms(show_passwords, faults)
+        forms = Forms(show_passwords, faults) if forms is None else forms
+        forms.faults = faults
         self.connections = Connections(self.reader, ports, forms, faults, consumers, each=each, extents=extents)
         self.verdicts = Verdicts(self.connections, ports, last_id)
         self.agreements = Agreements(
@@ -108,39 +113,43 @@ class Analyser:
         self.records.interfaces = batch.interfaces
         if not len(batch):
             return []
-        handshakes, names, associations = self.connections.handshakes, self.records.names, self.agreements.associations
+        handshakes = self.connections.handshakes
         handshakes.now = max(handshakes.now, int(batch.time.max()))
         segments, datagrams = self.reader.read(batch)
         if len(segments):
             self.agreements.close(self.connections.take(segments))
             with self.faults.contained():
-                names.learn_from_streams(segments)
+                self.records.names.learn_from_streams(segments)
+        self.take_datagrams(datagrams, self.reader.errors)
+        self.finish_due(self.connections.flows.clock)
+        self.bounds.make_room(self.finish_flows)
+        return self.release_records()
+
+    def take_datagrams(self, datagrams: Datagrams, errors: Sequence[Reported]) -> None:
+        """Give datagrams, and what ICMP says of some, to the associations that are open by now, and learn names."""
+        associations = self.agreements.associations
         self._open_associations()
         associations.take(datagrams)
-        if self.reader.errors:
-            with self.faults.contained():
-                associations.note_errors(self.reader.errors, batch)
+        with self.faults.contained():
+            associations.note_errors(errors)
         for consumer in self.connections.consumers:
             consumer.datagrams(datagrams)
         with self.faults.contained():
-            names.learn(datagrams, associations.carries)
-        self._finish_due(self.connections.flows.clock)
-        self.bounds.make_room(self._finish)
-        return self._release()
+            self.records.names.learn(datagrams, associations.carries)
 
     def finish(self) -> list[Batch]:
         """The capture has ended: records of all that is still open."""
         self.connections.endings.clear()
-        self._finish(np.flatnonzero(self.connections.watch.kind[: self.connections.flows.used] != IGNORED))
+        self.finish_flows(np.flatnonzero(self.connections.watch.kind[: self.connections.flows.used] != IGNORED))
         return self.verdicts.numbering.release(None)
 
     def tick(self, now: int) -> list[Batch]:
         """No frame was captured before `now` (ns since 1970) that has not been taken: records completed by time."""
         handshakes = self.connections.handshakes
         handshakes.now = max(handshakes.now, now)
-        self._finish_due(max(self.connections.flows.clock, now))
-        self.bounds.make_room(self._finish)
-        return self._release()
+        self.finish_due(max(self.connections.flows.clock, now))
+        self.bounds.make_room(self.finish_flows)
+        return self.release_records()
 
     def standing(self) -> tuple[list[Batch], list[Conversation]]:
         """What was completed by now, and the records of all open conversations that have an id, as they stand."""
@@ -166,16 +175,17 @@ class Analyser:
         handshakes.asked(decided)
         self.agreements.open(decided)
 
-    def _finish_due(self, now: int) -> None:
+    def finish_due(self, now: int) -> None:
+        """Make the records of flows that are over by this time."""
         endings = self.connections.endings
         while True:
             slots = endings.due(now, AT_ONCE if self._patience is None else None)
             over = endings.put_off(slots, [*self.agreements.by_slot], now)
             if not len(slots) and not len(over):
                 return
-            self._finish(over)
+            self.finish_flows(over)
 
-    def _finish(self, slots: NDArray[np.intp]) -> None:
+    def finish_flows(self, slots: NDArray[np.intp]) -> None:
         """Decide flows that are over, and make their records, in the order of the flows' beginning."""
         if not len(slots):
             return
@@ -183,6 +193,7 @@ class Analyser:
         watch.kind[slots[watch.hopeless(slots) & (watch.kind[slots] == UNDECIDED)]] = IGNORED
         slots = slots[watch.kind[slots] != IGNORED]
         slots = slots[np.argsort(self.connections.flows.stream[slots])]
+        elsewhere, slots = slots[watch.kind[slots] == ELSEWHERE], slots[watch.kind[slots] != ELSEWHERE]
         decided = self.connections.handshakes.decide(slots)
         with self.faults.contained():
             self.attempts.take(slots)
@@ -195,23 +206,28 @@ class Analyser:
                 self._witness(slot, dialogue)
         with self.faults.contained():
             self.attempts.spoke(decided)
-        self.verdicts.numbering.finish(self.records.make(slots, decided, self.agreements, over=True))
+        self._hand_on(self.records.make(slots, decided, self.agreements, over=True), elsewhere)
         if extents is not None:
             with self.faults.contained():
                 extents.note(decided, self.agreements.by_slot)
-        watch.kind[slots] = IGNORED
+        watch.kind[slots] = watch.kind[elsewhere] = IGNORED
         self.agreements.forget(slots)
+
+    def _hand_on(self, finished: Finished, elsewhere: NDArray[np.intp]) -> None:
+        """Records are made; they wait for their numbers. Those of flows `elsewhere` belong to them."""
+        self.verdicts.numbering.finish(finished)
 
     # -- which numbers are certain -------------------------------------------------------------------------------
 
-    def _release(self) -> list[Batch]:
-        """The finished records whose number is certain."""
+    def release_records(self, before: int | None = None) -> list[Batch]:
+        """The finished records whose number is certain; nothing is known yet of frames from `before` on."""
         numbering, handshakes = self.verdicts.numbering, self.connections.handshakes
         if not numbering.held or (self._patience is None and numbering.held < AT_ONCE):
             return numbering.release(0)
-        before = handshakes.now - (PROMPT if self._patience is not None else SLOW)
-        self.verdicts.look(handshakes.unjudged(numbering.last_frame, before))
-        return numbering.release(self._floor())
+        unknown = _NEVER if before is None else place_of(before)
+        until = handshakes.now - (PROMPT if self._patience is not None else SLOW)
+        self.verdicts.look(handshakes.unjudged(numbering.last_frame, until))
+        return numbering.release(min(self._floor(), unknown))
 
     def _floor(self) -> int:
         """Place of the oldest flow that may yet turn out to be SOCKS."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -137,6 +138,23 @@ class Attempts:
         for places, chosen in ((self._expected, expected), (self._others, ~expected)):
             if chosen.any():
                 self._add(places, slots[chosen], outcome[chosen])
+
+    def detached(self) -> Attempts:
+        """What was counted, without the flows."""
+        counted = copy(self)
+        del counted._flows, counted._octets, counted._watch, counted._book
+        return counted
+
+    def add(self, others: Attempts) -> None:
+        """Those of another part of the capture, too."""
+        for mine, theirs in ((self._expected, others._expected), (self._others, others._others)):
+            for proxy, counts in theirs.counts.items():
+                for outcome, count in counts.items():
+                    mine.add(proxy, outcome, count)
+            mine.listed += theirs.listed[: MAX_LISTED - len(mine.listed)]
+        for proxy in others._proxies:
+            if len(self._proxies) < MAX_PROXIES:
+                self._proxies.add(proxy)
 
     @property
     def proxies(self) -> Collection[Endpoint]:

@@ -15,7 +15,7 @@ from socks5sniff.streams.spaces import FORGET
 from .connections import Connections
 from .udp import Associations
 from .verdicts import Verdicts
-from .watch import IGNORED, SOCKS, UNDECIDED
+from .watch import ELSEWHERE, IGNORED, SOCKS, UNDECIDED
 
 MAX_FLOWS = 1 << 18
 """Flows in the table; above it the longest idle ones that are not SOCKS are forgotten, and counted."""
@@ -79,7 +79,7 @@ class Bounds:
         closed = idle & (flows.close_clock[live] != NO_TIME) & (flows.close_clock[live] < flows.clock - FORGET)
         gone = live[closed]
         if len(live) - len(gone) > most:
-            rest = live[~closed & (kind[live] != SOCKS)]
+            rest = live[~closed & (kind[live] != SOCKS) & (kind[live] != ELSEWHERE)]
             excess = min(len(rest), len(live) - len(gone) - most * 3 // 4)
             oldest = rest[np.argsort(flows.last_time[rest], kind="stable")[:excess]]
             self.evicted += int((flows.close_time[oldest] == NO_TIME).sum())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from socks5sniff.packets.columns import TcpFlag
 from socks5sniff.streams.flows import NO_TIME, FlowBatch, FlowTable
-from socks5sniff.streams.slots import SlotTable
+from socks5sniff.streams.slots import Rows, SlotTable
 from socks5sniff.streams.spaces import LINGER
 
 OUTLIVE = 10_000_000_000
@@ -59,6 +59,30 @@ class Endings:
         clocks = flows.close_clock[slots].tolist()
         self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
         return slots
+
+    def noted(self) -> NDArray[np.intp]:
+        """Slots of the flows that have closed and are waited for, in the order in which they closed."""
+        return np.array([slot for _, slot, _ in self._closing], np.intp)
+
+    def fins(self, slots: NDArray[np.intp]) -> Rows:
+        """What is known of the ends of some flows."""
+        return self._noted.rows(slots)
+
+    def adopt(self, slots: NDArray[np.intp], fins: Rows) -> None:
+        """Know the same of these flows as another analyser knew of its own."""
+        self._noted.put(slots, fins)
+
+    def insert(self, slots: NDArray[np.intp], behind: int) -> None:
+        """These flows have closed too: they belong among those that closed last, behind the first so many."""
+        flows = self._flows
+        mine = [self._closing.pop()[1] for _ in range(len(self._closing) - behind)]
+        slots = np.concatenate((slots, np.array(mine, np.intp)))
+        slots = slots[np.argsort(flows.close_frame[slots])]
+        columns = flows.close_clock[slots].tolist(), slots.tolist(), flows.stream[slots].tolist()
+        self._closing.extend(zip(*columns, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._closing)
 
     def _note_fins(self, batch: FlowBatch) -> None:
         fins = np.flatnonzero(batch.flags & TcpFlag.FIN)

@@ -9,7 +9,7 @@ environment they are raised as they are.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 
@@ -64,6 +64,13 @@ class Faults:
             if stream is not None and len(self._streams) < MAX_STREAMS:
                 self._streams.add(stream)
         return told
+
+    def add(self, others: Faults, but: Collection[int]) -> None:
+        """What went wrong in another part of the capture, too, but for these connections."""
+        again = others._streams & (self._streams | set(but))
+        self.count += others.count - len(again)
+        self.first = self.first or others.first
+        self._streams |= others._streams
 
     @contextmanager
     def contained(self) -> Iterator[None]:

@@ -170,7 +170,7 @@ class Forms:
     """
 
     def __init__(self, show_passwords: bool, faults: Faults) -> None:
-        self._faults = faults
+        self.faults = faults
         self.forms: list[Form] = []
         self._show_passwords = show_passwords
         self._with_upstream: dict[tuple[int, tuple[str, str]], int] = {}
@@ -202,7 +202,7 @@ class Forms:
             try:
                 form[members] = self._form(key, members, exchanges, frames, situations)
             except Exception as error:
-                self._faults.note(error)
+                self.faults.note(error)
                 self._known[key] = None  # they are judged by themselves, now and later
         chosen = np.flatnonzero(form >= 0)
         tunnel, named = self._identified(tunnels, exchanges, frames, chosen)
@@ -289,7 +289,7 @@ class Forms:
                     found = self._name(window, complete=True)
                 tunnel[number] = found
             except Exception as error:
-                self._faults.note(error)
+                self.faults.note(error)
                 named[number] = False
         return tunnel, named
 

@@ -14,7 +14,7 @@ from socks5sniff.packets.columns import IPV6
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows, Heads, Segment
 from socks5sniff.streams.octets import UNPLACED, Octets, Payloads
-from socks5sniff.streams.slots import SlotTable
+from socks5sniff.streams.slots import Rows, SlotTable
 
 from .dialogue import Dialogue, Flow
 from .faults import Faults
@@ -61,6 +61,24 @@ class Decided(NamedTuple):
     def slots(self) -> NDArray[np.intp]:
         """The flows in `recognised`."""
         return np.empty(0, np.intp) if self.recognised is None else self.recognised.slot
+
+
+class Kept(NamedTuple):
+    """All that is known of some flows that are not decided yet, besides what the flow table knows.
+
+    Attributes:
+        octets, watch, marks: rows of those tables.
+        heads: with places among the flows in the place of slots.
+    """
+
+    octets: Rows
+    watch: Rows
+    marks: Rows
+    heads: HeadRows
+
+    def shifted(self, frames: int) -> Kept:
+        """The same, so many frames later."""
+        return self._replace(heads=self.heads._replace(frame=self.heads.frame + frames))
 
 
 class Settled(SlotTable):
@@ -149,6 +167,22 @@ class Handshakes:
             marks = self._marks
             marks.unjudged[rows.slot] = marks.untold[rows.slot] = marks.unsought[rows.slot] = True
             self._note_requests(rows)
+
+    def kept(self, slots: NDArray[np.intp]) -> Kept:
+        """What is known of some flows."""
+        octets, watch, marks = (table.rows(slots) for table in (self._octets, self._watch, self._marks))
+        return Kept(octets, watch, marks, self._heads.of(slots))
+
+    def adopt(self, slots: NDArray[np.intp], kept: Kept) -> None:
+        """Know the same of these flows as another analyser knew of its own."""
+        for table, rows in zip((self._octets, self._watch, self._marks), kept, strict=False):
+            assert isinstance(rows, dict)
+            table.put(slots, rows)
+        self._heads.add(kept.heads._replace(slot=slots[kept.heads.slot]))
+
+    def later(self, frames: int) -> None:
+        """All that is kept was said so many frames later."""
+        self._heads.later(frames)
 
     def look(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows are, as far as they have come."""

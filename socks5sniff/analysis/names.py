@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -130,6 +130,21 @@ class Names:
         self._requested[key] = min(frame, self._requested.get(key, frame))
         if len(self._requested) > MAX_LEARNED:
             self._requested.popitem(last=False)
+
+    def requested(self) -> dict[tuple[str, bytes], int]:
+        """The names that proxies were asked for, each with the frame of the first request for it."""
+        return dict(self._requested)
+
+    def learned(self) -> frozenset[tuple[str, str]]:
+        """Clients, and addresses that they got from DNS."""
+        return frozenset(self._learned)
+
+    def note_requests(self, requested: Mapping[tuple[str, bytes], int]) -> None:
+        """Proxies were asked for these names, too."""
+        for key, frame in requested.items():
+            self._requested[key] = min(frame, self._requested.get(key, frame))
+            if len(self._requested) > MAX_LEARNED:
+                self._requested.popitem(last=False)
 
     def knows(self, client: str, host: str, asked: int) -> bool:
         """Whether a client had learned of an address before it asked for it in this frame."""

@@ -13,8 +13,11 @@ from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from socks5sniff.record import Conversation
-from socks5sniff.record.batch import Batch
+from socks5sniff.record.batch import Batch, written
 
 _DEPTHS = 4
 """Bits of a place for how deep inside tunnels a conversation is."""
@@ -36,6 +39,20 @@ class Finished(NamedTuple):
     batch: Batch
     places: list[int]
     outer: dict[int, Conversation]
+
+    @staticmethod
+    def none() -> Finished:
+        """No records."""
+        return Finished(written([]), [], {})
+
+    def take(self, rows: NDArray[np.intp]) -> Finished:
+        """Some of them."""
+        chosen = rows.tolist()
+        return Finished(
+            self.batch.take(rows),
+            [self.places[row] for row in chosen],
+            {place: self.outer[row] for place, row in enumerate(chosen) if row in self.outer},
+        )
 
 
 class Numbering:
@@ -71,6 +88,13 @@ class Numbering:
         if finished.places:
             self._finished.append(finished)
             self.held += len(finished.places)
+
+    def take(self) -> list[Finished]:
+        """The finished records, without numbers: somebody else numbers them."""
+        taken = [*self._finished]
+        self._finished.clear()
+        self.held = 0
+        return taken
 
     def release(self, floor: int | None) -> list[Batch]:
         """Number the places below `floor` (all without one), and give out the finished records that have a number."""

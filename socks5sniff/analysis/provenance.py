@@ -48,6 +48,17 @@ class Provenance(SlotTable):
         unknown = self.process[end, slot] == 0
         self.process[end[unknown], slot[unknown]] = np.abs(process[at[unknown]])
 
+    def told(self, slots: NDArray[np.intp]) -> NDArray[np.int32] | None:
+        """int32[2, n]: `process` of some flows; None where no process is named."""
+        return self.process[:, slots] if self._named else None
+
+    def adopt(self, slots: NDArray[np.intp], process: NDArray[np.int32] | None) -> None:
+        """Know the same of these flows as another analyser knew of its own."""
+        self._named |= process is not None
+        if self._named:
+            self.grow(self._flows.capacity)
+            self.process[:, slots] = 0 if process is None else process
+
     def known(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Of which of these flows there is something to say."""
         found: NDArray[np.bool_] = self._flows.beside[slots]

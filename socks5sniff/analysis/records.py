@@ -47,6 +47,7 @@ class Records:
     Attributes:
         interfaces: where frames come from, as the batches say.
         names: what DNS has told, to clients and proxies.
+        upstreams: the proxies' own connections.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Records:
         self._book = book
         self._numbering = numbering
         self._show_passwords = show_passwords
-        self._upstreams = Upstreams(self._flows, self._watch, book)
+        self.upstreams = Upstreams(self._flows, self._watch, book)
 
     def make(
         self, slots: NDArray[np.intp], decided: Decided, agreements: Agreements, over: bool = False
@@ -216,10 +217,10 @@ class Records:
         in_dialogues = len(asked.row)
         if recognised is not None and recognised.size:
             asked = Asked.join((asked, by_forms(recognised, self._handshakes.forms.forms, *about)))
-        found = self._upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said), over)
+        found = self.upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said), over)
         if not found:
             return
-        legs = self._upstreams.legs(found.values())
+        legs = self.upstreams.legs(found.values())
         in_columns = []
         for row, at in enumerate(found):
             number = int(asked.row[at])

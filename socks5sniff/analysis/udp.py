@@ -21,11 +21,10 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.codec import Decoded, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Datagrams
-from socks5sniff.packets.icmp import Unreachable
+from socks5sniff.packets.icmp import Reported
 
 from .anomalies import anomaly
 from .association import MAX_PORTS, MAX_STRANGERS, Association, Icmp, is_loopback
@@ -204,13 +203,12 @@ class Associations:
             self._find_elsewhere(datagrams, like[self._in("clients", datagrams.destination[like])])
         self._remember(UdpRows.of(datagrams, like[-MAX_REMEMBERED:]))
 
-    def note_errors(self, errors: Sequence[Unreachable], batch: FrameBatch) -> None:
-        """Take what ICMP says of a batch's datagrams: those of clients, and those that proxies sent on."""
+    def note_errors(self, errors: Sequence[Reported]) -> None:
+        """Take what ICMP says of datagrams: those of clients, and those that proxies sent on."""
         relays: dict[int, list[int]] = {}
         for relay in self._by_relay:
             relays.setdefault(relay >> 16, []).append(relay)
-        for error in errors:
-            time, frame = int(batch.time[error.row]), batch.first_number + error.row
+        for frame, time, error in errors:
             if error.destination in self._by_relay:
                 association = self._owner(error.destination, error.source, time)
                 place = None

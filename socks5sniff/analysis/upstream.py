@@ -114,12 +114,17 @@ class Legs(NamedTuple):
 
 
 class Upstreams:
-    """Finds them in the flow table."""
+    """Finds them in the flow table.
+
+    Attributes:
+        considered: flows of conversations that any connection fitted, where somebody asks for them.
+    """
 
     def __init__(self, flows: FlowTable, watch: Watch, book: AddressBook) -> None:
         self._flows = flows
         self._watch = watch
         self._book = book
+        self.considered: set[int] | None = None
 
     def find(self, asked: Asked, resolved: dict[int, list[int]], over: bool) -> dict[int, Upstream]:
         """The connections that were opened for these requests, by place in `asked`.
@@ -137,6 +142,8 @@ class Upstreams:
         found: dict[int, Upstream] = {}
         taken: set[int] = set()
         for matched_by, pairs in self._ways(asked, resolved, legs):
+            if self.considered is not None:
+                self.considered.update(int(asked.slot[pair.row]) for pair in pairs)
             free = [pair for pair in pairs if pair.row not in found and pair.leg not in taken]
             free = [pair for pair in free if not self._watch.carries[pair.leg]]
             for pair in [*_certain(free, asserted=matched_by == _BOUND)]:

@@ -29,7 +29,8 @@ from socks5sniff.streams.slots import SlotTable
 
 from .udp_in_tcp import NAMES
 
-UNDECIDED, SOCKS, IGNORED = range(3)
+UNDECIDED, SOCKS, IGNORED, ELSEWHERE = range(4)
+"""The last one is followed by another analyser, which makes its records (see `archive`)."""
 
 SOCKS_PORTS = frozenset({1080, 9050, 9150})
 """Ports on which a greeting alone makes a conversation: SOCKS's own and Tor's."""

@@ -210,6 +210,14 @@ class _Input:
         rows = slice(begin, self.row)
         return _Take(self.place, self.clock[rows], rows_of(self._batch, rows))
 
+    def survey(self) -> Survey:
+        """What its beginning tells."""
+        source = self._source
+        assert source is not None, "it was opened"
+        plain = source.reopenable and source.compression is None and isinstance(self.given, str)
+        plain = plain and not is_url(str(self.given))
+        return Survey(self.given, self.place, int(self.clock[0]), source.total, plain)
+
     def growing(self) -> bool:
         """Whether more octets have come since it was opened: somebody is writing it."""
         return self._source is not None and self._source.growing
@@ -276,24 +284,63 @@ class _Merge:
         return sorted(takes, key=lambda take: take.place), edge
 
 
+class Survey(NamedTuple):
+    """A capture, as its beginning shows it.
+
+    Attributes:
+        name: as the user gave it.
+        place: among the names.
+        first: ns, of its first frame.
+        total: octets, None where that is not known.
+        plain: it is a file that can be read from any place.
+    """
+
+    name: Input
+    place: int
+    first: int
+    total: int | None
+    plain: bool
+
+
+def survey(names: Sequence[Input], faults: list[Socks5sniffError], note: Note | None = None) -> list[Survey]:
+    """The captures in the order in which they would be read; see `open_captures`. A fault is noted."""
+    tally = _Tally()
+    found = []
+    inputs = [_Input(name, place, len(names), tally) for place, name in enumerate(names)]
+    for one in inputs:
+        if _able(one, faults, note, one.peek, [], []):
+            found.append(one.survey())
+        one.close()
+    if not found and not faults and inputs and all(one.left_out for one in inputs):
+        raise NotACaptureError(f"none of {len(inputs)} files is a capture; the first is {inputs[0].given}")
+    return sorted(found, key=lambda each: each[2:0:-1])
+
+
+def _able(
+    one: _Input, faults: list[Socks5sniffError], note: Note | None, step: Callable[..., bool], *arguments: object
+) -> bool:
+    """Whether a step of an input has come to something. A fault is noted and ends only its own capture."""
+    try:
+        return step(*arguments)
+    except Socks5sniffError as fault:
+        harmless = note is not None and _harmless(fault, one)
+        one.left_out = isinstance(fault, EmptyInputError) and (one.candidate or harmless)
+        one.left_out |= isinstance(fault, NotACaptureError) and one.candidate
+        if not one.left_out and not harmless:
+            faults.append(fault)
+        elif note is not None:
+            note(told(fault))
+        one.close()
+        return False
+
+
 def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | None) -> Iterator[FrameBatch]:
     """The frames of several captures in time order. A fault is noted and ends only its own capture."""
     interfaces: list[Interface] = []
     processes: list[Process] = []
 
     def able(one: _Input, step: Callable[..., bool], *arguments: object) -> bool:
-        try:
-            return step(*arguments)
-        except Socks5sniffError as fault:
-            harmless = note is not None and _harmless(fault, one)
-            one.left_out = isinstance(fault, EmptyInputError) and (one.candidate or harmless)
-            one.left_out |= isinstance(fault, NotACaptureError) and one.candidate
-            if not one.left_out and not harmless:
-                faults.append(fault)
-            elif note is not None:
-                note(_told(fault))
-            one.close()
-            return False
+        return _able(one, faults, note, step, *arguments)
 
     with _opening(inputs):
         waiting = [one for one in inputs if able(one, one.peek, interfaces, processes)]
@@ -340,10 +387,10 @@ def _only(one: _Input, note: Note | None) -> Iterator[FrameBatch]:
     except DamagedInputError as fault:
         if note is None or not _harmless(fault, one):
             raise
-        note(_told(fault))
+        note(told(fault))
 
 
-def _told(fault: Socks5sniffError) -> str:
+def told(fault: Socks5sniffError) -> str:
     """What is said of something harmless."""
     if isinstance(fault, DamagedInputError):
         return f"{fault.name}: somebody is writing it; read to byte offset {fault.offset}, before frame {fault.frame}"
@@ -383,14 +430,14 @@ def _gathered(batches: Iterator[FrameBatch]) -> Iterator[FrameBatch]:
                 waiting, frames, octets = [], 0, 0
             yield batch
             continue
-        waiting.append(_kept(batch))
+        waiting.append(kept(batch))
         frames += len(batch)
         octets += size
     if waiting:
         yield in_one_memory(waiting)
 
 
-def _kept(batch: FrameBatch) -> FrameBatch:
+def kept(batch: FrameBatch) -> FrameBatch:
     """A batch whose octets stay when the next one is asked for."""
     low = int(batch.offset.min())
     batch.octets = batch.octets[low : int((batch.offset + batch.captured).max())].copy()

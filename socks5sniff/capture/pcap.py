@@ -38,7 +38,11 @@ def link_type(field: int) -> int:
 
 
 class PcapDecoder:
-    """Decodes one pcap file; see `decode.Decoder`."""
+    """Decodes one pcap file; see `decode.Decoder`.
+
+    Attributes:
+        mark: see `chain`.
+    """
 
     def __init__(self, name: str, interfaces: list[Interface]) -> None:
         """
@@ -47,11 +51,27 @@ class PcapDecoder:
             interfaces: the list that all batches share; the file's interface is added to it.
         """
         self.rest = 0
+        self.mark = b""
         self._name = name
         self._interfaces = interfaces
         self._interface = 0
         self._layout: Layout | None = None
         self._tick = 1
+
+    @property
+    def layout(self) -> Layout | None:
+        """What record headers look like; None before the file's header."""
+        return self._layout
+
+    @property
+    def described(self) -> int:
+        """Nothing behind the file's header tells how to understand frames."""
+        return 0
+
+    def go_on(self, interfaces: list[Interface]) -> None:
+        """Decode another part of the file, whose batches share a list of interfaces of their own."""
+        known, self._interfaces = self._interfaces, interfaces
+        interfaces.extend(known)
 
     def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
         """See `decode.Decoder`."""
@@ -62,8 +82,8 @@ class PcapDecoder:
             self._layout = self._open(bytes(memory[begin : begin + HEADER]))
             begin += HEADER
         layout = self._layout
-        mark = bytes(memory[begin + layout.mark_at : begin + layout.mark_at + layout.mark_size])
-        starts, self.rest = chain(memory, begin, end, layout, mark)
+        self.mark = bytes(memory[begin + layout.mark_at : begin + layout.mark_at + layout.mark_size])
+        starts, self.rest = chain(memory, begin, end, layout, self.mark)
         for part in parts(starts):
             header = headers(memory, part, 16, layout.order)
             captured = header[:, 2].astype(np.int64)

@@ -69,8 +69,29 @@ class PcapngDecoder:
         self._interfaces = interfaces
         self._layout: Layout | None = None
         self._slots = _Rows(4)
+        self._described = 0
         self._known: dict[tuple[int, Interface], int] = {}
         self._processes = _Processes([] if processes is None else processes)
+
+    @property
+    def layout(self) -> Layout | None:
+        """What block headers look like; None before the first section."""
+        return self._layout
+
+    @property
+    def mark(self) -> bytes:
+        """See `chain`."""
+        return _PACKET.to_bytes(4, "big" if self._layout is not None and self._layout.order == ">" else "little")
+
+    @property
+    def described(self) -> int:
+        """Grows with each block that later frames need to be understood."""
+        return self._described
+
+    def go_on(self, interfaces: list[Interface]) -> None:
+        """Decode another part of the file, whose batches share a list of interfaces of their own."""
+        known, self._interfaces = self._interfaces, interfaces
+        interfaces.extend(known)
 
     def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
         """See `decode.Decoder`."""
@@ -82,9 +103,8 @@ class PcapngDecoder:
             if self._layout is None:
                 return
             layout = self._layout
-            mark = _PACKET.to_bytes(4, "big" if layout.order == ">" else "little")
             stop = min(begin + reach, end)
-            starts, self.rest = chain(memory, begin, stop, layout, mark)
+            starts, self.rest = chain(memory, begin, stop, layout, self.mark)
             yield from self._frames(memory, octets, starts, layout)
             begin = self.rest
             another = memory[begin : begin + 4] == SECTION and end - begin >= _SECTION_LEAST
@@ -115,6 +135,7 @@ class PcapngDecoder:
         """Batches of the packet blocks among the blocks at `starts`."""
         kinds = headers(memory, starts, 4, layout.order)[:, 0]
         described = np.flatnonzero((kinds == _INTERFACE) | (kinds == _SECTION) | (kinds == _PROCESS))
+        self._described += len(described)
         slots, processes, fault = self._slots, self._processes, None
         slots.forget()
         processes.blocks.forget()

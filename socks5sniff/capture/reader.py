@@ -81,7 +81,7 @@ class CaptureReader:
                 if not got:
                     if self._begin < self._end:
                         needed = self._decoder.needed(self._memory, self._begin, self._end)
-                        raise DamageError(_cut(needed, self._end - self._begin), self._begin)
+                        raise DamageError(cut_short(needed, self._end - self._begin), self._begin)
                     return
         except DamageError as damage:
             position = self._begin if damage.position is None else damage.position
@@ -116,5 +116,6 @@ class CaptureReader:
         raise NotACaptureError(f"{source.name}: not a pcap or pcapng capture: {packed}{foreign(head)}")
 
 
-def _cut(size: int, have: int) -> str:
+def cut_short(size: int, have: int) -> str:
+    """What is said of a record that is not there as a whole."""
     return f"truncated: the input ends {have:,} octets into a record of {'at least ' * (have < 12)}{size:,}"

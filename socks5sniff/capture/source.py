@@ -118,12 +118,7 @@ class Source:
     @property
     def growing(self) -> bool:
         """Whether the file has more octets than when it was opened, or somebody has it open to write into."""
-        if self.total is None or self.name == STANDARD_INPUT:
-            return False
-        try:
-            return os.stat(self.name).st_size > self.total or _written(self.name)
-        except OSError:
-            return False
+        return self.total is not None and self.name != STANDARD_INPUT and is_growing(self.name, self.total)
 
     def park(self) -> None:
         """Closes a file until it is read on, so that there may be more of them than the system lets be open."""
@@ -235,6 +230,14 @@ def _status(raw: _Readable) -> os.stat_result | None:
         return os.fstat(raw.fileno())
     except (AttributeError, OSError, ValueError):  # no descriptor, or closed: reading will tell
         return None
+
+
+def is_growing(name: str, total: int) -> bool:
+    """Whether a file has more octets than these, or somebody has it open to write into."""
+    try:
+        return os.stat(name).st_size > total or _written(name)
+    except OSError:
+        return False
 
 
 def _written(name: str) -> bool:

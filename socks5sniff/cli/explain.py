@@ -18,6 +18,7 @@ from .options import filter_options, port_option
 from .output import open_output
 from .pages import Command, Example, grouped
 from .values import Words
+from .working import Working, working_options
 
 if TYPE_CHECKING:
     from socks5sniff.explain import Overview
@@ -46,6 +47,7 @@ EXAMPLES = (
 )
 @filter_options
 @judging_options
+@working_options
 def explain(
     file: str,
     number: int | None,
@@ -54,6 +56,7 @@ def explain(
     output: str | None,
     fail_if: Expression | None,
     quiet: bool,
+    working: Working,
     **filters: Any,
 ) -> int:
     """Tell why conversations failed, with the frames that show it, the likeliest causes and the next thing to try.
@@ -71,7 +74,7 @@ def explain(
     found: list[Conversation] = []
     with open_output(output, [file], private=False) as out:
         if number is None:
-            gathered = gather([file], port, keep, overview.add, out)
+            gathered = gather([file], port, keep, overview.add, out, working=working)
             for attempts in gathered.attempts:
                 overview.attempt(*attempts)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
 from socks5sniff.record import Conversation, Endpoint
@@ -15,9 +15,7 @@ from .messages import complain, own_fault
 from .output import Output, is_stream, refuse_terminal
 from .progress import ProgressBar
 from .read import unreadable
-
-if TYPE_CHECKING:
-    from socks5sniff.analysis import Reading
+from .working import ALONE, WholeReading, Working, open_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Gathered:
     """OK, INTERRUPTED after a Ctrl-C, or FAILED where an error of this program was contained."""
     fault: Socks5sniffError | None
     """What the input ended with; to be raised when everything before it has been written."""
-    attempts: list[tuple[Endpoint, str, int]]
+    attempts: Sequence[tuple[Endpoint, str, int]]
     """TCP connections to proxies that came to no conversation: proxy, outcome, how many."""
 
 
@@ -44,6 +42,7 @@ def gather(
     out: Output,
     last: Test | None = None,
     each: bool = False,
+    working: Working = ALONE,
 ) -> Gathered:
     """Read captures and hand over each conversation that `keep` lets through (None: all).
 
@@ -54,6 +53,7 @@ def gather(
         out: where the outcome will be written; the bar leaves the terminal before that.
         last: whether a conversation is the last one that is wanted; None for all.
         each: read every file by itself.
+        working: who reads.
 
     Raises:
         click.UsageError: standard input is a terminal.
@@ -67,7 +67,7 @@ def gather(
     out.before = bar.stop
     status, fault = ExitCode.OK, None
     with Interruption(any(map(is_stream, files))) as ctrl_c:
-        reading = _open(files, ports, each, bar, ctrl_c)
+        reading = _open(files, ports, each, bar, ctrl_c, working)
         try:
             for conversation in reading:
                 if keep is None or keep(conversation):
@@ -95,13 +95,17 @@ def gather(
 
 
 def _open(
-    files: Sequence[str], ports: tuple[int, ...], each: bool, bar: ProgressBar, ctrl_c: Interruption
-) -> Reading:
+    files: Sequence[str],
+    ports: tuple[int, ...],
+    each: bool,
+    bar: ProgressBar,
+    ctrl_c: Interruption,
+    working: Working,
+) -> WholeReading:
     """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
-    from socks5sniff.analysis import read
-
     def between_batches(done: int, total: int) -> None:
         ctrl_c.check()
-        bar.update(done, total)
+        bar.update(done, total, reading.conversations)
 
-    return read(files, ports=ports, each=each, progress=between_batches)
+    reading: WholeReading = open_reading(files, working, ports=ports, each=each, progress=between_batches)
+    return reading

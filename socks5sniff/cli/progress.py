@@ -17,13 +17,14 @@ class ProgressBar:
         self._task: Any = None
         self._done = sys.stderr is None or not sys.stderr.isatty()
 
-    def update(self, done: int, total: int) -> None:
-        """Show `done` of `total` octets; a total of 0 is unknown."""
+    def update(self, done: int, total: int, conversations: int | None = None) -> None:
+        """Show `done` of `total` octets, and how many conversations they held; a total of 0 is unknown."""
         if self._done or total < LEAST:
             return
         if self._bar is None:
             self._start(total)
-        self._bar.update(self._task, completed=done)
+        found = "" if conversations is None else f"{conversations:,} conversations"
+        self._bar.update(self._task, completed=done, found=found)
 
     def stop(self) -> None:
         """Take the bar off the terminal, for good."""
@@ -34,10 +35,18 @@ class ProgressBar:
 
     def _start(self, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         console = Console(stderr=True)
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
-        self._task = self._bar.add_task("reading", total=total)
+        found = TextColumn("{task.fields[found]}")
+        self._bar = Progress(*columns, found, console=console, transient=True, redirect_stdout=False)
+        self._task = self._bar.add_task("reading", total=total, found="")
         self._bar.start()

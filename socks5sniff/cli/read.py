@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from socks5sniff.errors import ExitCode, InputError
+from socks5sniff.sinks import printing
 from socks5sniff.where import Expression
 
 from .filters import conversation_filter
@@ -20,6 +21,7 @@ from .output import FilesOutput, is_stream, opened, refuse_terminal, sink_option
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .report import report
+from .working import Working, open_reading, working_options
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
@@ -52,6 +54,7 @@ EXAMPLES = (
 )
 @filter_options
 @judging_options
+@working_options
 def read(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -70,6 +73,7 @@ def read(
     each: bool,
     fail_if: Expression | None,
     quiet: bool,
+    working: Working,
     **filters: Any,
 ) -> int:
     """Report every SOCKS conversation in capture files, at any port.
@@ -106,12 +110,12 @@ def read(
 
         def between_batches(done: int, total: int) -> None:
             ctrl_c.check()
-            bar.update(done, total)
+            bar.update(done, total, reading.conversations)
 
-        from socks5sniff.analysis import read as conversations
-
-        reading = conversations(
+        reading = open_reading(
             files,
+            working,
+            None if keep or quiet else printing(name),
             ports=port,
             show_passwords=show_passwords,
             udp_frames=frames,

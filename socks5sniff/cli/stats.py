@@ -16,6 +16,7 @@ from .options import each_option, filter_options, port_option
 from .output import open_output
 from .pages import Command, Example, grouped
 from .values import Words
+from .working import Working, working_options
 
 EXAMPLES = (
     Example("socks5sniff stats x.pcapng", "Outcomes, destinations, and how long each proxy took for each step."),
@@ -44,6 +45,7 @@ EXAMPLES = (
 )
 @filter_options
 @judging_options
+@working_options
 def stats(
     files: tuple[str, ...],
     port: tuple[int, ...],
@@ -53,6 +55,7 @@ def stats(
     top: int | None,
     fail_if: Expression | None,
     quiet: bool,
+    working: Working,
     **filters: Any,
 ) -> int:
     """Count the SOCKS conversations in capture files: outcomes, replies, clients, destinations, times, octets.
@@ -70,7 +73,13 @@ def stats(
     figures = Statistics()
     with open_output(output, files, private=False) as out:
         gathered = gather(
-            files, port, judge.keeping(conversation_filter(filters)), figures.add, out, each=each
+            files,
+            port,
+            judge.keeping(conversation_filter(filters)),
+            figures.add,
+            out,
+            each=each,
+            working=working,
         )
         figures.packets = gathered.packets
         for attempts in gathered.attempts:

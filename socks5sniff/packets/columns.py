@@ -47,6 +47,8 @@ class Segments:
             number of `PacketReader.networks`; 0 for none.
         process: int32[n], the process at one end: number k of `PacketReader.processes` sent the frame, -k received
             it, 0 is not known. None where the batch names no process.
+        clock: int64[n], the latest time of any segment of the capture so far, where these are not all of them.
+        weight: int64[n], how many segments each one stands for, where some were left out.
     """
 
     octets: NDArray[np.uint8]
@@ -64,6 +66,8 @@ class Segments:
     captured: NDArray[np.int64]
     network: NDArray[np.int32]
     process: NDArray[np.int32] | None = None
+    clock: NDArray[np.int64] | None = None
+    weight: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -45,6 +45,7 @@ class _Partial:
     protocol: int = -1
     fragments: int = 0
     parts: list[tuple[int, int, int]] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
 
     def add(self, start: int, octets: bytes, last: bool) -> bool:
         """Fill holes (the first copy of an octet wins). False for a fragment that contradicts the earlier ones."""
@@ -96,10 +97,12 @@ class Reassembler:
 
     Attributes:
         dropped: fragments that contradicted others or left with an unfinished packet.
+        lost: frames of packets that left unfinished; None where nobody asks for them.
     """
 
     def __init__(self, packets: int = 1024, octets: int = 16 << 20, seconds: int = 30) -> None:
         self.dropped = 0
+        self.lost: list[int] | None = None
         self._packets = packets
         self._octets = octets
         self._lifetime = seconds * 1_000_000_000
@@ -119,6 +122,7 @@ class Reassembler:
         last: bool,
         protocol: int,
         number: int | None = None,
+        frame: int = 0,
     ) -> Whole | None:
         """One fragment; the whole packet's payload when this was the last one missing.
 
@@ -128,11 +132,13 @@ class Reassembler:
             last: no more fragments follow this one.
             protocol: IP protocol number of the payload; believed of the fragment with `start` 0.
             number: by which the caller knows the fragment, to be told of it with the whole packet.
+            frame: its number.
         """
         self._expire(time)
         partial = self._partial.get(key)
         if partial is None:
             partial = self._partial[key] = _Partial(time)
+        partial.frames.append(frame)
         before = len(partial.octets)
         if octets and start + len(octets) <= LARGEST and partial.add(start, octets, last):
             partial.fragments += 1
@@ -150,6 +156,13 @@ class Reassembler:
             self._drop(next(iter(self._partial)))
         return None
 
+    def unfinished(self) -> tuple[list[int], int]:
+        """The frames of all packets that were not completed, in order, and how many others were dropped."""
+        lost = self.lost or []
+        left = [frame for partial in self._partial.values() for frame in partial.frames]
+        refused = len(left) - sum(partial.fragments for partial in self._partial.values())
+        return sorted(lost + left), self.dropped - len(lost) - refused
+
     def _expire(self, time: int) -> None:
         while self._partial:
             key = next(iter(self._partial))
@@ -163,4 +176,7 @@ class Reassembler:
         return partial
 
     def _drop(self, key: FragmentKey) -> None:
-        self.dropped += self._remove(key).fragments
+        gone = self._remove(key)
+        self.dropped += gone.fragments
+        if self.lost is not None:
+            self.lost += gone.frames

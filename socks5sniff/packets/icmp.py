@@ -43,6 +43,14 @@ class Unreachable(NamedTuple):
     reason: str
 
 
+class Reported(NamedTuple):
+    """An error, the number of its frame, and when it came, ns."""
+
+    frame: int
+    time: int
+    error: Unreachable
+
+
 def _peel(kind: int, header: int, six: bool) -> Peeler:
     """Reads errors of this ICMP type that quote an IP header of at least so many octets."""
 

@@ -16,6 +16,10 @@ _LIMIT = 65_536
 """Networks and processes that are told apart; later ones count as unknown. A capture has a handful of each."""
 
 
+_INNER = (1 << 40) - 1
+"""Of a network's key, what says nothing of the one around it."""
+
+
 class NetworkKind(NamedTuple):
     """A kind of number that tells networks apart."""
 
@@ -55,14 +59,24 @@ class Networks:
         found: NDArray[np.int32] = numbered.take(place.ravel())
         return found
 
+    def learn(self, other: Networks) -> NDArray[np.int32]:
+        """Know what another process has numbered: the numbers here, by number there."""
+        found = [0]
+        for key, name in zip(other._numbers, other.names[1:], strict=True):
+            found.append(self._named(key & _INNER | found[key >> 40] << 40, name))
+        return np.array(found, np.int32)
+
     def _number(self, key: int, kind: NetworkKind) -> int:
+        outer = self.names[key >> 40]
+        return self._named(key, f"{outer}, " * bool(outer) + f"{kind.name} {key & 0xFFFFFFFF}")
+
+    def _named(self, key: int, name: str) -> int:
         number = self._numbers.get(key)
         if number is None:
             if len(self.names) >= _LIMIT:
                 return 0
             number = self._numbers[key] = len(self.names)
-            outer = self.names[key >> 40]
-            self.names.append(f"{outer}, " * bool(outer) + f"{kind.name} {key & 0xFFFFFFFF}")
+            self.names.append(name)
         return number
 
 

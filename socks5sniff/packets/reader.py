@@ -13,7 +13,7 @@ from .columns import Datagrams, Segments
 from .envelopes import ENVELOPES
 from .fragments import FragmentKey, Reassembler
 from .headers import HeaderPass, Tables
-from .icmp import ICMP, Unreachable
+from .icmp import ICMP, Reported
 from .internet import INTERNET
 from .kinds import IP_PROTOCOLS, KINDS, LINKS, Kind
 from .layers import Layer, Layers, Piece
@@ -68,6 +68,7 @@ class PacketReader:
         addresses: the IPv6 addresses behind the endpoints.
         skipped: frames that gave neither a segment nor a datagram.
         errors: what ICMP says of datagrams in the batch that was read last.
+        marks: the networks and processes that columns number.
         unknown_links: interfaces that frames came from whose link type is not known.
         layers: where the headers of the last batch are, for who wants them kept; None for nobody.
     """
@@ -76,13 +77,24 @@ class PacketReader:
         self.addresses = AddressBook()
         self.skipped = Skipped()
         self.unknown_links: list[UnknownLink] = []
-        self.errors: list[Unreachable] = []
+        self.errors: list[Reported] = []
         self.layers: Layers | None = None
-        self._tables = Tables(self.addresses, Networks(), Processes())
+        self.marks = Networks(), Processes()
+        self._tables = Tables(self.addresses, *self.marks)
         self._reassembler = Reassembler()
         self._fragments: list[list[Piece]] = []
         self._links = _LinkTypes()
         self._noted: set[tuple[str, int]] = set()
+
+    def keep_lost(self) -> None:
+        """Remember the frames of IP packets that are not completed."""
+        self._reassembler.lost = []
+
+    def unfinished(self) -> list[int]:
+        """Numbers of the frames of IP packets that were not completed; they are not counted as skipped any more."""
+        frames, others = self._reassembler.unfinished()
+        self.skipped.fragments = others
+        return frames
 
     @property
     def networks(self) -> list[str]:
@@ -122,7 +134,9 @@ class PacketReader:
             self._note_unknown_links(batch, types)
         found.follow(LINKS, types.take(batch.interface) if len(types) > 1 else np.broadcast_to(types, len(batch)), rows)
         found.run()
-        self.errors = found.errors
+        self.errors = [
+            Reported(batch.first_number + error.row, int(batch.time[error.row]), error) for error in found.errors
+        ]
         tcp = [read_tcp(batch.octets, merged(found.tcp), self.skipped)]
         udp = [read_udp(batch.octets, merged(found.udp), self.skipped)]
         memories = [batch.octets]
@@ -230,6 +244,7 @@ class PacketReader:
                 not more,
                 protocol,
                 None if self.layers is None else self._fragment(batch, row, base + at, end - at),
+                batch.first_number + row,
             )
             if whole is not None:
                 packets.append(
@@ -244,7 +259,6 @@ class PacketReader:
                 )
         self.skipped.fragments = self._reassembler.dropped
         return packets
-
 
     def _fragment(self, batch: FrameBatch, row: int, place: int, length: int) -> int:
         """A number for a fragment, by which its frame is found again."""

@@ -77,6 +77,13 @@ class Skipped:
                 name = "other kinds"
             self.names[name] = self.names.get(name, 0) + count
 
+    def add(self, other: Skipped) -> None:
+        """Those of another part of the capture, too."""
+        for name in ("other", "cut", "malformed", "unsupported", "fragments"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, count in other.names.items():
+            self.names[name] = self.names.get(name, 0) + count
+
     @property
     def not_understood(self) -> dict[str, int]:
         """Frames that could have held TCP or UDP, by what is in the way, most frequent first."""

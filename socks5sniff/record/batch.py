@@ -7,7 +7,7 @@ it is a `Conversation` that is written out. Whoever does not care asks for rows 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,18 @@ class Columns:
     upstream_destination_address: Text
     upstream_destination_port: NDArray[np.int64]
     upstream_handshake: NDArray[np.int64]
+
+    def alone(self) -> Columns:
+        """The same rows, with no other forms and tunnels than theirs."""
+        forms, form = np.unique(self.form, return_inverse=True)
+        tunnels, tunnel = np.unique(self.tunnel, return_inverse=True)
+        return replace(
+            self,
+            forms=[self.forms[number] for number in forms.tolist()],
+            form=form,
+            tunnels=[self.tunnels[number] for number in tunnels.tolist()],
+            tunnel=tunnel,
+        )
 
     def conversation(self, row: int, number: int) -> Conversation:
         """The record of a row, written out."""
@@ -208,9 +220,11 @@ class Batch:
         written: by row, a conversation that is written out, or None for a row of a form.
         columns: the rows of forms; None where there are none.
         place: intp[n]: a form's row in `columns`.
+        printed: by row, what a format says of it behind its id, where that was said already and nothing else is known;
+            None where no row is.
     """
 
-    __slots__ = ("columns", "id", "place", "written")
+    __slots__ = ("columns", "id", "place", "printed", "written")
 
     def __init__(
         self,
@@ -218,11 +232,13 @@ class Batch:
         written: list[Conversation | None],
         columns: Columns | None = None,
         place: NDArray[np.intp] | None = None,
+        printed: list[str | None] | None = None,
     ) -> None:
         self.id = number
         self.written = written
         self.columns = columns
         self.place = np.zeros(len(number), np.intp) if place is None else place
+        self.printed = printed
 
     def __len__(self) -> int:
         return len(self.written)
@@ -253,12 +269,34 @@ class Batch:
 
     def slice(self, begin: int, end: int) -> Batch:
         """Some of the rows."""
-        return Batch(self.id[begin:end], self.written[begin:end], self.columns, self.place[begin:end])
+        printed = None if self.printed is None else self.printed[begin:end]
+        return Batch(self.id[begin:end], self.written[begin:end], self.columns, self.place[begin:end], printed)
 
     def select(self, chosen: Sequence[bool]) -> Batch:
         """The rows that are chosen."""
-        rows = np.flatnonzero(np.asarray(chosen, np.bool_))
-        return Batch(self.id[rows], [self.written[row] for row in rows.tolist()], self.columns, self.place[rows])
+        return self.take(np.flatnonzero(np.asarray(chosen, np.bool_)))
+
+    def take(self, rows: NDArray[np.intp]) -> Batch:
+        """These rows."""
+        places = rows.tolist()
+        printed = None if self.printed is None else [self.printed[row] for row in places]
+        return Batch(self.id[rows], [self.written[row] for row in places], self.columns, self.place[rows], printed)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """The rows of several batches; one of them at most may have columns."""
+    columns = [batch.columns for batch in batches if batch.columns is not None]
+    assert len(columns) < 2, "rows of forms have the columns of one batch"
+    printed = None
+    if any(batch.printed for batch in batches):
+        printed = [text for batch in batches for text in batch.printed or [None] * len(batch)]
+    return Batch(
+        np.concatenate([batch.id for batch in batches]),
+        [each for batch in batches for each in batch.written],
+        columns[0] if columns else None,
+        np.concatenate([batch.place for batch in batches]),
+        printed,
+    )
 
 
 def written(conversations: Sequence[Conversation]) -> Batch:

@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from .sink import FORMATS, Files, Options, Row, Sink, Totals, Unfinished, Writer, open_sink
+from .sink import FORMATS, Files, Options, Row, Sink, Totals, Unfinished, Writer, open_sink, printing
 
-__all__ = ["FORMATS", "Files", "Options", "Row", "Sink", "Totals", "Unfinished", "Writer", "open_sink"]
+__all__ = ["FORMATS", "Files", "Options", "Row", "Sink", "Totals", "Unfinished", "Writer", "open_sink", "printing"]

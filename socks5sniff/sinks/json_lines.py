@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
+from io import StringIO
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
@@ -24,6 +26,16 @@ class JsonLinesSink(LineSink):
 
     def __init__(self, out: Writer, options: Options) -> None:
         super().__init__(out, options, json_lines(), record_line)
+
+
+def printed(batch: Batch) -> list[str]:
+    """The lines of `jsonl` of records whose ids are not known, each from behind the id."""
+    return _printing().printed(batch)
+
+
+@cache
+def _printing() -> JsonLinesSink:
+    return JsonLinesSink(StringIO(), Options())
 
 
 class JsonSink:
@@ -55,7 +67,7 @@ class JsonSink:
 
 def json_lines() -> Lines:
     """Maker of JSON lines."""
-    return Lines(_line, Words("null", words.__getitem__, text_tunnel))
+    return Lines(_line, Words("null", words.__getitem__, text_tunnel), '{"id":')
 
 
 def _line(form: Form) -> list[Part]:

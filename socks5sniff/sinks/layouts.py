@@ -75,9 +75,14 @@ class _Constants(NamedTuple):
 
 
 class Lines:
-    """The lines of one format."""
+    """The lines of one format.
 
-    def __init__(self, line: Line, words: Words) -> None:
+    Attributes:
+        head: what stands before the id, with which a line begins then.
+    """
+
+    def __init__(self, line: Line, words: Words, head: str = "") -> None:
+        self.head = head
         self._line = line
         self._words = words
         self._constants: dict[Form, _Constants] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch, written
 
@@ -38,11 +40,21 @@ class LineSink:
     def close(self, totals: Totals) -> None:
         self._out.flush()
 
+    def printed(self, batch: Batch) -> list[str]:
+        """The lines of records whose ids are not known, each from behind the id."""
+        batch.id = np.zeros(len(batch), np.int64)
+        behind = len(self._lines.head) + 1
+        return [text[behind:] for text in texts(self._lines, self._line, batch)]
+
     def _begin(self, batch: Batch) -> None:
         """Write what stands before these lines."""
 
 
 def texts(lines: Lines, line: Callable[[Conversation], str], batch: Batch) -> Iterator[str]:
     """A batch's lines, without line ends."""
+    if batch.printed is not None:
+        for row, (number, rest) in enumerate(zip(batch.id.tolist(), batch.printed, strict=True)):
+            yield line(batch.row(row)) if rest is None else f"{lines.head}{number}{rest}"
+        return
     for row, made in enumerate(lines.of(batch)):
         yield line(batch.row(row)) if made is None else made.decode()

@@ -127,6 +127,9 @@ FORMATS: dict[str, str] = {
 }
 """Class of each format, made as `Class(out, options)`; a module is imported when its format is chosen."""
 
+PRINTED = {"jsonl": "socks5sniff.sinks.json_lines:printed"}
+"""Of formats whose lines can be made where the records are, before their ids are known, what makes them."""
+
 Files = Callable[[str], AbstractContextManager[IO[bytes]]]
 """Where `parquet` and `dataset` write: begins a file that is called so within a dataset, `""` where it is the only one.
 It gets its name when its context ends, and leaves nothing behind when that ends with an exception. Either may raise
@@ -142,3 +145,12 @@ def open_sink(name: str, out: Writer | Files, options: Options) -> Sink:
     module, _, attribute = FORMATS[name].partition(":")
     sink: Sink = getattr(import_module(module), attribute)(out, options)
     return sink
+
+
+def printing(name: str) -> Callable[[Batch], list[str]] | None:
+    """What makes a format's lines from behind their ids, to be put into `Batch.printed`; None where nothing does."""
+    if name not in PRINTED:
+        return None
+    module, _, attribute = PRINTED[name].partition(":")
+    made: Callable[[Batch], list[str]] = getattr(import_module(module), attribute)
+    return made

@@ -11,6 +11,7 @@ packets, as Wireshark's `tcp.stream` is.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from socks5sniff.packets.columns import Segments, TcpFlag
 
-from .slots import SlotTable
+from .slots import Rows, SlotTable
 from .spaces import LINGER, Route, Space
 
 NO_TIME = np.iinfo(np.int64).min
@@ -187,8 +188,11 @@ class FlowTable(SlotTable):
             none, octets = np.empty(0, np.intp), np.empty(0, np.uint8)
             return FlowBatch(segments, none, none, none, none, octets, octets, np.empty(0, np.bool_))
         # What comes after what is told by the latest time so far: single clocks may go backwards.
-        self._clocks = np.maximum.accumulate(np.maximum(segments.time, self.clock))
-        self.clock = int(self._clocks[-1])
+        clocks = segments.clock
+        if clocks is None:
+            clocks = np.maximum.accumulate(np.maximum(segments.time, self.clock))
+        self._clocks = clocks
+        self.clock = int(clocks[-1])
         swapped = segments.source > segments.destination
         low = np.where(swapped, segments.destination, segments.source)
         high = np.where(swapped, segments.source, segments.destination)
@@ -209,7 +213,7 @@ class FlowTable(SlotTable):
             # Streams are numbered by first packet, so slots are handed out in file order.
             opened = opened[np.argsort(order[starts[opened]], kind="stable")]
             slots[opened] = self._open(segments, order, starts[opened], found.low, found.high, found.direction)
-            self._index(hashes, order, starts, slots, opened)
+            self._index(hashes[order[starts[opened]]], slots[opened])
         if len(order):
             self._advance(batch)
         if self._routed:
@@ -388,14 +392,7 @@ class FlowTable(SlotTable):
         direction: NDArray[np.uint8],
     ) -> NDArray[np.intp]:
         count = len(first)
-        reused = [self._free.pop() for _ in range(min(count, len(self._free)))]
-        fresh = count - len(reused)
-        if self._next_slot + fresh > self.capacity:
-            self.grow(max(self.capacity * 2, self._next_slot + fresh))
-        slots = np.array(reused + list(range(self._next_slot, self._next_slot + fresh)), np.intp)
-        self._next_slot += fresh
-        if reused:
-            self.reset(np.array(reused, np.intp))
+        slots = self._allot(count)
         rows = order[first]
         self.low[slots] = low[first]
         self.high[slots] = high[first]
@@ -409,17 +406,20 @@ class FlowTable(SlotTable):
         self.first_way[slots] = direction[first]
         return slots
 
-    def _index(
-        self,
-        hashes: NDArray[np.uint64],
-        order: NDArray[np.intp],
-        starts: NDArray[np.intp],
-        slots: NDArray[np.intp],
-        opened: NDArray[np.intp],
-    ) -> None:
-        """Enter new flows. Of several new flows between the same endpoints the last one stands."""
-        added = hashes[order[starts[opened]]]
-        added_slots = slots[opened]
+    def _allot(self, count: int) -> NDArray[np.intp]:
+        """Slots that are free, as they are at first."""
+        reused = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        fresh = count - len(reused)
+        if self._next_slot + fresh > self.capacity:
+            self.grow(max(self.capacity * 2, self._next_slot + fresh))
+        slots = np.array(reused + list(range(self._next_slot, self._next_slot + fresh)), np.intp)
+        self._next_slot += fresh
+        if reused:
+            self.reset(np.array(reused, np.intp))
+        return slots
+
+    def _index(self, added: NDArray[np.uint64], added_slots: NDArray[np.intp]) -> None:
+        """Enter new flows, their hashes and slots. Of several between the same endpoints the last one stands."""
         if len(self._hashes):
             at = np.searchsorted(self._hashes, added)
             at[at == len(self._hashes)] = 0
@@ -456,7 +456,8 @@ class FlowTable(SlotTable):
         if (batch.flags & TcpFlag.RST).any():
             self._drop_strange_resets(batch)
         self._note_next(batch)
-        self.packets[slots] += batch.counts
+        weight = segments.weight
+        self.packets[slots] += batch.counts if weight is None else np.add.reduceat(weight[order], starts)
         self.last_frame[slots] = segments.frame[order[starts + batch.counts - 1]]
         self.first_time[slots] = np.minimum(self.first_time[slots], np.minimum.reduceat(time, starts))
         self.last_time[slots] = np.maximum(self.last_time[slots], np.maximum.reduceat(time, starts))
@@ -564,6 +565,58 @@ class FlowTable(SlotTable):
             heard[slot[mine]] = segments.acknowledgment[rows]
 
     # -- what the users of the table ask for ---------------------------------------------------------------------
+
+    def find(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """The newest flow between each pair of endpoints, -1 where there is none."""
+        return self._find(self._hash(low, high), low, high)
+
+    @property
+    def clocks(self) -> NDArray[np.int64]:
+        """The latest time so far at each segment of the last batch."""
+        return self._clocks
+
+    @property
+    def shared(self) -> Mapping[tuple[int, int], Sequence[int]]:
+        """Endpoints between which more than one connection may still have packets, and their slots."""
+        return self._shared
+
+    def adopt(self, columns: Rows, shared: Iterable[Sequence[int]]) -> NDArray[np.intp]:
+        """Take over flows of another table, which come after all that are here; gives their slots.
+
+        Args:
+            columns: see `rows`; in the order of the flows' beginning.
+            shared: flows with the same endpoints that may still have packets, by their places in `columns`.
+        """
+        slots = self._allot(len(columns["low"]))
+        self.put(slots, columns)
+        low, high = columns["low"], columns["high"]
+        self._index(self._hash(low, high), slots)
+        for places in shared:
+            mine = slots[list(places)].tolist()
+            self._shared[int(low[places[0]]), int(high[places[0]])] = mine
+        return slots
+
+    def count(self, slots: NDArray[np.intp], columns: Rows) -> None:
+        """These flows had other packets besides, as another table has seen them: neither SYN nor FIN nor RST."""
+        self.packets[slots] += columns["packets"]
+        self.last_frame[slots] = columns["last_frame"]
+        self.first_time[slots] = np.minimum(self.first_time[slots], columns["first_time"])
+        self.last_time[slots] = np.maximum(self.last_time[slots], columns["last_time"])
+        for name in ("flags0", "flags1"):
+            getattr(self, name)[slots] |= columns[name]
+        for name in ("next0", "next1"):
+            column = getattr(self, name)
+            column[slots] = np.where(columns[name] >= 0, columns[name], column[slots])
+        for base, network in (("base0", "network0"), ("base1", "network1")):
+            unknown = getattr(self, base)[slots] < 0
+            for name in (base, network):
+                column = getattr(self, name)
+                column[slots] = np.where(unknown, columns[name], column[slots])
+
+    def renumber(self, slots: NDArray[np.intp], first: int) -> None:
+        """Number these flows from `first` on, in the order of their first frames; the next one follows them."""
+        self.stream[slots[np.argsort(self.first_frame[slots])]] = np.arange(first, first + len(slots))
+        self.streams = first + len(slots)
 
     def slot_of(self, stream: int) -> int:
         """The slot of a live flow, given its index."""

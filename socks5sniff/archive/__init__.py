@@ -1,0 +1,3 @@
+"""Captures read by several processes, with the records of one reading."""
+
+from __future__ import annotations

@@ -1,0 +1,385 @@
+"""Captures read by several workers: names in, the records of one reading out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from functools import reduce
+from typing import Any, NamedTuple, Protocol
+
+from socks5sniff.analysis import Attempt
+from socks5sniff.analysis.bypass import Bypass
+from socks5sniff.analysis.faults import Faults
+from socks5sniff.analysis.notes import Notes
+from socks5sniff.analysis.places import places
+from socks5sniff.capture.merge import Note, Survey, survey, told
+from socks5sniff.capture.slices import last_time, slices
+from socks5sniff.errors import InputError, Socks5sniffError
+from socks5sniff.packets import secret
+from socks5sniff.packets.reader import UnknownLink
+from socks5sniff.record import Conversation, Endpoint
+from socks5sniff.record.batch import Batch
+from socks5sniff.streams.flows import NO_TIME
+from socks5sniff.streams.spaces import LINGER
+
+from .piece import Piece, Result, Task, at_frame
+from .sequel import Asks, Sequel
+from .stretch import Inner, Outline, Printer, Settings
+
+LEAST, MOST = 4 << 20, 64 << 20
+"""Octets of a piece: small enough for every worker to have some, and for their memory."""
+SMALL = 16 << 20
+"""Octets of files that are read as one piece; a larger file is one by itself."""
+LARGE = 64 << 20
+"""Octets of files that cannot be cut, above which they are refused here: a worker holds a piece as a whole."""
+
+
+class Workers(Protocol):
+    """Who analyses pieces."""
+
+    def analyse(self, number: int, task: Task) -> Future[Result]:
+        """Analyse a piece, under this number."""
+
+    def ask(self, number: int, method: str, *arguments: Any) -> Future[Any]:
+        """Call a method of the `Stretch` that has this number."""
+
+    def forget(self, number: int) -> None:
+        """The stretch is not needed any more."""
+
+    def close(self) -> None:
+        """End them."""
+
+
+class _Ready(NamedTuple):
+    """A piece that has been analysed."""
+
+    number: int
+    piece: Piece
+    result: Result
+
+
+class UnsuitableError(Exception):
+    """These inputs are better read by one process."""
+
+
+def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], note: Note) -> list[Piece]:
+    """The pieces of captures in their order.
+
+    Args:
+        names: see `open_captures`.
+        workers: for how many they are.
+        faults: what is wrong with some of the captures is added here.
+        note: told of those that are empty.
+
+    Raises:
+        UnsuitableError: one of them can be read only from its beginning to its end, and is large.
+        InputError: none of them can be read.
+    """
+    found = survey(names, faults, note)
+    if any(each.total is None or (not each.plain and each.total > LARGE) for each in found):
+        raise UnsuitableError
+    total = sum(each.total or 0 for each in found)
+    size = min(max(total // (4 * workers), LEAST), MOST)
+    pieces: list[Piece] = []
+    for group in _groups(found, size):
+        whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]
+        if len(group) == 1 and group[0].plain:
+            pieces += [whole[0]._replace(slice=part) for part in slices(whole[0].names[0], size)]
+        else:
+            pieces.append(reduce(Piece.joined, whole))
+    _check_order(pieces)
+    return pieces
+
+
+def _check_order(pieces: Sequence[Piece]) -> None:
+    """Large files that overlap are merged by one process."""
+    latest = NO_TIME
+    for piece in pieces:
+        if piece.begins and latest > piece.first:
+            raise UnsuitableError
+        if piece.partial and piece.slice is not None:
+            latest = max(latest, last_time(piece.slice))
+
+
+def _groups(found: Sequence[Survey], size: int) -> Iterator[list[Survey]]:
+    """Small files that follow each other are one piece."""
+    group: list[Survey] = []
+    size = min(size, SMALL)
+    for each in found:
+        if group and sum(one.total or 0 for one in group) + (each.total or 0) > size:
+            yield group
+            group = []
+        group.append(each)
+    if group:
+        yield group
+
+
+class ArchiveReading(Iterator[Conversation]):
+    """Like `analysis.Reading`, by several workers.
+
+    Args:
+        names: captures; see `open_captures`.
+        workers: who does it; they are closed at the end.
+        count: how many they are.
+
+    Raises:
+        UnsuitableError: see `planned`.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        workers: Callable[[], Workers],
+        count: int,
+        *,
+        ports: Collection[int] = (),
+        show_passwords: bool = False,
+        udp_frames: bool = False,
+        bypasses: bool = False,
+        each: bool = False,
+        printer: Printer | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        if bypasses or (each and len(names) > 1) or len(places(names)) > 1:
+            raise UnsuitableError
+        self.conversations = 0
+        self.fault: BaseException | None = None
+        self._notes = Notes()
+        self._settings = Settings(tuple(ports), show_passwords, udp_frames, printer)
+        self._faults: list[Socks5sniffError] = []
+        pieces = planned(names, count, self._faults, self._notes)
+        self._total = sum(piece.octets for piece in pieces)
+        self._done = 0
+        self._progress = progress
+        self._sequel = Sequel(self._settings)
+        self._flow = _Flow(pieces, workers, 2 * count, self._settings)
+        self._awaited: deque[tuple[_Ready, Future[Inner]]] = deque()
+        self._records = (record for batch in self.batches() for record in batch)
+
+    def __iter__(self) -> ArchiveReading:
+        return self
+
+    def __next__(self) -> Conversation:
+        return next(self._records)
+
+    def batches(self) -> Iterator[Batch]:
+        """The records as they are complete, many at once."""
+        fault: BaseException | None = None
+        try:
+            try:
+                yield from self._counted(self._read())
+            except KeyboardInterrupt as interrupt:
+                fault = interrupt
+            while self._awaited:
+                yield from self._counted(self._settled())
+            yield from self._counted(self._sequel.finish())
+        finally:
+            self._flow.close()
+        if fault is None and self._faults:
+            fault = self._faults[0]
+            fault.args = ("; ".join(str(each) for each in self._faults),)
+        self.fault = fault
+        if fault is not None:
+            raise fault
+
+    def _counted(self, batches: Iterator[Batch] | list[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.conversations += len(batch)
+            yield batch
+
+    def _read(self) -> Iterator[Batch]:
+        flow, sequel = self._flow, self._sequel
+        before = 0
+        while (ready := flow.next(sequel)) is not None:
+            outline = ready.result.outline
+            coming = flow.coming(outline.last_closing)
+            before = 0 if ready.piece.begins else before
+            if ready.result.fault is not None:
+                fault = at_frame(ready.result.fault, before)
+                if ready.result.growing:
+                    self._notes(told(fault))
+                else:
+                    self._faults.append(fault)
+            for note in ready.result.notes:
+                self._notes(note)
+            before += ready.result.outline.frames
+            order = sequel.take_stretch(ready.result.outline, coming, flow.asks(ready))
+            self._awaited.append((ready, flow.finish(ready, order)))
+            while self._awaited and (self._awaited[0][1].done() or len(self._awaited) > flow.ahead):
+                yield from self._settled()
+            self._done += ready.piece.octets
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+    def _settled(self) -> list[Batch]:
+        ready, inner = self._awaited.popleft()
+        found = inner.result()
+        self._flow.forget(ready)
+        return self._sequel.take_inner(found)
+
+    @property
+    def packets(self) -> int:
+        return self._sequel.packets
+
+    @property
+    def faults(self) -> Faults:
+        return self._sequel.faults
+
+    @property
+    def notes(self) -> list[str]:
+        return self._notes.lines()
+
+    @property
+    def bypasses(self) -> list[Bypass]:
+        """None: for these one process reads."""
+        return []
+
+    @property
+    def evicted(self) -> int:
+        return self._sequel.bounds.evicted
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """See `Reading`."""
+        return self._sequel.attempts.listed()
+
+    @property
+    def attempt_counts(self) -> list[tuple[Endpoint, str, int]]:
+        """See `Reading`."""
+        return self._sequel.attempts.counts()
+
+    @property
+    def skipped(self) -> int:
+        return self._sequel.skipped.total + self._sequel.reader.skipped.total
+
+    @property
+    def unknown_links(self) -> list[UnknownLink]:
+        return self._sequel.unknown_links
+
+
+class _Flow:
+    """Pieces on their way through the workers.
+
+    Attributes:
+        ahead: so many are analysed at once.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], workers: Callable[[], Workers], ahead: int, settings: Settings) -> None:
+        self.ahead = ahead
+        self._settings = settings
+        self._pieces = deque(pieces)
+        self._start = workers
+        self._workers: Workers | None = None
+        self._numbers = 0
+        self._analysing: deque[tuple[int, Piece, Future[Result]]] = deque()
+        self._ready: deque[_Ready] = deque()
+        self._last: _Ready | None = None
+
+    @property
+    def workers(self) -> Workers:
+        """They are started when there is something to do."""
+        if self._workers is None:
+            self._workers = self._start()
+        return self._workers
+
+    def next(self, sequel: Sequel) -> _Ready | None:
+        """The next piece, analysed so that it can follow what was taken; None at the end."""
+        self._fetch(2)  # the next one may have to be merged with the one behind it
+        if not self._ready:
+            return None
+        self._last = ready = self._ready.popleft()
+        if not sequel.fits(ready.result.outline):
+            ready = self._again(ready.number, ready.piece, sequel.connections.flows.clock)
+        return ready
+
+    def coming(self, clock: int) -> list[Outline]:
+        """What follows, as far as last packets of what closed before `clock` may be in it."""
+        count = 2
+        while True:
+            self._fetch(count)
+            if len(self._ready) < count or self._ready[-1].result.outline.first > clock + LINGER:
+                return [ready.result.outline for ready in self._ready]
+            count += 1
+
+    def asks(self, ready: _Ready) -> Asks:
+        """What can be asked of who has analysed it."""
+
+        def asked(method: str) -> Callable[..., Any]:
+            return lambda *arguments: self.workers.ask(ready.number, method, *arguments).result()
+
+        return Asks(asked("packets"), asked("state"), asked("every_datagram"))
+
+    def finish(self, ready: _Ready, order: Any) -> Future[Inner]:
+        """Have its records made."""
+        return self.workers.ask(ready.number, "finish", order)
+
+    def forget(self, ready: _Ready) -> None:
+        """It is over."""
+        self.workers.forget(ready.number)
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._workers is not None:
+            self._workers.close()
+
+    def _fetch(self, count: int) -> None:
+        """So many pieces are ready, if there are so many."""
+        while len(self._ready) < count:
+            while self._pieces and len(self._analysing) + len(self._ready) < max(self.ahead, count):
+                self._submit(self._pieces.popleft(), NO_TIME)
+            if not self._analysing:
+                return
+            number, piece, future = self._analysing.popleft()
+            ready = _Ready(number, piece, future.result())
+            if piece.begins and self._ready and _overlap(self._ready[-1], ready):
+                self._ready.append(self._merged(self._ready.pop(), ready))
+                continue
+            following = self._following(self._ready[-1] if self._ready else self._last, ready)
+            if following is not None:
+                self._ready.append(following)
+
+    def _merged(self, one: _Ready, other: _Ready) -> _Ready:
+        """Files that overlap, as one piece."""
+        piece = one.piece.joined(other.piece)
+        if one.piece.partial or other.piece.partial or piece.size > 4 * LARGE:
+            names = " and ".join((one.piece.names[-1], other.piece.names[0]))
+            raise InputError(f"{names} overlap in time more than several processes can merge: use --jobs 1")
+        self.forget(one)
+        return self._again(other.number, piece, NO_TIME)
+
+    def _following(self, before: _Ready | None, ready: _Ready) -> _Ready | None:
+        """A slice that begins where the one before it has ended; None for one that lies behind damage."""
+        part = ready.piece.slice
+        if before is None or part is None or not part.begin or before.piece.slice is None:
+            return ready
+        if before.result.fault is not None:
+            self.forget(ready)
+            return None
+        decoder = before.result.decoder
+        known = None if part.decoder is None else part.decoder.described
+        if before.result.rest == part.begin and decoder is not None and decoder.described == known:
+            return ready
+        moved = part._replace(begin=before.result.rest, decoder=decoder)
+        return self._again(ready.number, ready.piece._replace(slice=moved), NO_TIME)
+
+    def _again(self, number: int, piece: Piece, clock: int) -> _Ready:
+        self.workers.forget(number)
+        number, piece, future = self._submitted(piece, clock)
+        return _Ready(number, piece, future.result())
+
+    def _submit(self, piece: Piece, clock: int) -> None:
+        self._analysing.append(self._submitted(piece, clock))
+
+    def _submitted(self, piece: Piece, clock: int) -> tuple[int, Piece, Future[Result]]:
+        self._numbers += 1
+        task = Task(piece, self._settings, clock, secret.key())
+        return self._numbers, piece, self.workers.analyse(self._numbers, task)
+
+
+def _overlap(one: _Ready, other: _Ready) -> bool:
+    """Whether frames of one capture come behind the first one of another."""
+    if not one.result.outline.frames:
+        return False
+    latest, first = one.result.outline.latest, other.piece.first
+    return latest > first or (latest == first and max(one.piece.places) > min(other.piece.places))

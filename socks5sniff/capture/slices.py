@@ -1,0 +1,227 @@
+"""One large plain file in slices that several processes read, each from a record header on.
+
+Where a slice may begin is guessed: payload can hold what looks like a record. What counts is where the slice before it
+ended, which whoever read that one tells; a slice that began elsewhere has to be read again from there.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from ..errors import DamagedInputError, InputError
+from .batch import FrameBatch, Interface
+from .chain import RECORD_LIMIT, SLACK, Layout
+from .decode import DamageError
+from .pcap import PcapDecoder, is_pcap
+from .pcapng import SECTION, PcapngDecoder
+from .reader import REGION, cut_short
+
+Decoder = PcapDecoder | PcapngDecoder
+
+_HEAD = 64 << 10
+"""Octets of a file in which everything lies that later frames need to be understood; where not, slices tell."""
+_REACH = (256 << 10, 4 << 20)
+"""Octets that are searched for a record header."""
+_LINKED = 16
+"""Records in a row that are believed."""
+
+
+class Slice(NamedTuple):
+    """A part of a plain file: records that begin in it.
+
+    Attributes:
+        name: the file's.
+        begin, end: octets; a record header lies at `begin`, or the file's begins.
+        decoder: what is known of the file by then; None at its beginning.
+    """
+
+    name: str
+    begin: int
+    end: int
+    decoder: Decoder | None = None
+
+
+class Read(NamedTuple):
+    """What reading a slice came to.
+
+    Attributes:
+        rest: where the first record behind it begins.
+        decoder: what is known of the file by then.
+        fault: what the file ends with, the frame counted from the slice's beginning.
+    """
+
+    rest: int
+    decoder: Decoder
+    fault: DamagedInputError | None
+
+
+def slices(name: str, size: int) -> list[Slice]:
+    """A file in slices of about this size; one where it cannot be cut.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open(name, "rb") as file:
+            total = os.fstat(file.fileno()).st_size
+            found = [Slice(name, 0, total)]
+            if total < 2 * size:
+                return found
+            decoder = _known(name, file)
+            if decoder is None or decoder.layout is None:
+                return found
+            for at in range(size, total - size // 2, size):
+                begin = _record(file, at, decoder)
+                if begin is not None and begin > found[-1].begin:
+                    found[-1] = found[-1]._replace(end=begin)
+                    found.append(Slice(name, begin, total, decoder))
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
+    return found
+
+
+def last_time(part: Slice) -> int:
+    """The latest time of the last frames of a slice, ns, as far as they can be found without reading all of it."""
+    decoder = part.decoder
+    found = 0
+    with open(part.name, "rb", buffering=0) as file:
+        decoder = decoder or _known(part.name, file)
+        start = None if decoder is None else _record(file, max(part.end - _REACH[0], part.begin), decoder)
+        if decoder is None or start is None:
+            return found
+        file.seek(start)
+        memory = bytearray(part.end - start + SLACK)
+        have = _fill(file, memory, 0, len(memory) - SLACK)
+        decoder = pickle.loads(pickle.dumps(decoder))
+        try:
+            for batch in decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have):
+                found = max(found, int(batch.time.max()))
+        except DamageError:
+            pass
+    return found
+
+
+def room(part: Slice) -> int:
+    """Octets of memory that `read` needs."""
+    return part.end - part.begin + SLACK
+
+
+def read(part: Slice, interfaces: list[Interface], memory: bytearray) -> Iterator[FrameBatch | Read]:
+    """The frames of a slice, and at last what it came to.
+
+    Args:
+        part: the slice.
+        interfaces: the list that its frames refer to; the file's interfaces are added to it.
+        memory: where the frames are to lie, of `room` octets at least.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open(part.name, "rb", buffering=0) as file:
+            yield from _read(part, interfaces, file, memory)
+    except OSError as error:
+        raise InputError(f"{part.name}: cannot be read: {error.strerror or error}") from None
+
+
+def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: bytearray) -> Iterator[FrameBatch | Read]:
+    file.seek(part.begin)
+    total = part.end - part.begin
+    have = _fill(file, memory, 0, min(REGION, total))
+    decoder = part.decoder or _decoder(part.name, bytes(memory[:4]), interfaces)
+    if part.decoder is not None:
+        decoder.go_on(interfaces)
+    begin, fault, frames = 0, None, 0
+    try:
+        while True:
+            for batch in decoder.batches(memory, np.frombuffer(memory, np.uint8), begin, have):
+                frames += len(batch)
+                yield batch
+            begin = decoder.rest
+            if begin >= part.end - part.begin:
+                break
+            more = _fill(file, memory, have, min(have + REGION, total))  # a region at a time, that is in the cache
+            if more > have:
+                have = more
+                continue
+            # The last record ends behind the slice.
+            needed = decoder.needed(memory, begin, have)
+            memory = memory[begin:have] + bytearray(max(needed - (have - begin), 0) + SLACK)
+            part = part._replace(begin=part.begin + begin)
+            begin, have = 0, _fill(file, memory, have - begin, len(memory) - SLACK)
+            total = have
+            if have < needed:
+                raise DamageError(cut_short(needed, have), 0)
+    except DamageError as damage:
+        position = begin if damage.position is None else damage.position
+        fault = DamagedInputError(part.name, part.begin + position, frames + 1, damage.what)
+    yield Read(part.begin + begin, decoder, fault)
+
+
+def _fill(file: BinaryIO, memory: bytearray, have: int, until: int) -> int:
+    view = memoryview(memory)[:until]
+    while have < len(view):
+        count = file.readinto(view[have:])  # type: ignore[attr-defined]
+        if not count:
+            break
+        have += count
+    return have
+
+
+def _decoder(name: str, head: bytes, interfaces: list[Interface]) -> Decoder:
+    if is_pcap(head):
+        return PcapDecoder(name, interfaces)
+    assert head.startswith(SECTION), "slices are made of captures"
+    return PcapngDecoder(name, interfaces)
+
+
+def _known(name: str, file: BinaryIO) -> Decoder | None:
+    """What the beginning of a file tells of the rest; None where it is no capture."""
+    memory = bytearray(_HEAD + SLACK)
+    have = _fill(file, memory, 0, _HEAD)
+    head = bytes(memory[:4])
+    if not is_pcap(head) and head != SECTION:
+        return None
+    decoder = _decoder(name, head, [])
+    try:
+        for _ in decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have):
+            pass
+    except DamageError:
+        return None
+    return decoder
+
+
+def _record(file: BinaryIO, at: int, decoder: Decoder) -> int | None:
+    """Where a record begins at `at` or behind it."""
+    for reach in _REACH:
+        file.seek(at)
+        memory = bytearray(reach + SLACK)
+        have = _fill(file, memory, 0, reach)
+        assert decoder.layout is not None
+        found = _linked(memory, have, decoder.layout, decoder.mark)
+        if found is not None:
+            return at + found
+    return None
+
+
+def _linked(memory: bytearray, end: int, layout: Layout, mark: bytes) -> int | None:
+    place = memory.find(mark, 0, end)
+    while place >= 0:
+        start = at = place - layout.mark_at
+        count = 0
+        while start >= 0 and count < _LINKED and at + layout.least <= end:
+            size = layout.size(memory, at)
+            there = memory[at + layout.mark_at : at + layout.mark_at + layout.mark_size] == mark
+            if not there or not layout.least <= size <= RECORD_LIMIT or at + size > end:
+                break
+            at += size
+            count += 1
+        if count == _LINKED:
+            return start
+        place = memory.find(mark, place + 1, end)
+    return None

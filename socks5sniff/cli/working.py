@@ -1,0 +1,115 @@
+"""`--jobs` and `--cluster`: one reading by several processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import click
+
+from .output import is_stream
+from .pages import grouped
+from .report import Reading
+
+if TYPE_CHECKING:
+    from socks5sniff.analysis import Attempt
+    from socks5sniff.analysis.reading import UnknownLink
+    from socks5sniff.archive.reading import Workers
+    from socks5sniff.record import Conversation
+    from socks5sniff.record.batch import Batch
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class WholeReading(Reading, Protocol):
+    """What commands ask of a reading, whoever does it."""
+
+    @property
+    def attempts(self) -> Sequence[Attempt]: ...
+    @property
+    def unknown_links(self) -> Sequence[UnknownLink]: ...
+    def __iter__(self) -> Iterator[Conversation]: ...
+
+
+class Working(NamedTuple):
+    """Who reads.
+
+    Attributes:
+        jobs: processes of this machine; None for this one, and for all cores of a local cluster.
+        cluster: the address of a Dask cluster, or `local`; None for none.
+    """
+
+    jobs: int | None
+    cluster: str | None
+
+
+ALONE = Working(1, None)
+"""This process."""
+
+
+def working_options(command: Command) -> Command:
+    """`--jobs N` and `--cluster WHERE`, as working (a Working)."""
+
+    def decorated(*arguments: Any, jobs: int | None, cluster: str | None, **others: Any) -> Any:
+        return command(*arguments, working=Working(jobs, cluster), **others)
+
+    decorated.__doc__ = command.__doc__
+    decorated.__name__ = command.__name__
+    decorated.__dict__.update(command.__dict__)
+    named: Command = grouped(
+        "Speed",
+        click.option(
+            "--jobs",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Read with N processes. Default: 1.",
+        ),
+        click.option(
+            "--cluster",
+            metavar="WHERE",
+            help="Read with the workers of a Dask cluster: its scheduler's address, or local.",
+        ),
+    )(decorated)
+    return named
+
+
+def open_reading(
+    files: Sequence[str], working: Working, printer: Callable[[Batch], list[str]] | None = None, **options: Any
+) -> WholeReading:
+    """The conversations of captures, read by whoever is to do it; the records are the same.
+
+    Args:
+        files: names of captures.
+        working: who reads.
+        printer: what makes lines of the records (see `sinks.printing`), where nothing else is wanted of them.
+        options: of `analysis.read`.
+    """
+    from socks5sniff.analysis import read
+
+    start, count = _workers(files, working)
+    if start is not None:
+        from socks5sniff.archive.reading import ArchiveReading, UnsuitableError
+
+        try:
+            return ArchiveReading(files, start, count, printer=printer, **options)
+        except UnsuitableError:
+            pass
+    return read(files, **options)
+
+
+def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Workers] | None, int]:
+    """How to start workers, None where this process reads alone, and how many they are."""
+    if any(map(is_stream, filter(os.path.exists, files))) or "-" in files:
+        return None, 1
+    if working.cluster is not None:
+        from socks5sniff.archive.cluster import Cluster
+
+        cluster = Cluster(working.cluster, working.jobs)
+        return lambda: cluster, cluster.count
+    jobs = working.jobs
+    if jobs is None or jobs == 1:
+        return None, 1
+    from socks5sniff.archive.processes import Processes
+
+    return lambda: Processes(jobs), jobs

@@ -1,0 +1,1 @@
+"""Several processes, the records of one reading."""

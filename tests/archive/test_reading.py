@@ -1,0 +1,224 @@
+"""`--jobs` and `--cluster` print what one process prints, whatever becomes of files and workers."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from socks5sniff.analysis import read
+from socks5sniff.archive import reading as reading_module
+from socks5sniff.archive.piece import VersionError
+from socks5sniff.archive.processes import Processes
+from socks5sniff.archive.reading import ArchiveReading, Workers
+from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError
+from socks5sniff.record.batch import Batch
+from socks5sniff.sinks import Options, printing
+from socks5sniff.sinks.json_lines import JsonLinesSink
+from tests.benchmarks import captures
+
+TWO = partial(Processes, 2)
+
+
+@pytest.fixture(scope="module")
+def churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 conversations, a few of them open at any time."""
+    path = tmp_path_factory.mktemp("archive") / "churn.pcap"
+    captures.write("churn", path, 2_000)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_module, "LEAST", 200_000)
+
+
+def printed(batches: Callable[[], Sequence[Batch]]) -> tuple[str, str]:
+    """What is printed, and the fault at the end."""
+    out, fault = StringIO(), ""
+    sink = JsonLinesSink(out, Options())
+    try:
+        for batch in batches():
+            sink.records(batch)
+    except Socks5sniffError as error:
+        fault = f"{type(error).__name__}: {error}"
+    return out.getvalue(), fault
+
+
+def same(names: Sequence[str], workers: Callable[[], Workers] = TWO) -> ArchiveReading:
+    """A reading by several workers, which must be that of one."""
+    one, several = read(names), ArchiveReading(names, workers, 2, printer=printing("jsonl"))
+    assert printed(several.batches) == printed(one.batches)
+    counts = ("packets", "conversations", "skipped", "evicted")
+    for name in (*counts, "attempts", "attempt_counts", "unknown_links", "notes"):
+        assert getattr(several, name) == getattr(one, name), name
+    return several
+
+
+def split(path: Path, folder: Path, count: int) -> list[str]:
+    """A pcap file in so many files that follow each other."""
+    octets = path.read_bytes()
+    found, at, begin = [], 24, 24
+    for number in range(count):
+        until = len(octets) * (number + 1) // count
+        while at < until:
+            at += 16 + int.from_bytes(octets[at + 8 : at + 12], "little")
+        found.append(folder / f"{number:03d}.pcap")
+        found[-1].write_bytes(octets[:24] + octets[begin:at])
+        begin = at
+    return [*map(str, found)]
+
+
+def test_one_file_in_pieces(churn: Path) -> None:
+    assert same([str(churn)]).conversations == 2_000
+
+
+def test_a_pcapng_file_in_pieces(churn: Path, tmp_path: Path) -> None:
+    from socks5sniff.capture.merge import open_captures
+    from socks5sniff.capture.writer import PcapngWriter
+
+    path = tmp_path / "churn.pcapng"
+    with PcapngWriter(path.open("wb")) as writer:
+        for number, batch in enumerate(open_captures([str(churn)])):
+            # Another interface in the middle: what lies behind it needs to know of it.
+            writer.add_interfaces(batch.interfaces)
+            batch.interface = batch.interface + number
+            writer._from_batch = {each: each for each in range(number + 1)}
+            writer.write_batch(batch)
+    assert same([str(path)]).conversations == 2_000
+
+
+def test_many_files(churn: Path, tmp_path: Path) -> None:
+    names = split(churn, tmp_path, 13)
+    random.Random(1).shuffle(names)
+    assert same(names).conversations == 2_000
+
+
+def test_files_that_overlap_are_merged(churn: Path, tmp_path: Path) -> None:
+    """Two interfaces' rings: every other packet lies in another file."""
+    octets = churn.read_bytes()
+    at, records = 24, []
+    while at < len(octets):
+        size = 16 + int.from_bytes(octets[at + 8 : at + 12], "little")
+        records.append(octets[at : at + size])
+        at += size
+    names = []
+    for number, (begin, step) in enumerate(((0, 2), (1, 2), (15_000, 1))):
+        chosen = records[begin:15_000:step] if number < 2 else records[begin:]
+        half = len(chosen) // 2
+        for part, some in enumerate((chosen[:half], chosen[half:])):
+            names.append(str(tmp_path / f"{number}-{part}.pcap"))
+            Path(names[-1]).write_bytes(octets[:24] + b"".join(some))
+    assert same(names).conversations == 2_000
+
+
+def test_compressed_files(churn: Path, tmp_path: Path) -> None:
+    import gzip
+
+    names = split(churn, tmp_path, 5)
+    for name in names:
+        Path(name + ".gz").write_bytes(gzip.compress(Path(name).read_bytes(), 1))
+    assert same([f"{name}.gz" for name in names]).conversations == 2_000
+
+
+def test_damaged_and_empty_files(churn: Path, tmp_path: Path) -> None:
+    names = split(churn, tmp_path, 6)
+    octets = Path(names[2]).read_bytes()
+    Path(names[2]).write_bytes(octets[: len(octets) // 2])
+    Path(names[4]).write_bytes(b"")
+    same(names)
+
+
+def test_a_damaged_file_in_pieces(churn: Path, tmp_path: Path) -> None:
+    octets = bytearray(churn.read_bytes())
+    at = 24
+    while at < len(octets) // 2:
+        at += 16 + int.from_bytes(octets[at + 8 : at + 12], "little")
+    octets[at + 8 : at + 12] = b"\xff\xff\xff\x7f"
+    path = tmp_path / "damaged.pcap"
+    path.write_bytes(octets)
+    same([str(path)])
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_a_file_that_ends_within_a_record(churn: Path, tmp_path: Path, growing: bool) -> None:
+    """It is damaged, unless somebody is writing it."""
+    path = tmp_path / "growing.pcap"
+    path.write_bytes(churn.read_bytes()[:-7])
+    with path.open("ab") if growing else nullcontext():
+        several = same([str(path)])
+    assert bool(several.notes) is growing
+
+
+def test_records_as_objects(churn: Path) -> None:
+    """For filters, and formats whose lines workers do not make."""
+    names = [str(churn)]
+    assert printed(ArchiveReading(names, TWO, 2).batches) == printed(read(names).batches)
+
+
+def test_a_worker_that_is_killed_is_replaced(churn: Path) -> None:
+    found: list[Processes] = []
+
+    def start() -> Processes:
+        found.append(Processes(2))
+        return found[0]
+
+    reading = ArchiveReading([str(churn)], start, 2)
+    expected = printed(read([str(churn)]).batches)
+    original = reading._sequel.take_stretch
+    killed: list[int] = []
+
+    def take(*arguments: object) -> object:
+        if reading.packets > 10_000 and not killed:
+            process = found[0]._workers[0].process
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.1)
+        return original(*arguments)
+
+    reading._sequel.take_stretch = take  # type: ignore[assignment,method-assign]
+    assert printed(reading.batches) == expected
+    assert killed
+
+
+def test_workers_that_keep_dying_end_the_reading(churn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks5sniff.archive.processes.analyse", lambda *_: os._exit(9))
+    with pytest.raises(Socks5sniffError, match="keep ending"):
+        [*ArchiveReading([str(churn)], partial(Processes, 2), 2).batches()]
+
+
+def test_a_worker_of_another_version(churn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks5sniff.archive.piece.__version__", "0.0.0")
+    with pytest.raises(VersionError, match="install the same version"):
+        [*ArchiveReading([str(churn)], partial(Processes, 2), 2).batches()]
+
+
+def test_a_file_that_vanishes(churn: Path, tmp_path: Path) -> None:
+    names = split(churn, tmp_path, 4)
+    reading = ArchiveReading(names, partial(Processes, 2), 2)
+    os.unlink(names[3])
+    with pytest.raises((InputError, DamagedInputError), match=r"003\.pcap"):
+        [*reading.batches()]
+
+
+def test_a_cluster_of_processes(churn: Path) -> None:
+    from socks5sniff.archive.cluster import Cluster
+
+    cluster = Cluster("local", 2)
+    assert same([str(churn)], lambda: cluster).conversations == 2_000
+
+
+def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from socks5sniff.archive import cluster
+
+    monkeypatch.setattr(cluster, "WAIT", 1)
+    with pytest.raises(InputError, match=r"--cluster tcp://127\.0\.0\.1:1: "):
+        cluster.Cluster("tcp://127.0.0.1:1")

@@ -1,0 +1,51 @@
+"""One file in slices: the same frames, wherever it is cut."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from socks5sniff.capture import slices as slices_module
+from socks5sniff.capture.batch import FrameBatch
+from socks5sniff.capture.merge import open_captures
+from socks5sniff.capture.slices import Read, read, room, slices
+
+CAPTURES = sorted((Path(__file__).resolve().parents[2] / "captures").glob("*.pcap*"))
+
+
+def rows_of(batch: FrameBatch) -> list[tuple[bytes, int, int, int]]:
+    return [
+        (batch.frame(row), int(batch.time[row]), int(batch.length[row]), batch.interfaces[number].link_type)
+        for row, number in enumerate(batch.interface.tolist())
+    ]
+
+
+def frames_of(path: Path) -> list[tuple[bytes, int, int, int]]:
+    return [
+        told for batch in open_captures([str(path)]) for told in rows_of(batch)
+    ]
+
+
+@pytest.mark.parametrize("path", CAPTURES[::3], ids=lambda path: path.name)
+def test_slices_have_the_file_s_frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices_module, "_LINKED", 2)
+    expected = frames_of(path)
+    parts = slices(str(path), 700)
+    found = []
+    rest, decoder = 0, None
+    for part in parts:
+        if part.begin < rest:
+            continue
+        if part.begin != rest or decoder is not None:
+            part = part._replace(begin=rest, decoder=decoder)
+        for step in read(pickle.loads(pickle.dumps(part)), [], bytearray(room(part))):
+            if isinstance(step, Read):
+                assert step.fault is None
+                rest, decoder = step.rest, step.decoder
+            else:
+                found += rows_of(step)
+    assert found == expected
+    assert rest == path.stat().st_size
+    assert len(parts) > 1 or path.stat().st_size < 2_000
