@@ -150,6 +150,8 @@ class _Capture:
                 processes.close()
             if self._served is not None:
                 self._served.stop()
+        if limits.behind:
+            _say(f"the machine was too slow: what was captured in the last {limits.behind:.1f} s is not analysed")
         return self._end(watch, fault)
 
     def _open_capture_file(self, owner: Owner | None) -> Saving | None:
@@ -192,7 +194,7 @@ class _Capture:
         from .live_showing import Showing
 
         options = self._options
-        bypasses = LiveBypasses() if options.bypass else None
+        bypasses = LiveBypasses() if options.bypass or options.web is not None else None
         analyser = LiveAnalyser(
             ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames, bypasses=bypasses
         )
@@ -206,7 +208,8 @@ class _Capture:
             from .live_web import Together, WebView, server
 
             publisher, self._served = server(options.web, options.allow_remote)
-            self._view = Together((self._view, WebView(publisher, self._engine.counts, analyser.current)))
+            page = WebView(publisher, self._engine.counts, analyser.current, analyser.attempts)
+            self._view = Together(self._view, page, options.bypass)
         watch = Watch(
             self._engine,
             analyser,
