@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from .analyser import Analyser
 from .bypass import LiveBypasses
 from .dialogue import Dialogue
 from .faults import Faults
+from .handshakes import Decided
 from .watch import SOCKS, UNDECIDED
 
 PATIENCE = 1_000_000_000
@@ -60,14 +61,6 @@ class _LastBatch:
     def forget(self) -> None:
         """The next batch begins."""
         self.found = self.sent = None
-
-
-class News(NamedTuple):
-    """A conversation that was found, or got its outcome."""
-
-    record: Conversation
-    fresh: bool
-    """Nothing was told of it before."""
 
 
 class LiveAnalyser:
@@ -139,7 +132,25 @@ class LiveAnalyser:
         Those that were found have the outcome `incomplete` as yet. A conversation whose record has been given is
         not news any more.
         """
-        return [news.record for news in self._news()]
+        analyser, told = self._analyser, self._told
+        slots = analyser.connections.handshakes.untold()
+        slots = slots[~told.over[slots]]
+        if not len(slots):
+            return []
+        reached = told.reached.copy()
+        decided = analyser.verdicts.look(slots)
+        self._note_how_far(decided)
+        grown = slots[told.reached[slots] > reached[slots]]
+        dialogues = {slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
+        decided = decided._replace(dialogues=dialogues)
+        found: list[Conversation] = []
+        stream, depth = -1, 0
+        for record in analyser.records.make(grown, decided, analyser.agreements).batch:
+            depth = 0 if record.tcp_stream != stream else depth + 1
+            stream = record.tcp_stream
+            if reached[analyser.connections.flows.slot_of(stream)] < (depth + 1) * _DECIDED:
+                found.append(record)
+        return found
 
     def current(self, streams: Collection[int]) -> list[Conversation]:
         """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
@@ -155,20 +166,31 @@ class LiveAnalyser:
         return _conversations(ended), standing
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
-        """Client and proxy of conversations that were found since the last call and are still open.
+        """Client and proxy of conversations that were found since the last call and are still open, without a record.
 
-        This and `news` tell each conversation once, whichever is asked first.
+        `news` tells of these only once they have their outcome; of what it has told this tells no more.
         """
-        return [(news.record.client, news.record.proxy) for news in self._news() if news.fresh]
-
-    def _news(self) -> list[News]:
         analyser, told = self._analyser, self._told
-        slots = analyser.connections.handshakes.untold()
-        slots = slots[~told.over[slots]]
-        if not len(slots):
-            return []
-        decided = analyser.verdicts.look(slots)
-        reached, over = told.reached.copy(), told.over
+        connections = analyser.connections
+        slots = connections.handshakes.untold()
+        unknown = told.reached[slots] == _NOTHING
+        connections.handshakes.put_off(slots[~unknown].tolist())
+        decided = analyser.verdicts.look(slots[unknown])
+        found = np.concatenate((decided.slots, np.fromiter(decided.dialogues, np.intp, len(decided.dialogues))))
+        found = found[np.argsort(connections.flows.stream[found])]
+        told.reached[found] = _FOUND
+        said = decided.dialogues
+        sides = [said[slot].session.client_side or 0 if slot in said else 0 for slot in found.tolist()]
+        turns = connections.watch.turns(found) ^ np.array(sides, np.uint8)
+        clients, proxies = connections.flows.ends(found, turns)
+        return list(zip(map(self._endpoint, clients.tolist()), map(self._endpoint, proxies.tolist()), strict=True))
+
+    def _endpoint(self, end: int) -> Endpoint:
+        return Endpoint(self.reader.addresses.endpoint_address(end), end & 0xFFFF)
+
+    def _note_how_far(self, decided: Decided) -> None:
+        """Remember how far flows have come that were looked at."""
+        told, over = self._told, self._told.over
         told.reached[decided.slots] = _DECIDED
         if decided.recognised is not None:
             over[decided.slots[decided.recognised.first_byte != NO_TIME]] = True
@@ -180,22 +202,7 @@ class LiveAnalyser:
                 continue
             told.reached[slot] = max(int(told.reached[slot]), now)
             over[slot] = now >= _DECIDED and not _goes_on(dialogue)
-        analyser.connections.handshakes.put_off(pending)
-        grown = slots[told.reached[slots] > reached[slots]]
-        decided = decided._replace(
-            dialogues={slot: said for slot, said in decided.dialogues.items() if told.reached[slot] > reached[slot]}
-        )
-        finished = analyser.records.make(grown, decided, analyser.agreements)
-        records = [*finished.batch]
-        found: list[News] = []
-        stream, depth = -1, 0
-        for record in records:
-            depth = 0 if record.tcp_stream != stream else depth + 1
-            stream = record.tcp_stream
-            before = int(reached[analyser.connections.flows.slot_of(stream)])
-            if before < (depth + 1) * _DECIDED:
-                found.append(News(record, before == _NOTHING and depth == 0))
-        return found
+        self._analyser.connections.handshakes.put_off(pending)
 
     def _stalled(self, slot: int) -> bool:
         """Whether a flow does not go on."""

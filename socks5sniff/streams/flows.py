@@ -245,6 +245,7 @@ class FlowTable(SlotTable):
     def _route(self, batch: _Sorted) -> _Sorted:
         """Give packets between endpoints of more than one connection to the one they belong to."""
         groups = self._doubtful(batch)
+        groups = groups[~self._begin_again(batch, groups)]
         if not len(groups):
             return batch
         ends = np.append(batch.starts, len(batch.order))
@@ -297,6 +298,30 @@ class FlowTable(SlotTable):
                 if (int(batch.low[starts[group]]), int(batch.high[starts[group]])) in self._shared:
                     found.add(group)
         return np.array(sorted(found), np.intp)
+
+    def _begin_again(self, batch: _Sorted, groups: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of these runs are new connections between endpoints whose last one has long ended: nothing else is.
+
+        So it is with the ports of a busy client, again and again. `Route` would come to the same.
+        """
+        starts, order = batch.starts, batch.order
+        if not len(groups):
+            return np.empty(0, np.bool_)
+        time, syn = self._clocks[order], (batch.flags & _SYN_ACK) == TcpFlag.SYN
+        slots, first = np.maximum(batch.slots[groups], 0), starts[groups]
+        ended = self.close_clock[slots]
+        again: NDArray[np.bool_] = (batch.slots[groups] >= 0) & (ended != NO_TIME) & syn[first]
+        again &= time[first] > ended + LINGER
+        again &= np.add.reduceat(syn, starts, dtype=np.intp)[groups] == 1
+        # Nor has it ended long before its last packet.
+        closing = np.where(batch.flags & (TcpFlag.FIN | TcpFlag.RST), time, _FAR)
+        latest = np.maximum.reduceat(time, starts)[groups]
+        again &= latest - LINGER <= np.minimum.reduceat(closing, starts)[groups]
+        if self._shared:
+            for place in np.flatnonzero(again).tolist():
+                again[place] = (int(batch.low[first[place]]), int(batch.high[first[place]])) not in self._shared
+        batch.slots[groups[again]] = -1
+        return again
 
     def _route_group(self, batch: _Sorted, slot: int, positions: range) -> list[tuple[int, NDArray[np.intp]]]:
         segments = batch.segments

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.packets.columns import Segments, TcpFlag
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
+from socks5sniff.streams.spaces import FORGET, LINGER
 
 SYN, ACK, FIN, RST = TcpFlag.SYN, TcpFlag.ACK, TcpFlag.FIN, TcpFlag.RST
 
@@ -255,3 +256,58 @@ def test_flows_whose_hashes_are_the_same_are_told_apart_and_released(monkeypatch
     again = table.update(segments(pairs))
     assert sorted(int(table.stream[slot]) for slot in again.slots) == [0, 4, 5]
     assert sorted(table.packets[again.slots].tolist()) == [1, 1, 3]
+
+
+STROKES = {
+    "whole": [(0, SYN), (1, SYN | ACK), (0, FIN | ACK), (1, FIN | ACK)],
+    "open": [(0, SYN), (1, SYN | ACK)],
+    "open once more": [(0, SYN)],
+    "talk": [(0, ACK), (1, ACK)],
+    "close": [(0, FIN | ACK), (1, FIN | ACK)],
+    "half close": [(1, FIN | ACK)],
+    "reset": [(1, RST)],
+}
+REUSED = st.lists(
+    st.tuples(
+        st.sampled_from(["whole", "whole", *STROKES]),
+        st.sampled_from([0, 7, 1000]),
+        st.sampled_from([0, LINGER // 2, LINGER + 1, LINGER + 1, LINGER + 1, FORGET + LINGER]),
+        st.sampled_from([5, 5, 5, 5, 6]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=300)
+@given(REUSED, st.lists(st.integers(1, 15), max_size=4))
+@example([("whole", 0, 0, 5), ("open", 7, LINGER + 1, 5), ("open once more", 1000, 0, 5), ("talk", 1000, 0, 5)], [4])
+@example([("open", 0, 0, 5), ("whole", 1000, 0, 5), ("open", 7, LINGER + 1, 5), ("talk", 0, 0, 5)], [6])
+def test_ports_used_again_are_told_apart_in_columns_as_one_by_one(
+    drawn: list[tuple[str, int, int, int]], sizes: list[int]
+) -> None:
+    """Connections between two endpoints one after the other, and packets that come long after the end."""
+    packets, clock = [], 0
+    for stroke, sequence, pause, server in drawn:
+        clock += pause
+        for way, flags in STROKES[stroke]:
+            ends = (1, server) if way == 0 else (server, 1)
+            packets.append(Packet(*ends, flags=flags, sequence=sequence, length=3, time=clock))
+    in_columns, one_by_one = FlowTable(), FlowTable()
+    one_by_one._begin_again = lambda batch, groups: np.zeros(len(groups), np.bool_)  # type: ignore[method-assign]
+    done = 0
+    for size in [*sizes, len(packets)]:
+        part = packets[done : done + size]
+        found = []
+        for table in (in_columns, one_by_one):
+            batch = table.update(segments(part, done + 1))
+            rows = batch.order + 1
+            streams = np.repeat(table.stream[batch.slots], batch.counts)
+            found.append(sorted(zip(rows.tolist(), streams.tolist(), strict=True)))
+        assert found[0] == found[1]
+        done += size
+    for name in FlowTable.COLUMNS:
+        columns = [
+            sorted(zip(table.stream[: table.used], getattr(table, name)[: table.used], strict=True))
+            for table in (in_columns, one_by_one)
+        ]
+        assert columns[0] == columns[1], name
