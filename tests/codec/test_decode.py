@@ -546,6 +546,8 @@ def test_the_longest_frame_has_as_many_octets_as_its_limit(decode: Decode, frame
         ("3325256711", True),
         ("0x7f000001", True),
         ("0x7f.1", True),
+        ("0x7f00000a", True),
+        ("0XC000020A", True),
         ("www.example.test", False),
         ("192.0.2.1", False),
         ("2001:db8::1", False),

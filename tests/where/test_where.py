@@ -346,7 +346,7 @@ def test_logic(text: str, matches: bool | None) -> None:
 def test_mistakes_are_pointed_at(text: str, position: int, words: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         compile_expression(text)
-    assert caught.value.position == position
+    assert (caught.value.text, caught.value.position) == (text, position)
     assert words in str(caught.value)
     place = f"character {position + 1}" if position < len(text) else "the end"
     assert f"at {place}, " in str(caught.value)

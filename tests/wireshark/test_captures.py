@@ -40,8 +40,8 @@ LATER = {
 }
 """What the two do not agree on yet, by capture; a test that agrees fails until it is taken out."""
 
-ALONE = {"optimistic-all": "a heuristic of Wireshark's that has had its protocol before takes the first segment"}
-"""What is not merged with others: Wireshark asks first the heuristic that was right last."""
+ALONE = {"optimistic-all": "behind a capture with HTTP, HTTP's heuristic takes the segment of greeting, request and GET"}
+"""What is not merged with others: of its heuristics Wireshark asks that first which was right last."""
 
 
 @pytest.fixture(scope="module")
