@@ -40,7 +40,7 @@ LATER = {
 }
 """What the two do not agree on yet, by capture; a test that agrees fails until it is taken out."""
 
-ALONE = {"optimistic-all": "behind a capture with HTTP, HTTP's heuristic takes the segment of greeting, request and GET"}
+ALONE = {"optimistic-all": "behind a capture with HTTP, HTTP's heuristic takes the frame of greeting, request and GET"}
 """What is not merged with others: of its heuristics Wireshark asks that first which was right last."""
 
 
