@@ -48,7 +48,7 @@ exec setpriv --pdeathsig KILL sleep 3600
 """
 _LEASH = ("setpriv", "--pdeathsig", "TERM")
 """Ends what was started here even when the tests are killed."""
-_PATIENCE = 15.0
+_PATIENCE = 40.0
 
 
 class Lab:
@@ -78,7 +78,7 @@ class Lab:
         """`command`, to run in the namespace."""
         return ["nsenter", f"--target={self._holder.pid}", "--net", "--mount", "--", *command]
 
-    def run(self, *command: str, octets: bytes = b"", status: int | None = 0, timeout: float = 20) -> bytes:
+    def run(self, *command: str, octets: bytes = b"", status: int | None = 0, timeout: float = 40) -> bytes:
         """What a program prints; it must end with `status`, unless that is None."""
         done = subprocess.run(self.command(*command), input=octets, capture_output=True, timeout=timeout)
         printed = done.stderr.decode(errors="replace")

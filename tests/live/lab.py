@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 15.0
+PATIENCE = 40.0
 PROXY_PORT = 11080
 HTTP_PORT = 18000
 _SETUP = """

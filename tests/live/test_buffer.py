@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import HTTP_PORT, PROXY_PORT, LiveLab, dropped, need
+from .lab import HTTP_PORT, PATIENCE, PROXY_PORT, LiveLab, dropped, need
 
 STOPPED = 5.0
 STEADILY = (
@@ -80,7 +80,7 @@ def test_a_line_comes_within_a_fifth_of_a_second(lab: LiveLab) -> None:
 
 def delay(output: Path, known: int) -> float:
     """Seconds from the time that the next line tells to when it is there."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while (text := output.read_text()).count(" + ") <= known:
         assert time.monotonic() < deadline
         time.sleep(0.005)

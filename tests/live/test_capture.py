@@ -113,7 +113,7 @@ def test_python_clients_and_several_connections_at_once_are_all_found(lab: LiveL
 
 def test_on_a_veth_pair_with_mtu_1500(lab: LiveLab) -> None:
     lab.run("ip", "address", "replace", "10.9.0.1/24", "dev", "left")
-    inner = ["unshare", "--net", "sh", "-c", "echo $$; exec sleep 30"]
+    inner = ["unshare", "--net", "sh", "-c", "echo $$; exec sleep 600"]
     peer = lab.start(*inner)
     peer.wait_for("\n", in_output=True)
     pid = peer.out.read_text().strip()

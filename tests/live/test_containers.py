@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import LiveLab, Started
+from .lab import PATIENCE, LiveLab, Started
 
 LIVE = (sys.executable, "-m", "socks5sniff", "live")
 NET_RAW_ALONE = ("setpriv", "--bounding-set=-all,+net_raw", "--inh-caps=-all")
@@ -53,7 +53,7 @@ def test_the_helper_that_names_processes_keeps_what_it_uses_and_nothing_else(lab
     live = lab.live("--format", "jsonl")
     needed = 1 << 2 | 1 << 19  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE
     rights: list[int] = []
-    deadline = time.monotonic() + 10  # it starts beside the capture
+    deadline = time.monotonic() + PATIENCE  # it starts beside the capture
     while rights != [needed, needed, 0, 0] and time.monotonic() < deadline:
         (helper,) = Path(f"/proc/{live.pid}/task/{live.pid}/children").read_text().split() or ["self"]
         status = Path(f"/proc/{helper}/status").read_text()

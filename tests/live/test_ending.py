@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from .lab import LiveLab
+from .lab import PATIENCE, LiveLab
 
 LIVE = (sys.executable, "-m", "socks5sniff", "live")
 
@@ -54,7 +54,7 @@ def test_a_reader_who_does_not_read_does_not_keep_it_from_ending(lab: LiveLab, n
             lab.command([*LIVE, "-w", str(file)]), stdout=writing, stderr=said, env=lab.environment, cwd=lab.folder
         )
     os.close(writing)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while "capturing on" not in error.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -65,7 +65,7 @@ def test_a_reader_who_does_not_read_does_not_keep_it_from_ending(lab: LiveLab, n
     began = time.monotonic()
     process.send_signal(number)
     try:
-        status = process.wait(15)
+        status = process.wait(PATIENCE)
     finally:
         process.kill()
         os.close(reading)
@@ -83,12 +83,12 @@ def test_a_reader_who_goes_away_ends_it(lab: LiveLab) -> None:
         process = subprocess.Popen(lab.command([*LIVE]), stdout=subprocess.PIPE, stderr=said, env=lab.environment)
     assert process.stdout is not None
     process.stdout.close()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while "capturing on" not in error.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     lab.curl()
-    assert process.wait(10) == 141
+    assert process.wait(PATIENCE) == 141
 
 
 @pytest.mark.parametrize(

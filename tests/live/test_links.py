@@ -10,7 +10,7 @@ import pytest
 
 from socks5sniff.live import links
 
-from .lab import HTTP_PORT, PROXY_PORT, LiveLab, Started, need
+from .lab import HTTP_PORT, PATIENCE, PROXY_PORT, LiveLab, Started, need
 
 INNER = "10.8.0.2"
 OUTER = "10.8.0.1"
@@ -19,7 +19,7 @@ OUTER = "10.8.0.1"
 @contextlib.contextmanager
 def pair(lab: LiveLab) -> Iterator[list[str]]:
     """Makes `veth pair`s between here and a namespace: gives the command that runs something in there."""
-    peer = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 60")
+    peer = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 600")
     peer.wait_for("\n", in_output=True)
     yield ["nsenter", f"--net=/proc/{peer.out.read_text().strip()}/ns/net"]
     peer.process.kill()
@@ -45,7 +45,7 @@ def talk(lab: LiveLab, inside: list[str]) -> None:
 
 
 def wait_for_records(live: Started, count: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while len(live.records) < count:
         assert time.monotonic() < deadline, live.said
         time.sleep(0.05)
@@ -66,7 +66,7 @@ def test_an_interface_that_goes_down_and_away_comes_back(lab: LiveLab) -> None:
         lab.run("ip", "link", "delete", "outer")
         time.sleep(0.5)
         connect(lab, inside)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while live.said.count("is back") < 2:
             assert time.monotonic() < deadline, live.said
             time.sleep(0.05)

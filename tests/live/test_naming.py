@@ -16,7 +16,7 @@ from socks5sniff.live.processes import Endpoints, namespaces
 from socks5sniff.live.processes.asking import Processes
 from socks5sniff.live.processes.namespaces import container_of
 
-from .lab import PROXY_PORT, LiveLab, Started, need
+from .lab import PATIENCE, PROXY_PORT, LiveLab, Started, need
 
 CLIENT = """
 import json, os, resource, socket, sys, threading, time
@@ -67,7 +67,7 @@ def named(live: Started, truth: list[list[int]]) -> float:
     """The share of connections whose process is the right one; a wrong one is an error."""
     owners = dict(truth)
     right = 0
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while len(live.records) < len(truth) and time.monotonic() < deadline:
         time.sleep(0.1)
     records = [record for record in live.records if record["client"]["port"] in owners]
@@ -129,7 +129,7 @@ def in_container(lab: LiveLab, pid: str) -> Iterator[str | None]:
 
 
 def test_clients_of_other_network_namespaces_are_named_with_their_container(lab: LiveLab) -> None:
-    peer = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 60")
+    peer = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 600")
     peer.wait_for("\n", in_output=True)
     pid = peer.out.read_text().strip()
     inside = ["nsenter", f"--net=/proc/{pid}/ns/net"]
@@ -165,7 +165,7 @@ def test_who_was_not_found_is_asked_for_again_while_the_connection_is_open() -> 
     processes.ask = lambda wanted: (asked.extend(wanted), ask(wanted))[1]  # type: ignore[func-returns-value,method-assign]
     try:
         processes.ask([endpoints])
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while asked.count(endpoints) < 3:
             assert time.monotonic() < deadline
             processes.collect()

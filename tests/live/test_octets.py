@@ -119,7 +119,7 @@ def link(lab: LiveLab, request: pytest.FixtureRequest) -> Iterator[Link]:
     need("unshare", "nsenter", "ip")
     wire = lab.start(sys.executable, str(Path(__file__).with_name("link.py")), "wire0", "wire1", *request.param)
     wire.wait_for("ready", in_output=True)
-    peer = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 120")
+    peer = lab.start("unshare", "--net", "sh", "-c", "echo $$; exec sleep 600")
     peer.wait_for("\n", in_output=True)
     pid = peer.out.read_text().strip()
     inside = ["nsenter", f"--net=/proc/{pid}/ns/net"]

@@ -25,7 +25,7 @@ LIVE = (sys.executable, "-m", "socks5sniff", "live")
 MANUAL = Path(__file__).resolve().parents[2] / "socks5sniff" / "manual" / "systemd.md"
 
 
-def until(done: Callable[[], Any], patience: float = 15) -> None:
+def until(done: Callable[[], Any], patience: float = 40) -> None:
     deadline = time.monotonic() + patience
     while not done():
         assert time.monotonic() < deadline
