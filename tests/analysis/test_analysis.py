@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterable
 from dataclasses import replace
@@ -215,7 +216,7 @@ def written_of(conversations: list[Conversation]) -> dict[str, str]:
     return printed
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300 if "EVERY_CAPTURE" in os.environ else 70)
 @given(data=st.data())
 def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
     """Forms, columns and the lines made of them must agree with the session on every record, order included."""
