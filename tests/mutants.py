@@ -153,8 +153,16 @@ def drawn(rooms: list[str], count: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
-Reach = dict[str, dict[int, set[str]]]
-"""By module and line the test functions that come there."""
+class Reach(NamedTuple):
+    """Where tests come.
+
+    Attributes:
+        lines: by module and line the test functions that come there.
+        broken: those that fail without a mutant (of time, when they are watched): they are asked about none.
+    """
+
+    lines: dict[str, dict[int, set[str]]]
+    broken: set[str]
 
 
 def pytest_runtest_setup(item: Any) -> None:
@@ -169,32 +177,38 @@ def pytest_runtest_setup(item: Any) -> None:
 def reach_of(rooms: set[str], folder: Path) -> Reach:
     """Which of these rooms' own tests reach which lines; nothing where `coverage` is not installed."""
     if importlib.util.find_spec("coverage") is None:
-        return {}
+        return Reach({}, set())
     import coverage
 
     tests = sorted({ROOMS[room][0] for room in rooms})
     file = folder / "reach"
     run = [sys.executable, "-m", "coverage", "run", "--source=socks5sniff", f"--data-file={file}", *PYTEST]
-    run += ["-p", "tests.mutants", *tests]
-    subprocess.run(run, cwd=folder, env=_environment(folder), stdout=subprocess.DEVNULL, check=True)
+    run += ["-p", "tests.mutants", "-rfE", *tests]
+    said = subprocess.run(run, cwd=folder, env=_environment(folder), capture_output=True, text=True).stdout
+    broken = {line.split()[1].partition("[")[0] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))}
+    print("".join(f"fails without a mutant: {name}\n" for name in sorted(broken)), end="", flush=True)
     data = coverage.CoverageData(str(file))
     data.read()
-    return {
-        Path(name).relative_to(folder.resolve()).as_posix(): {
-            line: {each for each in contexts if each} for line, contexts in data.contexts_by_lineno(name).items()
-        }
-        for name in data.measured_files()
-    }
+    return Reach(
+        {
+            Path(name).relative_to(folder.resolve()).as_posix(): {
+                line: {*contexts} - {"", *broken} for line, contexts in data.contexts_by_lineno(name).items()
+            }
+            for name in data.measured_files()
+        },
+        broken,
+    )
 
 
 def tests_of(mutant: Mutant, near: bool, reach: Reach) -> list[list[str]]:
     """The tests that may kill it: those of its room that reach it, or else all of them; then the others."""
-    lines = reach.get(mutant.module, {})
+    lines = reach.lines.get(mutant.module, {})
     names = set().union(*(lines.get(line, set()) for line in range(mutant.line, mutant.last + 1)))
-    much = Counter(name for lines in reach.values() for there in lines.values() for name in there)
+    much = Counter(name for lines in reach.lines.values() for there in lines.values() for name in there)
     room, *others = ROOMS[mutant.room]
     own = sorted(names, key=lambda name: (much[name], name)) or [room]
-    return [tests for tests in (own, [] if near else others) if tests]
+    left_out = [f"--deselect={name}" for name in sorted(reach.broken)]
+    return [[*left_out, *tests] for tests in (own, [] if near else others) if tests]
 
 
 def survives(mutant: Mutant, folder: Path, runs: list[list[str]], shown: bool) -> bool:
@@ -211,7 +225,7 @@ def survives(mutant: Mutant, folder: Path, runs: list[list[str]], shown: bool) -
             status = subprocess.run(
                 run, cwd=folder, env=_environment(folder), timeout=PATIENCE, stdout=out, stderr=out
             ).returncode
-            assert status not in (4, 5), f"pytest does not find {' '.join(tests)}"
+            assert status not in (4, 5), f"pytest does not find {' '.join(tests)}"  # usage, or none collected
             if status:
                 return False
     except subprocess.TimeoutExpired:
