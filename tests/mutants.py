@@ -36,6 +36,8 @@ PARTS = ("socks5sniff", "tests", "captures", "wireshark", "pyproject.toml", "REA
 TARGET = 95
 """Per cent of the mutants that the tests are to kill."""
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+LOOP = 60
+"""Seconds that a single test may take: many a mutant loops."""
 PATIENCE = 1200
 """Seconds that the tests of one mutant may take; where they take longer something does not end."""
 
@@ -221,7 +223,7 @@ def survives(mutant: Mutant, folder: Path, runs: list[list[str]], shown: bool) -
     out = None if shown else subprocess.DEVNULL
     try:
         for tests in runs:
-            run = [sys.executable, *PYTEST, "-x", *tests]
+            run = [sys.executable, *PYTEST, "-x", f"--timeout={LOOP}", *tests]
             status = subprocess.run(
                 run, cwd=folder, env=_environment(folder), timeout=PATIENCE, stdout=out, stderr=out
             ).returncode
