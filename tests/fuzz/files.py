@@ -125,6 +125,11 @@ def run(arguments: Sequence[str]) -> tuple[int, str, str, float]:
     return status, texts[0], texts[1], spent
 
 
+def _timeless(out: str) -> list[str]:
+    """Without the two lines in which a Zeek log without traffic has the time of day."""
+    return [line for line in out.splitlines() if not line.startswith(("#open\t", "#close\t"))]
+
+
 def check(octets: bytes, seed: str) -> None:
     """All invariants that are about a command: one drawn, which reads these octets as a file."""
     chance = Random(seed)
@@ -141,7 +146,8 @@ def check(octets: bytes, seed: str) -> None:
         _valid(command, out)
         for _ in range(3 if spent > SECONDS else chance.randrange(4) == 0):
             again = run(arguments)
-            assert again[:3] == (status, out, error) or "html" in command, f"{told}: another output the second time"
+            same = again[0] == status and again[2] == error and _timeless(again[1]) == _timeless(out)
+            assert same or "html" in command, f"{told}: another output the second time"
             spent = min(spent, again[3])
         assert spent <= SECONDS, f"{told}: {spent:.2f} s of CPU time"
 
