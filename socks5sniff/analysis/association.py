@@ -17,12 +17,15 @@ from socks5sniff.session import Session
 
 from .anomalies import anomaly
 from .endings import OUTLIVE
+from .tunnel import identify_datagrams
 from .tunnel.dns import Question, outcome, question
 
 MAX_DESTINATIONS = 65_536
 """Destinations counted one by one per association; the totals go on."""
 MAX_STRANGERS = 16
 """Foreign senders named per association."""
+MAX_WAITING = 256
+"""Destinations per association whose QUIC is read on where the first datagram does not tell the server's name."""
 MAX_PORTS = 1024
 """Ports of its client that an association remembers."""
 SLACK = 1_000_000_000
@@ -97,6 +100,8 @@ class Place:
         frame: number of the first packet.
         asked, answer: what DNS was asked for by the first datagram to it, and what was answered.
         looked: datagrams that were looked at for it.
+        patient: QUIC's first datagrams are kept until they tell the server's name.
+        initials, quic: those datagrams, and what they tell.
     """
 
     frame: int
@@ -105,27 +110,46 @@ class Place:
     asked: Question | None = None
     answer: str | None = None
     looked: int = 0
+    patient: bool = True
+    initials: list[bytes] = field(default_factory=list)
+    quic: Tunnel | None = None
 
     def look(self, octets: bytes, outward: bool) -> None:
-        """Look at what the next datagram holds, while it may be DNS."""
+        """Look at what the next datagram holds, while it may be DNS or QUIC."""
         self.looked += 1
-        if outward:
+        if not outward:
+            self.answer = None if self.asked is None else outcome(octets, self.asked)
+            return
+        if not self.initials:
             self.asked = question(octets)
-        elif self.asked is not None:
-            self.answer = outcome(octets, self.asked)
+        if self.asked is None:
+            sent = [*self.initials, octets]
+            found = identify_datagrams(sent, (), not self.patient)
+            self.initials = sent if found is None else []
+            self.quic = found if found is not None and found.protocol == "quic" else None
 
     def wants(self, outward: bool) -> bool:
         """Whether such a datagram would tell more."""
         if outward:
-            return not self.looked
+            return not self.looked or bool(self.initials)
         return self.asked is not None and self.answer is None and self.looked < MAX_LOOKED
 
     @property
-    def dns(self) -> str | None:
-        """The question, and what became of it."""
-        if self.asked is None:
-            return None
-        return str(self.asked) if self.answer is None else f"{self.asked}: {self.answer}"
+    def carried(self) -> Tunnel | None:
+        """What the datagrams are, where they are DNS or QUIC."""
+        if self.asked is not None:
+            return Tunnel("dns", detail=str(self.asked) if self.answer is None else f"{self.asked}: {self.answer}")
+        return identify_datagrams(self.initials, (), True) if self.initials else self.quic
+
+    def destination(self, host: str, port: int) -> UdpDestination:
+        """As the record shows it."""
+        found = UdpDestination(host, port, self.sent, self.received)
+        carried = self.carried
+        if carried is None:
+            return found
+        if carried.protocol == "dns":
+            return found._replace(dns=carried.detail)
+        return found._replace(server_name=carried.server_name, quic=carried.detail)
 
 
 @dataclass(slots=True, eq=False)
@@ -159,7 +183,7 @@ class Amounts:
         """Count datagrams that went to a place, or came from it; the first of them is in frame `first`."""
         known = self.places.get(place)
         if known is None and len(self.places) < MAX_DESTINATIONS:
-            known = self.places[place] = Place(first)
+            known = self.places[place] = Place(first, patient=len(self.places) < MAX_WAITING)
             if endpoint is not None:
                 self.remotes.add(endpoint)
         if known is not None:
@@ -176,9 +200,9 @@ class Amounts:
                 known.received += datagrams
 
     def tunnel(self) -> Tunnel | None:
-        """What the first datagrams carry, where they are DNS."""
+        """What the first datagrams carry, where they are DNS or QUIC."""
         first = min(self.places.values(), key=lambda place: place.frame, default=None)
-        return None if first is None or first.dns is None else Tunnel("dns", detail=first.dns)
+        return None if first is None else first.carried
 
     def traffic(self) -> UdpTraffic:
         """As the record shows it."""
@@ -189,7 +213,7 @@ class Amounts:
             self.sent_octets,
             self.received_octets,
             self.fragments,
-            [UdpDestination(host, port, place.sent, place.received, place.dns) for (host, port), place in places],
+            [place.destination(*end) for end, place in places],
         )
 
 

@@ -263,7 +263,8 @@ def _add_datagrams(record: Conversation, relay: Relay | None, through: _Sides) -
         unread = relay.datagrams.unread(through)
         record.udp = relay.datagrams.amounts.traffic()
         record.anomalies += relay.datagrams.anomalies(not unread)
-        if unread and record.tunnel is not None:
+        record.tunnel = relay.datagrams.tunnel()
+        if unread:
             detail = f"{record.tunnel.detail}; counted in the first octets only"
             record.tunnel = record.tunnel._replace(detail=detail)
 

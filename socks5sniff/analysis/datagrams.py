@@ -16,8 +16,12 @@ from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import IPV6, Datagrams, payload_octet, payload_octets
 from socks5sniff.streams.heads import SHORT, windows
 
+from .tunnel.quic import READABLE
+
 MAX_HEADER = 262
 """RSV, FRAG, ATYP, a 255-octet name with its length, and the port."""
+MAX_INITIAL = 2048
+"""Octets of a datagram with a QUIC client's first packet: it has to fit through any path (RFC 9000 s14.1)."""
 COPY = 100_000
 """Nanoseconds within which the same datagram is a copy (bridge, veth, VLANs): not every sender numbers its packets, and
 what a program says again comes later."""
@@ -36,7 +40,7 @@ class UdpRows(NamedTuple):
         captured: octets that are there.
         short: uint8[n, SHORT], the first octets, zeros behind them.
         long: object[n], the first 2 * MAX_HEADER octets where the header, or a DNS query behind it, is longer than
-            `short`, else None.
+            `short`, and MAX_INITIAL more where QUIC's first packet is behind it; else None.
     """
 
     frame: NDArray[np.int64]
@@ -71,9 +75,12 @@ class UdpRows(NamedTuple):
         start, captured = datagrams.payload[rows], datagrams.captured[rows]
         short = windows(datagrams, start, captured)
         long: NDArray[np.object_] = np.full(len(rows), None, np.object_)
-        beyond = (captured > SHORT) & (((short[:, 3] == 3) & (short[:, 4] > SHORT - 7)) | _asks(short))
+        behind = _Behind(short)
+        initial = behind.begins_quic()
+        beyond = (captured > SHORT) & (((short[:, 3] == 3) & (short[:, 4] > SHORT - 7)) | behind.asks() | initial)
         for row in np.flatnonzero(beyond).tolist():
-            long[row] = payload_octets(datagrams, int(rows[row]), 2 * MAX_HEADER)
+            limit = 2 * MAX_HEADER + MAX_INITIAL * int(initial[row])
+            long[row] = payload_octets(datagrams, int(rows[row]), limit)
         return UdpRows(
             datagrams.frame[rows],
             datagrams.time[rows],
@@ -92,15 +99,35 @@ class UdpRows(NamedTuple):
         return parts[0] if len(parts) == 1 else UdpRows._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _asks(short: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which datagrams look like a DNS query behind the header: it may be longer than what is kept of others."""
-    size = np.select([short[:, 3] == 1, short[:, 3] == 4], [10, 22], 7 + short[:, 4].astype(np.int64))
-    at = np.minimum(size + 2, SHORT - 8)
-    rows = np.arange(len(short))
-    found: NDArray[np.bool_] = (short[rows, at] & 0xF8) == 0
-    for place, wanted in enumerate((0, 1, 0, 0, 0, 0), 2):
-        found &= short[rows, at + place] == wanted
-    return found
+class _Behind:
+    """The first octets behind the header of each datagram: what they look like may need more than `short`."""
+
+    def __init__(self, short: NDArray[np.uint8]) -> None:
+        self._short = short
+        self._rows = np.arange(len(short))
+        size = np.select([short[:, 3] == 1, short[:, 3] == 4], [10, 22], 7 + short[:, 4].astype(np.int64))
+        self._at = np.minimum(size, SHORT - 10)
+
+    def asks(self) -> NDArray[np.bool_]:
+        """Which look like a DNS query."""
+        found: NDArray[np.bool_] = (self._octet(2) & 0xF8) == 0
+        for place, wanted in enumerate((0, 1, 0, 0, 0, 0), 4):
+            found &= self._octet(place) == wanted
+        return found
+
+    def begins_quic(self) -> NDArray[np.bool_]:
+        """Which look like an Initial packet of QUIC: a long header of a version that can be read."""
+        found: NDArray[np.bool_] = (self._octet(0) & 0xC0) == 0xC0
+        if found.any():
+            version = np.zeros(len(self._rows), np.int64)
+            for place in range(1, 5):
+                version = version << 8 | self._octet(place)
+            found &= np.isin(version, READABLE)
+        return found
+
+    def _octet(self, place: int) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = self._short[self._rows, self._at + place]
+        return found
 
 
 class UdpHeaders(NamedTuple):

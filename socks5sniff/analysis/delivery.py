@@ -139,9 +139,9 @@ class Delivery:
             amounts.fragments += fragments
             if outward:
                 amounts.last = max(amounts.last, last)
-        self._look_for_dns(mine, starts)
+        self._look_inside(mine, starts)
 
-    def _look_for_dns(self, mine: NDArray[np.intp], starts: NDArray[np.intp]) -> None:
+    def _look_inside(self, mine: NDArray[np.intp], starts: NDArray[np.intp]) -> None:
         """Look at the first datagrams to each destination, and then at those from it.
 
         Args:

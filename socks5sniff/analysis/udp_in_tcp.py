@@ -22,11 +22,11 @@ from socks5sniff.codec import (
     decode_fwd_udp_header,
     decode_gost_udp_header,
 )
-from socks5sniff.record import AnomalyEntry
+from socks5sniff.record import AnomalyEntry, Tunnel
 from socks5sniff.session import Session
 
 from .anomalies import anomaly
-from .association import Amounts
+from .association import Amounts, Place
 
 NAMES = {b"sp.v2.udp-over-tcp.arpa": "sing-box, version 2", b"sp.udp-over-tcp.arpa": "sing-box, version 1"}
 """Destinations that are none, and what they announce."""
@@ -78,12 +78,17 @@ class Receiver(Protocol):
 
 
 class _Stream:
-    """One direction: octets of a head that is not whole, and how many of the data are still to come."""
+    """One direction: octets of a head that is not whole, and how many of the data are still to come.
 
-    __slots__ = ("buffer", "fed", "frame", "lost", "missing")
+    `place` is where the present datagram goes or comes from, while its data may tell what is carried; `data` is that.
+    """
+
+    __slots__ = ("buffer", "data", "fed", "frame", "lost", "missing", "place")
 
     def __init__(self) -> None:
         self.buffer = bytearray()
+        self.data = bytearray()
+        self.place: Place | None = None
         self.missing = 0
         self.fed = 0
         self.lost = False
@@ -118,8 +123,8 @@ class StreamDatagrams:
             return
         passed = min(stream.missing, len(octets))
         stream.missing -= passed
-        if self._receiver is not None and passed:
-            self._receiver.data(side, octets[:passed])
+        if passed:
+            self._pass(side, stream, octets[:passed])
         if passed < len(octets):
             stream.buffer += octets[passed:]
             self._read(side, stream, frame)
@@ -130,6 +135,7 @@ class StreamDatagrams:
         stream.fed += length
         if self._receiver is not None and stream.missing:
             self._receiver.lost(side, min(length, stream.missing))
+        stream.place = None
         stream.lost |= length > stream.missing
         stream.missing = max(stream.missing - length, 0)
 
@@ -138,6 +144,16 @@ class StreamDatagrams:
         return passed is not None and any(
             octets > stream.fed for octets, stream in zip(passed, self._streams, strict=True)
         )
+
+    def tunnel(self) -> Tunnel:
+        """Whose way it is, and what the first datagrams are."""
+        found = Tunnel("udp-in-tcp", detail=self.kind)
+        carried = self.amounts.tunnel()
+        if carried is None:
+            return found
+        inside = f"DNS {carried.detail}" if carried.protocol == "dns" else carried.detail
+        detail = f"{self.kind}; {inside}"
+        return found._replace(server_name=carried.server_name, alpn=carried.alpn, detail=detail)
 
     def anomalies(self, whole: bool) -> list[AnomalyEntry]:
         """What was odd, once nothing more comes; `whole` says that all octets were read."""
@@ -170,15 +186,33 @@ class StreamDatagrams:
                 break
             self._count(side, frame, head)
             taken = min(len(octets) - at, head.length + head.data)
-            if self._receiver is not None:
-                self._receiver.begin(side, head.place, head.data, frame)
-                self._receiver.data(side, octets[at + head.length : at + taken])
             stream.missing = head.length + head.data - taken
+            self._begin(side, stream, head)
+            self._pass(side, stream, octets[at + head.length : at + taken])
             at += taken
         del stream.buffer[:at]
         other = self._streams[1 - side]
         if side == self._client_side and not self._request_due and other.buffer and not other.lost:
             self._read(1 - side, other, other.frame)  # it had to wait for the request
+
+    def _begin(self, side: int, stream: _Stream, head: Head) -> None:
+        """A datagram begins, whose data is still to be passed on."""
+        if self._receiver is not None:
+            self._receiver.begin(side, head.place, head.data, stream.frame)
+        elif head.place is not None:
+            place = self.amounts.places.get((head.place.text, head.place.port))
+            stream.place = place if place is not None and place.wants(side == self._client_side) else None
+            stream.data.clear()
+
+    def _pass(self, side: int, stream: _Stream, octets: bytes) -> None:
+        """The next octets of a datagram's data, to whoever wants them."""
+        if self._receiver is not None:
+            self._receiver.data(side, octets)
+        elif stream.place is not None:
+            stream.data += octets
+            if not stream.missing:
+                stream.place.look(bytes(stream.data), side == self._client_side)
+                stream.place = None
 
     def _count(self, side: int, frame: int, head: Head) -> None:
         if head.fault is not None:

@@ -114,6 +114,8 @@ def _carried(c: Conversation) -> Iterator[Step]:
     if c.udp is not None:
         for party in c.udp.destinations:
             said = f"{party.datagrams_sent:,} datagrams to {party.host}:{party.port}, {party.datagrams_received:,} back"
+            for carried in filter(None, (party.dns, party.server_name, party.quic)):
+                said += f", {carried}"
             yield Step(None, None, f"|{_THROUGH}|", said)
         return
     if c.bytes is None:

@@ -84,12 +84,17 @@ class UdpDestination(NamedTuple):
     datagrams_received: int
     dns: str | None = None
     """The first question that was asked of it, and what was answered."""
+    server_name: str | None = None
+    """The name in QUIC's ClientHello."""
+    quic: str | None = None
+    """QUIC's version, and the ClientHello's JA4 where it can be read."""
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON writes it: `dns` is there where there is one."""
+        """As JSON writes it: what the datagrams carry is there where it has a name."""
         found = self._asdict()
-        if self.dns is None:
-            del found["dns"]
+        for name in ("dns", "server_name", "quic"):
+            if found[name] is None:
+                del found[name]
         return found
 
 

@@ -190,6 +190,8 @@ RECORD = _object(
             datagrams_sent=_number("to it"),
             datagrams_received=_number("from it"),
             dns=Key(Kind.TEXT, "the first DNS question to it, and the answer", null=True, optional=True),
+            server_name=Key(Kind.HOST, "the name in QUIC's ClientHello", null=True, optional=True),
+            quic=Key(Kind.TEXT, "QUIC's version, and the ClientHello's JA4", null=True, optional=True),
         ),
     ),
     timing=_object(

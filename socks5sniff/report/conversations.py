@@ -76,7 +76,7 @@ LISTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "udp.destinations": (
         ("host", "word"), ("port", "int"), ("datagrams_sent", "int"), ("datagrams_received", "int"),
-        ("dns", "word"),
+        ("dns", "word"), ("server_name", "word"), ("quic", "word"),
     ),
 }  # fmt: skip
 """Lists of objects: each has a column of counts, and its own columns with as many rows as the counts add up to."""

@@ -11,6 +11,8 @@ from socks5sniff.record import Conversation
 from tests.traffic import CHOICE, CLIENT, GREETING, PLAIN, REPLY, SERVER, analyse, connection, cut
 
 from .test_associations import address
+from .test_relayed_dns import answer, query
+from .test_tunnel_datagrams import quic_client
 
 Said = list[tuple[int, bytes]]
 Place = tuple[str, int]
@@ -164,6 +166,38 @@ def test_a_long_tunnel_is_counted_to_its_limit(sizes: tuple[int, ...]) -> None:
     assert record.bytes is not None
     assert record.bytes.sent == 120_000
     assert codes([record]) == set()
+
+
+@pytest.mark.parametrize("size", [0, 1, 700])
+@pytest.mark.parametrize("way", WAYS)
+def test_dns_is_named(way: str, size: int) -> None:
+    datagram = WAYS[way][2]
+    said = talk(way, [(CLIENT, datagram(DNS, query("a.example"))), (SERVER, datagram(DNS, answer("a.example", 3, 0)))])
+    (record,) = analyse(list(cut(connection(said), [size] * 1000)) if size else connection(said))
+    assert record.udp is not None
+    assert record.tunnel is not None
+    assert record.udp.destinations[0].dns == "A a.example: NXDOMAIN"
+    assert record.tunnel == ("udp-in-tcp", None, None, f"{way}; DNS A a.example: NXDOMAIN")
+
+
+@pytest.mark.parametrize("size", [0, 1, 700])
+@pytest.mark.parametrize("way", WAYS)
+def test_quic_is_named(way: str, size: int) -> None:
+    """Its ClientHello takes two datagrams; another destination's datagram comes between them."""
+    datagram, (one, two, *_) = WAYS[way][2], quic_client("quic.example.com", protocols=80)
+    between = datagram(DNS, query("a.example"))
+    said = talk(way, [(CLIENT, datagram(SIX, one) + between + datagram(SIX, two)), (SERVER, datagram(SIX, b"answer"))])
+    (record,) = analyse(list(cut(connection(said), [size] * 4000)) if size else connection(said))
+    assert record.udp is not None
+    assert record.tunnel is not None
+    assert [(each.server_name, each.dns) for each in record.udp.destinations] == [
+        ("quic.example.com", None),
+        (None, "A a.example"),
+    ]
+    assert str(record.udp.destinations[0].quic).startswith("QUIC version 1, JA4 q13d")
+    assert record.tunnel.server_name == "quic.example.com"
+    assert str(record.tunnel.detail).startswith(f"{way}; QUIC version 1, JA4 q13d")
+    assert len(record.tunnel.alpn or ()) == 80
 
 
 def test_a_refusal_carries_nothing() -> None:

@@ -20,6 +20,8 @@ _SALT_2 = bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")
 _SALT_29 = bytes.fromhex("afbfec289993d24c9e9786f19c6111e04390a899")
 _VERSION_2 = 0x6B3343CF
 _SALTS = {1: _SALT_1, _VERSION_2: _SALT_2, **{0xFF000000 | draft: _SALT_29 for draft in range(29, 33)}}
+READABLE = tuple(_SALTS)
+"""Versions whose first packets can be opened."""
 _MAX_ID = 20
 """Octets of a connection id in the versions known here."""
 _MIN_INITIAL = 8

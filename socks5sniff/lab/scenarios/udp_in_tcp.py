@@ -81,10 +81,8 @@ def streamed(
     return play
 
 
-IN_TCP = {key: value for key, value in destination(DNS, 1, 1).items() if key != "dns"}
-"""Inside TCP it is not named."""
-ONE = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, IN_TCP)
-TWO = relayed((2, len(QUERY) + 300), (1, len(ANSWER)), 0, destination(ECHO6, 1, 0), IN_TCP)
+ONE = relayed((1, len(QUERY)), (1, len(ANSWER)), 0, destination(DNS, 1, 1))
+TWO = relayed((2, len(QUERY) + 300), (1, len(ANSWER)), 0, destination(ECHO6, 1, 0), destination(DNS, 1, 1))
 
 
 def pieces(octets: bytes, size: int) -> list[Said]:

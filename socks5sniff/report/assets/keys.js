@@ -45,7 +45,7 @@ const Keys = (() => {
     bytes: object(null, { sent: NUMBER, received: NUMBER }),
     udp: object(null, {
       ...each(["datagrams_sent", "datagrams_received", "bytes_sent", "bytes_received", "fragments"], NUMBER),
-      destinations: list("host", { host: HOST, port: NUMBER, datagrams_sent: NUMBER, datagrams_received: NUMBER, dns: TEXT }),
+      destinations: list("host", { host: HOST, port: NUMBER, datagrams_sent: NUMBER, datagrams_received: NUMBER, dns: TEXT, server_name: HOST, quic: TEXT }),
     }),
     timing: object(null, each(["tcp_handshake", "negotiation", "authentication", "request", "first_byte", "upstream_handshake"], NUMBER)),
     close: words("reset", "fin", "open"),

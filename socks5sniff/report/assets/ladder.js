@@ -161,7 +161,7 @@ const Ladder = (() => {
       else if (kind === "int" && /bytes|datagrams|packets|sent|received/.test(name)) value = Text.number(value);
       pairs.push([name, String(value)]);
     }
-    for (const each of store.entries("udp.destinations", row)) pairs.push(["udp.destinations", `${Text.endpoint(each.host, each.port)} ${say("sent and received", each.datagrams_sent, each.datagrams_received)}${each.dns ? `, ${each.dns}` : ""}`]);
+    for (const each of store.entries("udp.destinations", row)) pairs.push(["udp.destinations", `${Text.endpoint(each.host, each.port)} ${say("sent and received", each.datagrams_sent, each.datagrams_received)}${[each.dns, each.server_name, each.quic].filter(Boolean).map((said) => `, ${said}`).join("")}`]);
     return element("dl", { class: "record" }, pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   };
 
