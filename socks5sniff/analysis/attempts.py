@@ -6,7 +6,7 @@ bounds; whoever asks is told of those that are proxies by then.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from itertools import chain
@@ -28,6 +28,8 @@ MAX_PLACES = 4096
 """Listeners counted by themselves; above it the one that was heard of first is forgotten."""
 MAX_LISTED = 10_000
 """Attempts listed; the others are counted only."""
+MAX_FRESH = 1000
+"""Those of one batch that a running capture lists: a flood of them must not slow it down."""
 MAX_PROXIES = 1 << 16
 """Listeners remembered as proxies."""
 
@@ -75,7 +77,7 @@ class _Places:
 
     def __init__(self) -> None:
         self.counts: OrderedDict[Endpoint, Counter[str]] = OrderedDict()
-        self.listed: list[Attempt] = []
+        self.listed: deque[Attempt] = deque(maxlen=MAX_LISTED)
 
     def add(self, proxy: Endpoint, outcome: str, count: int) -> None:
         found = self.counts.get(proxy)
@@ -111,6 +113,11 @@ class Attempts:
         self._book = book
         self._expected, self._others = _Places(), _Places()
         self._proxies: set[Endpoint] = set()
+        self._latest = False
+
+    def keep_latest(self) -> None:
+        """List the latest attempts where there are too many, not the first: the capture is running."""
+        self._latest = True
 
     def spoke(self, decided: Decided) -> None:
         """These flows were conversations, or other protocols: who listened for SOCKS is a proxy."""
@@ -168,9 +175,10 @@ class Attempts:
         return _most_first(found)
 
     def listed(self) -> list[Attempt]:
-        """The attempts in the order in which they began, MAX_LISTED of them at most."""
+        """The attempts in the order in which they began, MAX_LISTED of them at most: the first, or the latest."""
         others = (attempt for attempt in self._others.listed if attempt.proxy in self._proxies)
-        return sorted(chain(self._expected.listed, others), key=lambda attempt: attempt.frame)[:MAX_LISTED]
+        found = sorted(chain(self._expected.listed, others), key=lambda attempt: attempt.frame)
+        return found[-MAX_LISTED:] if self._latest else found[:MAX_LISTED]
 
     def _outcomes(self, slots: NDArray[np.intp]) -> NDArray[np.int8]:
         """By flow an index into OUTCOMES; -1 where the connection stands, or was open when the capture ended."""
@@ -185,7 +193,8 @@ class Attempts:
             ends, counts = np.unique(proxies[outcome == code], return_counts=True)
             for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
                 places.add(self._endpoint(end), OUTCOMES[code], count)
-        first = np.argsort(flows.first_frame[slots], kind="stable")[: MAX_LISTED - len(places.listed)]
+        first = np.argsort(flows.first_frame[slots], kind="stable")
+        first = first[-MAX_FRESH:] if self._latest else first[: MAX_LISTED - len(places.listed)]
         columns = (clients, proxies, outcome, flows.syn_time[slots], flows.first_frame[slots])
         for client, proxy, code, time, frame in zip(*(column[first].tolist() for column in columns), strict=True):
             between = self._endpoint(client), self._endpoint(proxy)

@@ -17,6 +17,7 @@ from socks5sniff.streams.flows import NO_TIME, FlowBatch
 from socks5sniff.streams.slots import SlotTable
 
 from .analyser import Analyser
+from .attempts import Attempts
 from .bypass import LiveBypasses
 from .dialogue import Dialogue
 from .faults import Faults
@@ -84,6 +85,7 @@ class LiveAnalyser:
         )
         if bypasses is not None:
             bypasses.follow(self._analyser)
+        self._analyser.attempts.keep_latest()
         self._told = _Told()
 
     @property
@@ -100,6 +102,11 @@ class LiveAnalyser:
     def faults(self) -> Faults:
         """Errors of this program that were contained in single connections."""
         return self._analyser.faults
+
+    @property
+    def attempts(self) -> Attempts:
+        """TCP connections to proxies that came to no conversation; of very many the latest are listed."""
+        return self._analyser.attempts
 
     @property
     def reader(self) -> PacketReader:

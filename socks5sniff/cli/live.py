@@ -192,7 +192,7 @@ class _Capture:
         from .live_showing import Showing
 
         options = self._options
-        bypasses = LiveBypasses() if options.bypass else None
+        bypasses = LiveBypasses() if options.bypass or options.web is not None else None
         analyser = LiveAnalyser(
             ports=options.port, show_passwords=options.show_passwords, udp_frames=options.frames, bypasses=bypasses
         )
@@ -206,7 +206,8 @@ class _Capture:
             from .live_web import Together, WebView, server
 
             publisher, self._served = server(options.web, options.allow_remote)
-            self._view = Together((self._view, WebView(publisher, self._engine.counts, analyser.current)))
+            page = WebView(publisher, self._engine.counts, analyser.current, analyser.attempts)
+            self._view = Together(self._view, page, options.bypass)
         watch = Watch(
             self._engine,
             analyser,

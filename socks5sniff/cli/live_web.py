@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from io import StringIO
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -17,7 +18,7 @@ from socks5sniff.sinks import Options, Totals, open_sink
 from .live_views import View, key_of
 
 if TYPE_CHECKING:
-    from socks5sniff.analysis import Bypass
+    from socks5sniff.analysis import Attempt, Bypass
     from socks5sniff.web import Publisher, Server
 
 OPEN = 10_000
@@ -27,7 +28,46 @@ BATCH = 0.1
 PACE = 1.0
 """Seconds between two looks at open conversations: browsers get a list no oftener."""
 SENT = 200
-"""Open conversations that browsers are sent, the newest."""
+"""Open conversations that browsers are sent, the newest; the same of attempts and of what went past the proxies."""
+
+
+class Attempts(Protocol):
+    """Connections to a proxy that came to nothing, as the analyser knows them."""
+
+    def counts(self) -> Sequence[tuple[Any, str, int]]:
+        """Proxy, outcome, and how many."""
+
+    def listed(self) -> Sequence[Attempt]:
+        """The latest, in their order."""
+
+
+class Besides:
+    """What browsers are told besides conversations: attempts, and what went past the proxies."""
+
+    def __init__(self, attempts: Attempts | None) -> None:
+        self._attempts = attempts
+        self._past: deque[Bypass] = deque(maxlen=SENT)
+        self._told = (0, 0)
+        self._passed = 0
+
+    def bypass(self, row: Bypass) -> None:
+        """Something went past the proxies."""
+        self._past.append(row)
+        self._passed += 1
+
+    def fresh(self) -> dict[str, Any] | None:
+        """All of it, the newest first; None where nothing has changed since the last call."""
+        tried = 0 if self._attempts is None else sum(count for *_, count in self._attempts.counts())
+        if (tried, self._passed) == self._told:
+            return None
+        self._told = (tried, self._passed)
+        attempts = () if self._attempts is None else self._attempts.listed()[-SENT:]
+        return {
+            "attempts": [row.as_dict() for row in reversed(attempts)],
+            "all attempts": tried,
+            "bypasses": [row.as_dict() for row in reversed(self._past)],
+            "all bypasses": self._passed,
+        }
 
 
 class WebView:
@@ -38,6 +78,7 @@ class WebView:
         counts: packets and drops of each interface so far.
         current: records of the open conversations on these TCP streams as they are by now; where it is missing, open
             conversations are shown as they were when they got their outcome.
+        attempts: connections to a proxy that came to nothing.
     """
 
     wants_news = True
@@ -47,6 +88,7 @@ class WebView:
         publisher: Publisher,
         counts: Callable[[], Sequence[Counts | None]],
         current: Callable[[Collection[int]], list[Conversation]] | None = None,
+        attempts: Attempts | None = None,
     ) -> None:
         self._publisher = publisher
         self._counts = counts
@@ -55,6 +97,7 @@ class WebView:
         self._sink = open_sink("jsonl", self._ended, Options(prompt=True))
         self._open: dict[tuple[int, int], Conversation | None] = {}
         self._newest: list[dict[str, Any]] = []
+        self._besides = Besides(attempts)
         self._looked = self._told = 0.0
 
     def news(self, conversation: Conversation) -> None:
@@ -69,7 +112,7 @@ class WebView:
         """The page asks for what it shows."""
 
     def bypass(self, row: Bypass) -> None:
-        """The page shows conversations."""
+        self._besides.bypass(row)
 
     def refresh(self, packets: int) -> None:
         now = time.monotonic()
@@ -77,7 +120,7 @@ class WebView:
             self._told = now
             self._publish(packets, now)
 
-    def _publish(self, packets: int, now: float) -> None:
+    def _publish(self, packets: int, now: float, last: bool = False) -> None:
         ended = self._ended.getvalue().splitlines()
         self._ended.seek(0)
         self._ended.truncate()
@@ -87,12 +130,13 @@ class WebView:
             if self._current is not None:
                 newest = self._current({c.tcp_stream for c in newest})
             self._newest = [c.as_dict() for c in newest]
+        besides = self._besides.fresh() if last or self._looked == now else None
         health = {
             "packets": packets,
             "dropped": sum(count.dropped for count in self._counts() if count is not None),
             "open": len(self._open),
         }
-        self._publisher.publish(ended, self._newest, health)
+        self._publisher.publish(ended, self._newest, health, besides)
 
     def leave(self) -> None:
         """Nothing has to be put back."""
@@ -101,14 +145,19 @@ class WebView:
         self._sink.close(totals)
         self._open.clear()
         self._newest = []
-        self._publish(totals.packets, self._looked)
+        self._publish(totals.packets, self._looked, last=True)
 
 
 class Together:
-    """Several views as one."""
+    """The view on the terminal and the page as one.
 
-    def __init__(self, views: Iterable[View]) -> None:
-        self._views = tuple(views)
+    Args:
+        bypasses: what goes past the proxies was asked for on the terminal, too.
+    """
+
+    def __init__(self, terminal: View, page: View, bypasses: bool) -> None:
+        self._views = (terminal, page)
+        self._wanting = (terminal, page) if bypasses else (page,)
         self.wants_news = any(view.wants_news for view in self._views)
 
     def news(self, conversation: Conversation) -> None:
@@ -125,7 +174,7 @@ class Together:
             view.interim(conversation)
 
     def bypass(self, row: Bypass) -> None:
-        for view in self._views:
+        for view in self._wanting:
             view.bypass(row)
 
     def refresh(self, packets: int) -> None:

@@ -19,7 +19,8 @@ from socks5sniff.codec.text import escape_text
 
 SCRIPTS = (
     "text.js", "languages.js", "columns.js", "community.js", "networks.js", "keys.js", "syntax.js", "operators.js",
-    "source.js", "where.js", "figures.js", "charts.js", "table.js", "sequence.js", "ladder.js", "live.js", "page.js",
+    "source.js", "where.js", "figures.js", "charts.js", "table.js", "sequence.js", "ladder.js", "besides.js", "live.js",
+    "page.js",
 )  # fmt: skip
 """In the order in which they run; each one makes one name that those after it use."""
 STYLES = ("uplot.css", "page.css")

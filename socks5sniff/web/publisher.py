@@ -47,11 +47,16 @@ class Publisher:
         self._told = 0
         self._open: tuple[float, Sequence[Mapping[str, Any]]] = (0.0, ())
         self._health: Mapping[str, Any] = {}
+        self._besides = b""
         self._closed = False
         self._listeners: set[_Listener] = set()
 
     def publish(
-        self, records: Sequence[Mapping[str, Any] | str], open: Sequence[Mapping[str, Any]], health: Mapping[str, Any]
+        self,
+        records: Sequence[Mapping[str, Any] | str],
+        open: Sequence[Mapping[str, Any]],
+        health: Mapping[str, Any],
+        besides: Mapping[str, Any] | None = None,
     ) -> None:
         """Tell what is new; some ten times a second.
 
@@ -61,12 +66,16 @@ class Publisher:
             open: conversations that are open now, as far as they are known.
             health: figures of the capture: `packets` and `dropped` so far, `open` (conversations, also those that are
                 not in the list), and whatever else there is.
+            besides: `attempts` and `bypasses`, the newest first, with `all attempts` and `all bypasses`, how many
+                there were; None where nothing has changed.
         """
         before, end = self._told, self._told + len(records)
         texts = [record if isinstance(record, str) else _dumps(record) for record in records]
         event = _event("records", f"[{','.join(texts)}]", end) if records else b""
         with self._lock:
             self._open, self._health = (time.monotonic(), open), health
+            if besides is not None:
+                self._besides = _event("besides", _dumps(besides))
             if records:
                 self._batches.append(_Batch(before, end, event))
                 self._told = end
@@ -99,14 +108,15 @@ class Publisher:
         try:
             yield b": welcome\nretry: 1000\n\n"
             while True:
+                closed = self._closed  # before the rest is told, so that nothing of it is missed
                 for event in reader.state():
                     yield event
                 while event := reader.batch():
                     yield event
-                if self._closed:
+                if closed:
                     yield _event("end", "{}")
                     return
-                if not await listener.wait(HEARTBEAT):
+                if not self._closed and not await listener.wait(HEARTBEAT):
                     yield b":\n\n"
         finally:
             with self._lock:
@@ -140,6 +150,7 @@ class _Reader:
         self._publisher = publisher
         self._after = after if after <= publisher._told else 0
         self._last_state = 0.0
+        self._besides = b""
 
     def batch(self) -> bytes:
         """The next batch's event, in front of it what was missed; empty when there is none."""
@@ -154,18 +165,20 @@ class _Reader:
         return (_event("missed", _dumps({"conversations": missed})) if missed > 0 else b"") + batch.event
 
     def state(self) -> list[bytes]:
-        """Open conversations and health, not more often than each PACE."""
+        """Open conversations, health, and what is new besides, not more often than each PACE."""
         publisher = self._publisher
         now = time.monotonic()
         if now - self._last_state < PACE and not publisher._closed:
             return []
         self._last_state = now
         with publisher._lock:
-            (then, conversations), health = publisher._open, publisher._health
+            (then, conversations), health, besides = publisher._open, publisher._health, publisher._besides
         if not then:
             return []
+        fresh = [] if besides is self._besides else [besides]
+        self._besides = besides
         state = {"time": then, "count": health.get("open", len(conversations)), "conversations": conversations}
-        return [_event("health", _dumps(health)), _event("current", _dumps(state))]
+        return [_event("health", _dumps(health)), _event("current", _dumps(state)), *fresh]
 
 
 def _end(batch: _Batch) -> int:

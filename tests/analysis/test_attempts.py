@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from socks5sniff.analysis import Analyser, attempts
+from socks5sniff.analysis.live import LiveAnalyser
 from tests.traffic import ACK, CLIENT, FIN, PLAIN, RST, SECOND, SERVER, START, SYN, Packet, batches, connection
 
 PROXY = ("10.0.0.9", 1080)
@@ -100,3 +101,17 @@ def test_a_scan_takes_bounded_memory_and_hides_no_proxy(monkeypatch: pytest.Monk
     found = counted(*scan, *vain).attempts
     assert found.counts() == [(PROXY, "refused", 9)]
     assert [attempt.client.port for attempt in found.listed()] == [41000, 41001, 41002, 41003, 41004]
+
+
+@pytest.mark.parametrize("begun", [0, 20])
+def test_a_running_capture_lists_the_latest(monkeypatch: pytest.MonkeyPatch, begun: int) -> None:
+    """Whether its proxy was expected or shows itself later."""
+    monkeypatch.setattr(attempts, "MAX_LISTED", 5)
+    analyser = LiveAnalyser(ports=[7777] * (begun == 0))
+    vain = [packet for n in range(9) for packet in tried(REFUSED, ELSEWHERE, port=41000 + n, at=START + n * SECOND)]
+    spoken = connection(PLAIN, proxy=ELSEWHERE, begin=START + begun * SECOND)
+    for batch in batches([(packet.time, packet.frame()) for packet in (*vain, *spoken)], [5, 7]):
+        analyser.take(batch)
+    analyser.finish()
+    assert analyser.attempts.counts() == [(ELSEWHERE, "refused", 9)]
+    assert [attempt.client.port for attempt in analyser.attempts.listed()] == [41004, 41005, 41006, 41007, 41008]

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from socks5sniff.analysis import Attempt, Bypass
 from socks5sniff.cli import live_web
+from socks5sniff.cli.judging import SilentView
 from socks5sniff.cli.live_web import Together, WebView
 from socks5sniff.live.engine import Counts
-from socks5sniff.record import Conversation, Traffic
+from socks5sniff.record import Conversation, Endpoint, Traffic
 from socks5sniff.sinks import Totals
 
 from ..sinks.samples import sample
@@ -27,11 +29,43 @@ class Heard:
         self.records: list[dict[str, Any]] = []
         self.open: list[list[Mapping[str, Any]]] = []
         self.health: list[Mapping[str, Any]] = []
+        self.besides: list[Mapping[str, Any]] = []
 
-    def publish(self, records: Sequence[str], open: Sequence[Mapping[str, Any]], health: Mapping[str, Any]) -> None:
+    def publish(
+        self,
+        records: Sequence[str],
+        open: Sequence[Mapping[str, Any]],
+        health: Mapping[str, Any],
+        besides: Mapping[str, Any] | None,
+    ) -> None:
         self.records += map(json.loads, records)
         self.open.append(list(open))
         self.health.append(health)
+        self.besides += [] if besides is None else [json.loads(json.dumps(besides))]
+
+
+class Tried:
+    """Attempts as the analyser knows them."""
+
+    def __init__(self) -> None:
+        self.rows: list[Attempt] = []
+
+    def counts(self) -> list[tuple[Endpoint, str, int]]:
+        return [(PROXY, "refused", len(self.rows))] if self.rows else []
+
+    def listed(self) -> list[Attempt]:
+        return self.rows
+
+
+PROXY = Endpoint("192.0.2.1", 1080)
+
+
+def attempt(number: int) -> Attempt:
+    return Attempt(Endpoint("192.0.2.10", number), PROXY, "refused", number, number)
+
+
+def past(number: int) -> Bypass:
+    return Bypass(Endpoint("192.0.2.10", number), Endpoint("203.0.113.9", 443), "tcp", None, 1, 2, 3, number, number)
 
 
 @pytest.fixture
@@ -41,8 +75,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def view(heard: Heard, current: Any = None) -> WebView:
-    return WebView(heard, lambda: [Counts(50, 3), None], current)  # type: ignore[arg-type]
+def view(heard: Heard, current: Any = None, tried: Tried | None = None) -> WebView:
+    return WebView(heard, lambda: [Counts(50, 3), None], current, tried)  # type: ignore[arg-type]
 
 
 def test_what_has_ended_is_told_at_most_ten_times_a_second(clock: list[float]) -> None:
@@ -105,6 +139,53 @@ def test_very_many_open_conversations_are_only_counted(clock: list[float], monke
     assert (heard.health[0]["open"], len(heard.open[0])) == (50, 10)
 
 
+def test_attempts_and_bypasses_are_told_when_there_are_new_ones(clock: list[float]) -> None:
+    heard, tried = Heard(), Tried()
+    shown = view(heard, tried=tried)
+    shown.refresh(1)
+    assert heard.besides == []
+    tried.rows += [attempt(1), attempt(2)]
+    shown.bypass(past(7))
+    for _ in range(40):
+        clock[0] += 0.1
+        shown.refresh(2)
+    (told,) = heard.besides
+    assert told["attempts"] == [attempt(2).as_dict(), attempt(1).as_dict()]
+    assert told["bypasses"] == [past(7).as_dict()]
+    assert (told["all attempts"], told["all bypasses"]) == (2, 1)
+    tried.rows.append(attempt(3))
+    shown.close(Totals())
+    assert heard.besides[-1]["attempts"][0] == attempt(3).as_dict(), "at the end, whenever that is"
+
+
+def test_of_very_many_the_newest_are_told(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, tried = Heard(), Tried()
+    shown = view(heard, tried=tried)
+    tried.rows += map(attempt, range(1000))
+    for number in range(1000):
+        shown.bypass(past(number))
+    shown.refresh(1)
+    (told,) = heard.besides
+    ports = range(999, 999 - live_web.SENT, -1)
+    assert [row["client"]["port"] for row in told["attempts"]] == [*ports]
+    assert [row["client"]["port"] for row in told["bypasses"]] == [*ports]
+    assert (told["all attempts"], told["all bypasses"]) == (1000, 1000)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_terminal_tells_bypasses_only_where_asked(asked: bool) -> None:
+    class Seen(SilentView):
+        def __init__(self) -> None:
+            self.rows: list[Bypass] = []
+
+        def bypass(self, row: Bypass) -> None:
+            self.rows.append(row)
+
+    terminal, page = Seen(), Seen()
+    Together(terminal, page, asked).bypass(past(1))
+    assert (terminal.rows, page.rows) == ([past(1)] * asked, [past(1)])
+
+
 def test_views_together_see_the_same() -> None:
     class Plain:
         wants_news = False
@@ -126,7 +207,7 @@ def test_views_together_see_the_same() -> None:
 
     plain, curious = Plain(), Plain()
     curious.wants_news = True
-    both = Together([plain, curious])
+    both = Together(plain, curious, True)  # type: ignore[arg-type]
     assert both.wants_news
     both.news(sample())
     both.ended(sample())

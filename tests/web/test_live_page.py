@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,27 @@ from typing import Any
 
 import pytest
 
+from socks5sniff.analysis import Attempt, Bypass
+from socks5sniff.record import Endpoint
 from socks5sniff.web import Publisher, Server
 
 from ..live.lab import HTTP_PORT, PROXY_PORT, LiveLab, need
 from ..report.made_up import conversations
 from .chromium import Browser, Tab
-from .test_report_page import HOSTILE, column, text
+from .test_report_page import HOSTILE, beside, column, text
 
 RECORDS = [c.as_dict() for c in conversations(400)]
+_ATTEMPT = Attempt(Endpoint("192.0.2.10", 5), Endpoint("192.0.2.1", 1080), "refused", 1_795_336_741_123456789, 77)
+_PAST = Bypass(
+    *(Endpoint("192.0.2.10", 5), Endpoint("203.0.113.9", 443), "udp", "www.example", 5, 6_000_000, 1234),
+    *(1_795_336_741_000000000, 1_795_336_742_000000000, {"pid": 8, "name": "curl"}),
+)
+BESIDES = {
+    "attempts": [_ATTEMPT.as_dict()],
+    "all attempts": 1,
+    "bypasses": [_PAST.as_dict()] * 200,
+    "all bypasses": 1500,
+}
 
 
 @pytest.fixture
@@ -121,6 +135,40 @@ def test_open_conversations_have_rates(page: Tab, publisher: Publisher) -> None:
     assert float(rate.split()[0]) * {"MB": 1e6, "kB": 1e3}[rate.split()[1]] >= 2_000_000 / (took + 1)
 
 
+def choose(tab: Tab, box: int, value: str) -> None:
+    tab.evaluate(
+        f"(() => {{ const box = document.querySelectorAll('.controls select')[{box}]; box.value = '{value}';"
+        " box.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def cells(tab: Tab, name: str) -> list[str]:
+    found: list[str] = tab.evaluate(f"[...document.querySelectorAll('.{name} tbody tr')].map(row => row.innerText)")
+    return ["|".join(row.split("\t")) for row in found]
+
+
+def test_attempts_and_bypasses_arrive(page: Tab, publisher: Publisher, server: Server) -> None:
+    """They are a state, not a stream: whoever was away has them when the connection is there again."""
+    assert page.evaluate("document.querySelectorAll('.attempts *, .bypasses *').length") == 0
+    publisher.publish([], [], health(), BESIDES)
+    page.wait("document.querySelectorAll('.bypasses tbody tr').length === 200")
+    assert cells(page, "attempts") == ["2026-11-22 08:39:01.123|refused|192.0.2.10:5|192.0.2.1:1080|77"]
+    last = "2026-11-22 08:39:01.000|192.0.2.10:5|curl[8]|203.0.113.9:443|udp|www.example|5 B|6.00 MB|1,234"
+    assert cells(page, "bypasses")[199] == last
+    assert text(page, ".bypasses h2") == "What went around the proxy" + "1,500 in all, the newest 200 are listed"
+    page.evaluate("document.querySelector('.bypasses .scroll').scrollTop = 700")
+    cut(server)
+    page.wait("document.querySelector('.state.lost')?.textContent")
+    publisher.publish([], [], health(), {**BESIDES, "all bypasses": 1501})
+    page.wait("document.querySelector('.bypasses h2').textContent.includes('1,501')")
+    assert page.evaluate("document.querySelector('.bypasses .scroll').scrollTop") == 700, "who reads is left in peace"
+    choose(page, 1, "zh")
+    assert text(page, ".bypasses h2").startswith("绕过代理的流量" + "共 1,501 个")
+    heads = "[...document.querySelectorAll('.bypasses th')].map(head => head.textContent).join(' ')"
+    assert page.evaluate(heads) == "开始 客户端 进程 目标 传输协议 名称 发送 接收 数据包"
+    assert page.complaints == []
+
+
 def test_a_pause_loses_nothing(page: Tab, publisher: Publisher) -> None:
     publisher.publish(RECORDS[:10], [], health())
     rows(page, 10)
@@ -176,9 +224,10 @@ def test_hostile_names_stay_where_they_are(page: Tab, publisher: Publisher) -> N
 
     good = [n for n, record in enumerate(RECORDS) if record["destination"]]
     hostile = [with_name(name, number) for name, number in zip(HOSTILE, good, strict=False)]
-    publisher.publish(hostile, hostile, health(open=len(hostile)))
+    publisher.publish(hostile, hostile, health(open=len(hostile)), beside(HOSTILE))
     rows(page, len(HOSTILE))
     page.wait("document.querySelectorAll('.opened tbody tr').length > 0")
+    page.wait(f"document.querySelectorAll('.bypasses tbody tr').length === {len(HOSTILE)}")
     for number in range(len(HOSTILE)):
         page.evaluate(f"document.querySelectorAll('.body .row')[{number}].click()")
         page.evaluate("document.querySelector('dialog').close()")
@@ -192,7 +241,8 @@ def test_a_capture_feeds_the_page_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     need("chromium", "curl", "nsenter", "unshare", "microsocks")
     lab = LiveLab(tmp_path)
     try:
-        lab.start("python3", "-m", "http.server", str(HTTP_PORT), "--bind", "127.0.0.1")
+        lab.run("ip", "address", "add", "198.18.0.9/32", "dev", "lo")
+        lab.start("python3", "-m", "http.server", str(HTTP_PORT), "--bind", "0.0.0.0")
         lab.start("microsocks", "-i", "127.0.0.1", "-p", str(PROXY_PORT))
         lab.wait_for_port(PROXY_PORT)
         lab.wait_for_port(HTTP_PORT)
@@ -210,10 +260,17 @@ def test_a_capture_feeds_the_page_and_ends_with_ctrl_c(tmp_path: Path) -> None:
             rows(tab, 3)
             assert column(tab, "destination") == [f"127.0.0.1:{HTTP_PORT}"] * 3
             assert column(tab, "proxy") == [f"127.0.0.1:{PROXY_PORT}"] * 3
+            lab.run("curl", "-sS", "--interface", "127.0.0.1", f"http://198.18.0.9:{HTTP_PORT}/")
+            lab.run("bash", "-c", f": </dev/tcp/127.0.0.1/{PROXY_PORT}")
+            tab.wait("document.querySelector('.bypasses td') && document.querySelector('.attempts td')")
+            assert cells(tab, "attempts")[0].split("|")[1::2] == ["closed", f"127.0.0.1:{PROXY_PORT}"]
+            (bypass,) = cells(tab, "bypasses")
+            assert re.search(rf"\|curl\[\d+]\|198\.18\.0\.9:{HTTP_PORT}\|tcp\|198\.18\.0\.9:{HTTP_PORT}\|", bypass)
             assert live.stop() == 0
             tab.wait("document.querySelector('.state.ended')?.textContent")
             assert tab.complaints == []
         assert "0 dropped" in live.said
+        assert "past the proxy" not in live.out.read_text(), "that is for --bypass"
     finally:
         lab.close()
 

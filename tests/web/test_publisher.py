@@ -154,3 +154,19 @@ def test_it_knows_whether_somebody_watches() -> None:
         return [*seen, publisher.watched]
 
     assert asyncio.run(watch()) == [False, True, False]
+
+
+def test_attempts_and_bypasses_are_told_once_to_each_browser() -> None:
+    async def heard() -> list[Any]:
+        publisher = Publisher()
+        publisher.publish([], [], HEALTH, {"attempts": [1]})
+        first = publisher.events(0)
+        found = [await anext(first) for _ in range(4)]
+        publisher.publish([], [], HEALTH)
+        publisher.publish([], [], HEALTH, {"attempts": [1, 2]})
+        publisher.close()
+        found += [event async for event in first]
+        found += [event async for event in publisher.events(0)]
+        return [value for event in found for kind, _, value in map(parsed, split(event)) if kind == "besides"]
+
+    assert asyncio.run(heard()) == [{"attempts": [1]}, {"attempts": [1, 2]}, {"attempts": [1, 2]}]

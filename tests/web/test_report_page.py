@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from socks5sniff.record import AnomalyEntry, Conversation, ReplyCode, Target, Tunnel
+from socks5sniff.analysis import Attempt, Bypass
+from socks5sniff.record import AnomalyEntry, Conversation, Endpoint, ReplyCode, Target, Tunnel
 
 from ..report.made_up import conversations
 from ..sinks.samples import START, sample
@@ -218,11 +219,27 @@ def test_an_address_with_a_number_opens_that_conversation(report: Report) -> Non
 
 def test_attempts_and_bypasses_are_shown_where_there_are_some(report: Report) -> None:
     tab = report(failing())
-    assert tab.evaluate("document.querySelectorAll('.extra').length") == 0
-    attempt = {"client": {"address": "2001:db8::1", "port": 9}, "outcome": "refused", "note": "<i>x</i>\u202e"}
-    tab = report(failing(), attempts=[attempt], bypasses=[{"bytes": {"sent": 5, "received": 6}}])
-    shown = tab.evaluate("[...document.querySelectorAll('.extra td')].map(each => each.textContent)")
-    assert shown == ["[2001:db8::1]:9", "refused", "<i>x</i>\\u202e", "sent 5, received 6"]
+    assert tab.evaluate("document.querySelectorAll('.attempts *, .bypasses *').length") == 0
+    attempt = Attempt(Endpoint("2001:db8::1", 9), Endpoint("192.0.2.1", 1080), "refused", 1_795_336_741_123456789, 77)
+    past = Bypass(
+        *(Endpoint("192.0.2.10", 5), Endpoint("203.0.113.9", 443), "tcp", "<i>x</i>\u202e", 5, 6_000_000, 1234),
+        *(1_795_336_741_000000000, 1_795_336_742_000000000, {"pid": 8, "name": "curl"}),
+    )
+    tab = report(
+        failing(), attempts=[attempt.as_dict()], bypasses=[past.as_dict()], **{"all attempts": 1, "all bypasses": 4321}
+    )
+    time = "2026-11-22 08:39:01"
+    assert cells(tab, "attempts") == [f"{time}.123", "refused", "[2001:db8::1]:9", "192.0.2.1:1080", "77"]
+    assert cells(tab, "bypasses") == [
+        *(f"{time}.000", "192.0.2.10:5", "curl[8]", "203.0.113.9:443", "tcp", "<i>x</i>\\u202e"),
+        *("5 B", "6.00 MB", "1,234"),
+    ]
+    assert "4,321 in all, the first 1 are listed" in text(tab, ".bypasses h2")
+
+
+def cells(tab: Tab, name: str) -> list[str]:
+    found: list[str] = tab.evaluate(f"[...document.querySelectorAll('.{name} td')].map(each => each.textContent)")
+    return found
 
 
 def test_beyond_max_rows_the_table_says_so_and_figures_cover_all(report: Report) -> None:
@@ -244,6 +261,21 @@ def test_beyond_max_rows_the_table_says_so_and_figures_cover_all(report: Report)
     )
 
 
+def beside(names: Sequence[str]) -> dict[str, Any]:
+    """Attempts and bypasses with these names wherever one can stand."""
+    end = [{"address": name, "port": 1} for name in names]
+    return {
+        "attempts": [
+            {"client": e, "proxy": e, "outcome": n, "start": None, "frame": 1}
+            for e, n in zip(end, names, strict=True)
+        ],
+        "bypasses": [
+            {"client": e, "destination": e, "server_name": n, "transport": n, "process": {"pid": 1, "name": n}}
+            for e, n in zip(end, names, strict=True)
+        ],
+    }
+
+
 def test_hostile_names_stay_where_they_are(report: Report) -> None:
     """Everywhere that a name can stand; every row is opened and every filter tried."""
     records = [
@@ -256,7 +288,7 @@ def test_hostile_names_stay_where_they_are(report: Report) -> None:
         )
         for number, name in enumerate(HOSTILE, 1)
     ]  # fmt: skip
-    tab = report(records, inputs=[HOSTILE[0]], command=[*HOSTILE], fault=HOSTILE[1], attempts=[{n: n for n in HOSTILE}])
+    tab = report(records, inputs=[HOSTILE[0]], command=[*HOSTILE], fault=HOSTILE[1], **beside(HOSTILE))
     before = tab.evaluate("document.querySelectorAll('img, script, iframe, b:not(.card b), i').length")
     for number in range(len(HOSTILE)):
         tab.evaluate(f"document.querySelectorAll('.body .row')[{number}].click()")

@@ -170,7 +170,7 @@ const Columns = (() => {
     /** A row for a record as `--format json` has it. */
     push(record) {
       const row = this.rows;
-      const start = nanoseconds(record.start);
+      const start = moment(record.start);
       for (const name of this.own) {
         let value = record;
         for (const part of name.split(".")) value = value?.[part];
@@ -181,7 +181,7 @@ const Columns = (() => {
       let frame = record.first_frame;
       let time = 0;
       this.pushRows("frames", row, record.frames ?? [], (entry) => {
-        const then = nanoseconds(entry.time);
+        const then = moment(entry.time);
         const after = (then.seconds - start.seconds) * 1e9 + then.nanoseconds - start.nanoseconds;
         const summary = AS_IS + entry.summary;
         const changed = { ...entry, summary, frame: entry.frame - frame, time: after - time };
@@ -230,7 +230,7 @@ const Columns = (() => {
   }
 
   /** Seconds and nanoseconds of `2026-11-22T08:39:01.123456789Z`. */
-  const nanoseconds = (text) => ({ seconds: Date.parse(text.slice(0, 19) + "Z") / 1000, nanoseconds: +text.slice(20, 29).padEnd(9, "0") });
+  const moment = (text) => ({ seconds: Date.parse(text.slice(0, 19) + "Z") / 1000, nanoseconds: +text.slice(20, 29).padEnd(9, "0") });
 
   /** The store, and the other facts of the header, of base64 text. */
   const read = async (text) => {
@@ -256,5 +256,5 @@ const Columns = (() => {
     return { store, facts: header };
   };
 
-  return { read };
+  return { read, moment };
 })();

@@ -13,6 +13,7 @@ const Live = (() => {
       this.opened = 0;
       this.rates = new Map();
       this.health = null;
+      this.besides = {};
       this.missed = 0;
       this.after = null;
       this.connect();
@@ -32,6 +33,7 @@ const Live = (() => {
       listen("records", (records) => this.take(records));
       listen("current", (state) => this.measure(state));
       listen("health", (health) => (this.health = health));
+      listen("besides", (besides) => (this.besides = besides));
       listen("missed", (missed) => (this.missed += missed.conversations));
       listen("end", () => this.finish());
     }

@@ -60,8 +60,8 @@ const Page = (() => {
           element("section", {}, element("h2", {}, say("over time"), element("small", {}, say("drag to filter"))), part("legend"), part("over")),
           element("section", {}, element("h2", {}, say("time of steps")), part("steps")),
           element("section", {}, element("h2", {}, say("top lists")), part("lists")),
-          this.extra("attempts"),
-          this.extra("bypasses"),
+          part("attempts"),
+          part("bypasses"),
           element("section", { class: "search" }, element("label", { for: "search" }, say("search")), this.input, this.note, this.fault),
           element("section", { class: "conversations", "aria-label": say("conversations") }, part("grid"), element("p", { class: "soft hint" }, say("keys"))),
         ),
@@ -69,6 +69,7 @@ const Page = (() => {
       const order = this.table?.order ?? { name: "id", down: this.live !== null };
       this.table = new Table.Table(this.grid, this.store, (row) => this.show(row));
       this.table.order = order;
+      this.drawBesides();
     }
 
     controls() {
@@ -305,13 +306,12 @@ const Page = (() => {
       );
     }
 
-    /** A table of plain objects that the data may hold besides conversations. */
-    extra(name) {
-      const rows = this.about?.[name] ?? [];
-      if (!rows.length) return null;
-      const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-      const shown = (value) => (value === null || value === undefined ? "" : typeof value !== "object" ? String(value) : value.address !== undefined ? Text.endpoint(value.address, value.port) : Object.entries(value).map(([key, each]) => `${key} ${each}`).join(", "));
-      return element("section", { class: "extra" }, element("h2", {}, say(name), element("small", {}, Text.number(this.about[`all ${name}`] ?? rows.length))), element("div", { class: "scroll", tabindex: 0 }, element("table", {}, element("thead", {}, element("tr", {}, keys.map((key) => element("th", { scope: "col" }, key)))), element("tbody", {}, rows.map((row) => element("tr", {}, keys.map((key) => element("td", {}, shown(row[key])))))))));
+    /** What the capture has besides conversations. */
+    drawBesides() {
+      for (const name of ["attempts", "bypasses"]) {
+        const { [name]: rows = [], [`all ${name}`]: count = rows.length } = this.live?.besides ?? this.about ?? {};
+        Besides.show(this[name], name, count > rows.length ? say(this.live ? "newest" : "first", count, rows.length) : Text.number(count), rows);
+      }
     }
 
     show(row) {
@@ -347,6 +347,7 @@ const Page = (() => {
     came(kind) {
       if (kind === "records") this.soon("table", TABLE_PACE, () => this.freshRows());
       else if (kind === "current") this.soon("openings", TABLE_PACE, () => this.drawOpen());
+      else if (kind === "besides") this.soon("besides", TABLE_PACE, () => this.drawBesides());
       else this.drawStream();
     }
 
@@ -383,27 +384,8 @@ const Page = (() => {
 
     drawOpen() {
       const { open, opened } = this.live;
-      const columns = [
-        ["id", (c) => String(c.id ?? "")],
-        ["destination", (c) => (c.destination ? Text.endpoint(c.destination.host, c.destination.port) : "")],
-        ["client", (c) => Text.endpoint(c.client.address, c.client.port)],
-        ["process", (c) => (c.process ? `${c.process.name}[${c.process.pid}]` : "")],
-        ["user", (c) => c.username ?? ""],
-        ["proxy", (c) => Text.endpoint(c.proxy.address, c.proxy.port)],
-        ["phase", (c) => c.phase ?? ""],
-        ["rate sent", (c) => Text.octets(c.rate.sent)],
-        ["rate received", (c) => Text.octets(c.rate.received)],
-        ["sent", (c) => Text.octets(c.udp?.bytes_sent ?? c.bytes?.sent)],
-        ["received", (c) => Text.octets(c.udp?.bytes_received ?? c.bytes?.received)],
-      ];
-      const heading = (name) => (name in Languages.WORDS ? say(name) : say("column " + name));
       const shown = open.slice(0, OPEN_SHOWN);
-      const right = (name) => (/sent|received/.test(name) ? "number" : "");
-      filled(
-        this.opened,
-        element("h2", {}, say("open"), element("small", {}, opened > shown.length ? say("open shown", opened, shown.length) : Text.number(opened))),
-        shown.length ? element("div", { class: "scroll", tabindex: 0 }, element("table", {}, element("thead", {}, element("tr", {}, columns.map(([name]) => element("th", { scope: "col", class: right(name) }, heading(name))))), element("tbody", {}, shown.map((each) => element("tr", {}, columns.map(([name, show]) => element("td", { class: right(name) }, show(each)))))))) : null,
-      );
+      Besides.show(this.opened, "open", opened > shown.length ? say("open shown", opened, shown.length) : Text.number(opened), shown, true);
     }
   }
 
