@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,10 +260,10 @@ def test_a_capture_feeds_the_page_and_ends_with_ctrl_c(tmp_path: Path) -> None:
             assert column(tab, "proxy") == [f"127.0.0.1:{PROXY_PORT}"] * 3
             lab.run("curl", "-sS", "--interface", "127.0.0.1", f"http://198.18.0.9:{HTTP_PORT}/")
             lab.run("bash", "-c", f": </dev/tcp/127.0.0.1/{PROXY_PORT}")
-            tab.wait("document.querySelector('.bypasses td') && document.querySelector('.attempts td')")
+            tab.wait("['.attempts td', '.bypasses td'].every(each => document.querySelector(each) !== null)")
             assert cells(tab, "attempts")[0].split("|")[1::2] == ["closed", f"127.0.0.1:{PROXY_PORT}"]
             (bypass,) = cells(tab, "bypasses")
-            assert re.search(rf"\|curl\[\d+]\|198\.18\.0\.9:{HTTP_PORT}\|tcp\|198\.18\.0\.9:{HTTP_PORT}\|", bypass)
+            assert f"|198.18.0.9:{HTTP_PORT}|tcp|198.18.0.9:{HTTP_PORT}|" in bypass
             assert live.stop() == 0
             tab.wait("document.querySelector('.state.ended')?.textContent")
             assert tab.complaints == []
