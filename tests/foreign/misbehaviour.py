@@ -81,7 +81,10 @@ PROXIES: dict[str, tuple[Steps, Steps]] = {
     "an empty password": ([3, b"\5\2", 8, b"\1\0", None], [b"\5\1\2", 2, b"\1\5alice\0", 2]),
     "a code of its own": (answering(b"\5\x33\0" + NOBODY), asking(b"\5\1\0" + WEB)),
     "words after its refusal": (answering(b"\5\2\0" + NOBODY + b"Not from here.\n"), asking(b"\5\1\0" + WEB, None)),
-    "a banner": ([b"220 welcome\r\n", 3, CHOICE, 10, b"\5\0\0" + NOBODY, None], [0.1, GREETING, 15, b"\5\1\0" + WEB, 10]),
+    "a banner": (
+        [b"220 welcome\r\n", 3, CHOICE, 10, b"\5\0\0" + NOBODY, None],
+        [0.1, GREETING, 15, b"\5\1\0" + WEB, 10],
+    ),
     "a reply too early": ([3, CHOICE + b"\5\0\0" + NOBODY, 10, None], [GREETING, 12, 0.1, b"\5\1\0" + WEB, 0.1]),
     "a reply as refusal": ([3, b"\5\xff\0" + NOBODY], [GREETING, None]),
     "half a reply": ([3, CHOICE, 10, b"\5\0\0\1"], asking(b"\5\1\0" + WEB, None)),

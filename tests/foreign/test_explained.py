@@ -170,8 +170,8 @@ def test_captures_that_lack_frames(played: tuple[Path, dict[str, Conversation]])
     path, conversations = played
     c = conversations["all at once"]
     stream = f"tcp.stream == {c.tcp_stream}"
-    _, choice, request, reply = (entry.frame for entry in c.frames)
-    late = cut(path, f"{stream} and frame.number >= {c.frames[0].frame}")
+    greeting, choice, _, reply = (entry.frame for entry in c.frames)
+    late = cut(path, f"{stream} and frame.number >= {greeting}")
     assert "start is not in the capture" in late["midstream"].sentence
     holed = cut(path, f"{stream} and frame.number != {choice}")
     assert holed["handshake-gap"].severity == "error"
