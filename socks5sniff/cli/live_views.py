@@ -163,7 +163,9 @@ def end_line(c: Conversation, clock: Clock) -> str:
     if c.udp is not None:
         parts.append(counted(c.udp.datagrams_sent + c.udp.datagrams_received, "datagram"))
     parts.append(_short(c.duration))
-    if c.close == "open":
+    if c.outcome == "incomplete" and c.phase:
+        pass  # the result says who ended it
+    elif c.close == "open":
         parts.append("still open")
     elif c.closed_by:
         parts.append(f"{'reset' if c.close == 'reset' else 'closed'} by {c.closed_by}")

@@ -15,14 +15,14 @@ from socks5sniff.record.form import Form
 from .layouts import Field, Lines, Part, Words, asked
 from .line_sink import LineSink
 from .sink import Options, Writer
-from .words import explain, octets
+from .words import ending_word, explain, explained, octets
 
 
 class AccessLogSink(LineSink):
     """Writes the lines described in this module's docstring."""
 
     def __init__(self, out: Writer, options: Options) -> None:
-        super().__init__(out, options, Lines(_line, Words("-", _field, text=_wire)), access_line)
+        super().__init__(out, options, Lines(_line, Words("-", ending_word, text=_wire)), access_line)
 
 
 def access_line(conversation: Conversation) -> str:
@@ -44,7 +44,8 @@ def _line(form: Form) -> list[Part]:
         Field("time", "start"), "Z ", Field("endpoint", "client_address", "client_port"), " ",
         Field("endpoint", "proxy_address", "proxy_port"), " ", Field("text", "username") if form.username else "-",
         f" {form.method or '-'} {form.command or '-'} ", *destination,
-        f" {form.outcome} {_code(form)} ", ways[0], " ", ways[1], " ", Field("rounded", 6), f" {_words(form)}",
+        f" {form.outcome} {_code(form)} ", ways[0], " ", ways[1], " ", Field("rounded", 6),
+        ' "', *(part.replace('"', r"\x22") if isinstance(part, str) else part for part in explained(form)), '"',
     ]  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def _code(said: Conversation | Form) -> str:
     return "-" if said.reply is None else str(said.reply.code)
 
 
-def _words(said: Conversation | Form) -> str:
+def _words(said: Conversation) -> str:
     words = escape_text(explain(said)).replace('"', r"\x22")
     return f'"{words}"'
 

@@ -11,7 +11,7 @@ from socks5sniff.record.fields import COLUMNS as RECORD_PATHS
 from socks5sniff.record.form import Form
 
 from .layouts import Field, Lines, Part, Words, asked
-from .words import counted, octets, result
+from .words import counted, ending_word, octets, result, results
 
 TIME = "time"
 """Name of the column that the table's clock fills in."""
@@ -142,7 +142,7 @@ SEPARATOR = "\t"
 def usual_rows() -> Lines:
     """Maker of rows for forms: the cells of the USUAL columns, and behind them the outcome."""
     return Lines(
-        _row, Words("", str, lambda tunnel: escape_text(_carried(tunnel)), lambda way, text: escape_text(text))
+        _row, Words("", ending_word, lambda tunnel: escape_text(_carried(tunnel)), lambda way, text: escape_text(text))
     )
 
 
@@ -168,7 +168,7 @@ def _cells(form: Form) -> dict[str, Sequence[Part]]:
         "user": [Field("text", "username")] if form.username else [],
         "command": [escape_text(form.command or "")],
         "destination": [] if form.destination is None else asked(form.destination),
-        "result": [escape_text(result(form))],
+        "result": results(form),
         "seconds": [Field("rounded", 3)],
         "anomalies": [_anomalies(form)],
         **(carries if form.relays else {}),

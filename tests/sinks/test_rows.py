@@ -116,7 +116,7 @@ class TestAccessLog:
             )
         )
         assert line.split(" ")[3:11] == ["-", "-", "-", "-", "incomplete", "-", "-", "-"]
-        assert line.endswith('"ended in greeting"')
+        assert line.endswith('"closed by client in greeting"')
 
     @pytest.mark.parametrize(
         ("user", "shown"), [("", '""'), ("-", r"\x2d"), ("a b", r"a\x20b"), ('a"b', r"a\x22b"), ("a\nb", r"a\nb")]

@@ -72,7 +72,25 @@ def test_columns_without_content_are_left_out() -> None:
         ({"outcome": "rejected", "reply": ReplyCode(5, "connection refused")}, "rejected: connection refused"),
         ({"outcome": "auth-failed", "reply": None}, "auth-failed"),
         ({"outcome": "no-acceptable-method", "reply": None}, "no-acceptable-method"),
-        ({"outcome": "incomplete", "phase": "request", "reply": None}, "incomplete: ended in request"),
+        (
+            {"outcome": "incomplete", "phase": "request", "reply": None, "close": "reset", "closed_by": "proxy"},
+            "incomplete: reset by proxy in request",
+        ),
+        (
+            {"outcome": "incomplete", "phase": "greeting", "reply": None, "close": "fin", "closed_by": None},
+            "incomplete: closed in greeting",
+        ),
+        (
+            {"outcome": "incomplete", "phase": "request", "reply": None, "close": "open", "closed_by": None},
+            "incomplete: still open in request",
+        ),
+        (
+            {
+                "outcome": "incomplete", "phase": "request", "reply": None, "close": "fin", "closed_by": "proxy",
+                "anomalies": [AnomalyEntry("half-frame", "warning", 9, "the proxy closed after 4 octets of its reply")],
+            },
+            "incomplete: closed by proxy after half of its reply",
+        ),
         (
             {"outcome": "malformed", "anomalies": [AnomalyEntry("bad-version", "error", 4, "VER is 9")]},
             "malformed: VER is 9",

@@ -214,7 +214,7 @@ def test_an_address_with_a_number_opens_that_conversation(report: Report) -> Non
     tab = report(failing())
     tab.evaluate("location.hash = '#3'")
     tab.wait("document.querySelector('dialog').open")
-    assert text(tab, "#panel-title").startswith("#3 incomplete: greeting")
+    assert text(tab, "#panel-title").startswith("#3 incomplete: closed by")
 
 
 def test_attempts_and_bypasses_are_shown_where_there_are_some(report: Report) -> None:

@@ -11,7 +11,18 @@ const Table = (() => {
     const outcome = store.value("outcome", row);
     const reply = store.value("reply.name", row);
     if (outcome === "rejected" && reply) return `rejected: ${reply}`;
-    return outcome === "incomplete" ? `incomplete: ${store.value("phase", row) ?? ""}` : outcome;
+    return outcome === "incomplete" ? `incomplete: ${ended(store, row)}` : outcome;
+  };
+
+  /** Who ended a conversation without a verdict, and in which step. */
+  const ended = (store, row) => {
+    const phase = store.value("phase", row);
+    if (phase === null) return "no handshake";
+    const how = { fin: "closed", reset: "reset", open: "still open" }[store.value("close", row)];
+    const by = store.value("closed_by", row);
+    const half = store.value("anomalies", row) ? store.entries("anomalies", row).find((entry) => entry.code === "half-frame") : undefined;
+    const frame = half?.message.split(" of ").slice(1).join(" of "); // "the proxy closed after 4 octets of its reply"
+    return how + (by ? ` by ${by}` : "") + (frame ? ` after half of ${frame}` : ` in ${phase}`);
   };
 
   const time = (store, row, withDate) => Text.time(store.columns.get("start.seconds")[row] * 1000, store.columns.get("start.nanoseconds")[row], 3, withDate);
