@@ -11,11 +11,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
+from socks5sniff.analysis import Analyser
 from socks5sniff.record import Conversation, Endpoint, FrameEntry, Target, Traffic, UdpDestination, UdpTraffic
 from socks5sniff.sinks import Options, Totals, open_sink
 from socks5sniff.sinks.accesslog import access_line
 from socks5sniff.sinks.csv_rows import COLUMNS, row
 
+from ..traffic import PLAIN, SECOND, batches, connection
 from .samples import START, conversations, sample
 
 NASTY = "\x1b[31m\n\u202eevil\t,\" '"
@@ -172,6 +174,26 @@ class TestFrames:
         lines = written("frames", sample(frames=frames)).splitlines()
         assert len(lines) == 2
         assert lines[1].isprintable()
+
+
+def test_many_that_came_to_nothing_each_say_who_ended_it() -> None:
+    """What is alike but for its end is laid out in columns, and reads like a record by itself."""
+    packets = []
+    for number in range(30):
+        ends = {"client": ("10.0.0.1", 40000 + number), "begin": START + number * SECOND}
+        packets += connection(PLAIN[: 1 + number % 3], closing=number % 5 != 4, **ends)
+    analyser = Analyser()
+    (part,) = batches([(each.time, each.frame()) for each in packets], [1000])
+    said = set()
+    for batch in (*analyser.take(part), *analyser.finish()):
+        assert None in batch.written
+        out = io.StringIO()
+        open_sink("accesslog", out, Options()).records(batch)
+        lines = out.getvalue().splitlines()
+        assert lines == [access_line(conversation) for conversation in batch]
+        said |= {line.split('"')[1] for line in lines}
+    ways = ("closed by client", "still open")
+    assert said == {f"{way} in {step}" for way in ways for step in ("greeting", "request")}
 
 
 def test_ipv6_destinations_are_in_brackets() -> None:
