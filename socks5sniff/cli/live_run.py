@@ -11,6 +11,7 @@ from functools import partial
 
 from socks5sniff.analysis.bypass import Bypass, LiveBypasses
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
+from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.errors import InputError
 from socks5sniff.live.engine import Engine
 from socks5sniff.live.holding import HOLD
@@ -29,6 +30,8 @@ TURN = 0.1
 """Seconds the loop waits for frames before it looks at the clock."""
 DRAIN = 0.25
 """Seconds after a signal in which frames that were captured before it still come out of the engine."""
+CATCH_UP = 5.0
+"""The same where they come without a break, because a busy machine is behind its traffic."""
 LATE = 300_000_000
 """Nanoseconds a frame may take from its time stamp to the loop."""
 GRACE = 1.0
@@ -51,6 +54,14 @@ class Limits:
     def ask(self) -> None:
         """Stop now."""
         self.asked = time.monotonic()
+
+    def reached(self, batch: FrameBatch | None) -> bool:
+        """Whether to stop after this batch (None: the line was idle) because it was asked for."""
+        if self.asked is None:
+            return False
+        late = time.monotonic() - self.asked
+        waiting = batch is not None and len(batch) and int(batch.time[-1]) < time.time_ns() - int(late * 1e9)
+        return late >= (CATCH_UP if waiting else DRAIN)
 
     def patience(self) -> bool:
         """Whether to wait for who does not read what was written."""
@@ -145,7 +156,8 @@ class Watch:
 
     def _capture(self, limits: Limits) -> None:
         began = last_frame = time.monotonic()
-        while limits.asked is None or time.monotonic() < limits.asked + DRAIN:
+        batch: FrameBatch | None = None
+        while not limits.reached(batch):
             before = time.time_ns()
             try:
                 batch = self._engine.wait(TURN)

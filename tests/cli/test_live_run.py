@@ -16,6 +16,7 @@ import socks5sniff
 from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
 from socks5sniff.capture import open_captures
 from socks5sniff.capture.batch import FrameBatch, Interface
+from socks5sniff.cli import live_run
 from socks5sniff.cli.live_run import Limits, Watch
 from socks5sniff.cli.live_showing import Showing
 from socks5sniff.cli.live_views import LinesView
@@ -279,6 +280,28 @@ def test_time_alone_ends_what_is_closed() -> None:
     later = analyser.tick(last + 60_000_000_000)
     assert len(taken) + len(later) == len(as_read(path))
     assert analyser.finish() == []
+
+
+@pytest.mark.parametrize(("before", "catch_up", "read"), [(3600, 5.0, 36), (-3600, 5.0, 3), (3600, 0.0, 3)])
+def test_what_was_captured_before_the_signal_is_read_however_late(
+    monkeypatch: pytest.MonkeyPatch, before: int, catch_up: float, read: int
+) -> None:
+    """A machine that is behind its traffic catches up, for a while; what comes after the signal it leaves."""
+    limits = Limits()
+
+    class Signalled(list[FrameBatch]):
+        def __iter__(self) -> Iterator[FrameBatch]:
+            for number, batch in enumerate(super().__iter__()):
+                if number == 2:
+                    limits.ask()
+                yield batch
+
+    batches = [*slices(CAPTURES / "connect-many.pcapng", 10)]
+    shift = time.time_ns() - before * 1_000_000_000 - int(batches[-1].time[-1])
+    monkeypatch.setattr(live_run, "DRAIN", 0.0)
+    monkeypatch.setattr(live_run, "CATCH_UP", catch_up)
+    _, watch = play(Signalled(replace(batch, time=batch.time + shift) for batch in batches), limits)
+    assert watch.packets == read * 10
 
 
 def test_it_stops_after_so_many_conversations_or_so_much_time_or_when_asked() -> None:
