@@ -28,7 +28,7 @@ _ASKED = {
     "request": ("request",),
 }
 """Types of the frames that show how far it came, by phase; the first that is there counts."""
-_TELLING = ("not-socks-on-socks-port", "half-frame")
+_TELLING = ("not-socks-on-socks-port", "half-frame", "auth-unasked")
 """Anomalies that say all of why a conversation came to nothing."""
 
 

@@ -28,7 +28,9 @@ def quic_client(name: str = "quic.example.com", version: int = 1, protocols: int
     from aioquic.quic.connection import QuicConnection
 
     alpn = ["h3", *(f"protocol-{number:04d}" for number in range(protocols - 1))]
-    configuration = QuicConfiguration(is_client=True, alpn_protocols=alpn, server_name=name, original_version=version)
+    configuration = QuicConfiguration(
+        is_client=True, alpn_protocols=alpn, server_name=name, original_version=version, supported_versions=[version]
+    )
     client = QuicConnection(configuration=configuration)
     client.connect(("192.0.2.1", 443), now=0.0)
     return [datagram for datagram, _ in client.datagrams_to_send(now=0.0)]
@@ -40,6 +42,23 @@ def test_quic(version: int, name: str) -> None:
     assert found is not None
     assert found[:3] == ("quic", "quic.example.com", ["h3"])
     assert str(found.detail).startswith(f"{name}, JA4 q13d")
+
+
+@pytest.mark.parametrize(
+    ("draft", "salt"),
+    [
+        *((draft, "c3eef712c72ebb5a11a7d2432bb46365bef9f502") for draft in (23, 28)),
+        *((draft, "afbfec289993d24c9e9786f19c6111e04390a899") for draft in (29, 32)),
+        *((draft, "38762cf7f55934b34d179ae6a4c80cadccbb7f0a") for draft in (33, 34)),
+    ],
+)
+def test_quic_of_a_draft(monkeypatch: pytest.MonkeyPatch, draft: int, salt: str) -> None:
+    pytest.importorskip("aioquic", reason="aioquic not installed")
+    monkeypatch.setattr("aioquic.quic.crypto.INITIAL_SALT_VERSION_1", bytes.fromhex(salt))
+    found = identify_datagrams(quic_client(version=0xFF000000 | draft), [], False)
+    assert found is not None
+    assert found[:3] == ("quic", "quic.example.com", ["h3"])
+    assert str(found.detail).startswith(f"QUIC draft {draft}, JA4 q13d")
 
 
 def test_quic_whose_hello_takes_two_datagrams() -> None:

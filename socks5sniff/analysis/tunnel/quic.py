@@ -18,8 +18,10 @@ from .tls import fingerprint, read_hello
 _SALT_1 = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 _SALT_2 = bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")
 _SALT_29 = bytes.fromhex("afbfec289993d24c9e9786f19c6111e04390a899")
+_SALT_23 = bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502")
 _VERSION_2 = 0x6B3343CF
-_SALTS = {1: _SALT_1, _VERSION_2: _SALT_2, **{0xFF000000 | draft: _SALT_29 for draft in range(29, 33)}}
+_DRAFTS = {**dict.fromkeys(range(23, 29), _SALT_23), **dict.fromkeys(range(29, 33), _SALT_29), 33: _SALT_1, 34: _SALT_1}
+_SALTS = {1: _SALT_1, _VERSION_2: _SALT_2, **{0xFF000000 | draft: salt for draft, salt in _DRAFTS.items()}}
 READABLE = tuple(_SALTS)
 """Versions whose first packets can be opened."""
 _MAX_ID = 20
