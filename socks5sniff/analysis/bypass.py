@@ -60,6 +60,48 @@ class Bypass(NamedTuple):
         }
 
 
+def _bypass(row: Exchange, name: str | None) -> Bypass:
+    """The row as it is told; `name` is what DNS called the destination."""
+    return Bypass(
+        row.client, row.destination, "udp" if row.stream is None else "tcp", row.server_name or name,
+        row.sent, row.received, row.packets, row.start, row.end,
+    )  # fmt: skip
+
+
+class _Own:
+    """What proxies send themselves, on behalf of their clients."""
+
+    def __init__(self) -> None:
+        self._connections: set[tuple[Endpoint, Endpoint]] = set()
+        self._datagrams: set[tuple[str, str, int]] = set()
+        self._relaying: dict[str, set[int]] = {}
+
+    def learn(self, record: Conversation) -> None:
+        """A conversation was found, or has ended."""
+        if record.upstream is not None:
+            source, destination = (Endpoint(**record.upstream[end]) for end in ("source", "destination"))
+            self._connections.add((source, destination))
+        if record.udp is not None and len(self._datagrams) < MAX_ROWS:
+            self._datagrams.update((record.proxy.address, place.host, place.port) for place in record.udp.destinations)
+        if record.command == "udp-associate":
+            relaying = self._relaying.setdefault(record.proxy.address, set())
+            if record.close == "open" and record.outcome == "succeeded":
+                relaying.add(record.tcp_stream)
+            else:
+                relaying.discard(record.tcp_stream)
+
+    def holds(self, row: Exchange, name: str | None) -> bool:
+        """Whether it is a proxy's; `name` is what DNS called the destination."""
+        if row.stream is not None:
+            return (row.client, row.destination) in self._connections
+        sender, port = row.client.address, row.destination.port
+        return any((sender, host, port) in self._datagrams for host in (row.destination.address, name) if host)
+
+    def may_hold(self, row: Exchange) -> bool:
+        """Whether an association that is still open may turn out to have sent it."""
+        return row.stream is None and bool(self._relaying.get(row.client.address))
+
+
 class Past:
     """What goes past the proxies, beside the records of an analyser.
 
@@ -78,7 +120,7 @@ class Past:
         self._rows: list[Exchange] = []
         self._clients: set[str] = set()
         self._streams: set[int] = set()
-        self._own: set[tuple[Endpoint, Endpoint]] = set()
+        self._own = _Own()
         self._exchanges = Exchanges(self._keep)
 
     def analyser(self, **options: Any) -> Analyser:
@@ -94,9 +136,7 @@ class Past:
                 continue
             self._clients.add(record.client.address)
             self._streams.add(record.tcp_stream)
-            if record.upstream is not None:
-                source, destination = (Endpoint(**record.upstream[end]) for end in ("source", "destination"))
-                self._own.add((source, destination))
+            self._own.learn(record)
 
     def finish(self) -> None:
         """The analyser is at its end."""
@@ -111,19 +151,13 @@ class Past:
         """What went past the proxies, in the order of time."""
         wanted = self.clients
         proxies, name_of = self._analyser.attempts.proxies, self._analyser.records.names.name_of
-        found = [
-            Bypass(
-                row.client, row.destination, "udp" if row.stream is None else "tcp",
-                row.server_name or name_of(row.client.address, row.destination.address),
-                row.sent, row.received, row.packets, row.start, row.end,
-            )
-            for row in self._rows
-            if row.client.address in wanted
-            and row.destination not in proxies
-            and not row.relayed
-            and row.stream not in self._streams
-            and (self._everything or (row.client, row.destination) not in self._own)
-        ]  # fmt: skip
+        found = []
+        for row in self._rows:
+            if row.client.address not in wanted or row.destination in proxies or row.relayed:
+                continue
+            name = name_of(row.client.address, row.destination.address)
+            if row.stream not in self._streams and (self._everything or not self._own.holds(row, name)):
+                found.append(_bypass(row, name))
         return sorted(found, key=lambda row: (row.start_ns, row.client, row.destination))
 
     def _keep(self, row: Exchange) -> None:
@@ -149,7 +183,7 @@ class LiveBypasses:
         self.exchanges = Exchanges(self._keep)
         self._clients: set[str] = set()
         self._proxies: set[Endpoint] = set()
-        self._own: set[tuple[Endpoint, Endpoint]] = set()
+        self._own = _Own()
         self._rows: deque[Exchange] = deque(maxlen=MAX_WAITING)
 
     def follow(self, analyser: Analyser) -> None:
@@ -162,9 +196,7 @@ class LiveBypasses:
         if record.protocol is not None:
             self._clients.add(record.client.address)
             self._proxies.add(record.proxy)
-        if record.upstream is not None:
-            source, destination = (Endpoint(**record.upstream[end]) for end in ("source", "destination"))
-            self._own.add((source, destination))
+        self._own.learn(record)
 
     def tell(self, ended: bool = False) -> list[Bypass]:
         """What went past proxies and was not told of yet; all of it where the capture has `ended`."""
@@ -172,18 +204,13 @@ class LiveBypasses:
         name_of = self._analyser.records.names.name_of
         found, rest = [], []
         for row in self._rows:
-            if row.destination in self._proxies or (row.client, row.destination) in self._own:
+            name = name_of(row.client.address, row.destination.address)
+            if row.destination in self._proxies or self._own.holds(row, name):
                 continue
-            if row.client.address in self._clients:
-                name = row.server_name or name_of(row.client.address, row.destination.address)
-                found.append(
-                    Bypass(
-                        row.client, row.destination, "udp" if row.stream is None else "tcp", name,
-                        row.sent, row.received, row.packets, row.start, row.end,
-                    )
-                )  # fmt: skip
+            if row.client.address in self._clients and (ended or not self._own.may_hold(row)):
+                found.append(_bypass(row, name))
             else:
-                rest.append(row)  # the host may turn out to use a proxy
+                rest.append(row)  # the host may turn out to use a proxy, or to be one
         self._rows = deque(rest, MAX_WAITING)
         return found
 

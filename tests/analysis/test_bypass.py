@@ -11,8 +11,10 @@ from socks5sniff.analysis import Bypass, Bypasses
 from tests.traffic import ANSWER, CLIENT, HTTP, PLAIN, SECOND, SERVER, START, connection, datagram
 
 from .test_names import DNS, response
+from .test_relayed_dns import ASSOCIATE, RELAY, header
 
 CALLER = "10.0.0.1"
+CALLER_PORT = (CALLER, 5555)
 
 
 def capture(*frames: tuple[int, bytes]) -> io.BytesIO:
@@ -86,3 +88,19 @@ def test_dns_shows_what_was_asked_and_names_what_follows() -> None:
     dns, ssh = rows(*SOCKS, asked, told, *past)
     assert (dns.transport, dns.server_name, dns.packets) == ("udp", "leak.test", 2)
     assert (ssh.destination.port, ssh.server_name) == (22, "leak.test")
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_what_a_relay_sends_on_is_the_proxy_s_own(everything: bool, named: bool) -> None:
+    """The host of the proxy uses another one itself; of its datagrams those that its clients sent are left out."""
+    host, place = RELAY[0], ("198.51.100.9", 443)
+    request = [(packet.time, packet.frame()) for packet in connection(ASSOCIATE)]
+    asked = header(("a.example", 443) if named else place, named)
+    legs = [(START + 1, datagram(CALLER_PORT, RELAY, asked + b"hello"))]
+    legs += [(START + 2, datagram((host, 7), place, b"hello"))]
+    learned = [(START, datagram(("192.0.2.53", 53), (host, 4000), response("a.example", place[0])))]
+    own = tcp(host, ("192.0.2.1", 1080), said=b"\5\1\0")
+    frames = [*SOCKS, *request, *legs, *learned, *own, (START + 3, datagram((host, 8), ("198.51.100.9", 444), b"x"))]
+    ports = [row.client.port for row in rows(*frames, clients=(host,), everything=everything) if row.transport == "udp"]
+    assert [port for port in ports if port in (7, 8)] == ([7, 8] if everything else [8])

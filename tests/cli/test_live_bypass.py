@@ -19,6 +19,7 @@ from socks5sniff.sinks import Options
 from socks5sniff.sinks.clock import Clock
 from tests.traffic import ANSWER, CLIENT, HTTP, PLAIN, SECOND, SERVER, START, Packet, batches, connection, datagram
 
+from ..analysis.test_relayed_dns import ASSOCIATE, RELAY, header
 from .test_live_run import Player
 
 Frame = tuple[int, bytes]
@@ -83,6 +84,21 @@ def test_datagrams() -> None:
     traffic = [*proxied(), (START + SECOND, datagram(("10.0.0.1", 5000), DNS, ASKED))]
     (row,), _ = played(traffic)
     assert (row["transport"], row["server_name"], row["bytes"]["sent"]) == ("udp", "a.example", len(ASKED))
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_what_a_relay_sends_on_is_the_proxy_s_own(closing: bool) -> None:
+    """The host of the proxy uses a proxy itself; what may be its clients' waits until their association is over."""
+    relay, place = (RELAY[0], RELAY[1]), ("198.51.100.9", 443)
+    traffic = proxied(relay[0]) + frames(connection(ASSOCIATE, closing=False))
+    traffic += [(START + SECOND, datagram(("10.0.0.1", 5555), relay, header(place) + b"hello"))]
+    for port, destination in ((7, place), (8, WEB)):
+        traffic.append((START + SECOND + port, datagram((relay[0], port), destination, b"hello")))
+    traffic += [frame for number in range(4) for frame in proxied("10.0.0.1", (10 + number) * SECOND)]
+    if closing:
+        traffic += frames(connection(ASSOCIATE, begin=START + 9 * SECOND)[-3:])
+    rows, _ = played(traffic)
+    assert [row["client"]["port"] for row in rows] == [8]
 
 
 def test_while_it_is_open() -> None:
