@@ -41,7 +41,7 @@ const Table = (() => {
   const COLUMNS = [
     { name: "id", width: 64, number: true, show: (s, r) => String(s.value("id", r)) },
     { name: "start", width: 108, show: time, by: (s, r) => s.start(r), number: false },
-    { name: "result", width: 282, show: result },
+    { name: "result", width: 312, show: result },
     { name: "destination", width: 230, grows: true, show: (s, r) => s.endpoint("destination", r) },
     { name: "client", width: 156, show: (s, r) => s.endpoint("client", r) },
     { name: "process", width: 120, show: process, has: (s) => s.columns.get("process").some((place) => place) },
