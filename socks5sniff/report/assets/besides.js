@@ -40,12 +40,15 @@ const Besides = (() => {
 
   const heading = (name) => (name in Languages.WORDS ? say(name) : say("column " + name));
 
-  /** Fill `host` with a table of rows, or empty it where there are none; who has scrolled stays where they are. */
+  /**
+   * Fill `host` with a table of rows; who has scrolled stays where they are. What is `always` there has its heading and
+   * all its columns; else nothing without rows, and no columns without content.
+   */
   const show = (host, name, note, rows, always = false) => {
     const before = host.querySelector(".scroll");
     const { scrollTop, scrollLeft } = before ?? {};
     const focused = before !== null && before === document.activeElement;
-    const columns = COLUMNS[name].filter(([, cell]) => rows.some((each) => cell(each) !== ""));
+    const columns = COLUMNS[name].filter(([, cell]) => always || rows.some((each) => cell(each) !== ""));
     const side = (right) => ({ class: right ? "number" : "" });
     const table = () =>
       element(
