@@ -204,13 +204,16 @@ class LiveBypasses:
         name_of = self._analyser.records.names.name_of
         found, rest = [], []
         for row in self._rows:
+            if row.client.address not in self._clients:
+                rest.append(row)  # the host may turn out to use a proxy
+                continue
             name = name_of(row.client.address, row.destination.address)
             if row.destination in self._proxies or self._own.holds(row, name):
                 continue
-            if row.client.address in self._clients and (ended or not self._own.may_hold(row)):
+            if ended or not self._own.may_hold(row):
                 found.append(_bypass(row, name))
             else:
-                rest.append(row)  # the host may turn out to use a proxy, or to be one
+                rest.append(row)
         self._rows = deque(rest, MAX_WAITING)
         return found
 

@@ -150,6 +150,8 @@ class _Capture:
                 processes.close()
             if self._served is not None:
                 self._served.stop()
+        if limits.behind:
+            _say(f"the machine was too slow: what was captured in the last {limits.behind:.1f} s is not analysed")
         return self._end(watch, fault)
 
     def _open_capture_file(self, owner: Owner | None) -> Saving | None:

@@ -50,6 +50,8 @@ class Limits:
     """Seconds without a frame."""
     asked: float | None = None
     """When a signal asked to (time.monotonic)."""
+    behind: float = 0.0
+    """Seconds before that from which on nothing was analysed any more: the machine was too slow."""
 
     def ask(self) -> None:
         """Stop now."""
@@ -60,8 +62,12 @@ class Limits:
         if self.asked is None:
             return False
         late = time.monotonic() - self.asked
-        waiting = batch is not None and len(batch) and int(batch.time[-1]) < time.time_ns() - int(late * 1e9)
-        return late >= (CATCH_UP if waiting else DRAIN)
+        captured = 0 if batch is None or not len(batch) else int(batch.time[-1])
+        waiting = captured and captured < time.time_ns() - int(late * 1e9)
+        if not waiting or late < CATCH_UP:
+            return late >= DRAIN and not waiting
+        self.behind = (time.time_ns() - captured) / 1e9 - late
+        return True
 
     def patience(self) -> bool:
         """Whether to wait for who does not read what was written."""

@@ -302,6 +302,7 @@ def test_what_was_captured_before_the_signal_is_read_however_late(
     monkeypatch.setattr(live_run, "CATCH_UP", catch_up)
     _, watch = play(Signalled(replace(batch, time=batch.time + shift) for batch in batches), limits)
     assert watch.packets == read * 10
+    assert (limits.behind > 3599) is (catch_up == 0), "what is lost is told"
 
 
 def test_it_stops_after_so_many_conversations_or_so_much_time_or_when_asked() -> None:
