@@ -121,7 +121,7 @@ class Past:
         self._clients: set[str] = set()
         self._streams: set[int] = set()
         self._own = _Own()
-        self._exchanges = Exchanges(self._keep)
+        self._exchanges = Exchanges(self._keep, self._wants)
 
     def analyser(self, **options: Any) -> Analyser:
         """The analyser with these options, whose traffic is looked at."""
@@ -160,11 +160,12 @@ class Past:
                 found.append(_bypass(row, name))
         return sorted(found, key=lambda row: (row.start_ns, row.client, row.destination))
 
+    def _wants(self, destination: Endpoint, client: Endpoint) -> bool:
+        if self._wanted and client.address not in self._wanted:
+            return False
+        return self._everything or leaves(destination, client)
+
     def _keep(self, row: Exchange) -> None:
-        if self._wanted and row.client.address not in self._wanted:
-            return
-        if not self._everything and is_local(row.destination, row.client):
-            return
         if len(self._rows) >= MAX_ROWS:
             self.left_out += 1
         else:
@@ -180,7 +181,7 @@ class LiveBypasses:
     """
 
     def __init__(self) -> None:
-        self.exchanges = Exchanges(self._keep)
+        self.exchanges = Exchanges(self._keep, leaves)
         self._clients: set[str] = set()
         self._proxies: set[Endpoint] = set()
         self._own = _Own()
@@ -218,7 +219,7 @@ class LiveBypasses:
         return found
 
     def _keep(self, row: Exchange) -> None:
-        if not row.relayed and not is_local(row.destination, row.client):
+        if not row.relayed:
             row.heads = ([], [])
             self._rows.append(row)
 
@@ -290,6 +291,11 @@ class Bypasses:
     @property
     def notes(self) -> list[str]:
         return self._notes.lines()
+
+
+def leaves(destination: Endpoint, client: Endpoint) -> bool:
+    """The opposite of `is_local`."""
+    return not is_local(destination, client)
 
 
 def is_local(destination: Endpoint, client: Endpoint) -> bool:

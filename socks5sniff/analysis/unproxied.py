@@ -89,10 +89,12 @@ class Exchanges:
 
     Args:
         done: is called with each row, when it is complete.
+        wants: whether a destination and a client are of interest at all; of others no row is made.
     """
 
-    def __init__(self, done: Callable[[Exchange], None]) -> None:
+    def __init__(self, done: Callable[[Exchange], None], wants: Callable[[Endpoint, Endpoint], bool]) -> None:
         self._done = done
+        self._wants = wants
         self._flows: FlowTable | None = None
         self._book: AddressBook | None = None
         self._relayed: Callable[[int, int, int], bool] = lambda *_: False
@@ -179,7 +181,7 @@ class Exchanges:
                 head.append(payload_octets(datagrams, row, HEAD_LIMIT))
 
     def _name_datagrams(self, exchange: Exchange) -> None:
-        if exchange.told:
+        if exchange.told or not self._wants(exchange.destination, exchange.client):
             return
         asked = question(exchange.heads[0][0]) if exchange.heads[0] else None
         if asked is not None and exchange.destination.port in _DNS_PORTS:
@@ -211,11 +213,14 @@ class Exchanges:
             way = int(seen.first_way[slot]) if opener == UNKNOWN else opener
             ends = int(seen.low[slot]), int(seen.high[slot])
             heads = self._heads.pop(slot, (b"", b""))
-            found = identify(bytes(heads[way]), bytes(heads[1 - way]), ends[1 - way] & 0xFFFF, True)
+            client, destination = self._endpoint(ends[way]), self._endpoint(ends[1 - way])
+            if not self._wants(destination, client):
+                continue
+            found = identify(bytes(heads[way]), bytes(heads[1 - way]), destination.port, True)
             self._done(
                 Exchange(
-                    self._endpoint(ends[way]),
-                    self._endpoint(ends[1 - way]),
+                    client,
+                    destination,
                     int(seen.first_time[slot]),
                     int(seen.last_time[slot]),
                     int(seen.packets[slot]),
