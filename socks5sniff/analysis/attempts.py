@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
 from copy import copy
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,7 +158,7 @@ class Attempts:
             for proxy, counts in theirs.counts.items():
                 for outcome, count in counts.items():
                     mine.add(proxy, outcome, count)
-            mine.listed += theirs.listed[: MAX_LISTED - len(mine.listed)]
+            mine.listed += islice(theirs.listed, MAX_LISTED - len(mine.listed))
         for proxy in others._proxies:
             if len(self._proxies) < MAX_PROXIES:
                 self._proxies.add(proxy)
