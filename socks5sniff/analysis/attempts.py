@@ -158,7 +158,7 @@ class Attempts:
             for proxy, counts in theirs.counts.items():
                 for outcome, count in counts.items():
                     mine.add(proxy, outcome, count)
-            mine.listed.extend(islice(theirs.listed, MAX_LISTED - len(mine.listed)))
+            mine.listed += islice(theirs.listed, MAX_LISTED - len(mine.listed))
         for proxy in others._proxies:
             if len(self._proxies) < MAX_PROXIES:
                 self._proxies.add(proxy)

@@ -18,6 +18,8 @@ PROXY, TARGET = sys.argv[1:3]
 MICROSOCKS, DANTE, HTTP, ECHO = map(int, sys.argv[3:7])
 FIRST_PORT = 9200
 """Where the first of the proxies here listens."""
+OWN = (PROXY, 0)
+"""Whence clients connect: a port that is bound before is no other client's to another proxy."""
 
 Step = bytes | int | float | None
 """Octets to send, a number of octets to read, seconds to wait; None is the other side's end."""
@@ -136,7 +138,7 @@ async def follow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ste
 
 async def client(port: int, steps: Steps) -> int:
     """A conversation with a proxy; the port it came from."""
-    reader, writer = await asyncio.open_connection(PROXY, port)
+    reader, writer = await asyncio.open_connection(PROXY, port, local_addr=OWN)
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     own: int = writer.get_extra_info("sockname")[1]
     await follow(reader, writer, steps, 2)
@@ -154,7 +156,7 @@ class Association:
     """A UDP association with Dante, and a socket to use it from."""
 
     def __init__(self, port: int = DANTE) -> None:
-        self.control = socket.create_connection((PROXY, port), 10)
+        self.control = socket.create_connection((PROXY, port), 10, OWN)
         self.port: int = self.control.getsockname()[1]
         self.control.sendall(GREETING)
         self.control.recv(2)
@@ -219,7 +221,7 @@ def names_client(port: int = FIRST_PORT + 90) -> int:
     """A relay that writes the address of the client where the remote sender's belongs."""
     listener = socket.create_server((PROXY, port))
     relay = datagrams()
-    client = socket.create_connection((PROXY, port), 10)
+    client = socket.create_connection((PROXY, port), 10, OWN)
     control, (_, port_of_client) = listener.accept()
     own = datagrams()
     for speaker, octets, listening in (
@@ -255,7 +257,7 @@ def resolves() -> int:
 
 def says_it_twice() -> int:
     """A segment is sent again with other octets, as a middlebox does; the kernel tells its sequence numbers."""
-    connection = socket.create_connection((PROXY, MICROSOCKS), 10)
+    connection = socket.create_connection((PROXY, MICROSOCKS), 10, OWN)
     port: int = connection.getsockname()[1]
     connection.sendall(GREETING)
     connection.recv(2)
