@@ -40,7 +40,7 @@ from .anomalies import anomaly
 from .dialogue import Dialogue, Flow
 from .exchanges import PLACES, Exchanges, arrange
 from .faults import Faults
-from .frames import Frames, parse
+from .frames import FRAMES, Frames, parse
 from .relay import Setting
 from .tunnel import HEAD_LIMIT, identify
 
@@ -54,7 +54,7 @@ _MARK = 1 << 40
 _MARK_TIME = 1 << 60
 _MARK_STEP = 10_000_000_000
 """Times of marked segments are this apart, times powers of two, so that a difference tells between which it lies."""
-_COMMANDS = (Command.CONNECT, Command.RESOLVE, Command.RESOLVE_PTR, Command.UDP_ASSOCIATE)
+_COMMANDS = (Command.CONNECT, Command.BIND, Command.RESOLVE, Command.RESOLVE_PTR, Command.UDP_ASSOCIATE)
 _DST_TYPE = 7
 """Where `Frames.fixed` holds the type of the request's address."""
 _GREETING = 14
@@ -102,7 +102,7 @@ class Recognised(NamedTuple):
         first_byte: when the first octet came through the tunnel to the client, NO_TIME before.
         login_at, request_at, tunnel_at: where those begin in the client's octets; reply_end: where the tunnel begins in
             the proxy's.
-        destination, bound, username: text columns; destination_port, bound_port: numbers.
+        destination, bound, peer, username: text columns; destination_port, bound_port, peer_port: numbers.
         destination4, bound4: IPv4 addresses as numbers, where they are such.
         mark: of the tunnel's first octets from the client, see `HeadRows.marks`; 0 for none.
     """
@@ -121,6 +121,8 @@ class Recognised(NamedTuple):
     destination_port: NDArray[np.int64]
     bound: Text
     bound_port: NDArray[np.int64]
+    peer: Text
+    peer_port: NDArray[np.int64]
     username: Text
     destination4: NDArray[np.int64]
     bound4: NDArray[np.int64]
@@ -218,11 +220,13 @@ class Forms:
             login_at=client_ends[0],
             request_at=np.where(frames.socks4[chosen], 0, client_ends[1]),
             tunnel_at=client_ends[2],
-            reply_end=frames.proxy_ends[2, chosen],
+            reply_end=frames.proxy_ends[-1, chosen],
             destination=frames.destination[chosen],
             destination_port=frames.destination_port[chosen],
             bound=frames.bound[chosen],
             bound_port=frames.bound_port[chosen],
+            peer=frames.peer[chosen],
+            peer_port=frames.peer_port[chosen],
             username=frames.username[chosen],
             destination4=frames.destination4[chosen],
             bound4=frames.bound4[chosen],
@@ -324,9 +328,9 @@ def _segments(
     """
     rows, group, place, side = exchanges.rows, exchanges.group, exchanges.place, exchanges.side
     end = rows.offset + rows.length
-    ends = [np.where(side, frames.proxy_ends[number][group], frames.client_ends[number][group]) for number in range(3)]
+    ends = np.where(side, frames.proxy_ends[:, group], frames.client_ends[:, group])
     last = exchanges.start + exchanges.counts - 1
-    completes = np.flatnonzero((end >= ends[2]) & (rows.offset < ends[2]))
+    completes = np.flatnonzero((end >= ends[-1]) & (rows.offset < ends[-1]))
     done = np.zeros(exchanges.size, np.intp)
     np.maximum.at(done, group[completes], place[completes])
     done = np.where(frames.opens, done, exchanges.counts - 1)
@@ -334,13 +338,13 @@ def _segments(
     told &= frames.opens | exchanges.whole
     codes = np.zeros((exchanges.size, PLACES), np.uint8)
     at = np.flatnonzero((place <= done[group]) & (place < PLACES))
-    e0, e1, e2 = (column[at] for column in ends)
-    aligned = (end[at] == e0) | (end[at] == e1) | (end[at] == e2)
-    number = (end[at] >= e0).astype(np.uint8) + (end[at] >= e1) + (end[at] >= e2)
-    beyond = rows.offset[at] >= e2
+    reached = ends[:, at]
+    aligned = (end[at] == reached).any(0)
+    number = (end[at] >= reached).sum(0, dtype=np.uint8)
+    beyond = rows.offset[at] >= reached[-1]
     codes[group[at], place[at]] = 64 + side[at] * 32 + aligned * 16 + beyond * 8 + number
     # Frames that begin beyond the octets kept in columns.
-    long = at[~beyond & (rows.length[at] > SHORT) & (e2 > rows.offset[at] + SHORT)]
+    long = at[~beyond & (rows.length[at] > SHORT) & (reached[-1] > rows.offset[at] + SHORT)]
     told[group[long]] = False
     return done, codes, told
 
@@ -355,7 +359,7 @@ def _usual(
     usual &= (exchanges.proxy[:, 1] != 1) | frames.socks4 | (said[1] < 2)  # GSSAPI
     # Frames that are there in part.
     for side, ends in ((0, frames.client_ends), (1, frames.proxy_ends)):
-        known = (said[side] == 0) | (said[side] == ends).any(0) | ((said[side] > ends[2]) & frames.opens)
+        known = (said[side] == 0) | (said[side] == ends).any(0) | ((said[side] > ends[-1]) & frames.opens)
         usual &= known
     usual[exchanges.group[_overlapping(exchanges)]] = False
     # Of UDP ASSOCIATE: it names neither the client nor anybody's name.
@@ -365,7 +369,7 @@ def _usual(
     steps = np.arange(1, PLACES)
     usual &= ((np.diff(times, axis=1) >= 0) | (steps > done[:, None])).all(1)
     # A proxy that closes before the destination has said anything, or is slow to close after a refusal.
-    silent = situations.closed_by_proxy & (situations.received <= frames.proxy_ends[2])
+    silent = situations.closed_by_proxy & (situations.received <= frames.proxy_ends[-1])
     usual &= ~(frames.opens & silent)
     refused = ~frames.opens & ~frames.associates & (situations.waited_until - times.max(1) > 10_000_000_000)
     found: NDArray[np.bool_] = usual & ~refused
@@ -403,13 +407,13 @@ def _keys(
     shown = np.minimum(np.where(frames.socks4, 2, frames.client_ends[0]), said[0])
     keys[:, 1 : 1 + _GREETING] = exchanges.client[:, :_GREETING] * (np.arange(_GREETING) < shown[:, None])
     keys[:, 15:17] = exchanges.proxy[:, :2] * (np.arange(2) < said[1][:, None])
-    for number in range(3):
+    for number in range(FRAMES):
         keys[:, 17] |= ((said[0] >= frames.client_ends[number]) << number).astype(np.uint8)
         keys[:, 18] |= ((said[1] >= frames.proxy_ends[number]) << number).astype(np.uint8)
-    keys[:, 19:31] = frames.fixed
-    keys[:, 31] = frames.named4 + 2 * frames.user
-    keys[:, 32] = (frames.destination_port == 0) + 2 * (frames.bound_port == 0)
-    keys[:, 33] = frames.unspecified + 2 * frames.bound_unspecified
+    keys[:, 19:35] = frames.fixed
+    keys[:, 50] = frames.named4 + 2 * frames.user
+    keys[:, 51] = (frames.destination_port == 0) + 2 * (frames.bound_port == 0)
+    keys[:, 52] = frames.unspecified + 2 * frames.bound_unspecified
     keys[:, 36 : 36 + PLACES] = codes
     return keys
 
@@ -481,7 +485,7 @@ class _Tunnels(NamedTuple):
     def of(exchanges: Exchanges, frames: Frames) -> _Tunnels:
         """Those of some dialogues."""
         return _Tunnels(
-            _tunnel_rows(exchanges, 0, frames.client_ends[2]), _tunnel_rows(exchanges, 1, frames.proxy_ends[2])
+            _tunnel_rows(exchanges, 0, frames.client_ends[-1]), _tunnel_rows(exchanges, 1, frames.proxy_ends[-1])
         )
 
     def first_byte(self, exchanges: Exchanges, places: NDArray[np.intp]) -> NDArray[np.int64]:
@@ -531,17 +535,17 @@ def _learn(place: int, exchanges: Exchanges, frames: Frames, situations: Situati
     session = dialogue.session
     if dialogue.verdict is not Verdict.SOCKS or session.client_side != 0 or dialogue.conflicts or dialogue.nested():
         return None
-    if session.preamble != (0, 0) or session.peer_reply is not None or not _has_form(session):
+    if session.preamble != (0, 0) or not _has_form(session):
         return None
     opens = bool(frames.opens[place])
-    starts: list[int | None] = [int(frames.client_ends[2][place]), int(frames.proxy_ends[2][place])]
+    starts: list[int | None] = [int(frames.client_ends[-1][place]), int(frames.proxy_ends[-1][place])]
     if (dialogue.relay is not None) != opens or (opens and session.tunnel_start != starts):
         return None
     return _form(session, place, frames, opens)
 
 
 def _has_form(session: Session) -> bool:
-    """Whether what a session asks for is told by its key: what BIND's second reply says is not."""
+    """Whether what a session asks for is told by its key: what other commands' relays carry is not."""
     return session.command in (None, *_COMMANDS) or not session.relay
 
 
@@ -552,6 +556,7 @@ def _form(session: Session, place: int, frames: Frames, opens: bool) -> Form | N
     for address, hosts, ports in (
         (session.destination, frames.destination, frames.destination_port),
         (session.bound, frames.bound, frames.bound_port),
+        (session.peer, frames.peer, frames.peer_port),
     ):
         if address is not None and (address.text, address.port) != (plain(hosts[place]), int(ports[place])):
             return None
@@ -559,8 +564,7 @@ def _form(session: Session, place: int, frames: Frames, opens: bool) -> Form | N
     noted = [_form_anomaly(entry.code, entry.frame - _MARK, entry.message) for entry in session.anomalies]
     if None in listed or None in noted:
         return None
-    reply = session.reply
-    name = "" if reply is None else socks4_reply_name(reply) if session.socks4 else reply_name(reply)
+    answer = session.peer_reply_frame or session.reply_frame
     return Form(
         protocol=session.protocol or "",
         phase=session.phase,
@@ -572,16 +576,22 @@ def _form(session: Session, place: int, frames: Frames, opens: bool) -> Form | N
         authenticated=session.authenticated,
         command=None if session.command is None else command_name(session.command),
         destination=_kind(session.destination),
-        reply=None if reply is None else ReplyCode(reply, name),
+        reply=_reply(session.reply, session.socks4),
         bound=_kind(session.bound),
+        peer_reply=_reply(session.peer_reply, session.socks4),
+        peer=_kind(session.peer),
         relays=opens,
         frames=tuple(frame for frame in listed if frame is not None),
         anomalies=tuple(sorted((entry for entry in noted if entry is not None), key=lambda entry: entry.place)),
         negotiation=_step(session.greeting, session.selection),
         authentication=_span(session.authentication_start, session.authentication_end),
         request=_step(session.request, session.reply_frame),
-        replied=None if session.reply_frame is None else session.reply_frame.frame - _MARK,
+        replied=None if answer is None else answer.frame - _MARK,
     )
+
+
+def _reply(code: int | None, socks4: bool) -> ReplyCode | None:
+    return None if code is None else ReplyCode(code, socks4_reply_name(code) if socks4 else reply_name(code))
 
 
 def _kind(address: Address | None) -> str | None:
@@ -610,7 +620,7 @@ def _form_frame(
     length: int | str = frame.length
     summary: tuple[str | Varying, ...] | None = (frame.summary,)
     if frame.type == "request" and session.destination is not None:
-        asked = int(frames.client_ends[2][place] - (0 if frames.socks4[place] else frames.client_ends[1][place]))
+        asked = int(frames.client_ends[-1][place] - (0 if frames.socks4[place] else frames.client_ends[1][place]))
         if frame.length != asked:
             return None
         length = "request_length"
@@ -621,6 +631,8 @@ def _form_frame(
         length = "login_length"
         words = frame.summary
         summary = (words.removesuffix(username or ""), Varying("username"))
+    elif frame.type == "reply" and frame is session.peer_reply_frame:
+        summary = None if session.peer is None else _varying(frame.summary, session.peer, "peer", None)
     elif frame.type == "reply" and session.bound is not None:
         summary = _varying(frame.summary, session.bound, "bound", None)
     return None if summary is None else FormFrame(at, frame.sender, frame.type, length, summary)

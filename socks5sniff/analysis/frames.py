@@ -18,6 +18,8 @@ from socks5sniff.record.text import Text
 
 from .exchanges import CLIENT_OCTETS, PROXY_OCTETS, Exchanges
 
+FRAMES = 4
+"""That a side has at most."""
 NAME = 64
 """Octets of the longest name that is read here."""
 _NEVER = 1 << 20
@@ -39,17 +41,18 @@ class Frames(NamedTuple):
     Attributes:
         socks4: the client begins with VER 4.
         login: a user name and password were asked for.
-        client_ends, proxy_ends: int64[3, n]: where greeting, login and request end in the client's octets; selection,
-            verdict and reply in the proxy's. What there is not ends where the frame before it ends.
+        client_ends, proxy_ends: int64[FRAMES, n]: where greeting, login and request end in the client's octets;
+            selection, verdict, reply and BIND's second reply in the proxy's. What there is not ends where the frame
+            before it ends.
         named, named4: DST is a name; a SOCKS4A one.
         user: there is a user name.
         opens: a tunnel is open; associates: a UDP association is.
         asks_udp: UDP ASSOCIATE is asked for.
         unspecified, bound_unspecified: DST of UDP ASSOCIATE, BND of its success are zeros.
         odd: something is out of what is read here.
-        destination, bound, username: text columns.
+        destination, bound, peer, username: text columns.
         destination4, bound4: the same where they are IPv4 addresses, as numbers.
-        destination_port, bound_port: numbers.
+        destination_port, bound_port, peer_port: numbers.
     """
 
     socks4: NDArray[np.bool_]
@@ -70,9 +73,11 @@ class Frames(NamedTuple):
     bound: Text
     bound4: NDArray[np.int64]
     bound_port: NDArray[np.int64]
+    peer: Text
+    peer_port: NDArray[np.int64]
     username: Text
     fixed: NDArray[np.uint8]
-    """uint8[n, 12]: octets of login, verdict, request and reply that do not vary with names and addresses."""
+    """uint8[n, 16]: octets of login, verdict, request and replies that do not vary with names and addresses."""
 
 
 class _Octets:
@@ -138,6 +143,12 @@ def parse(exchanges: Exchanges) -> Frames:
     command = np.where(socks4, client(1), client(begins + 1))
     granted = np.where(socks4, proxy(1) == 90, proxy(replies + 1) == 0)
     answered_whole = (said[0] >= asked) & (said[1] >= ends)
+    again = answered_whole & granted & (command == Command.BIND) & (said[1] > ends)
+    peer_kind = np.where(again, proxy(ends + 3), 0)
+    peer_ends = ends + np.where(again, np.where(socks4, 8, _size(peer_kind, proxy(ends + 4))), 0)
+    came = again & (said[1] >= peer_ends)
+    odd |= again & ~socks4 & (peer_kind == AddressType.DOMAIN)
+    joined = came & np.where(socks4, proxy(ends + 1) == 90, proxy(ends + 1) == 0)
     port = np.where(socks4, client.number(2, 2), client.number(asked - 2, 2))
     bound_port = np.where(socks4, proxy.number(2, 2), proxy.number(ends - 2, 2))
     there = said[0] >= asked
@@ -146,11 +157,11 @@ def parse(exchanges: Exchanges) -> Frames:
     return Frames(
         socks4=socks4,
         login=login,
-        client_ends=np.stack((np.where(socks4, asked, greeting), np.where(socks4, asked, begins), asked)),
-        proxy_ends=np.stack((np.where(socks4, ends, 2), np.where(socks4, ends, replies), ends)),
+        client_ends=np.stack((np.where(socks4, asked, greeting), np.where(socks4, asked, begins), asked, asked)),
+        proxy_ends=np.stack((np.where(socks4, ends, 2), np.where(socks4, ends, replies), ends, peer_ends)),
         named4=named4,
         user=user_length > 0,
-        opens=answered_whole & granted & (command == Command.CONNECT),
+        opens=joined | (answered_whole & granted & (command == Command.CONNECT)),
         associates=associates,
         asks_udp=asks_udp,
         unspecified=_unspecified(client, begins + 4, np.where(asks_udp, kind, 0)),
@@ -168,8 +179,16 @@ def parse(exchanges: Exchanges) -> Frames:
         ),
         bound4=proxy.number(np.where(socks4, 4, replies + 4), 4),
         bound_port=bound_port,
+        peer=_hosts(
+            proxy,
+            ends + 4,
+            np.zeros((exchanges.size, 4), np.uint8),
+            np.zeros(exchanges.size, np.bool_),
+            came & ~socks4 & (peer_kind == AddressType.IPV6),
+        ),
+        peer_port=np.where(socks4, proxy.number(ends + 2, 2), proxy.number(peer_ends - 2, 2)),
         username=text.octets(users),
-        fixed=_fixed(exchanges, client, proxy, socks4, login, begins, replies),
+        fixed=_fixed(exchanges, client, proxy, socks4, login, begins, replies, np.where(again, ends, PROXY_OCTETS)),
     )
 
 
@@ -227,10 +246,11 @@ def _fixed(
     login: NDArray[np.bool_],
     begins: NDArray[np.int64],
     replies: NDArray[np.int64],
+    peers: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
     said = exchanges.said
     greeting = 2 + client(1)
-    fixed = np.zeros((exchanges.size, 12), np.uint8)
+    fixed = np.zeros((exchanges.size, 16), np.uint8)
     fixed[:, 0] = np.where(login, client(greeting), 0)
     fixed[:, 1] = np.where(login, (client(greeting + 1) > 0) + 2 * (client(greeting + 2 + client(greeting + 1)) > 0), 0)
     fixed[:, 2] = np.where(login, proxy(2), 0)
@@ -239,8 +259,10 @@ def _fixed(
         fixed[:, 4 + place] = np.where(~socks4 & (said[0] > begins + 3), client(begins + place), 0)
         answer = np.where(said[1] > replies + 3, proxy(replies + place), 0)
         fixed[:, 8 + place] = np.where(socks4, proxy(place) if place < 2 else 0, answer)
+        second = np.where((said[1] > peers + 3) & ((place < 2) | ~socks4), proxy(peers + place), 0)
+        fixed[:, 12 + place] = second
     return fixed
 
 
 assert CLIENT_OCTETS > 2 + 12 + 3 + 2 * NAME, "what is read here of the client fits"
-assert PROXY_OCTETS > 4 + 22, "what is read here of the proxy fits"
+assert PROXY_OCTETS > 4 + 22 + 22, "what is read here of the proxy fits"

@@ -345,6 +345,8 @@ class Records:
             destination_port=found.destination_port,
             bound=found.bound,
             bound_port=found.bound_port,
+            peer=found.peer,
+            peer_port=found.peer_port,
             tunnel=tunnel,
             sent=np.maximum(np.where(turned, passed[1], passed[0]) - found.tunnel_at, 0),
             received=np.maximum(np.where(turned, passed[0], passed[1]) - found.reply_end, 0),

@@ -40,9 +40,9 @@ class Columns:
     Attributes:
         form: index into `forms`.
         capture: index into `captures`.
-        client_address, proxy_address, community_id, username, destination, bound: text columns; `destination` and
-            `bound` are hosts.
-        client_port, proxy_port, destination_port, bound_port: numbers.
+        client_address, proxy_address, community_id, username, destination, bound, peer: text columns; `destination`,
+            `bound` and `peer` are hosts.
+        client_port, proxy_port, destination_port, bound_port, peer_port: numbers.
         start, end, first_frame, last_frame, packets, tcp_stream: of the connection.
         frames, times: int64[n, k]: frame number and time of the dialogue's segments, by place.
         request_length, login_length: octets of frames whose length varies.
@@ -72,6 +72,8 @@ class Columns:
     destination_port: NDArray[np.int64]
     bound: Text
     bound_port: NDArray[np.int64]
+    peer: Text
+    peer_port: NDArray[np.int64]
     tunnel: NDArray[np.intp]
     sent: NDArray[np.int64]
     received: NDArray[np.int64]
@@ -134,8 +136,8 @@ class Columns:
             destination=destination,
             reply=form.reply,
             bound=bound,
-            peer_reply=None,
-            peer=None,
+            peer_reply=form.peer_reply,
+            peer=self._target(form.peer, self.peer, self.peer_port, row),
             tunnel=self.tunnels[self.tunnel[row]] if form.relays else None,
             bytes=sent,
             udp=None,

@@ -62,6 +62,9 @@ class Form:
     reply: ReplyCode | None
     bound: str | None
     """Its type."""
+    peer_reply: ReplyCode | None
+    peer: str | None
+    """Its type."""
     relays: bool
     """A tunnel is open."""
     frames: tuple[FormFrame, ...]

@@ -56,6 +56,8 @@ def _made(form: Form) -> dict[str, Any]:
         "destination": _target(form.destination, "destination"),
         "reply": None if form.reply is None else form.reply._asdict(),
         "bound": _target(form.bound, "bound"),
+        "peer_reply": None if form.peer_reply is None else form.peer_reply._asdict(),
+        "peer": _target(form.peer, "peer"),
         "tunnel": Field("tunnel") if form.relays else None,
         "bytes": {way: Field("integer", way) for way in RECORD.inside["bytes"].inside} if form.relays else None,
         "timing": {

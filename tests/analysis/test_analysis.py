@@ -143,8 +143,11 @@ def test_one_octet_in_each_segment(name: str):
 def said_in_socks4(draw: Any) -> list[tuple[int, bytes]]:
     """A SOCKS4 conversation, with or without a user id and a host name."""
     end = draw(st.sampled_from([b"\x0a\0\0\7%s\0", b"\0\0\0\1%s\0example.org\0", b"\0\0\0\1%s\0-\0"]))
-    request = b"\4\1\0\x50" + end % draw(st.sampled_from([b"", b"bob", b"-", b"-b", b"\xff", b"a,b"]))
+    command = draw(st.sampled_from([1, 1, 2]))
+    request = bytes([4, command]) + b"\0\x50" + end % draw(st.sampled_from([b"", b"bob", b"-", b"-b", b"\xff", b"a,b"]))
     said = [(CLIENT, request), (SERVER, b"\0" + draw(st.sampled_from([b"\x5a", b"\x5b", b"\x63"])) + bytes(6))]
+    if command == 2:
+        said += draw(st.sampled_from([[], [(SERVER, b"\0\x5a\0\x14\x0a\0\0\7")], [(SERVER, b"\0\x5b" + bytes(6))]]))
     return said + draw(st.sampled_from([[], [(CLIENT, HTTP), (SERVER, ANSWER)]]))
 
 
@@ -171,6 +174,8 @@ def said_by(draw: Any) -> list[tuple[int, bytes]]:
         )
         said += [(CLIENT, login), (SERVER, draw(st.sampled_from([b"\1\0", b"\1\0", b"\5\0", b"\1\1"])))]
     said += [(CLIENT, request), (SERVER, reply)]
+    if request[1] == 2:
+        said += draw(st.sampled_from([[], [(SERVER, b"\5\0\0\1\x0a\0\0\7\0\x14")], [(SERVER, b"\5\1\0" + bound)]]))
     tunnels = [[], [(CLIENT, HTTP)], [(CLIENT, HTTP), (SERVER, ANSWER)], [(SERVER, b"SSH-2.0-x\r\n")]]
     said += draw(st.sampled_from(tunnels))
     where = draw(st.integers(0, len(said)))
@@ -246,6 +251,34 @@ def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
     for name in FORMATS:
         if slow or name != "zeek":  # which asks the clock where there is no traffic
             assert printed[name] == written[name], name
+
+
+def test_bind_has_forms_one_for_each_second_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes second, and wherever from; the rows stay columns."""
+    socks4 = [(CLIENT, b"\4\2\0\x15\x0a\0\0\7bob\0"), (SERVER, b"\0\x5a\x20\1\x0a\0\0\x09")]
+    first = BIND[:4]
+    granted = b"\5\0\0\1\x0a\0\0\7\0\x14"
+    six = b"\5\0\0\4" + bytes(15) + b"\1\0\x14"
+    talks = [
+        *(first, [*first, (SERVER, granted)], [*first, (SERVER, six)], [*first, (SERVER, b"\5\1\0\1" + bytes(6))]),
+        *([*first, (SERVER, granted), (SERVER, b"220 ftp data\r\n")], socks4),
+        *([*socks4, (SERVER, b"\0\x5a\0\x14\x0a\0\0\7")], [*socks4, (SERVER, b"\0\x5b" + bytes(6))]),
+    ]
+    packets = [
+        packet
+        for number, said in enumerate(talks * 3)
+        for packet in connection(said, client=(f"10.0.1.{number}", 40_000), begin=START + number * 50_000_000)
+    ]
+    monkeypatch.setattr(handshakes, "FEW", 0)
+    analyser = Analyser()
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    found = [part for batch in batches(frames) for part in analyser.take(batch)] + analyser.finish()
+    assert sum(record is not None for part in found for record in part.written) == 0
+    fast = [record.as_dict() for part in found for record in part]
+    monkeypatch.setattr(handshakes, "FEW", 1 << 30)
+    assert fast == [record.as_dict() for record in analyse(packets)]
+    peers = [record["peer"] and record["peer"]["host"] for record in fast[:8]]
+    assert peers == [None, "10.0.0.7", "::1", "0.0.0.0", "10.0.0.7", None, "10.0.0.7", "0.0.0.0"]
 
 
 def test_lost_handshake_octets_are_an_error_and_not_invented():
