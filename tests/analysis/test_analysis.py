@@ -602,7 +602,7 @@ def test_datagrams_of_an_association(bound: bytes, after: int):
     """Also when BND.ADDR is unspecified, and when the datagrams lie before the reply in the file."""
     record = only(analyse(with_udp(associated(bound), [QUERY, RESPONSE], after)))
     assert record.command == "udp-associate"
-    assert record.udp == (1, 1, 5, 10, 0, [("8.8.8.8", 53, 1, 1, None)])
+    assert record.udp == (1, 1, 5, 10, 0, [("8.8.8.8", 53, 1, 1, None, None, None)])
     assert record.bytes is None
     codes = {a.code for a in record.anomalies}
     assert ("bound-unspecified" in codes) == (bound == bytes(4))
@@ -631,7 +631,7 @@ def test_each_fragment_is_a_datagram():
         return datagram(CLIENT_UDP, RELAY, b"\0\0" + bytes([number]) + TO_DNS[3:] + data)
 
     record = only(analyse(with_udp(associated(), [fragment(1, b"ab"), fragment(2, b"cd"), fragment(0x83, b"e")])))
-    assert record.udp == (3, 0, 5, 0, 3, [("8.8.8.8", 53, 3, 0, None)])
+    assert record.udp == (3, 0, 5, 0, 3, [("8.8.8.8", 53, 3, 0, None, None, None)])
     assert [a.code for a in record.anomalies] == ["udp-fragmented", "udp-one-way"]
     broken = only(analyse(with_udp(associated(), [fragment(1, b"ab"), fragment(3, b"cd"), fragment(0x84, b"e")])))
     assert broken.udp is not None
