@@ -188,7 +188,7 @@ def parse(exchanges: Exchanges) -> Frames:
         ),
         peer_port=np.where(socks4, proxy.number(ends + 2, 2), proxy.number(peer_ends - 2, 2)),
         username=text.octets(users),
-        fixed=_fixed(exchanges, client, proxy, socks4, login, begins, replies, np.where(again, ends, PROXY_OCTETS)),
+        fixed=_fixed(exchanges, client, proxy, socks4, login, begins, replies, np.where(again, ends, _NEVER)),
     )
 
 

@@ -118,7 +118,7 @@ def test_the_table_is_drawn_at_once_and_as_things_happen(lab: LiveLab, terminal:
 
 def test_an_open_conversation_has_octets_and_a_rate(lab: LiveLab, terminal: Terminal) -> None:
     url, proxy = f"http://127.0.0.1:{HTTP_PORT}/large", f"socks5://127.0.0.1:{PROXY_PORT}"
-    lab.start("curl", "-sS", "--limit-rate", "300k", "-o", os.devnull, "--proxy", proxy, url)
+    lab.start("curl", "-sS", "--limit-rate", "50k", "-o", os.devnull, "--proxy", proxy, url)
     terminal.wait(lambda text: ("1 open" in text and "M/s" in text) or "k/s" in text)
     (row,) = [line for line in terminal.text.splitlines() if f"127.0.0.1:{HTTP_PORT}" in line]
     assert " open " in row
