@@ -362,7 +362,7 @@ def _usual(
         known = (said[side] == 0) | (said[side] == ends).any(0) | ((said[side] > ends[-1]) & frames.opens)
         usual &= known
     usual[exchanges.group[_overlapping(exchanges)]] = False
-    # Of UDP ASSOCIATE: it names neither the client nor anybody's name.
+    # Of UDP ASSOCIATE's DST: an address that is neither zeros nor the client's is quoted in an anomaly.
     named = frames.fixed[:, _DST_TYPE] == AddressType.DOMAIN
     usual &= ~frames.asks_udp | named | frames.unspecified | _own(frames, situations)
     # Time stamps that contradict the order.

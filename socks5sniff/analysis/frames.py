@@ -143,12 +143,7 @@ def parse(exchanges: Exchanges) -> Frames:
     command = np.where(socks4, client(1), client(begins + 1))
     granted = np.where(socks4, proxy(1) == 90, proxy(replies + 1) == 0)
     answered_whole = (said[0] >= asked) & (said[1] >= ends)
-    again = answered_whole & granted & (command == Command.BIND) & (said[1] > ends)
-    peer_kind = np.where(again, proxy(ends + 3), 0)
-    peer_ends = ends + np.where(again, np.where(socks4, 8, _size(peer_kind, proxy(ends + 4))), 0)
-    came = again & (said[1] >= peer_ends)
-    odd |= again & ~socks4 & (peer_kind == AddressType.DOMAIN)
-    joined = came & np.where(socks4, proxy(ends + 1) == 90, proxy(ends + 1) == 0)
+    peers = _peers(proxy, said[1], socks4, ends, answered_whole & granted & (command == Command.BIND))
     port = np.where(socks4, client.number(2, 2), client.number(asked - 2, 2))
     bound_port = np.where(socks4, proxy.number(2, 2), proxy.number(ends - 2, 2))
     there = said[0] >= asked
@@ -158,15 +153,15 @@ def parse(exchanges: Exchanges) -> Frames:
         socks4=socks4,
         login=login,
         client_ends=np.stack((np.where(socks4, asked, greeting), np.where(socks4, asked, begins), asked, asked)),
-        proxy_ends=np.stack((np.where(socks4, ends, 2), np.where(socks4, ends, replies), ends, peer_ends)),
+        proxy_ends=np.stack((np.where(socks4, ends, 2), np.where(socks4, ends, replies), ends, peers.ends)),
         named4=named4,
         user=user_length > 0,
-        opens=joined | (answered_whole & granted & (command == Command.CONNECT)),
+        opens=peers.joined | (answered_whole & granted & (command == Command.CONNECT)),
         associates=associates,
         asks_udp=asks_udp,
         unspecified=_unspecified(client, begins + 4, np.where(asks_udp, kind, 0)),
         bound_unspecified=_unspecified(proxy, replies + 4, np.where(associates, answered, 0)),
-        odd=odd,
+        odd=odd | peers.odd,
         destination=_hosts(client, np.where(socks4, 4, begins + 4), hosts, named, ~socks4 & (kind == 4) & there),
         destination4=client.number(np.where(socks4, 4, begins + 4), 4),
         destination_port=port,
@@ -179,16 +174,54 @@ def parse(exchanges: Exchanges) -> Frames:
         ),
         bound4=proxy.number(np.where(socks4, 4, replies + 4), 4),
         bound_port=bound_port,
-        peer=_hosts(
-            proxy,
-            ends + 4,
-            np.zeros((exchanges.size, 4), np.uint8),
-            np.zeros(exchanges.size, np.bool_),
-            came & ~socks4 & (peer_kind == AddressType.IPV6),
-        ),
-        peer_port=np.where(socks4, proxy.number(ends + 2, 2), proxy.number(peer_ends - 2, 2)),
+        peer=peers.hosts,
+        peer_port=peers.ports,
         username=text.octets(users),
-        fixed=_fixed(exchanges, client, proxy, socks4, login, begins, replies, np.where(again, ends, _NEVER)),
+        fixed=_fixed(exchanges, client, proxy, socks4, login, begins, replies, peers.begins),
+    )
+
+
+class _Peers(NamedTuple):
+    """BIND's second replies, which say who has connected.
+
+    Attributes:
+        begins, ends: in the proxy's octets; where there is none, out of reach, and where the first one ends.
+        joined: it opens the tunnel.
+        odd: something is out of what is read here.
+        hosts, ports: a text column, and numbers.
+    """
+
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    joined: NDArray[np.bool_]
+    odd: NDArray[np.bool_]
+    hosts: Text
+    ports: NDArray[np.int64]
+
+
+def _peers(
+    proxy: _Octets,
+    said: NDArray[np.int64],
+    socks4: NDArray[np.bool_],
+    first: NDArray[np.int64],
+    awaited: NDArray[np.bool_],
+) -> _Peers:
+    """Read the second replies of dialogues where they are `awaited`, behind the `first` ones' ends."""
+    again, none = awaited & (said > first), np.zeros(len(first), np.bool_)
+    if not again.any():
+        begins, hosts = np.full(len(first), _NEVER), np.zeros((len(first), 1), np.uint32)
+        return _Peers(begins, first, none, none, hosts, np.zeros(len(first), np.int64))
+    kind, code = np.where(again, proxy(first + 3), 0), proxy(first + 1)
+    ends = first + np.where(again, np.where(socks4, 8, _size(kind, proxy(first + 4))), 0)
+    came = again & (said >= ends)
+    six = came & ~socks4 & (kind == AddressType.IPV6)
+    return _Peers(
+        begins=np.where(again, first, _NEVER),
+        ends=ends,
+        joined=came & np.where(socks4, code == 90, code == 0),
+        odd=again & ~socks4 & (kind == AddressType.DOMAIN),
+        hosts=_hosts(proxy, first + 4, np.zeros((len(first), 4), np.uint8), none, six),
+        ports=np.where(socks4, proxy.number(first + 2, 2), proxy.number(ends - 2, 2)),
     )
 
 

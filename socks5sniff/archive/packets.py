@@ -143,11 +143,13 @@ def _column(columns: Segments | Datagrams, name: str) -> NDArray[Any]:
 def _octets(
     columns: Segments | Datagrams, rows: NDArray[np.intp], wanted: NDArray[np.bool_] | None
 ) -> NDArray[np.uint8]:
-    memory = columns.octets if not len(columns.spill) else np.concatenate((columns.octets, columns.spill))
     rows = rows[columns.captured[rows] > 0] if wanted is None else rows[wanted & (columns.captured[rows] > 0)]
     start, end = columns.payload[rows], columns.payload[rows] + columns.captured[rows]
-    view = memory.data
-    pieces = [view[begin:stop] for begin, stop in zip(start.tolist(), end.tolist(), strict=True)]
+    memory, spill, size = columns.octets.data, columns.spill.data, len(columns.octets)
+    pieces = [
+        memory[begin:stop] if begin < size else spill[begin - size : stop - size]
+        for begin, stop in zip(start.tolist(), end.tolist(), strict=True)
+    ]
     return np.frombuffer(b"".join(pieces), np.uint8)
 
 
