@@ -166,6 +166,48 @@ def test_who_was_found_lately_is_looked_at_first_and_never_believed_unseen(conne
             assert owners.find([key_of(connection)]) == [os.getpid()]
 
 
+MANY_FILES = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+first = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+files = [open("/dev/null") for _ in range(6000)]
+last = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+print(first.getsockname()[1], last.getsockname()[1], flush=True)
+input()
+"""
+"""A program with very many open files, and the ports of its connections, opened before them and after them."""
+
+
+@linux_only
+def test_a_younger_program_with_very_many_files_costs_the_others_nothing(
+    connection: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from socks5sniff.live.processes import owners as owners_module
+    from socks5sniff.live.processes.watching import key_of
+
+    read: list[str] = []
+    readlink = os.readlink
+    monkeypatch.setattr(owners_module.os, "readlink", lambda path: (read.append(path), readlink(path))[1])
+    with closing(owners_module.Owners()) as owners, socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        command = [sys.executable, "-c", MANY_FILES, "127.0.0.1", str(port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            first, last = (
+                key_of(("127.0.0.1", int(theirs), "127.0.0.1", port)) for theirs in other.stdout.readline().split()
+            )
+            for wanted, pid, most in (
+                (key_of(connection), os.getpid(), 1000),
+                (last, other.pid, 1000),
+                (key_of(connection), os.getpid(), 1000),
+                (first, other.pid, 10_000),
+            ):
+                read.clear()
+                assert owners.find([wanted]) == [pid]
+                assert len([path for path in read if f"/{other.pid}/fd/" in path]) < most
+            other.communicate(b"\n")
+
+
 @as_root
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_client_that_is_gone_when_it_is_asked_for_was_seen_when_it_came(processes: Processes, host: str) -> None:

@@ -2,7 +2,7 @@
 
 The kernel gives the inode of a connection's socket at once; the process is the one that has it open. Several
 connections are looked for in one pass: near the descriptors that were found lately, then in the youngest processes,
-their highest descriptors first, and of the user whose the sockets are.
+their highest descriptors first, and of the user whose the sockets are. Processes with very many descriptors come last.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ PASS = 0.1
 
 NEAR = 8
 """Descriptors around one that was found, among which the next is looked for first."""
+MANY = 512
+"""Descriptors of a process that are listed and read at once; with 6,000 that takes half of what a pass may take."""
 OFTEN = 8
 """Processes that are looked at before it is asked again whether the sockets are still there."""
 
@@ -75,13 +77,24 @@ class Owners:
         until = time.process_time() + PASS
         lately = [*reversed(self._lately.items())]
         for pid, descriptor in lately:
-            near = sorted(range(max(descriptor - NEAR, 0), descriptor + NEAR), key=lambda one: abs(one - descriptor))
-            yield from self._among(links, pid, near)
+            yield from self._among(links, pid, _near(descriptor))
+        large = []
         for pid in chain((pid for pid, _ in lately), pids):
             if not links or time.process_time() > until:
                 return
             with suppress(OSError):
-                yield from self._among(links, pid, map(int, reversed(os.listdir(f"/proc/{pid}/fd"))))
+                count = os.stat(f"/proc/{pid}/fd").st_size  # how many; 0 before Linux 6.2
+                if count > MANY:
+                    yield from self._among(links, pid, _near(count))
+                    large.append(pid)
+                else:
+                    yield from self._among(links, pid, _descriptors(pid))
+        for pid in dict.fromkeys(large):
+            self._drop_gone(links)
+            if not links or time.process_time() > until:
+                return
+            with suppress(OSError):
+                yield from self._among(links, pid, _descriptors(pid))
 
     def _among(self, links: dict[str, Key], pid: int, descriptors: Iterable[int]) -> Iterator[tuple[Key, int]]:
         folder = f"/proc/{pid}/fd/"
@@ -141,6 +154,16 @@ class Owners:
         if answer[_PORTS] != ports:
             return 0, 0
         return int.from_bytes(answer[_INODE], sys.byteorder), int.from_bytes(answer[_USER], sys.byteorder)
+
+
+def _descriptors(pid: int) -> Iterable[int]:
+    """Those that a process has open, the latest first as a rule."""
+    return map(int, reversed(os.listdir(f"/proc/{pid}/fd")))
+
+
+def _near(descriptor: int) -> list[int]:
+    around = range(max(descriptor - NEAR, 0), descriptor + NEAR)
+    return sorted(around, key=lambda one: abs(one - descriptor))
 
 
 def process_name(pid: int) -> str | None:
