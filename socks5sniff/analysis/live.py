@@ -113,25 +113,23 @@ class LiveAnalyser:
         """The packet reader, which counts what it does not understand."""
         return self._analyser.reader
 
-    def take(self, batch: FrameBatch) -> list[Conversation]:
+    def take(self, batch: FrameBatch) -> list[Batch]:
         """Analyse a batch; return the records that it completed."""
         self._last.forget()
-        return self._begun(self._analyser.take(batch))
-
-    def tick(self, now: int) -> list[Conversation]:
-        """No frame was captured before `now` (ns since 1970) that has not been taken: records completed by time."""
-        return _conversations(self._analyser.tick(now))
-
-    def finish(self) -> list[Conversation]:
-        """The capture has ended: records of all that is still open."""
-        return _conversations(self._analyser.finish())
-
-    def _begun(self, batches: list[Batch]) -> list[Conversation]:
+        ended = self._analyser.take(batch)
         found = self._last.found
         if found is not None:
             self._told.grow(self._analyser.connections.flows.capacity)
             self._told.reset(found.slots[found.new])
-        return _conversations(batches)
+        return ended
+
+    def tick(self, now: int) -> list[Batch]:
+        """No frame was captured before `now` (ns since 1970) that has not been taken: records completed by time."""
+        return self._analyser.tick(now)
+
+    def finish(self) -> list[Batch]:
+        """The capture has ended: records of all that is still open."""
+        return self._analyser.finish()
 
     def news(self) -> list[Conversation]:
         """Conversations that were found, or got their outcome, since the last call, as far as they are known.
@@ -165,12 +163,12 @@ class LiveAnalyser:
         wanted = np.isin(flows.stream[: flows.used], list(streams)) & (kind[: flows.used] == SOCKS)
         return [*self._analyser.told(np.flatnonzero(wanted)).batch]
 
-    def interim(self) -> tuple[list[Conversation], list[Conversation]]:
+    def interim(self) -> tuple[list[Batch], list[Conversation]]:
         """The records of open conversations as they stand, marked `interim`; before them those completed meanwhile."""
         ended, standing = self._analyser.standing()
         for record in standing:
             record.interim = True
-        return _conversations(ended), standing
+        return ended, standing
 
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open, without a record.
@@ -233,10 +231,6 @@ class LiveAnalyser:
         used = flows.used
         streams = flows.stream[:used][self._analyser.connections.watch.kind[:used] == UNDECIDED]
         return set(streams[streams >= 0].tolist())
-
-
-def _conversations(batches: list[Batch]) -> list[Conversation]:
-    return [conversation for batch in batches for conversation in batch]
 
 
 def _reached(dialogue: Dialogue) -> int:

@@ -332,6 +332,7 @@ class Records:
             forms=forms.forms,
             captures=[interface.capture for interface in self.interfaces],
             tunnels=tunnels,
+            processes=[None],
             form=found.form,
             capture=flows.capture[slots].astype(np.intp),
             client_address=self._addresses(clients),
@@ -368,6 +369,7 @@ class Records:
             upstream_destination_address=np.zeros((found.size, 1), np.uint32),
             upstream_destination_port=np.zeros(found.size, np.int64),
             upstream_handshake=np.full(found.size, NO_TIME),
+            process=np.zeros(found.size, np.intp),
         )
 
     def _addresses(self, ends: NDArray[np.uint64]) -> Text:

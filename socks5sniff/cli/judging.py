@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from socks5sniff.errors import ExitCode
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 from socks5sniff.where import Expression
 
 from .filters import Test
@@ -55,9 +56,9 @@ class Judge:
         self._fail_if = fail_if
         self._ids: list[int] = []
 
-    def see(self, conversation: Conversation) -> None:
-        """Judge a conversation that has ended."""
-        if self._fail_if is not None and self._fail_if(conversation):
+    def see(self, records: Iterable[Conversation]) -> None:
+        """Judge conversations that have ended."""
+        for conversation in () if self._fail_if is None else filter(self._fail_if, records):
             self.matched += 1
             if len(self._ids) < _NAMED:
                 self._ids.append(conversation.id)
@@ -70,7 +71,7 @@ class Judge:
         def test(conversation: Conversation) -> bool:
             if keep is not None and not keep(conversation):
                 return False
-            self.see(conversation)
+            self.see((conversation,))
             return True
 
         return test
@@ -97,9 +98,9 @@ class JudgedView:
     def news(self, conversation: Conversation) -> None:
         self._view.news(conversation)
 
-    def ended(self, conversation: Conversation) -> None:
-        self._judge.see(conversation)
-        self._view.ended(conversation)
+    def ended(self, records: Batch) -> None:
+        self._judge.see(records)
+        self._view.ended(records)
 
     def interim(self, conversation: Conversation) -> None:
         self._view.interim(conversation)
@@ -125,7 +126,7 @@ class SilentView:
     def news(self, conversation: Conversation) -> None:
         """Nobody looks."""
 
-    def ended(self, conversation: Conversation) -> None:
+    def ended(self, records: Batch) -> None:
         """Nobody looks."""
 
     def interim(self, conversation: Conversation) -> None:

@@ -19,6 +19,7 @@ from socks5sniff.live.processes import Endpoints
 from socks5sniff.live.processes.asking import Processes
 from socks5sniff.live.saving import Saving
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch, written
 from socks5sniff.sinks import Totals
 
 from .interval import Interval
@@ -120,7 +121,8 @@ class Watch:
         self._open: set[Endpoints] = set()
         self._streams: set[int] = {ASSOCIATED}
         self._gone: deque[tuple[int, int]] = deque()
-        self._wants_news = showing.view.wants_news or saving is not None or bypasses is not None
+        self._notes = saving is not None or bypasses is not None
+        self._wants_news = showing.view.wants_news or self._notes
 
     @property
     def tally(self) -> Tally:
@@ -193,24 +195,28 @@ class Watch:
             ):
                 break
 
-    def _take_in(self, ended: list[Conversation]) -> None:
+    def _take_in(self, ended: list[Batch]) -> None:
         """Note what is new, and show what can be shown."""
         asked: list[Endpoints] = []
         if self._wants_news:
-            for conversation in sorted(self._analyser.news(), key=_end):
+            news = sorted(self._analyser.news(), key=_end)
+            for conversation in news:
                 self._note(conversation)
-                asked.append((*conversation.client, *conversation.proxy))
-                self._showing.add(conversation, ended=False)
+            if news:
+                asked += self._showing.add(written(news), ended=False)
         else:
             asked += [(*client, *proxy) for client, proxy in self._analyser.newcomers()]
         self._open.update(asked)
-        for conversation in ended:
-            self._note(conversation)
-            asked.append((*conversation.client, *conversation.proxy))
-            self._open.discard(asked[-1])
-            self._showing.add(conversation, ended=True)
+        for records in ended:
+            if self._notes:
+                for row in range(len(records)):
+                    self._note(records.write_out(row))
+            gone = self._showing.add(records, ended=True)
+            asked += gone
+            self._open.difference_update(gone)
             if self._only_socks:
-                self._gone.append((time.time_ns(), conversation.tcp_stream))
+                now = time.time_ns()
+                self._gone += [(now, stream) for stream in records.numbers("tcp_stream").tolist()]
         if self._processes is not None:
             self._processes.ask(asked)
         self._showing.show()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from socks5sniff.live.processes import Endpoints
 from socks5sniff.live.processes.asking import Processes
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 
 from .filters import Test
 from .live_summary import Tally
@@ -34,12 +39,14 @@ class Showing:
         self.left: int | None = None
         self._processes = processes
         self._keep = keep
-        self._waiting: deque[tuple[Conversation, Endpoints, bool]] = deque()
-        """News and records, and which of both they are."""
+        self._waiting: deque[_Waiting] = deque()
 
-    def add(self, conversation: Conversation, ended: bool) -> None:
-        """News of a conversation, or its record, as the last in the queue."""
-        self._waiting.append((conversation, (*conversation.client, *conversation.proxy), ended))
+    def add(self, records: Batch, ended: bool) -> list[Endpoints]:
+        """News of conversations, or their records, as the last in the queue; gives their endpoints."""
+        endpoints = records.endpoints()
+        if endpoints:
+            self._waiting.append(_Waiting(records, endpoints, ended))
+        return endpoints
 
     def interim(self, conversation: Conversation) -> None:
         """Show the record of an open conversation, as far as its process is known by now; it counts nowhere."""
@@ -50,21 +57,39 @@ class Showing:
 
     def show(self, patience: float = ANSWER) -> None:
         """Show what need not wait for the name of a process any more."""
-        processes, waiting = self._processes, self._waiting
-        if processes is not None:
-            processes.collect()
+        waiting = self._waiting
+        if self._processes is not None:
+            self._processes.collect()
         while waiting and self.left != 0:
-            conversation, endpoints, ended = waiting[0]
-            if processes is not None:
-                if processes.pending(endpoints, patience):
-                    return
-                process = processes.find(endpoints)
-                if process is not None:
-                    conversation.process = process
-                if ended and (len(waiting) == 1 or waiting[1][1] != endpoints):  # next may be one inside its tunnel
-                    processes.forget(endpoints)
+            first = waiting[0]
+            ready = self._ready(first.endpoints, patience)
+            if not ready:
+                return
             waiting.popleft()
-            self._show(conversation, ended)
+            if ready < len(first.endpoints):
+                waiting.appendleft(first.behind(ready))
+                first = first.until(ready)
+            self._name(first, waiting[0].endpoints[0] if waiting else None)
+            self._show(first.records, first.ended)
+
+    def _ready(self, endpoints: Sequence[Endpoints], patience: float) -> int:
+        """How many, from the first on, need not wait for an answer."""
+        if self._processes is not None:
+            for number, each in enumerate(endpoints):
+                if self._processes.pending(each, patience):
+                    return number
+        return len(endpoints)
+
+    def _name(self, shown: _Waiting, following: Endpoints | None) -> None:
+        """Say whose they are; `following` is what is shown next."""
+        processes = self._processes
+        if processes is None:
+            return
+        shown.records.name([*map(processes.find, shown.endpoints)])
+        if shown.ended:
+            for each, after in zip(shown.endpoints, (*shown.endpoints[1:], following), strict=True):
+                if each != after:  # else it is one inside its tunnel
+                    processes.forget(each)
 
     def show_all(self) -> None:
         """At the end of the capture, when nothing but answers is waited for."""
@@ -75,15 +100,45 @@ class Showing:
             self.show()
         self.show(0)
 
-    def _show(self, conversation: Conversation, ended: bool) -> None:
-        if ended:
-            self.tally.add(conversation)
-        if self._keep is not None and not self._keep(conversation):
+    def _show(self, records: Batch, ended: bool) -> None:
+        keep, left = self._keep, self.left
+        shown = records
+        if keep is not None or left is not None:
+            kept = [row for row, record in enumerate(records) if keep is None or keep(record)]
+            if ended and left is not None and len(kept) >= left:
+                records = records.slice(0, kept[left - 1] + 1)
+                kept = kept[:left]
+            shown = records.take(np.array(kept, np.intp))
+        if not ended:
+            if self.view.wants_news:
+                for news in shown:
+                    self.view.news(news)
             return
-        if ended:
-            self.shown.add(conversation)
-            self.view.ended(conversation)
-            if self.left is not None:
-                self.left -= 1
-        elif self.view.wants_news:
-            self.view.news(conversation)
+        self.tally.add(records)
+        self.shown.add(shown)
+        if len(shown):
+            self.view.ended(shown)
+        if left is not None:
+            self.left = left - len(shown)
+
+
+class _Waiting(NamedTuple):
+    """News or records that wait to be shown.
+
+    Attributes:
+        endpoints: by row.
+        ended: which of both they are.
+    """
+
+    records: Batch
+    endpoints: list[Endpoints]
+    ended: bool
+
+    def until(self, count: int) -> _Waiting:
+        """The first ones."""
+        return self._replace(records=self.records.slice(0, count), endpoints=self.endpoints[:count])
+
+    def behind(self, count: int) -> _Waiting:
+        """Those behind the first ones."""
+        rest = self.records.slice(count, len(self.records))
+        return self._replace(records=rest, endpoints=self.endpoints[count:])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from socks5sniff.codec.text import escape_text
 from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Totals, Writer
 from socks5sniff.sinks.clock import Clock
 from socks5sniff.sinks.columns import process
@@ -103,8 +104,9 @@ class TableView:
     def news(self, conversation: Conversation) -> None:
         self._board.found(conversation)
 
-    def ended(self, conversation: Conversation) -> None:
-        self._board.ended(conversation)
+    def ended(self, records: Batch) -> None:
+        for conversation in records:
+            self._board.ended(conversation)
 
     def interim(self, conversation: Conversation) -> None:
         """The table asks for what it shows."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from socks5sniff.codec.text import escape_text
 from socks5sniff.record import Conversation, FrameEntry
+from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, Sink, Totals, Writer, open_sink
 from socks5sniff.sinks.clock import Clock
 from socks5sniff.sinks.columns import process
@@ -29,8 +30,8 @@ class View(Protocol):
     def news(self, conversation: Conversation, /) -> None:
         """A conversation was found (outcome `incomplete`), or has its outcome."""
 
-    def ended(self, conversation: Conversation, /) -> None:
-        """A conversation has ended; this is its record."""
+    def ended(self, records: Batch, /) -> None:
+        """Conversations have ended; these are their records."""
 
     def interim(self, conversation: Conversation, /) -> None:
         """The record of an open conversation, as it stands."""
@@ -60,8 +61,8 @@ class SinkView:
     def news(self, conversation: Conversation) -> None:
         """Records are complete or not there."""
 
-    def ended(self, conversation: Conversation) -> None:
-        self._sink.conversation(conversation)
+    def ended(self, records: Batch) -> None:
+        self._sink.records(records)
 
     def interim(self, conversation: Conversation) -> None:
         self._sink.conversation(conversation)
@@ -97,10 +98,11 @@ class LinesView:
         if conversation.outcome != "incomplete":
             self._write(verdict_line(conversation, self._clock), "+", conversation.outcome)
 
-    def ended(self, conversation: Conversation) -> None:
-        self._new_frames(conversation)
-        self._shown.pop(key_of(conversation), None)
-        self._write(end_line(conversation, self._clock), "-", conversation.outcome)
+    def ended(self, records: Batch) -> None:
+        for conversation in records:
+            self._new_frames(conversation)
+            self._shown.pop(key_of(conversation), None)
+            self._write(end_line(conversation, self._clock), "-", conversation.outcome)
 
     def interim(self, conversation: Conversation) -> None:
         """Lines come when something happens."""

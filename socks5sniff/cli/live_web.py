@@ -13,6 +13,7 @@ import click
 
 from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, Totals, open_sink
 
 from .live_views import View, key_of
@@ -104,9 +105,10 @@ class WebView:
         kept = len(self._open) < OPEN or self._open.get(key_of(conversation)) is not None
         self._open[key_of(conversation)] = conversation if kept else None
 
-    def ended(self, conversation: Conversation) -> None:
-        self._open.pop(key_of(conversation), None)
-        self._sink.conversation(conversation)
+    def ended(self, records: Batch) -> None:
+        for key in zip(records.numbers("tcp_stream").tolist(), records.numbers("first_frame").tolist(), strict=True):
+            self._open.pop(key, None)
+        self._sink.records(records)
 
     def interim(self, conversation: Conversation) -> None:
         """The page asks for what it shows."""
@@ -165,9 +167,9 @@ class Together:
             if view.wants_news:
                 view.news(conversation)
 
-    def ended(self, conversation: Conversation) -> None:
+    def ended(self, records: Batch) -> None:
         for view in self._views:
-            view.ended(conversation)
+            view.ended(records)
 
     def interim(self, conversation: Conversation) -> None:
         for view in self._views:

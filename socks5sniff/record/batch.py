@@ -47,6 +47,7 @@ class Columns:
         frames, times: int64[n, k]: frame number and time of the dialogue's segments, by place.
         request_length, login_length: octets of frames whose length varies.
         tunnel: index into `tunnels`.
+        process: index into `processes`; only `live` knows any.
         sent, received: octets through the tunnel.
         tcp_handshake: ns, or NO_TIME.
         first_byte: when it came.
@@ -59,6 +60,7 @@ class Columns:
     forms: Sequence[Form]
     captures: Sequence[str]
     tunnels: Sequence[Tunnel | None]
+    processes: list[dict[str, Any] | None]
     form: NDArray[np.intp]
     capture: NDArray[np.intp]
     client_address: Text
@@ -95,6 +97,7 @@ class Columns:
     upstream_destination_address: Text
     upstream_destination_port: NDArray[np.int64]
     upstream_handshake: NDArray[np.int64]
+    process: NDArray[np.intp]
 
     def alone(self) -> Columns:
         """The same rows, with no other forms and tunnels than theirs."""
@@ -156,6 +159,7 @@ class Columns:
                 for entry in form.anomalies
             ],
             upstream=self._upstream(form, row),
+            process=self.processes[self.process[row]],
         )
 
     def _upstream(self, form: Form, row: int) -> dict[str, Any] | None:
@@ -261,12 +265,52 @@ class Batch:
         conversation = self.written[row] = self.row(row)
         return conversation
 
+    def of_forms(self) -> NDArray[np.intp]:
+        """The rows of forms."""
+        return np.array([row for row, each in enumerate(self.written) if each is None], np.intp)
+
+    def endpoints(self) -> list[tuple[str, int, str, int]]:
+        """Address and port of each row's client, and of its proxy."""
+        found = [("", 0, "", 0) if each is None else (*each.client, *each.proxy) for each in self.written]
+        columns, rows = self.columns, self.of_forms()
+        if columns is not None:
+            places = self.place[rows]
+            clients, proxies = columns.client_address[places], columns.proxy_address[places]
+            ports = columns.client_port[places].tolist(), columns.proxy_port[places].tolist()
+            ends = zip(map(plain, clients), ports[0], map(plain, proxies), ports[1], strict=True)
+            for row, one in zip(rows.tolist(), ends, strict=True):
+                found[row] = one
+        return found
+
+    def name(self, processes: Sequence[dict[str, Any] | None]) -> None:
+        """Say whose program each row's client is, where that is known."""
+        known: dict[tuple[Any, ...], int] = {}
+        for row, process in enumerate(processes):
+            if process is None:
+                continue
+            conversation = self.written[row]
+            if conversation is not None:
+                conversation.process = process
+                continue
+            assert self.columns is not None, "rows of forms have columns"
+            index = known.setdefault((*process.values(),), len(self.columns.processes))
+            if index == len(self.columns.processes):
+                self.columns.processes.append(process)
+            self.columns.process[self.place[row]] = index
+
+    def numbers(self, name: str) -> NDArray[np.int64]:
+        """What each row has under a name that records and columns share, such as `tcp_stream`."""
+        return self._numbers(name, name)
+
     def times(self, name: str) -> NDArray[np.int64]:
         """`start` or `end` of each row, in nanoseconds since 1970."""
-        found = np.array([0 if each is None else getattr(each, f"{name}_ns") for each in self.written], np.int64)
-        rows = np.array([row for row, each in enumerate(self.written) if each is None], np.intp)
+        return self._numbers(name, f"{name}_ns")
+
+    def _numbers(self, column: str, key: str) -> NDArray[np.int64]:
+        found = np.array([0 if each is None else getattr(each, key) for each in self.written], np.int64)
         if self.columns is not None:
-            found[rows] = getattr(self.columns, name)[self.place[rows]]
+            rows = self.of_forms()
+            found[rows] = getattr(self.columns, column)[self.place[rows]]
         return found
 
     def slice(self, begin: int, end: int) -> Batch:

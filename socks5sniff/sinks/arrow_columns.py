@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Tunnel
 from socks5sniff.record.batch import NO_TIME, Batch
 from socks5sniff.record.fields import RECORD, Key
 from socks5sniff.record.form import Form
@@ -80,7 +80,7 @@ def _inside(record: dict[str, Any], path: Path) -> Any:
     value: Any = record
     for name in path:
         if isinstance(value, Field):
-            return value._replace(first=name)
+            return value._replace(second=name)
         value = value and value.get(name)
     return value
 
@@ -131,7 +131,12 @@ def _column(type_: pa.DataType, pieces: Sequence[Piece], values: Values, size: i
 def _numbers(type_: pa.DataType, pieces: Sequence[Piece], values: Values, size: int) -> pa.Array:
     found = np.full(size, NO_TIME, np.int64)
     for value, rows, places in pieces:
-        found[places] = values.number(value)[rows] if isinstance(value, Field) else value
+        if isinstance(value, Field) and value.kind == "object":
+            objects, index = values.chosen(value)
+            known = [_of_object(each, str(value.second)) for each in objects]
+            found[places] = np.array([NO_TIME if each is None else each for each in known], np.int64)[index[rows]]
+        else:
+            found[places] = values.number(value)[rows] if isinstance(value, Field) else value
     missing = found == NO_TIME
     if pa.types.is_floating(type_):
         return numbers(found / _SECOND, missing)
@@ -162,10 +167,10 @@ def _texts(type_: pa.DataType, pieces: Sequence[Piece], values: Values, size: in
 
 def _pool(type_: pa.DataType, value: Field | Pieces, rows: Rows, values: Values) -> tuple[pa.Array, Rows]:
     """Different values, and of each of the rows which it has."""
-    if isinstance(value, Field) and value.kind in ("word", "tunnel"):
+    if isinstance(value, Field) and value.kind in ("word", "object"):
         words, index = values.chosen(value)
-        if value.kind == "tunnel":
-            words = [tunnel and getattr(tunnel, str(value.first)) for tunnel in words]
+        if value.kind == "object":
+            words = [_of_object(each, str(value.second)) for each in words]
         return array(words, type_), index[rows]
     parts = value if isinstance(value, Pieces) else (value,)
     column = [
@@ -173,6 +178,12 @@ def _pool(type_: pa.DataType, value: Field | Pieces, rows: Rows, values: Values)
         for part in parts
     ]
     return text_column(np.concatenate(column, 1)), np.arange(len(rows))
+
+
+def _of_object(value: Tunnel | dict[str, Any] | None, key: str) -> Any:
+    if value is None:
+        return None
+    return value.get(key) if isinstance(value, dict) else getattr(value, key)
 
 
 def of_written(conversations: Sequence[Conversation]) -> pa.Table:

@@ -141,9 +141,8 @@ SEPARATOR = "\t"
 
 def usual_rows() -> Lines:
     """Maker of rows for forms: the cells of the USUAL columns, and behind them the outcome."""
-    return Lines(
-        _row, Words("", ending_word, lambda tunnel: escape_text(_carried(tunnel)), lambda way, text: escape_text(text))
-    )
+    objects = {"tunnel": lambda tunnel: escape_text(_carried(tunnel))}
+    return Lines(_row, Words("", ending_word, objects, lambda way, text: escape_text(text)))
 
 
 def _row(form: Form) -> list[Part]:
@@ -157,7 +156,7 @@ def _row(form: Form) -> list[Part]:
 def _cells(form: Form) -> dict[str, Sequence[Part]]:
     """What the columns show of a form's conversations, apart from those that are empty."""
     carries: dict[str, Sequence[Part]] = {
-        "tunnel": [Field("tunnel")],
+        "tunnel": [Field("object", "tunnel")],
         "sent": [Field("integer", "sent")],
         "received": [Field("integer", "received")],
     }

@@ -7,12 +7,12 @@ not seen. Text that a spreadsheet would take for a formula gets an apostrophe in
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, Literal
 
 from socks5sniff.codec.text import escape_text
-from socks5sniff.record import Conversation, Tunnel
+from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
 from socks5sniff.record.fields import COLUMNS, RECORD
 from socks5sniff.record.form import Form
@@ -69,7 +69,7 @@ class _Csv:
 
     def lines(self) -> Lines:
         """Maker of rows."""
-        return Lines(self._line, Words("", self._cell, self._tunnel, self._wire))
+        return Lines(self._line, Words("", self._cell, self._objects(), self._wire))
 
     def _cell(self, value: Any) -> str:
         """One cell; a row that is an empty cell alone would be written in quotes."""
@@ -79,8 +79,17 @@ class _Csv:
         text = self._cell(value)
         return text[len(self.around) : len(text) - len(self.around)]
 
-    def _tunnel(self, tunnel: Tunnel | None) -> str:
-        return ",".join(map(self._cell, tunnel or [None] * len(Tunnel._fields)))
+    def _objects(self) -> dict[str, Callable[[Any], str]]:
+        """How objects of few different values fill the cells of their keys."""
+
+        def cells(keys: Sequence[str], values: Mapping[str, Any]) -> str:
+            return ",".join(self._cell(values.get(key)) for key in keys)
+
+        keys = {name: [part for key, part in _PATHS if key == name] for name in ("tunnel", "process")}
+        return {
+            "tunnel": lambda tunnel: cells(keys["tunnel"], {} if tunnel is None else tunnel._asdict()),
+            "process": lambda process: cells(keys["process"], process or {}),
+        }
 
     def _line(self, form: Form) -> list[Part]:
         parts: list[Part] = []
@@ -93,7 +102,7 @@ class _Csv:
             value = Field("endpoint", value["address"].first, value["port"].first)
         if not isinstance(value, Field):
             return [self._cell(value)]
-        if value.kind in ("word", "tunnel"):
+        if value.kind in ("word", "object"):
             return [value]
         return [self.around, value, "Z" if value.kind in TIMES else "", self.around]
 

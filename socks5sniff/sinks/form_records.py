@@ -58,7 +58,7 @@ def _made(form: Form) -> dict[str, Any]:
         "bound": _target(form.bound, "bound"),
         "peer_reply": None if form.peer_reply is None else form.peer_reply._asdict(),
         "peer": _target(form.peer, "peer"),
-        "tunnel": Field("tunnel") if form.relays else None,
+        "tunnel": Field("object", "tunnel") if form.relays else None,
         "bytes": {way: Field("integer", way) for way in RECORD.inside["bytes"].inside} if form.relays else None,
         "timing": {
             "tcp_handshake": Field("handshake", "tcp_handshake"),
@@ -72,6 +72,7 @@ def _made(form: Form) -> dict[str, Any]:
         "frames": [_frame(frame) for frame in form.frames],
         "anomalies": [_anomaly(entry) for entry in form.anomalies],
         "upstream": None if form.upstream is None else _upstream(*form.upstream),
+        "process": Field("object", "process"),
     }
 
 

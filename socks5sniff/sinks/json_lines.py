@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from io import StringIO
 from json.encoder import encode_basestring_ascii as quote
@@ -17,7 +17,7 @@ from .form_records import TEXTS, TIMES, form_record
 from .form_records import Words as Pieces
 from .layouts import Field, Lines, Part, Words
 from .line_sink import LineSink, texts
-from .record_line import record_line, text_tunnel, words
+from .record_line import record_line, text_process, text_tunnel, words
 from .sink import Options, Totals, Writer
 
 
@@ -67,7 +67,8 @@ class JsonSink:
 
 def json_lines() -> Lines:
     """Maker of JSON lines."""
-    return Lines(_line, Words("null", words.__getitem__, text_tunnel), '{"id":')
+    objects: dict[str, Callable[[Any], str]] = {"tunnel": text_tunnel, "process": text_process}
+    return Lines(_line, Words("null", words.__getitem__, objects), '{"id":')
 
 
 def _line(form: Form) -> list[Part]:

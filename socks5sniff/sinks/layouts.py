@@ -8,13 +8,13 @@ side; the NULs between are taken out at the end. The texts are ASCII without any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.record import Tunnel, text
+from socks5sniff.record import text
 from socks5sniff.record.batch import CHOICES, NO_TIME, Batch, Columns
 from socks5sniff.record.form import Form, Varying
 from socks5sniff.record.text import Text
@@ -34,7 +34,8 @@ class Field(NamedTuple):
     """Something of its own in a record's line.
 
     Attributes:
-        kind: a key of `_FIELDS`; of numbers and times also one of `_NUMBERS`.
+        kind: a key of `_FIELDS`; of numbers and times also one of `_NUMBERS`. `object` is a whole `tunnel` or `process`
+            (`first`), or of that one key (`second`), where a format has it in columns.
         first, second: what the kind takes, names of columns or places of segments.
     """
 
@@ -54,7 +55,7 @@ class Words(NamedTuple):
     Attributes:
         null: for a number or time that is missing.
         word: one of a few, such as the capture's name, or None.
-        tunnel: all of it, where the format has it in one place.
+        objects: a whole `tunnel` or `process` by this name, where the format has it in one place.
         text: what the wire said, where it is not letters, digits, dots, dashes and such alone: by the way in which
             the field is to be shown (its `second`) and its value. None where a format needs no such care.
         identity: out of Community ID, start and id.
@@ -62,7 +63,7 @@ class Words(NamedTuple):
 
     null: str
     word: Callable[[str | None], str]
-    tunnel: Callable[[Tunnel | None], str] = str
+    objects: Mapping[str, Callable[[Any], str]] = {}
     text: Callable[[str | int, str], str] | None = None
     identity: Callable[[str, int, int], str] | None = None
 
@@ -267,8 +268,8 @@ class Values:
             return shown
         return np.concatenate((shown, np.repeat(_COLON, len(shown), 0), text.integers(self._column(field.second))), 1)
 
-    def tunnel(self, field: Field) -> Text:
-        return self._said(field, self._words.tunnel)
+    def object(self, field: Field) -> Text:
+        return self._said(field, self._words.objects[str(field.first)])
 
     def word(self, field: Field) -> Text:
         return self._said(field, self._words.word)
@@ -278,10 +279,11 @@ class Values:
         return text.strings([words(each).encode() for each in distinct])[index]
 
     def chosen(self, field: Field) -> tuple[list[Any], NDArray[np.intp]]:
-        """Of a `tunnel` or `word`: the different ones there are, and which of them each row has."""
-        name = "tunnel" if field.kind == "tunnel" else str(field.first)
+        """Of an `object` or `word`: the different ones there are, and which of them each row has."""
+        name = str(field.first)
         named: dict[str, Sequence[Any]] = {
             "tunnel": self._columns.tunnels,
+            "process": self._columns.processes,
             "capture": self._columns.captures,
             **CHOICES,
         }
@@ -319,7 +321,7 @@ _FIELDS: dict[str, Callable[[Values, Field], Text]] = {
     "step": Values.seconds,
     "first_byte": Values.seconds,
     "endpoint": Values.endpoint,
-    "tunnel": Values.tunnel,
+    "object": Values.object,
     "word": Values.word,
     "text": Values.wire,
     "identity": Values.identity,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,9 @@ def test_a_port_that_is_not_trusted_and_an_error_before_any_verdict(monkeypatch:
     analyser = LiveAnalyser()
     found: list[Conversation] = []
     for batch in batches([(packet.time, packet.frame()) for packet in packets]):
-        found += analyser.take(batch)
+        found += chain.from_iterable(analyser.take(batch))
         assert [codes(record) for record in analyser.news()] == [["internal-error"]]
-    (record,) = found + analyser.finish()
+    (record,) = [*found, *chain.from_iterable(analyser.finish())]
     assert codes(record) == ["internal-error"]
     assert (record.protocol, record.outcome, record.phase) == (None, "incomplete", None)
 
@@ -179,9 +180,9 @@ def test_live(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Conversation] = []
     for batch in frames:
         for part in cut([batch], size):
-            found += analyser.take(part)
+            found += chain.from_iterable(analyser.take(part))
             analyser.news()
-    found += analyser.finish()
+    found += chain.from_iterable(analyser.finish())
     assert {record.id for record in found} == expected.keys()
     for record in found:
         if record.id != victim.id:

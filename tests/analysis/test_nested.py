@@ -202,6 +202,6 @@ def test_live_news_tell_each_conversation_of_a_chain_once_as_it_gets_on():
         told += [(record.first_frame, record.outcome) for record in analyser.news()]
     inside = [(first, outcome) for first in (8, 12) for outcome in ("incomplete", "succeeded")]
     assert told == [(1, "succeeded"), *inside]
-    records = analyser.tick(packets[-1].time + 10 * SECOND)
+    records = [record for batch in analyser.tick(packets[-1].time + 10 * SECOND) for record in batch]
     assert [record.parent for record in records] == [None, 1, 2]
     assert analyser.news() == []

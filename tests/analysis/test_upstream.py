@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -249,8 +250,8 @@ def test_asking_for_news_takes_no_upstream_from_the_record(
     analyser = LiveAnalyser()
     found: list[Conversation] = []
     for batch in cut(whole(path), size):
-        found += analyser.take(batch)
+        found += chain.from_iterable(analyser.take(batch))
         analyser.news()
         analyser.current([record.tcp_stream for record in found])
-    found += analyser.finish()
+    found += chain.from_iterable(analyser.finish())
     assert [record.upstream for record in sorted(found, key=lambda record: record.id)] == expected

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def asked_after_each(packets: Sequence[Packet], size: int) -> Iterator[tuple[lis
     for batch in batches(frames, [size] * (len(frames) // size)):
         ended = analyser.take(batch)
         more, standing = analyser.interim()
-        yield ended + more, standing
-    yield analyser.finish(), []
+        yield [*chain.from_iterable(ended + more)], standing
+    yield [*chain.from_iterable(analyser.finish())], []
 
 
 @pytest.mark.parametrize("few", [0, 1 << 30])
@@ -96,10 +97,11 @@ def test_asking_changes_no_record(name: str) -> None:
         analyser = LiveAnalyser()
         records: list[Conversation] = []
         for batch in cut(whole(path), 5):
-            records += analyser.take(batch)
+            records += chain.from_iterable(analyser.take(batch))
             if asks:
-                records += analyser.interim()[0]
-        records = sorted([*records, *analyser.finish()], key=lambda record: (record.first_frame, record.id))
+                records += chain.from_iterable(analyser.interim()[0])
+        records += chain.from_iterable(analyser.finish())
+        records.sort(key=lambda record: (record.first_frame, record.id))
         assert sorted(record.id for record in records) == [*range(1, len(records) + 1)]
         chained = {"id": 0, "parent": 0} if name.startswith("chain") else {}
         found.append([record.as_dict() | chained for record in records])

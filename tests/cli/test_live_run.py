@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from socks5sniff.live.processes import Endpoints, Process
 from socks5sniff.live.rotation import Rotation
 from socks5sniff.live.saving import Saving
 from socks5sniff.record import Conversation
+from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Totals
 from socks5sniff.sinks.clock import Clock
 
@@ -97,9 +99,9 @@ class Seen:
         self.told.append(conversation)
         self.order.append(f"+{conversation.tcp_stream}")
 
-    def ended(self, conversation: Conversation) -> None:
-        self.records.append(conversation)
-        self.order.append(f"-{conversation.tcp_stream}")
+    def ended(self, records: Batch) -> None:
+        self.records += records
+        self.order += [f"-{conversation.tcp_stream}" for conversation in records]
 
     def refresh(self, packets: int) -> None:
         pass
@@ -251,7 +253,7 @@ def test_each_frame_is_told_its_stream() -> None:
     for batch in slices(path, 10_000):
         analyser.take(batch)
         streams += analyser.streams(batch).tolist()
-    (record,) = analyser.finish()
+    (record,) = chain.from_iterable(analyser.finish())
     assert streams.count(record.tcp_stream) == record.packets
     assert record.udp is not None
     assert streams.count(ASSOCIATED) >= record.udp.datagrams_sent + record.udp.datagrams_received > 0
@@ -274,10 +276,10 @@ def test_newcomers_are_told_once_while_they_are_open(size: int) -> None:
 def test_time_alone_ends_what_is_closed() -> None:
     path = named(LOGIN)[0]
     analyser = LiveAnalyser()
-    taken = [record for batch in slices(path, 10_000) for record in analyser.take(batch)]
+    taken = [record for batch in slices(path, 10_000) for records in analyser.take(batch) for record in records]
     last = max(int(batch.time.max()) for batch in slices(path, 10_000))
     assert analyser.tick(last) == []
-    later = analyser.tick(last + 60_000_000_000)
+    later = [*chain.from_iterable(analyser.tick(last + 60_000_000_000))]
     assert len(taken) + len(later) == len(as_read(path))
     assert analyser.finish() == []
 
@@ -329,7 +331,7 @@ def test_when_the_interface_goes_away_what_was_seen_is_shown_and_saved(tmp_path:
 
 def test_when_nobody_reads_the_lines_any_more_what_was_captured_is_saved(tmp_path: Path) -> None:
     class Gone(Seen):
-        def ended(self, conversation: Conversation) -> None:
+        def ended(self, records: Batch) -> None:
             raise BrokenPipeError
 
     batches = list(slices(named(LOGIN)[0], 10_000))

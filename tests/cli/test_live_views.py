@@ -22,6 +22,7 @@ from socks5sniff.record import (
     Traffic,
     Tunnel,
 )
+from socks5sniff.record.batch import written
 from socks5sniff.sinks import Options, Totals
 from socks5sniff.sinks.clock import Clock
 
@@ -103,7 +104,7 @@ def test_nothing_from_the_wire_reaches_the_terminal_as_it_is() -> None:
     out = io.StringIO()
     view = LinesView(out, colour=False, frames=True, clock=Clock())
     view.news(nasty)
-    view.ended(nasty)
+    view.ended(written([nasty]))
     for text in (out.getvalue(), comment(nasty)):
         assert not set("\x1b\x07\u202e") & set(text)
     assert len(out.getvalue().splitlines()) == 3
@@ -115,7 +116,7 @@ def test_each_frame_is_shown_once() -> None:
     whole = conversation()
     view.news(conversation(outcome="incomplete", frames=whole.frames[:1]))
     view.news(whole)
-    view.ended(whole)
+    view.ended(written([whole]))
     lines = out.getvalue().splitlines()
     assert [line.split(" ", 3)[1] for line in lines] == ["", "", "+", "-"]
     assert lines[0].endswith("frame 4 client: Greeting: username-password")
@@ -135,7 +136,7 @@ def test_records_are_written_as_conversations_end() -> None:
     view = SinkView("jsonl", out, Options())
     view.news(conversation())
     assert out.getvalue() == ""
-    view.ended(conversation())
+    view.ended(written([conversation()]))
     view.close(Totals())
     assert out.getvalue().startswith('{"id":1,')
 
@@ -152,7 +153,8 @@ def test_the_table_shows_open_and_ended_conversations_rates_and_drops(monkeypatc
     view = TableView(out, lambda: [Counts(100, 7), None], colour=False, clock=Clock())
     view.news(conversation(tcp_stream=1, process={"pid": 5, "name": "ncat"}))
     view.news(conversation(tcp_stream=2))
-    view.ended(conversation(tcp_stream=2, outcome="rejected", reply=ReplyCode(2, "connection not allowed by ruleset")))
+    refusal = ReplyCode(2, "connection not allowed by ruleset")
+    view.ended(written([conversation(tcp_stream=2, outcome="rejected", reply=refusal)]))
     view.close(Totals(packets=93))
     text = out.getvalue()
     for words in ("1 open", "1 ended", "93 packets", "7 dropped", "rejected 1", "ncat[5]", "example.com:443"):
@@ -163,10 +165,10 @@ def test_the_table_shows_open_and_ended_conversations_rates_and_drops(monkeypatc
 def test_the_summary_has_a_row_for_each_proxy_the_busiest_first() -> None:
     tally = Tally()
     assert tally.table() == ""
-    tally.add(conversation(proxy=Endpoint("10.0.0.1", 1080), outcome="rejected", bytes=None))
+    tally.add(written([conversation(proxy=Endpoint("10.0.0.1", 1080), outcome="rejected", bytes=None)]))
     for _ in range(2):
-        tally.add(conversation())
-    tally.add(conversation(outcome="auth-failed", bytes=None))
+        tally.add(written([conversation()]))
+    tally.add(written([conversation(outcome="auth-failed", bytes=None)]))
     header, _, first, second = tally.table().splitlines()
     assert header.split() == ["proxy", "conversations", "outcomes", "sent", "received"]
     assert first.split() == ["127.0.0.1:1080", "3", "succeeded", "2,", "auth-failed", "1", "2,468", "113,578"]
@@ -176,7 +178,7 @@ def test_the_summary_has_a_row_for_each_proxy_the_busiest_first() -> None:
 def test_the_summary_is_bounded() -> None:
     tally = Tally()
     for number in range(PROXIES + 500):
-        tally.add(conversation(proxy=Endpoint("10.0.0.1", number)))
+        tally.add(written([conversation(proxy=Endpoint("10.0.0.1", number))]))
     assert tally.conversations == PROXIES + 500
     lines = tally.table().splitlines()
     assert lines[2].split()[:2] == ["others", "500"]

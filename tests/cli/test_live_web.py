@@ -15,6 +15,7 @@ from socks5sniff.cli.judging import SilentView
 from socks5sniff.cli.live_web import Together, WebView
 from socks5sniff.live.engine import Counts
 from socks5sniff.record import Conversation, Endpoint, Traffic
+from socks5sniff.record.batch import Batch, written
 from socks5sniff.sinks import Totals
 
 from ..sinks.samples import sample
@@ -83,7 +84,7 @@ def test_what_has_ended_is_told_at_most_ten_times_a_second(clock: list[float]) -
     heard = Heard()
     shown = view(heard)
     for number in range(1, 31):
-        shown.ended(sample(id=number))
+        shown.ended(written([sample(id=number)]))
         clock[0] += 0.01
         shown.refresh(number)
     assert 3 <= len(heard.health) <= 4
@@ -101,7 +102,7 @@ def test_open_conversations_are_those_that_have_not_ended(clock: list[float]) ->
     shown.news(second)
     shown.news(replace(second, outcome="rejected"))
     shown.refresh(1)
-    shown.ended(first)
+    shown.ended(written([first]))
     clock[0] += 2
     shown.refresh(2)
     assert [[c["id"] for c in state] for state in heard.open] == [[2, 1], [2]]
@@ -196,7 +197,7 @@ def test_views_together_see_the_same() -> None:
         def news(self, conversation: Conversation) -> None:
             self.seen.append("news")
 
-        def ended(self, conversation: Conversation) -> None:
+        def ended(self, records: Batch) -> None:
             self.seen.append("ended")
 
         def refresh(self, packets: int) -> None:
@@ -210,7 +211,7 @@ def test_views_together_see_the_same() -> None:
     both = Together(plain, curious, True)  # type: ignore[arg-type]
     assert both.wants_news
     both.news(sample())
-    both.ended(sample())
+    both.ended(written([sample()]))
     both.refresh(1)
     both.close(Totals())
     assert plain.seen == ["ended", "refresh", "close"]
