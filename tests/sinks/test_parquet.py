@@ -73,7 +73,7 @@ def jsonl(batches: Sequence[Batch]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Batch]:
-    """Records of several forms, every third of them written out."""
+    """Records of several forms, every third of them written out, and the clients of some known."""
     path = tmp_path_factory.mktemp("capture") / "churn.pcap"
     captures.write("churn", path, 300)
     batches = list(socks5sniff.read(path).batches())
@@ -81,6 +81,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Batch]:
         assert batch.written.count(None) > 200
         for row in range(0, len(batch), 3):
             batch.write_out(row)
+        batch.name([{"pid": row, "name": f"client {row % 3}"} if row % 5 < 2 else None for row in range(len(batch))])
     return batches
 
 
