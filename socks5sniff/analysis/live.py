@@ -173,12 +173,14 @@ class LiveAnalyser:
     def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and proxy of conversations that were found since the last call and are still open, without a record.
 
-        `news` tells of these only once they have their outcome; of what it has told this tells no more.
+        `news` tells of these only once they have their outcome; of what it has told this tells no more. Nor does this
+        tell of connections that have closed meanwhile: nobody has them open, and looking at each costs what their
+        record will cost again.
         """
         analyser, told = self._analyser, self._told
         connections = analyser.connections
         slots = connections.handshakes.untold()
-        unknown = told.reached[slots] == _NOTHING
+        unknown = (told.reached[slots] == _NOTHING) & (connections.flows.close_clock[slots] == NO_TIME)
         connections.handshakes.put_off(slots[~unknown].tolist())
         decided = analyser.verdicts.look(slots[unknown])
         found = np.concatenate((decided.slots, np.fromiter(decided.dialogues, np.intp, len(decided.dialogues))))

@@ -21,7 +21,8 @@ SHARE = 0.05
 LATEST = 32
 """Connections of those opened while it rests that are looked at afterwards: the others are gone, or will be asked
 for."""
-_REMEMBERED = 8192
+_REMEMBERED = 1 << 15
+"""Connections that were looked at: a short one is asked for when its record is made, some seconds later."""
 _SAME_NAME = 1.0
 """Seconds for which the name of a process is taken to stay."""
 _AWAY = 1.0
