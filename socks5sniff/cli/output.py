@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from io import TextIOWrapper
 from shutil import get_terminal_size
 from typing import IO, Protocol, TextIO
@@ -22,6 +22,7 @@ class Output:
 
     Attributes:
         before: called once before anything is written, so that the bar of a long run can leave the terminal.
+        started: something was written.
     """
 
     def __init__(self, stream: TextIO, name: str, replace: bool = False) -> None:
@@ -29,7 +30,7 @@ class Output:
         self._stream = stream
         self._name = name
         self._replace = replace
-        self._started = False
+        self.started = False
         self.before: Callable[[], None] = lambda: None
 
     @property
@@ -50,7 +51,7 @@ class Output:
 
     def write(self, text: str) -> None:
         try:
-            if not self._started:
+            if not self.started:
                 self._start()
             self._stream.write(text)
         except BrokenPipeError:
@@ -67,7 +68,7 @@ class Output:
             raise OutputError(f"{self._name}: {error.strerror or error}") from error
 
     def _start(self) -> None:
-        self._started = True
+        self.started = True
         self.before()
         if self._replace and self.is_file:
             self._stream.truncate(0)
@@ -103,7 +104,8 @@ def opened(
 
 @contextmanager
 def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Iterator[Output]:
-    """Standard output, or a file that keeps its old content until the first line is written.
+    """Standard output, or a file that keeps its old content until the first line is written, and is not there where none
+    is because of an error.
 
     Args:
         path: file to write; None or `-` for standard output.
@@ -125,6 +127,7 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
         yield Output(sys.stdout, "standard output")
         return
     refuse_input(path, inputs)
+    fresh = not os.path.lexists(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600 if private else 0o666)
         if private and os.name == "posix" and stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -136,6 +139,11 @@ def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Itera
     try:
         yield output
         output.flush()
+    except BaseException:
+        if fresh and not output.started:
+            with suppress(OSError):
+                os.unlink(path)
+        raise
     finally:
         _close(stream)
 

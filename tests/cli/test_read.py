@@ -262,6 +262,15 @@ class TestOutputFile:
         assert run("read", "-o", str(target), "x")[0] == ExitCode.INPUT
         assert target.read_text() == "old\n"
 
+    @pytest.mark.parametrize("name", ["jsonl", "html", "csv", "table"])
+    def test_a_file_that_would_be_new_is_not_there_then(
+        self, name: str, analysis: Analysis, run: Run, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "out"
+        analysis.records, analysis.fault = [], InputError("x: no such file")
+        assert run("read", "--format", name, "-o", str(target), "x")[0] == ExitCode.INPUT
+        assert not target.exists()
+
     def test_a_dash_is_standard_output(self, analysis: Analysis, run: Run) -> None:
         assert "2 conversations" in run("read", "-o", "-", "x")[1]
 
