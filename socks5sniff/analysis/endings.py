@@ -17,6 +17,10 @@ OUTLIVE = 10_000_000_000
 """Nanoseconds of capture time after the end of a connection for which datagrams of its association are waited for."""
 
 
+GATHER = 300_000_000
+"""Nanoseconds for which flows that are over may wait for others where there are no more packets yet: together they cost
+less than one by one."""
+
 _NONE = np.iinfo(np.int64).max
 
 
@@ -96,13 +100,18 @@ class Endings:
         return max((time for time in times if time not in (_NONE, NO_TIME)), default=None)
 
     def due(self, now: int, size: int | None) -> NDArray[np.intp]:
-        """Slots of flows that are over: so many, or none while there are fewer; all with None.
+        """Slots of flows that are over: so many, or none while there are fewer; with None all, as soon as the first of
+        them has been over for GATHER.
 
         With a size, which flows are together follows from the capture alone, not from where its batches end.
         """
         closing = self._closing
         over: list[tuple[int, int]] = []
-        if size is None or (len(closing) >= size and closing[size - 1][0] + LINGER < now):
+        if size is None:
+            ripe = bool(closing) and closing[0][0] + LINGER + GATHER < now
+        else:
+            ripe = len(closing) >= size and closing[size - 1][0] + LINGER < now
+        if ripe:
             while closing and closing[0][0] + LINGER < now and len(over) != size:
                 over.append(closing.popleft()[1:])
         if not over:
