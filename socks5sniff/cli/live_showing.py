@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import compress, count, islice
 from typing import NamedTuple
-
-import numpy as np
 
 from socks5sniff.live.processes import Endpoints
 from socks5sniff.live.processes.asking import Processes
@@ -104,11 +103,11 @@ class Showing:
         keep, left = self._keep, self.left
         shown = records
         if keep is not None or left is not None:
-            kept = [row for row, record in enumerate(records) if keep is None or keep(record)]
-            if ended and left is not None and len(kept) >= left:
-                records = records.slice(0, kept[left - 1] + 1)
-                kept = kept[:left]
-            shown = records.take(np.array(kept, np.intp))
+            chosen = [keep is None or keep(record) for record in records]
+            if ended and left is not None and sum(chosen) >= left:
+                last = next(islice(compress(count(1), chosen), left - 1, None))
+                records, chosen = records.slice(0, last), chosen[:last]
+            shown = records.select(chosen)
         if not ended:
             if self.view.wants_news:
                 for news in shown:

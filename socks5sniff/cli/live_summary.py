@@ -6,13 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from socks5sniff.codec.text import escape_text
 from socks5sniff.live.engine import Counts
 from socks5sniff.record import Endpoint
 from socks5sniff.record.batch import Batch
-from socks5sniff.record.text import plain
 from socks5sniff.sinks.words import counted, octets
 
 PROXIES = 1000
@@ -49,19 +46,8 @@ class Tally:
             # The octets of one inside a tunnel are those of the tunnel.
             sent, received = (octets(conversation) if conversation.parent is None else None) or (0, 0)
             self._count(conversation.proxy, conversation.outcome, 1, sent, received)
-        rows = batch.of_forms()
-        if batch.columns is None or not len(rows):
-            return
-        columns, places = batch.columns, batch.place[rows]
-        same = np.column_stack((columns.form[places], columns.proxy_port[places], columns.proxy_address[places]))
-        _, first, group = np.unique(same, axis=0, return_index=True, return_inverse=True)
-        counts = np.bincount(group)
-        through = [np.bincount(group, way[places]) for way in (columns.sent, columns.received)]
-        for number, place in enumerate(places[first].tolist()):
-            form = columns.forms[columns.form[place]]
-            proxy = Endpoint(plain(columns.proxy_address[place]), int(columns.proxy_port[place]))
-            sent, received = (int(way[number]) if form.relays else 0 for way in through)
-            self._count(proxy, form.outcome, int(counts[number]), sent, received)
+        for same in batch.by_proxy():
+            self._count(*same)
 
     def _count(self, address: Endpoint, outcome: str, conversations: int, sent: int, received: int) -> None:
         proxy = self._proxies.get(address)

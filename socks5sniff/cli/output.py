@@ -104,8 +104,8 @@ def opened(
 
 @contextmanager
 def open_output(path: str | None, inputs: Sequence[str], private: bool) -> Iterator[Output]:
-    """Standard output, or a file that keeps its old content until the first line is written, and is not there where none
-    is because of an error.
+    """Standard output, or a file that keeps its old content until the first line is written; after an error before that
+    there is no new file.
 
     Args:
         path: file to write; None or `-` for standard output.

@@ -282,6 +282,22 @@ class Batch:
                 found[row] = one
         return found
 
+    def by_proxy(self) -> Iterator[tuple[Endpoint, str, int, int, int]]:
+        """The rows of forms together: proxy, outcome, how many, and octets sent and received through their tunnels."""
+        columns, rows = self.columns, self.of_forms()
+        if columns is None or not len(rows):
+            return
+        places = self.place[rows]
+        same = np.column_stack((columns.form[places], columns.proxy_port[places], columns.proxy_address[places]))
+        _, first, group = np.unique(same, axis=0, return_index=True, return_inverse=True)
+        count = np.bincount(group).tolist()
+        through = [np.bincount(group, way[places]) for way in (columns.sent, columns.received)]
+        for number, place in enumerate(places[first].tolist()):
+            form = columns.forms[columns.form[place]]
+            proxy = Endpoint(plain(columns.proxy_address[place]), int(columns.proxy_port[place]))
+            sent, received = (int(way[number]) if form.relays else 0 for way in through)
+            yield proxy, form.outcome, count[number], sent, received
+
     def name(self, processes: Sequence[dict[str, Any] | None]) -> None:
         """Say whose program each row's client is, where that is known."""
         known: dict[tuple[Any, ...], int] = {}
