@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from socks5sniff.capture.merge import open_captures
-from socks5sniff.record import Conversation, Endpoint, iso_time
+from socks5sniff.record import Endpoint, iso_time
+from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
 from .faults import Faults
@@ -74,21 +75,14 @@ class _Own:
     def __init__(self) -> None:
         self._connections: set[tuple[Endpoint, Endpoint]] = set()
         self._datagrams: set[tuple[str, str, int]] = set()
-        self._relaying: dict[str, set[int]] = {}
 
-    def learn(self, record: Conversation) -> None:
-        """A conversation was found, or has ended."""
-        if record.upstream is not None:
-            source, destination = (Endpoint(**record.upstream[end]) for end in ("source", "destination"))
-            self._connections.add((source, destination))
-        if record.udp is not None and len(self._datagrams) < MAX_ROWS:
-            self._datagrams.update((record.proxy.address, place.host, place.port) for place in record.udp.destinations)
-        if record.command == "udp-associate":
-            relaying = self._relaying.setdefault(record.proxy.address, set())
-            if record.close == "open" and record.outcome == "succeeded":
-                relaying.add(record.tcp_stream)
-            else:
-                relaying.discard(record.tcp_stream)
+    def learn(self, records: Batch) -> None:
+        """Conversations have ended."""
+        self._connections.update(records.upstreams())
+        for record in filter(None, records.written):  # those with datagrams are
+            if record.udp is not None and len(self._datagrams) < MAX_ROWS:
+                places = record.udp.destinations
+                self._datagrams.update((record.proxy.address, place.host, place.port) for place in places)
 
     def holds(self, row: Exchange, name: str | None) -> bool:
         """Whether it is a proxy's; `name` is what DNS called the destination."""
@@ -96,10 +90,6 @@ class _Own:
             return (row.client, row.destination) in self._connections
         sender, port = row.client.address, row.destination.port
         return any((sender, host, port) in self._datagrams for host in (row.destination.address, name) if host)
-
-    def may_hold(self, row: Exchange) -> bool:
-        """Whether an association that is still open may turn out to have sent it."""
-        return row.stream is None and bool(self._relaying.get(row.client.address))
 
 
 class Past:
@@ -129,14 +119,13 @@ class Past:
         self._exchanges.follow(analyser)
         return analyser
 
-    def learn(self, records: Iterable[Conversation]) -> None:
+    def learn(self, records: Batch) -> None:
         """Records that the analyser has given."""
-        for record in records:
-            if record.outcome == "malformed" and record.protocol is None:
-                continue
-            self._clients.add(record.client.address)
-            self._streams.add(record.tcp_stream)
-            self._own.learn(record)
+        for ends, stream, socks in _each(records):
+            if socks:
+                self._clients.add(ends[0])
+                self._streams.add(stream)
+        self._own.learn(records)
 
     def finish(self) -> None:
         """The analyser is at its end."""
@@ -185,6 +174,8 @@ class LiveBypasses:
         self._clients: set[str] = set()
         self._proxies: set[Endpoint] = set()
         self._own = _Own()
+        self._relaying: dict[int, str] = {}
+        """Hosts of proxies with an association whose record has not come, by stream."""
         self._rows: deque[Exchange] = deque(maxlen=MAX_WAITING)
 
     def follow(self, analyser: Analyser) -> None:
@@ -192,17 +183,25 @@ class LiveBypasses:
         self._analyser = analyser
         self.exchanges.follow(analyser)
 
-    def learn(self, record: Conversation) -> None:
-        """A conversation was found, or has ended."""
-        if record.protocol is not None:
-            self._clients.add(record.client.address)
-            self._proxies.add(record.proxy)
-        self._own.learn(record)
+    def found(self, client: Endpoint, proxy: Endpoint) -> None:
+        """A conversation was found."""
+        self._clients.add(client.address)
+        self._proxies.add(proxy)
+
+    def learn(self, records: Batch) -> None:
+        """Conversations have ended."""
+        for ends, stream, socks in _each(records):
+            if socks:
+                self.found(Endpoint(*ends[:2]), Endpoint(*ends[2:]))
+            self._relaying.pop(stream, None)
+        self._own.learn(records)
 
     def tell(self, ended: bool = False) -> list[Bypass]:
         """What went past proxies and was not told of yet; all of it where the capture has `ended`."""
         self.exchanges.tell(_NEVER if ended else self._analyser.connections.handshakes.now, AGE)
         name_of = self._analyser.records.names.name_of
+        self._note_relaying()
+        hosts = {*self._relaying.values()}
         found, rest = [], []
         for row in self._rows:
             if row.client.address not in self._clients:
@@ -211,12 +210,18 @@ class LiveBypasses:
             name = name_of(row.client.address, row.destination.address)
             if row.destination in self._proxies or self._own.holds(row, name):
                 continue
-            if ended or not self._own.may_hold(row):
+            if ended or row.stream is not None or row.client.address not in hosts:
                 found.append(_bypass(row, name))
             else:
-                rest.append(row)
+                rest.append(row)  # an association that is still open may turn out to have sent it
         self._rows = deque(rest, MAX_WAITING)
         return found
+
+    def _note_relaying(self) -> None:
+        analyser = self._analyser
+        streams, address_of = analyser.connections.flows.stream, analyser.reader.addresses.endpoint_address
+        for slot, association in analyser.agreements.by_slot.items():
+            self._relaying[int(streams[slot])] = address_of(association.proxy)
 
     def _keep(self, row: Exchange) -> None:
         if not row.relayed:
@@ -291,6 +296,12 @@ class Bypasses:
     @property
     def notes(self) -> list[str]:
         return self._notes.lines()
+
+
+def _each(records: Batch) -> Iterator[tuple[tuple[str, int, str, int], int, bool]]:
+    """Of each record: endpoints of client and proxy, the TCP stream, and whether SOCKS was spoken."""
+    socks = [each is None or each.protocol is not None for each in records.written]
+    return zip(records.endpoints(), records.numbers("tcp_stream").tolist(), socks, strict=True)
 
 
 def leaves(destination: Endpoint, client: Endpoint) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,18 @@ ASSOCIATED = -2
 """What `LiveAnalyser.streams` gives for datagrams of UDP associations."""
 
 _NOTHING, _FOUND, _DECIDED = range(3)
+
+
+class Newcomer(NamedTuple):
+    """Who was found.
+
+    Attributes:
+        socks: SOCKS is spoken, and not something else at a proxy's port.
+    """
+
+    client: Endpoint
+    proxy: Endpoint
+    socks: bool
 
 
 class _Told(SlotTable):
@@ -157,11 +169,27 @@ class LiveAnalyser:
                 found.append(record)
         return found
 
+    @property
+    def open(self) -> int:
+        """Connections that were found to be SOCKS and have no record yet."""
+        return len(self._standing())
+
+    def newest(self, count: int) -> list[Conversation]:
+        """The records of so many of those, the last to be opened first, as they stand now."""
+        slots = self._standing()
+        streams = self._analyser.connections.flows.stream[slots]
+        found = self._analyser.told(slots[np.argsort(streams)[-count:]]).batch
+        return sorted(found, key=lambda record: (-record.tcp_stream, record.first_frame))
+
     def current(self, streams: Collection[int]) -> list[Conversation]:
         """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
-        flows, kind = self._analyser.connections.flows, self._analyser.connections.watch.kind
-        wanted = np.isin(flows.stream[: flows.used], list(streams)) & (kind[: flows.used] == SOCKS)
-        return [*self._analyser.told(np.flatnonzero(wanted)).batch]
+        slots = self._standing()
+        wanted = np.isin(self._analyser.connections.flows.stream[slots], list(streams))
+        return [*self._analyser.told(slots[wanted]).batch]
+
+    def _standing(self) -> NDArray[np.intp]:
+        kind = self._analyser.connections.watch.kind
+        return np.flatnonzero(kind[: self._analyser.connections.flows.used] == SOCKS)
 
     def interim(self) -> tuple[list[Batch], list[Conversation]]:
         """The records of open conversations as they stand, marked `interim`; before them those completed meanwhile."""
@@ -170,8 +198,8 @@ class LiveAnalyser:
             record.interim = True
         return ended, standing
 
-    def newcomers(self) -> list[tuple[Endpoint, Endpoint]]:
-        """Client and proxy of conversations that were found since the last call and are still open, without a record.
+    def newcomers(self) -> list[Newcomer]:
+        """Conversations that were found since the last call and are still open, without a record.
 
         `news` tells of these only once they have their outcome; of what it has told this tells no more. Nor does this
         tell of connections that have closed meanwhile: nobody has them open, and looking at each costs what their
@@ -188,9 +216,11 @@ class LiveAnalyser:
         told.reached[found] = _FOUND
         said = decided.dialogues
         sides = [said[slot].session.client_side or 0 if slot in said else 0 for slot in found.tolist()]
+        socks = [slot not in said or said[slot].session.foreign is None for slot in found.tolist()]
         turns = connections.watch.turns(found) ^ np.array(sides, np.uint8)
         clients, proxies = connections.flows.ends(found, turns)
-        return list(zip(map(self._endpoint, clients.tolist()), map(self._endpoint, proxies.tolist()), strict=True))
+        ends = map(self._endpoint, clients.tolist()), map(self._endpoint, proxies.tolist())
+        return [Newcomer(*each) for each in zip(*ends, socks, strict=True)]
 
     def _endpoint(self, end: int) -> Endpoint:
         return Endpoint(self.reader.addresses.endpoint_address(end), end & 0xFFFF)

@@ -208,7 +208,7 @@ class _Capture:
             from .live_web import Together, WebView, server
 
             publisher, self._served = server(options.web, options.allow_remote)
-            page = WebView(publisher, self._engine.counts, analyser.current, analyser.attempts)
+            page = WebView(publisher, self._engine.counts, analyser, analyser.attempts, processes)
             self._view = Together(self._view, page, options.bypass)
         watch = Watch(
             self._engine,

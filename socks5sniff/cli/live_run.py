@@ -18,7 +18,7 @@ from socks5sniff.live.holding import HOLD
 from socks5sniff.live.processes import Endpoints
 from socks5sniff.live.processes.asking import Processes
 from socks5sniff.live.saving import Saving
-from socks5sniff.record import Conversation
+from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch, written
 from socks5sniff.sinks import Totals
 
@@ -121,8 +121,7 @@ class Watch:
         self._open: set[Endpoints] = set()
         self._streams: set[int] = {ASSOCIATED}
         self._gone: deque[tuple[int, int]] = deque()
-        self._notes = saving is not None or bypasses is not None
-        self._wants_news = showing.view.wants_news or self._notes
+        self._wants_news = showing.view.wants_news or saving is not None
 
     @property
     def tally(self) -> Tally:
@@ -202,15 +201,20 @@ class Watch:
             news = sorted(self._analyser.news(), key=_end)
             for conversation in news:
                 self._note(conversation)
+                self._found(conversation.client, conversation.proxy, conversation.protocol is not None)
             if news:
                 asked += self._showing.add(written(news), ended=False)
         else:
-            asked += [(*client, *proxy) for client, proxy in self._analyser.newcomers()]
+            for newcomer in self._analyser.newcomers():
+                self._found(*newcomer)
+                asked.append((*newcomer.client, *newcomer.proxy))
         self._open.update(asked)
         for records in ended:
-            if self._notes:
+            if self._saving is not None:
                 for row in range(len(records)):
                     self._note(records.write_out(row))
+            if self._bypasses is not None:
+                self._bypasses.learn(records)
             gone = self._showing.add(records, ended=True)
             asked += gone
             self._open.difference_update(gone)
@@ -249,10 +253,13 @@ class Watch:
             self._showing.view.bypass(row)
         self._passing = waiting
 
+    def _found(self, client: Endpoint, proxy: Endpoint, socks: bool) -> None:
+        """A conversation was found: what else its client sends goes past the proxy."""
+        if self._bypasses is not None and socks:
+            self._bypasses.found(client, proxy)
+
     def _note(self, conversation: Conversation) -> None:
         """What the capture file needs to know of a conversation."""
-        if self._bypasses is not None:
-            self._bypasses.learn(conversation)
         if self._saving is not None:
             self._saving.comment(conversation.first_frame, partial(comment, conversation))
             if self._only_socks:

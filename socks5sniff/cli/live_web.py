@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from io import StringIO
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -16,14 +15,13 @@ from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, Totals, open_sink
 
-from .live_views import View, key_of
+from .live_views import View
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt, Bypass
+    from socks5sniff.live.processes.asking import Processes
     from socks5sniff.web import Publisher, Server
 
-OPEN = 10_000
-"""Open conversations that are kept to be shown; beyond that they are only counted."""
 BATCH = 0.1
 """Seconds that what has ended is collected before browsers are told."""
 PACE = 1.0
@@ -40,6 +38,17 @@ class Attempts(Protocol):
 
     def listed(self) -> Sequence[Attempt]:
         """The latest, in their order."""
+
+
+class Opened(Protocol):
+    """Conversations that have no record yet, as the analyser knows them."""
+
+    @property
+    def open(self) -> int:
+        """How many connections they have."""
+
+    def newest(self, count: int, /) -> list[Conversation]:
+        """Records of the newest ones as they are by now, the newest first."""
 
 
 class Besides:
@@ -77,37 +86,35 @@ class WebView:
     Args:
         publisher: what browsers read from.
         counts: packets and drops of each interface so far.
-        current: records of the open conversations on these TCP streams as they are by now; where it is missing, open
-            conversations are shown as they were when they got their outcome.
+        opened: who knows the open conversations.
         attempts: connections to a proxy that came to nothing.
+        processes: knows the clients' programs.
     """
 
-    wants_news = True
+    wants_news = False
 
     def __init__(
         self,
         publisher: Publisher,
         counts: Callable[[], Sequence[Counts | None]],
-        current: Callable[[Collection[int]], list[Conversation]] | None = None,
+        opened: Opened,
         attempts: Attempts | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self._publisher = publisher
         self._counts = counts
-        self._current = current
+        self._opened = opened
+        self._processes = processes
         self._ended = StringIO()
         self._sink = open_sink("jsonl", self._ended, Options(prompt=True))
-        self._open: dict[tuple[int, int], Conversation | None] = {}
         self._newest: list[dict[str, Any]] = []
         self._besides = Besides(attempts)
         self._looked = self._told = 0.0
 
     def news(self, conversation: Conversation) -> None:
-        kept = len(self._open) < OPEN or self._open.get(key_of(conversation)) is not None
-        self._open[key_of(conversation)] = conversation if kept else None
+        """The page asks for what it shows."""
 
     def ended(self, records: Batch) -> None:
-        for key in zip(records.numbers("tcp_stream").tolist(), records.numbers("first_frame").tolist(), strict=True):
-            self._open.pop(key, None)
         self._sink.records(records)
 
     def interim(self, conversation: Conversation) -> None:
@@ -128,15 +135,16 @@ class WebView:
         self._ended.truncate()
         if now - self._looked >= PACE and self._publisher.watched:
             self._looked = now
-            newest = list(islice(filter(None, reversed(self._open.values())), SENT))
-            if self._current is not None:
-                newest = self._current({c.tcp_stream for c in newest})
-            self._newest = [c.as_dict() for c in newest]
+            newest = self._opened.newest(SENT)
+            if self._processes is not None:
+                for record in newest:
+                    record.process = self._processes.find((*record.client, *record.proxy))
+            self._newest = [record.as_dict() for record in newest]
         besides = self._besides.fresh() if last or self._looked == now else None
         health = {
             "packets": packets,
             "dropped": sum(count.dropped for count in self._counts() if count is not None),
-            "open": len(self._open),
+            "open": 0 if last else self._opened.open,
         }
         self._publisher.publish(ended, self._newest, health, besides)
 
@@ -145,7 +153,6 @@ class WebView:
 
     def close(self, totals: Totals) -> None:
         self._sink.close(totals)
-        self._open.clear()
         self._newest = []
         self._publish(totals.packets, self._looked, last=True)
 

@@ -298,6 +298,23 @@ class Batch:
             sent, received = (int(way[number]) if form.relays else 0 for way in through)
             yield proxy, form.outcome, count[number], sent, received
 
+    def upstreams(self) -> Iterator[tuple[Endpoint, Endpoint]]:
+        """Source and destination of the proxies' own connections, of the rows that have one."""
+        for each in filter(None, self.written):
+            if each.upstream is not None:
+                yield Endpoint(**each.upstream["source"]), Endpoint(**each.upstream["destination"])
+        columns = self.columns
+        for place in () if columns is None else self.place[self.of_forms()].tolist():
+            assert columns is not None, "rows of forms have columns"
+            if columns.forms[columns.form[place]].upstream is not None:
+                yield (
+                    Endpoint(plain(columns.upstream_source_address[place]), int(columns.upstream_source_port[place])),
+                    Endpoint(
+                        plain(columns.upstream_destination_address[place]),
+                        int(columns.upstream_destination_port[place]),
+                    ),
+                )
+
     def name(self, processes: Sequence[dict[str, Any] | None]) -> None:
         """Say whose program each row's client is, where that is known."""
         known: dict[tuple[Any, ...], int] = {}

@@ -24,6 +24,9 @@ which a ClientHello with post-quantum keys is 1,800 long."""
 SHORT = 96
 """Octets of a row kept in columns; most frames are shorter. Of longer rows all are kept beside them as well."""
 
+PARTS = 32
+"""Batches whose rows are kept apart: to put them together costs as much as all there are."""
+
 _ROW = SHORT + 80
 """Octets of memory that a row takes in columns."""
 
@@ -221,6 +224,8 @@ class Heads:
         """Keep rows that came after all the others of their flows."""
         if rows.size:
             self._parts.append(rows)
+        if len(self._parts) > PARTS:
+            self._parts = [HeadRows.join(self._parts)]
 
     def later(self, frames: int) -> None:
         """Every row lies so many frames later."""
@@ -228,11 +233,12 @@ class Heads:
 
     def look(self, chosen: NDArray[np.bool_]) -> HeadRows:
         """The rows of the flows that are `chosen` (bool by slot), by slot, in the order of the capture."""
-        if not self._parts:
+        mine = [np.flatnonzero(chosen[part.slot]) for part in self._parts]
+        found = [part.take(rows) for part, rows in zip(self._parts, mine, strict=True) if len(rows)]
+        if not found:
             return HeadRows.none()
-        rows = HeadRows.join(self._parts)
-        self._parts = [rows]
-        return _by_flow(rows, chosen[rows.slot])
+        rows = HeadRows.join(found)
+        return rows.take(np.argsort(rows.slot, kind="stable"))
 
     def take(self, chosen: NDArray[np.bool_], kept: NDArray[np.bool_]) -> HeadRows:
         """The same; then keep only rows of flows that are `kept` and not chosen."""

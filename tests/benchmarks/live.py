@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.live                  all of it, about five minutes
     python -m tests.benchmarks.live short            20,000 conversations at 3,000 a second
+    python -m tests.benchmarks.live replay           three times as many, replayed: no proxy takes its share
     python -m tests.benchmarks.live web              the same while Chromium shows them (`live --web`)
     python -m tests.benchmarks.live bulk             2 GB through one tunnel at 4 Gbit/s
     python -m tests.benchmarks.live soak             memory over 540,000 conversations: an hour of 150 a second
@@ -39,7 +40,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROXY_PORT, TARGET_PORT = 1080, 8000
-PARTS = ("short", "web", "bulk", "soak", "flood")
+PARTS = ("short", "replay", "web", "bulk", "soak", "flood")
 SERVICE = "service"
 STEPS = 20
 """Parts of the time of `service`; its memory is compared from the fifth on."""
@@ -48,6 +49,10 @@ CLIENTS = 2
 BOUND = 300
 """Seconds that a load may take."""
 BULK = 2_000_000_000
+CHURN = 1000
+"""Conversations that begin in a second of the capture `churn`."""
+REPLAYED = 32
+"""Frames that are sent together."""
 _REQUEST = b"\5\1\0\1\x7f\0\0\1" + struct.pack(">H", TARGET_PORT)
 _INSIDE = "--inside"
 
@@ -93,6 +98,25 @@ def converse(count: int, rate: float) -> None:
             ahead = began + number / rate - time.monotonic()
             if ahead > 0:
                 time.sleep(ahead)
+
+
+def replay(path: str, rate: float) -> None:
+    """Send the frames of a capture onto `lo`, in which `CHURN` conversations a second begin, as if `rate` did."""
+    from socks5sniff.capture.merge import open_captures
+
+    frames, times = [], []
+    for batch in open_captures([path]):
+        frames += [batch.frame(row) for row in range(len(batch))]
+        times += batch.time.tolist()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
+        out.bind(("lo", 0))
+        began = time.monotonic()
+        for first in range(0, len(frames), REPLAYED):
+            ahead = began + (times[first] - times[0]) / 1e9 * CHURN / rate - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+            for frame in frames[first : first + REPLAYED]:
+                out.send(frame)
 
 
 def pull(octets: int, rate: float) -> None:
@@ -172,15 +196,16 @@ def tcpdump() -> Watcher:
     return Watcher(["tcpdump", "-i", "lo", "-n", "-s", "0", "-B", "65536", "-w", "/dev/null"], "listening on")
 
 
-def of_live(watcher: Watcher) -> Result:
+def of_live(watcher: Watcher, every: bool = False) -> Result:
+    """`every`: conversations with any outcome count, else those that succeeded."""
     said, usage = watcher.end()
     found = re.search(r"lo: ([\d,]+) received, ([\d,]+) dropped", said)
     assert found is not None, said
     watcher.output.seek(0)
     records = [json.loads(line) for line in watcher.output]
-    succeeded = sum(record["outcome"] == "succeeded" for record in records)
+    seen = sum(every or record["outcome"] == "succeeded" for record in records)
     received, dropped = (int(text.replace(",", "")) for text in found.groups())
-    return Result(succeeded, received, dropped, usage.ru_utime + usage.ru_stime)
+    return Result(seen, received, dropped, usage.ru_utime + usage.ru_stime)
 
 
 def of_tcpdump(watcher: Watcher) -> Result:
@@ -208,7 +233,7 @@ def verdict(good: bool) -> str:
     return "met" if good else "MISSED"
 
 
-def together(target: Callable[..., None], *shares: tuple[float, ...]) -> float:
+def together(target: Callable[..., None], *shares: tuple[float | str, ...]) -> float:
     """Run `target` in a process for each of the argument tuples; seconds until all have ended."""
     began = time.monotonic()
     processes = [multiprocessing.Process(target=target, args=share, daemon=True) for share in shares]
@@ -230,19 +255,41 @@ def short(count: int, rate: float, options: list[str]) -> None:
     print(f"  {count / seconds:,.0f} conversations/s")
 
 
+@contextmanager
+def churn(count: int) -> Iterator[str]:
+    """A capture of so many conversations."""
+    from tests.benchmarks import captures
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "churn.pcap")
+        captures.write("churn", path, count)
+        yield str(path)
+
+
+def replayed(count: int, rate: float, options: list[str]) -> None:
+    """What one capture takes that nothing else on this machine has a part in but who sends the frames."""
+    print(f"\n{count:,} conversations at {rate:,.0f}/s, replayed {' '.join(options)}", flush=True)
+    with churn(count) as path:
+        ours, theirs = live("--no-process", *options), tcpdump()
+        seconds = together(replay, (path, rate))
+    time.sleep(0.5)
+    show("replay", count, of_live(ours, every=True), of_tcpdump(theirs), seconds)
+
+
 def web(count: int, rate: float) -> None:
     """The same with a browser: what the capture loses for it, and what the browser does not get."""
     from tests.web.chromium import Browser
 
-    print(f"\n{count:,} conversations at {rate:,.0f}/s with a browser", flush=True)
-    watcher = live("--web", sign="open http")
+    print(f"\n{count:,} conversations at {rate:,.0f}/s, replayed, with a browser", flush=True)
+    watcher = live("--no-process", "--web", sign="open http")
     with Browser() as browser:
         tab = browser.tab()
         tab.open(watcher.said("open (http\\S+)"))
         tab.ready()
-        seconds = together(converse, *[(count // CLIENTS, rate / CLIENTS)] * CLIENTS)
+        with churn(count) as path:
+            seconds = together(replay, (path, rate))
         browser.listen(5)
-        ours = of_live(watcher)
+        ours = of_live(watcher, every=True)
         tab.wait("document.querySelector('.state.ended')?.textContent")
         browser.listen(3)
         shown, told = (tab.evaluate(f"document.querySelector('{part}').textContent") for part in (".note", ".stream"))
@@ -418,8 +465,10 @@ def main() -> None:
     with lab():
         if "short" in parts:
             short(arguments.count, arguments.rate, arguments.live_option)
+        if "replay" in parts:
+            replayed(arguments.count * 3, arguments.rate, arguments.live_option)
         if "web" in parts:
-            web(arguments.count, arguments.rate)
+            web(arguments.count * 3, arguments.rate)
         if "bulk" in parts:
             bulk(arguments.octets, arguments.gigabits * 1e9 / 8, arguments.live_option)
         if "soak" in parts:

@@ -269,7 +269,7 @@ def test_newcomers_are_told_once_while_they_are_open(size: int) -> None:
         analyser.take(batch)
         told += analyser.newcomers()
         assert analyser.newcomers() == []
-    expected = [(record.client, record.proxy) for record in socks5sniff.read(str(path))]
+    expected = [(record.client, record.proxy, True) for record in socks5sniff.read(str(path))]
     assert told == expected
     (everything,) = slices(path, 10_000)
     analyser = LiveAnalyser()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from socks5sniff.cli import live_web
 from socks5sniff.cli.judging import SilentView
 from socks5sniff.cli.live_web import Together, WebView
 from socks5sniff.live.engine import Counts
+from socks5sniff.live.processes import Endpoints, Process
 from socks5sniff.record import Conversation, Endpoint, Traffic
 from socks5sniff.record.batch import Batch, written
 from socks5sniff.sinks import Totals
@@ -76,8 +77,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def view(heard: Heard, current: Any = None, tried: Tried | None = None) -> WebView:
-    return WebView(heard, lambda: [Counts(50, 3), None], current, tried)  # type: ignore[arg-type]
+class Standing:
+    """Open conversations as the analyser knows them, the newest first."""
+
+    def __init__(self, *records: Conversation) -> None:
+        self.records = records
+
+    @property
+    def open(self) -> int:
+        return len(self.records)
+
+    def newest(self, count: int) -> list[Conversation]:
+        return [replace(record) for record in self.records[:count]]
+
+
+def view(heard: Heard, opened: Standing | None = None, tried: Tried | None = None, found: Any = None) -> WebView:
+    return WebView(heard, lambda: [Counts(50, 3), None], opened or Standing(), tried, found)  # type: ignore[arg-type]
 
 
 def test_what_has_ended_is_told_at_most_ten_times_a_second(clock: list[float]) -> None:
@@ -94,50 +109,49 @@ def test_what_has_ended_is_told_at_most_ten_times_a_second(clock: list[float]) -
     assert heard.health[-1] == {"packets": 99, "dropped": 3, "open": 0}
 
 
-def test_open_conversations_are_those_that_have_not_ended(clock: list[float]) -> None:
-    heard = Heard()
-    shown = view(heard)
-    first, second = sample(tcp_stream=1), sample(id=2, tcp_stream=2)
-    shown.news(first)
-    shown.news(second)
-    shown.news(replace(second, outcome="rejected"))
+def test_open_conversations_are_told_as_they_are_once_a_second(clock: list[float]) -> None:
+    heard, opened = Heard(), Standing(sample(id=2, tcp_stream=2), sample(tcp_stream=1))
+    shown = view(heard, opened)
     shown.refresh(1)
-    shown.ended(written([first]))
-    clock[0] += 2
-    shown.refresh(2)
-    assert [[c["id"] for c in state] for state in heard.open] == [[2, 1], [2]]
-    assert heard.open[0][0]["outcome"] == "rejected"
-    assert [health["open"] for health in heard.health] == [2, 1]
+    opened.records = (sample(id=2, tcp_stream=2, bytes=Traffic(7, 8)),)
+    for _ in range(15):
+        clock[0] += 0.1
+        shown.refresh(2)
+    lists = [[c["id"] for c in state] for state in heard.open]
+    assert lists == sorted(lists, key=len, reverse=True)
+    assert {len(each) for each in lists} == {1, 2}
+    assert lists.count([2, 1]) > 1
+    assert heard.open[-1][0]["bytes"] == {"sent": 7, "received": 8}
+    assert [health["open"] for health in heard.health] == [2, *[1] * (len(heard.health) - 1)]
+    shown.close(Totals())
+    assert (heard.open[-1], heard.health[-1]["open"]) == ([], 0)
 
 
-def test_where_the_present_state_can_be_asked_for_it_is(clock: list[float]) -> None:
-    def current(streams: Collection[int]) -> list[Conversation]:
-        return [sample(tcp_stream=stream, bytes=Traffic(7, 8)) for stream in streams]
+def test_their_programs_are_told_as_far_as_they_are_known(clock: list[float]) -> None:
+    class Found:
+        def find(self, endpoints: Endpoints) -> Process | None:
+            return {"pid": 7, "name": "curl"} if endpoints[1] == 5 else None
 
     heard = Heard()
-    shown = view(heard, current)
-    shown.news(sample(tcp_stream=5))
+    client = sample().client
+    shown = view(heard, Standing(sample(client=client._replace(port=5)), sample(id=2)), found=Found())
     shown.refresh(1)
-    assert heard.open[0][0]["bytes"] == {"sent": 7, "received": 8}
+    assert [record["process"] for record in heard.open[0]] == [{"pid": 7, "name": "curl"}, None]
 
 
 def test_nobody_works_for_a_list_that_nobody_sees(clock: list[float]) -> None:
     heard = Heard()
     heard.watched = False
-    shown = view(heard)
-    shown.news(sample())
+    shown = view(heard, Standing(sample()))
     shown.refresh(1)
     assert heard.open == [[]]
 
 
-def test_very_many_open_conversations_are_only_counted(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_web, "OPEN", 10)
+def test_of_very_many_open_conversations_the_newest_are_shown(clock: list[float]) -> None:
     heard = Heard()
-    shown = view(heard)
-    for number in range(50):
-        shown.news(sample(tcp_stream=number, first_frame=number))
-    shown.refresh(1)
-    assert (heard.health[0]["open"], len(heard.open[0])) == (50, 10)
+    view(heard, Standing(*[sample(id=number) for number in range(1000, 0, -1)])).refresh(1)
+    assert heard.health[0]["open"] == 1000
+    assert [record["id"] for record in heard.open[0]] == [*range(1000, 1000 - live_web.SENT, -1)]
 
 
 def test_attempts_and_bypasses_are_told_when_there_are_new_ones(clock: list[float]) -> None:
