@@ -12,7 +12,7 @@ Looked at are the first LOOK octets of each file, if there are several: a file i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,10 +87,13 @@ def places(names: Sequence[Input]) -> list[list[Input]]:
         return [list(names)]
     parts: list[_Rows] = []
     reader, interfaces = PacketReader(), list[Interface]()
+    size = 0
     for number, name in enumerate(names):
         if isinstance(name, str) and name != STANDARD_INPUT and not is_url(name):
-            parts += _beginning(number, name, reader, interfaces)
-        if sum(part.size for part in parts) > MAX_ROWS:
+            fresh = [*_beginning(number, name, reader, interfaces)]
+            parts += fresh
+            size += sum(part.size for part in fresh)
+        if size > MAX_ROWS:
             break
     facts: list[dict[Fact, int]] = [{} for _ in names]
     if parts:
@@ -237,18 +240,17 @@ def _connections(rows: _Rows, first: NDArray[np.int64]) -> Iterator[tuple[int, F
     until = np.maximum.reduceat(rows.time, starts).tolist()
     numbers = np.where(rows.kind == SYN, rows.sequence, first).tolist()
     bounds = np.append(starts, rows.size).tolist()
-    lives: defaultdict[Fact, list[_Life]] = defaultdict(list)
+    lives: defaultdict[Fact, list[Life]] = defaultdict(list)
     for place, (file, low, high, way, begin, end) in enumerate(
         zip(*(column[starts].tolist() for column in rows[:4]), rows.time[starts].tolist(), until, strict=True)
     ):
         firsts = frozenset(numbers[bounds[place] : bounds[place + 1]])
-        lives[low, high, way].append(_Life(file, firsts, begin, end))
+        lives[low, high, way].append(Life(file, firsts, begin, end))
     for key, each in lives.items():
-        at_once = [life for life in each if any(life.contradicts(other) for other in each)]
-        yield from ((life.file, key, min(life.firsts)) for life in at_once)
+        yield from ((life.file, key, min(life.firsts)) for life in contradicting(each))
 
 
-class _Life(NamedTuple):
+class Life(NamedTuple):
     """What a file has between two endpoints: the first sequence numbers of one direction, and when it was."""
 
     file: int
@@ -256,6 +258,29 @@ class _Life(NamedTuple):
     begin: int
     end: int
 
-    def contradicts(self, other: _Life) -> bool:
-        """Whether the other cannot be the same, nor one before or after it."""
-        return self.firsts.isdisjoint(other.firsts) and self.begin <= other.end and other.begin <= self.end
+
+def contradicting(lives: Iterable[Life]) -> list[Life]:
+    """Those of which another cannot be the same, nor one before or after it: at once, and with other numbers.
+
+    They are taken in the order of their beginnings. Of lives with equal numbers only the longest can contradict one
+    that comes, and one that is known to contradict need not be looked at again: many files cost as much as they are.
+    """
+    found: list[Life] = []
+    until: dict[frozenset[int], int] = {}
+    calm: dict[frozenset[int], list[Life]] = {}
+    """Those that contradict nothing so far."""
+    many = 64
+    for life in sorted(lives, key=lambda life: life.begin):
+        if len(until) >= many:
+            until = {firsts: end for firsts, end in until.items() if end >= life.begin}
+            calm = {firsts: same for firsts, same in calm.items() if firsts in until}
+            many = max(64, 2 * len(until))
+        others = [firsts for firsts in calm if firsts.isdisjoint(life.firsts)]
+        for firsts in others:
+            found += [other for other in calm.pop(firsts) if other.end >= life.begin]
+        if any(end >= life.begin and firsts.isdisjoint(life.firsts) for firsts, end in until.items()):
+            found.append(life)
+        else:
+            calm.setdefault(life.firsts, []).append(life)
+        until[life.firsts] = max(until.get(life.firsts, life.end), life.end)
+    return found

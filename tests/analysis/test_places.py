@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import socks5sniff
-from socks5sniff.analysis.places import APART, places
+from socks5sniff.analysis.places import APART, Life, contradicting, places
 from socks5sniff.cli import main
 from socks5sniff.errors import DamagedInputError, ExitCode
 from tests.traffic import (
@@ -240,3 +240,31 @@ class TestEach:
         assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+@st.composite
+def lives(draw: st.DrawFn) -> list[Life]:
+    """What some files have between two endpoints."""
+    numbers = st.frozensets(st.integers(1, 4), min_size=1, max_size=2) | st.frozensets(st.integers(1, 200), min_size=1)
+    drawn = draw(st.lists(st.tuples(numbers, st.integers(0, 300), st.integers(0, 40)), max_size=200))
+    return [Life(file, firsts, begin, begin + length) for file, (firsts, begin, length) in enumerate(drawn)]
+
+
+@given(lives())
+def test_who_contradicts_another_is_found_in_one_pass(found: list[Life]) -> None:
+    def contradicts(one: Life, other: Life) -> bool:
+        return one.firsts.isdisjoint(other.firsts) and one.begin <= other.end and other.begin <= one.end
+
+    expected = {one.file for one in found if any(contradicts(one, other) for other in found)}
+    told = [life.file for life in contradicting(found)]
+    assert len(told) == len(set(told))
+    assert set(told) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "length", "same"), [(10, 5, False), (0, 5, True), (0, 5, False), (1, 10_000_000, False)]
+)
+def test_very_many_files_with_the_same_endpoints_cost_as_much_as_they_are(step: int, length: int, same: bool) -> None:
+    """One after the other, of one connection, of as many, and with ever longer ones."""
+    many = [
+        Life(file, frozenset({0 if same else file}), file * step, file * step + length) for file in range(100_000)
+    ]
+    assert len(contradicting(many)) in (0, len(many))
