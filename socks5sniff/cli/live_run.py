@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-from socks5sniff.analysis.bypass import Bypass, LiveBypasses
-from socks5sniff.analysis.live import ASSOCIATED, LiveAnalyser
+from socks5sniff.analysis.bypass import LiveBypasses
+from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.errors import InputError
 from socks5sniff.live.engine import Engine
-from socks5sniff.live.holding import HOLD
 from socks5sniff.live.processes import Endpoints
 from socks5sniff.live.processes.asking import Processes
 from socks5sniff.live.saving import Saving
-from socks5sniff.record import Conversation, Endpoint
+from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch, written
 from socks5sniff.sinks import Totals
 
 from .interval import Interval
+from .live_keeping import Keeping
+from .live_passing import Passing
 from .live_showing import ANSWER, Showing
 from .live_summary import Tally
-from .live_views import comment
 
 TURN = 0.1
 """Seconds the loop waits for frames before it looks at the clock."""
@@ -107,21 +105,16 @@ class Watch:
             bypasses: tells what goes past the proxies; None where nobody asks.
             interim: seconds between two records of an open conversation; None for only the last one.
         """
-        self._bypasses = bypasses
-        self._passing: list[tuple[float, Bypass]] = []
         self._interim = Interval(math.inf if interim is None else interim, self._tell_interim)
         self.fault: InputError | None = None
         self.each_turn: Callable[[], None] = lambda: None
         self._engine = engine
         self._analyser = analyser
         self._showing = showing
-        self._saving = saving
-        self._only_socks = only_socks
+        self._keeping = None if saving is None else Keeping(saving, analyser, only_socks)
+        self._passing = None if bypasses is None else Passing(bypasses, showing.view, processes)
         self._processes = processes
         self._open: set[Endpoints] = set()
-        self._streams: set[int] = {ASSOCIATED}
-        self._gone: deque[tuple[int, int]] = deque()
-        self._wants_news = showing.view.wants_news or saving is not None
 
     @property
     def tally(self) -> Tally:
@@ -154,11 +147,12 @@ class Watch:
             self._capture(limits)
             self._take_in(self._analyser.finish())
             self._showing.show_all()
-            self._tell_bypasses(0)
+            if self._passing is not None:
+                self._passing.tell(0)
         finally:
             self._engine.close()
-            if self._saving is not None:
-                self._saving.close(time.time_ns(), self._wanted, limits.patience)
+            if self._keeping is not None:
+                self._keeping.close(limits.patience)
         self._showing.view.close(Totals(self.packets, self._analyser.reader.skipped.total, self.tally.conversations))
 
     def _capture(self, limits: Limits) -> None:
@@ -177,14 +171,14 @@ class Watch:
             else:
                 last_frame = now
                 ended = self._analyser.take(batch)
-                if self._saving is not None:
-                    streams = self._analyser.streams(batch) if self._only_socks else None
-                    self._saving.take(batch, time.time_ns(), streams)
+                if self._keeping is not None:
+                    self._keeping.take(batch)
             self._take_in(ended)
             self._interim.look()
-            self._tell_bypasses(ANSWER)
-            if self._saving is not None:
-                self._saving.write(time.time_ns(), self._wanted)
+            if self._passing is not None:
+                self._passing.tell(ANSWER)
+            if self._keeping is not None:
+                self._keeping.write()
             self.each_turn()
             self._showing.view.refresh(self.packets)
             if (
@@ -196,34 +190,36 @@ class Watch:
 
     def _take_in(self, ended: list[Batch]) -> None:
         """Note what is new, and show what can be shown."""
-        asked: list[Endpoints] = []
-        if self._wants_news:
-            news = sorted(self._analyser.news(), key=_end)
-            for conversation in news:
-                self._note(conversation)
-                self._found(conversation.client, conversation.proxy, conversation.protocol is not None)
-            if news:
-                asked += self._showing.add(written(news), ended=False)
-        else:
-            for newcomer in self._analyser.newcomers():
-                self._found(*newcomer)
-                asked.append((*newcomer.client, *newcomer.proxy))
+        asked = self._note_news()
         self._open.update(asked)
         for records in ended:
-            if self._saving is not None:
-                for row in range(len(records)):
-                    self._note(records.write_out(row))
-            if self._bypasses is not None:
-                self._bypasses.learn(records)
+            if self._keeping is not None:
+                self._keeping.end(records)
+            if self._passing is not None:
+                self._passing.learn(records)
             gone = self._showing.add(records, ended=True)
             asked += gone
             self._open.difference_update(gone)
-            if self._only_socks:
-                now = time.time_ns()
-                self._gone += [(now, stream) for stream in records.numbers("tcp_stream").tolist()]
         if self._processes is not None:
             self._processes.ask(asked)
         self._showing.show()
+
+    def _note_news(self) -> list[Endpoints]:
+        """Who was found since the last call: whole records only where somebody wants those."""
+        keeping, passing = self._keeping, self._passing
+        if keeping is None and not self._showing.view.wants_news:
+            newcomers = self._analyser.newcomers()
+            for newcomer in newcomers:
+                if passing is not None:
+                    passing.found(*newcomer)
+            return [(*newcomer.client, *newcomer.proxy) for newcomer in newcomers]
+        news = sorted(self._analyser.news(), key=_end)
+        for conversation in news:
+            if keeping is not None:
+                keeping.note(conversation)
+            if passing is not None:
+                passing.found(conversation.client, conversation.proxy, conversation.protocol is not None)
+        return self._showing.add(written(news), ended=False)
 
     def _tell_interim(self) -> None:
         """Records of what is open, so that a crash loses no more than the time between two."""
@@ -231,45 +227,6 @@ class Watch:
         self._take_in(ended)
         for conversation in standing:
             self._showing.interim(conversation)
-
-    def _tell_bypasses(self, patience: float) -> None:
-        """What went past the proxies, each when its process is known or was waited for."""
-        if self._bypasses is None:
-            return
-        fresh = self._bypasses.tell(ended=not patience)
-        self._passing += [(time.monotonic(), row) for row in fresh]
-        processes = self._processes
-        if processes is not None:
-            processes.ask((*row.client, *row.destination) for row in fresh if row.transport == "tcp")
-        waiting = []
-        for since, row in self._passing:
-            ends = (*row.client, *row.destination)
-            if processes is not None and processes.pending(ends, patience):
-                waiting.append((since, row))
-                continue
-            if processes is not None:
-                row = row._replace(process=processes.find(ends))
-                processes.forget(ends)
-            self._showing.view.bypass(row)
-        self._passing = waiting
-
-    def _found(self, client: Endpoint, proxy: Endpoint, socks: bool) -> None:
-        """A conversation was found: what else its client sends goes past the proxy."""
-        if self._bypasses is not None and socks:
-            self._bypasses.found(client, proxy)
-
-    def _note(self, conversation: Conversation) -> None:
-        """What the capture file needs to know of a conversation."""
-        if self._saving is not None:
-            self._saving.comment(conversation.first_frame, partial(comment, conversation))
-            if self._only_socks:
-                self._streams.add(conversation.tcp_stream)
-
-    def _wanted(self) -> Collection[int]:
-        """Streams whose frames are kept: those that are SOCKS, or may still turn out to be, and their UDP."""
-        while self._gone and self._gone[0][0] < time.time_ns() - 2 * HOLD:
-            self._streams.discard(self._gone.popleft()[1])
-        return self._streams | self._analyser.undecided()
 
 
 def _end(c: Conversation) -> int:
