@@ -128,7 +128,7 @@ class Attempts:
         ]
         slots = np.concatenate((decided.slots, np.array(said, np.intp)))
         _, proxies = self._flows.ends(slots, self._watch.turns(slots))
-        for end in np.unique(proxies).tolist():
+        for end in sorted({*proxies.tolist()}):  # np.unique would load a part of numpy that nothing else here needs
             if len(self._proxies) < MAX_PROXIES:
                 self._proxies.add(self._endpoint(end))
 
@@ -189,7 +189,7 @@ class Attempts:
     def _add(self, places: _Places, slots: NDArray[np.intp], outcome: NDArray[np.int8]) -> None:
         flows = self._flows
         clients, proxies = flows.ends(slots, flows.opener[slots])
-        for code in np.unique(outcome).tolist():
+        for code in sorted({*outcome.tolist()}):
             ends, counts = np.unique(proxies[outcome == code], return_counts=True)
             for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
                 places.add(self._endpoint(end), OUTCOMES[code], count)

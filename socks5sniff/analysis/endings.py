@@ -124,15 +124,17 @@ class Endings:
         """Of the flows that are `due`, wait for datagrams of those whose slots are to live `longer`; give the others,
         and those that have been waited for."""
         flows, waiting = self._flows, self._waiting
-        for slot in due[np.isin(due, longer)].tolist() if longer else ():
-            waiting.append((int(flows.close_clock[slot]), slot, int(flows.stream[slot])))
+        if longer:
+            later = np.isin(due, longer)
+            for slot in due[later].tolist():
+                waiting.append((int(flows.close_clock[slot]), slot, int(flows.stream[slot])))
+            due = due[~later]
         over = []
         while waiting and waiting[0][0] + OUTLIVE < now:
             _, slot, stream = waiting.popleft()
             if flows.stream[slot] == stream:
                 over.append(slot)
-        found: NDArray[np.intp] = np.concatenate((due[~np.isin(due, longer)], np.array(over, np.intp)))
-        return found
+        return np.concatenate((due, np.array(over, np.intp)))
 
     def clear(self) -> None:
         """The capture has ended, and so has everything."""

@@ -137,6 +137,8 @@ class Watch(SlotTable):
         at = np.flatnonzero((payloads.offset > 0) & (payloads.offset < REQUEST) & (segments.length[payloads.row] >= 10))
         at = at[payload_octet(segments, payloads.row[at], 0) == 5]
         at = at[payloads.way[at] == self.turns(payloads.slot[at])]
+        if not len(at):
+            return
         command = payload_octet(segments, payloads.row[at], 1)
         wanted = np.isin(command, (Command.FWD_UDP, Command.UDP_OVER_TCP))
         named = (command == Command.CONNECT) & np.isin(payload_octet(segments, payloads.row[at], 4), _NAME_SIZES)
