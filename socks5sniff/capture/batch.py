@@ -34,7 +34,7 @@ class Process(NamedTuple):
     name: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class FrameBatch:
     """Frames as parallel columns of equal length n.
 

@@ -9,7 +9,6 @@ import click
 
 from socks5sniff.errors import InputError
 from socks5sniff.record import Conversation
-from socks5sniff.where import Expression
 
 from .filters import Test, conversation_filter
 from .gathering import gather
@@ -22,6 +21,7 @@ from .working import Working, working_options
 
 if TYPE_CHECKING:
     from socks5sniff.explain import Overview
+    from socks5sniff.where import Expression
 
 EXAMPLES = (
     Example("socks5sniff explain x.pcapng", "What failed, by cause, the commonest first, and what is fine."),

@@ -10,7 +10,6 @@ import click
 from socks5sniff.errors import ExitCode
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
-from socks5sniff.where import Expression
 
 from .filters import Test
 from .messages import complain
@@ -20,6 +19,7 @@ from .values import Condition
 if TYPE_CHECKING:
     from socks5sniff.analysis import Bypass
     from socks5sniff.sinks import Totals
+    from socks5sniff.where import Expression
 
     from .live_views import View
 

@@ -11,7 +11,6 @@ import click
 
 from socks5sniff.errors import ExitCode, InputError
 from socks5sniff.sinks import printing
-from socks5sniff.where import Expression
 
 from .filters import conversation_filter
 from .interrupt import Interruption
@@ -26,6 +25,7 @@ from .working import Working, open_reading, working_options
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
     from socks5sniff.analysis.reading import UnknownLink
+    from socks5sniff.where import Expression
 
 _NAMED = 3
 """Interfaces of unknown link types that are named."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-
-from socks5sniff.where import Expression
 
 from .filters import conversation_filter
 from .gathering import gather
@@ -17,6 +15,9 @@ from .output import open_output
 from .pages import Command, Example, grouped
 from .values import Words
 from .working import Working, working_options
+
+if TYPE_CHECKING:
+    from socks5sniff.where import Expression
 
 EXAMPLES = (
     Example("socks5sniff stats x.pcapng", "Outcomes, destinations, and how long each proxy took for each step."),

@@ -26,7 +26,7 @@ class TcpFlag:
     ACK = 0x10
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Segments:
     """TCP segments in file order, as parallel columns of length n.
 
@@ -73,7 +73,7 @@ class Segments:
         return len(self.frame)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Datagrams:
     """UDP datagrams in file order; columns as in `Segments`, without what only TCP has.
 

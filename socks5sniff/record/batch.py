@@ -33,7 +33,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {"close": CLOSES, "closed_by": CLOS
 """Columns that hold indexes of words."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Columns:
     """What rows of forms have of their own, an entry a row. Times are ns since 1970, NO_TIME where there is none.
 

@@ -66,7 +66,7 @@ _COLUMNS: dict[str, tuple[type, int | bool]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class FlowBatch:
     """One batch of segments sorted by flow; inside a flow the file's order is kept.
 
