@@ -37,11 +37,14 @@ const Table = (() => {
   const tunnel = (store, row) => [store.value("tunnel.protocol", row), store.value("tunnel.server_name", row)].filter(Boolean).join(" ");
   const anomalies = (store, row) => store.entries("anomalies", row).map((entry) => entry.code);
 
-  /** Name, width in px, and how the cell is shown; `number` cells stand right, `by` is what they are sorted by. */
+  /**
+   * Name, width in px, and how the cell is shown; `number` cells stand right, `by` is what they are sorted by. What
+   * `grows` takes the room that is left, what `shrinks` leaves some to others on a narrow screen.
+   */
   const COLUMNS = [
     { name: "id", width: 64, number: true, show: (s, r) => String(s.value("id", r)) },
     { name: "start", width: 108, show: time, by: (s, r) => s.start(r), number: false },
-    { name: "result", width: 312, show: result },
+    { name: "result", width: 312, shrinks: true, show: result },
     { name: "destination", width: 230, grows: true, show: (s, r) => s.endpoint("destination", r) },
     { name: "client", width: 156, show: (s, r) => s.endpoint("client", r) },
     { name: "process", width: 120, show: process, has: (s) => s.columns.get("process").some((place) => place) },
@@ -101,7 +104,9 @@ const Table = (() => {
       const { name, down } = this.order;
       const several = new Set(Array.from(this.store.rows ? [0, this.store.rows - 1] : [], (row) => Text.time(this.store.start(row), 0, 0).slice(0, 10))).size > 1;
       this.withDate = several;
-      const widths = this.columns.map(({ name: column, width, grows }) => (grows ? `minmax(${width}px, 1fr)` : column === "start" && several ? "190px" : width + "px"));
+      const widths = this.columns.map(({ name: column, width, grows, shrinks }) =>
+        grows ? `minmax(${width}px, 1fr)` : shrinks ? `min(${width}px, 48vw)` : column === "start" && several ? "190px" : width + "px",
+      );
       this.grid.style.setProperty("--columns", widths.join(" "));
       this.grid.style.setProperty("--width", this.columns.reduce((sum, { width }) => sum + width, several ? 82 : 0) + "px");
       filled(
