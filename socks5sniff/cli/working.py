@@ -43,6 +43,11 @@ class Working(NamedTuple):
     jobs: int | None
     cluster: str | None
 
+    @property
+    def alone(self) -> bool:
+        """One process reads."""
+        return self.cluster is None and self.jobs in (None, 1)
+
 
 ALONE = Working(1, None)
 """This process."""
@@ -83,9 +88,9 @@ def open_reading(
         files: names of captures.
         working: who reads.
         printer: what makes lines of the records (see `sinks.printing`), where nothing else is wanted of them.
-        options: of `analysis.read`.
+        options: of `analysis.reading.Reading`.
     """
-    from socks5sniff.analysis import read
+    from socks5sniff.analysis import reading as analysis
 
     start, count = _workers(files, working)
     if start is not None:
@@ -95,7 +100,7 @@ def open_reading(
             return ArchiveReading(files, start, count, printer=printer, **options)
         except UnsuitableError:
             pass
-    return read(files, **options)
+    return analysis.Reading(files, **options)
 
 
 def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Workers] | None, int]:
@@ -108,7 +113,7 @@ def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Worke
         cluster = Cluster(working.cluster, working.jobs)
         return lambda: cluster, cluster.count
     jobs = working.jobs
-    if jobs is None or jobs == 1:
+    if working.alone or jobs is None:
         return None, 1
     from socks5sniff.archive.processes import Processes
 

@@ -76,6 +76,10 @@ class Options:
     """Ports that the user named as proxies'."""
     max_rows: int = 200_000
     """Conversations that a page's table holds."""
+    writer: str = ""
+    """Of a dataset, what the names of its files have in common; a new one where it is empty."""
+    files: int = 0
+    """How many of these there are."""
     interim: bool = False
     """Open conversations have records too: zeek says which."""
 
@@ -99,6 +103,14 @@ class Unfinished(Protocol):
 
     def discard(self) -> None:
         """Leave nothing behind of what is not whole."""
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """A sink of many files."""
+
+    def commit(self) -> int:
+        """All that it was given is in files that are whole; gives how many."""
 
 
 class OneByOne(ABC):

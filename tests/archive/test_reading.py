@@ -16,10 +16,9 @@ import pytest
 
 from socks5sniff.analysis import read
 from socks5sniff.archive import reading as reading_module
-from socks5sniff.archive.piece import VersionError
 from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import ArchiveReading, Workers
-from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError
+from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
 from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, printing
 from socks5sniff.sinks.json_lines import JsonLinesSink
