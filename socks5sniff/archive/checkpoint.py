@@ -30,7 +30,7 @@ from socks5sniff.errors import OutputError, ResumeError
 from socks5sniff.packets import secret
 
 NAME = "_unfinished-"
-"""How the files' names begin: DuckDB, polars and pyarrow look for no data in files whose names begin with `_`."""
+"""How the files' names begin: pyarrow and Spark look for no data in files whose names begin with `_`."""
 _LINE = 64 << 20
 """Octets of the first line at most."""
 _ROOMS = {"record", "codec", "session", "capture", "packets", "streams", "analysis", "archive", "errors"}
@@ -234,9 +234,9 @@ def _own(path: str) -> io.BufferedReader:
     status = os.fstat(file.fileno())
     own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
     if hasattr(os, "geteuid"):
-        folder = os.stat(os.path.dirname(path) or ".")
+        folder = os.stat(os.path.dirname(path) or ".").st_mode
         own &= status.st_uid == os.geteuid() and not status.st_mode & 0o077
-        own &= folder.st_uid in (0, os.geteuid()) or not folder.st_mode & 0o002
+        own &= not folder & 0o002 or bool(folder & stat.S_ISVTX)
     if not own:
         file.close()
         raise ResumeError(f"{path}: other users may have written it, so it is left alone")

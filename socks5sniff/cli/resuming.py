@@ -142,7 +142,11 @@ def keeping(
     mine = _unfinished(dataset, folder, request, resume)
     if mine is not None:
         progress, names, state = mine.load()
-        _clear(dataset, place, progress)
+        try:
+            _clear(dataset, place, progress)
+        except BaseException:
+            mine.leave()
+            raise
         return Keeper(dataset, place, mine, progress, names, state)
     names = (*expand(files),)
     if any(map(is_stream, filter(os.path.exists, names))) or "-" in names:

@@ -31,13 +31,23 @@ from tests.archive.test_reading import split
 from tests.benchmarks import captures
 
 ROOT = Path(__file__).resolve().parents[2]
-CONVERSATIONS = 600
+CONVERSATIONS = 300
+SLOWER = 100
+"""So much longer conversations take than in the benchmark's capture: most have ended before the capture does."""
 
 
 @pytest.fixture(scope="module")
 def churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("resume") / "churn.pcap"
     captures.write("churn", path, CONVERSATIONS)
+    octets = bytearray(path.read_bytes())
+    first, at = int.from_bytes(octets[24:28], "little"), 24
+    while at < len(octets):
+        seconds, micros, size = (int.from_bytes(octets[at + 4 * k : at + 4 * k + 4], "little") for k in range(3))
+        seconds, micros = divmod(((seconds - first) * 10**6 + micros) * SLOWER, 10**6)
+        octets[at : at + 8] = (first + seconds).to_bytes(4, "little") + micros.to_bytes(4, "little")
+        at += 16 + size
+    path.write_bytes(octets)
     return path
 
 
@@ -81,10 +91,14 @@ def single(churn: Path, folder: Path) -> list[str]:
 
 def scenarios(churn: Path, folder: Path) -> list[str]:
     """Captures of different places: the same addresses are other machines in each."""
-    return [*map(str, sorted((ROOT / "captures").glob("*.pcapng"))[::9])]
+    return [*map(str, sorted((ROOT / "captures").glob("*.pcapng"))[::12])]
 
 
-INPUTS: list[Callable[[Path, Path], list[str]]] = [single, one_after_another, overlapping, scenarios]
+WHOLE: list[tuple[Callable[[Path, Path], list[str]], int]] = [
+    *((inputs, 1) for inputs in (single, one_after_another, overlapping, scenarios)),
+    *((inputs, 2) for inputs in (single, one_after_another, overlapping)),
+]
+"""Captures, and how many processes read them: those of different places are read by one."""
 
 
 def rows(folder: Path) -> list[tuple[Any, ...]]:
@@ -120,21 +134,17 @@ def crashing(arguments: Sequence[str], saves: int) -> tuple[int | None, int]:
             return None, count
 
 
-@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]], ids=["one process", "two"])
-@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize(("inputs", "jobs"), WHOLE)
 def test_ended_anywhere_and_gone_on_with(
-    inputs: Callable[[Path, Path], list[str]],
-    jobs: list[str],
-    churn: Path,
-    tmp_path: Path,
+    inputs: Callable[[Path, Path], list[str]], jobs: int, churn: Path, tmp_path: Path
 ) -> None:
-    command = ["read", *inputs(churn, tmp_path), "--frames", *jobs, "--dataset"]
+    command = ["read", *inputs(churn, tmp_path), "--frames", "--jobs", str(jobs), "--dataset"]
     status = main([*command, str(tmp_path / "whole")])
     expected = rows(tmp_path / "whole")
-    assert len(expected) > 20
+    assert len(expected) > 12
 
-    @settings(max_examples=2, deadline=None, phases=[Phase.generate])
-    @given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.integers(0, 1 << 30))
+    @settings(max_examples=1 if jobs > 1 else 2, deadline=None, phases=[Phase.generate])
+    @given(st.lists(st.integers(1, 9), min_size=2, max_size=3), st.integers(0, 1 << 30))
     def interrupted(saves: list[int], number: int) -> None:
         folder = tmp_path / f"set-{number}-{len(list(tmp_path.iterdir()))}"
         found, _ = crashing([*command, str(folder)], saves[0])
@@ -164,9 +174,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]], ids=["one process", "two"])
-def test_a_process_that_is_killed(how: signal.Signals, jobs: list[str], churn: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "count"), [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGINT, 2)])
+def test_a_process_that_is_killed(how: signal.Signals, count: int, churn: Path, tmp_path: Path) -> None:
+    jobs = ["--jobs", str(count)]
     assert main(["read", str(churn), "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
     command = [sys.executable, "-c", FAST, "read", str(churn), "--dataset", str(tmp_path / "set"), *jobs]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -193,7 +203,7 @@ def begun(churn: Path, tmp_path: Path) -> tuple[list[str], Path]:
     """A command that was ended in the middle, and its dataset."""
     names = sorted(split(churn, tmp_path, 5))
     command = ["read", *names, "--dataset", str(tmp_path / "set")]
-    assert crashing(command, 4) == (None, 4)
+    assert crashing(command, 9) == (None, 9)
     return command, tmp_path / "set"
 
 
@@ -201,7 +211,8 @@ def test_readers_of_the_dataset_pass_checkpoints_over(begun: tuple[list[str], Pa
     _, folder = begun
     assert kept(folder)
     count = len(rows(folder))
-    assert polars.scan_parquet(folder, hive_partitioning=True).collect().height == count
+    # Polars takes every file of a folder for one of the dataset's, so it gets a pattern.
+    assert polars.scan_parquet(folder / "*/*.parquet", hive_partitioning=True).collect().height == count
     assert pyarrow.dataset.dataset(folder, format="parquet", partitioning="hive").count_rows() == count
 
 
@@ -335,12 +346,16 @@ def test_nothing_is_called_that_is_no_part_of_a_state(
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("octets", [b"", b"{}\n", b"\x80\n", b'{"request":{},"writer":"x"}\n', b"[1]\n"])
-def test_a_damaged_checkpoint(octets: bytes, begun: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_checkpoint(begun: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     command, folder = begun
-    for path in kept(folder):
-        path.write_bytes(octets)
-    assert "_unfinished-" in refused([*command, "--resume"], capsys) or "begun with other" in capsys.readouterr().err
+    whole = {path: path.read_bytes() for path in kept(folder)}
+    for octets in (b"", b"{}\n", b"\x80\n", b'{"request":1}\n', b"[1]\n"):
+        for path in whole:
+            path.write_bytes(octets)
+        assert "damaged: remove it" in refused([*command, "--resume"], capsys)
+    for path, octets in whole.items():
+        path.write_bytes(octets[:-1000])
+    assert "cannot be understood" in refused([*command, "--resume"], capsys)
 
 
 def test_a_fault_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:
@@ -357,7 +372,7 @@ def test_a_dataset_behind_a_url_has_its_checkpoint_in_the_users_own_folder(
     names = sorted(split(churn, tmp_path, 5))
     assert main(["read", *names, "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
     command = ["read", *names, "--dataset", f"local://{tmp_path}/set"]
-    assert crashing(command, 4)[0] is None
+    assert crashing(command, 9)[0] is None
     assert kept(tmp_path / "set") == []
     assert len(kept(tmp_path / "state")) > 0
     assert main([*command, "--resume"]) == ExitCode.OK
