@@ -14,7 +14,7 @@ from .report import Reading
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
-    from socks5sniff.analysis.reading import UnknownLink
+    from socks5sniff.analysis.reading import Keeper, UnknownLink
     from socks5sniff.archive.reading import Workers
     from socks5sniff.record import Conversation
     from socks5sniff.record.batch import Batch
@@ -80,7 +80,11 @@ def working_options(command: Command) -> Command:
 
 
 def open_reading(
-    files: Sequence[str], working: Working, printer: Callable[[Batch], list[str]] | None = None, **options: Any
+    files: Sequence[str],
+    working: Working,
+    printer: Callable[[Batch], list[str]] | None = None,
+    keeper: Keeper | None = None,
+    **options: Any,
 ) -> WholeReading:
     """The conversations of captures, read by whoever is to do it; the records are the same.
 
@@ -88,19 +92,22 @@ def open_reading(
         files: names of captures.
         working: who reads.
         printer: what makes lines of the records (see `sinks.printing`), where nothing else is wanted of them.
-        options: of `analysis.reading.Reading`.
+        keeper: see `analysis.reading.Keeper`.
+        options: of `analysis.read`.
     """
-    from socks5sniff.analysis import reading as analysis
+    from socks5sniff import analysis
 
     start, count = _workers(files, working)
     if start is not None:
         from socks5sniff.archive.reading import ArchiveReading, UnsuitableError
 
         try:
-            return ArchiveReading(files, start, count, printer=printer, **options)
+            return ArchiveReading(files, start, count, printer=printer, keeper=keeper, **options)
         except UnsuitableError:
             pass
-    return analysis.Reading(files, **options)
+    if keeper is not None:
+        return analysis.Reading(files, keeper=keeper, **options)
+    return analysis.read(files, **options)
 
 
 def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Workers] | None, int]:

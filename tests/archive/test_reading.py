@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from io import StringIO
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
 
 from socks5sniff.analysis import read
 from socks5sniff.archive import reading as reading_module
+from socks5sniff.archive.piece import Task
 from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import ArchiveReading, Workers
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
@@ -186,16 +190,35 @@ def test_a_worker_that_is_killed_is_replaced(churn: Path) -> None:
     reading._sequel.take_stretch = take  # type: ignore[assignment,method-assign]
     assert printed(reading.batches) == expected
     assert killed
+    kinds = {type(worker.process).__name__ for worker in found[0]._workers}
+    assert "SpawnProcess" in kinds, "nothing is forked beside the threads that listen"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+def test_all_workers_are_forked_before_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, found = threading.active_count(), []
+    monkeypatch.setattr("socks5sniff.archive.processes.threading.active_count", lambda: 1)
+    start = ForkProcess.start
+
+    def noted(process: ForkProcess) -> None:
+        found.append(len(threading.enumerate()))
+        start(process)
+
+    monkeypatch.setattr(ForkProcess, "start", noted)
+    Processes(3).close()
+    assert found == [before] * 3
 
 
 def test_workers_that_keep_dying_end_the_reading(churn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks5sniff.archive.processes._DEATHS", 0)
     monkeypatch.setattr("socks5sniff.archive.processes.analyse", lambda *_: os._exit(9))
+    monkeypatch.setattr("socks5sniff.archive.processes.threading.active_count", lambda: 1)  # so that it is forked
     with pytest.raises(Socks5sniffError, match="keep ending"):
         [*ArchiveReading([str(churn)], partial(Processes, 2), 2).batches()]
 
 
 def test_a_worker_of_another_version(churn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks5sniff.archive.piece.__version__", "0.0.0")
+    monkeypatch.setattr(reading_module, "Task", partial(Task, version="0.0.0"))
     with pytest.raises(VersionError, match="install the same version"):
         [*ArchiveReading([str(churn)], partial(Processes, 2), 2).batches()]
 
