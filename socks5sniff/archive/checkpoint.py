@@ -12,6 +12,7 @@ called but the classes that a reading's state is made of.
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import json
 import os
@@ -196,8 +197,11 @@ class Checkpoint:
         return os.dup(descriptor)
 
     def _remove(self, place: int) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self._paths[place])
+        folder, name = os.path.split(self._paths[place])
+        begun = glob.iglob(os.path.join(glob.escape(folder), f".{name}.*"))  # when a process was killed
+        for path in (self._paths[place], *begun):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         self._release(place)
 
     def _release(self, place: int) -> None:

@@ -126,7 +126,7 @@ def read(
         reading = open_reading(
             files,
             working,
-            None if keep or quiet else printing(name),
+            None if keep or quiet or excel else printing(name),
             ports=port,
             show_passwords=show_passwords,
             udp_frames=frames,

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
+from io import StringIO
 from typing import IO, Any, Protocol, runtime_checkable
 
 from socks5sniff.record import Conversation, Endpoint
@@ -139,8 +141,8 @@ FORMATS: dict[str, str] = {
 }
 """Class of each format, made as `Class(out, options)`; a module is imported when its format is chosen."""
 
-PRINTED = {"jsonl": "socks5sniff.sinks.json_lines:printed"}
-"""Of formats whose lines can be made where the records are, before their ids are known, what makes them."""
+PRINTED = {"json": "jsonl", "jsonl": "jsonl", "csv": "csv", "accesslog": "accesslog"}
+"""Formats whose lines can be made where the records are, before their ids are known, and the one that makes them."""
 
 Files = Callable[[str], AbstractContextManager[IO[bytes]]]
 """Where `parquet` and `dataset` write: begins a file that is called so within a dataset, `""` where it is the only one.
@@ -161,8 +163,14 @@ def open_sink(name: str, out: Writer | Files, options: Options) -> Sink:
 
 def printing(name: str) -> Callable[[Batch], list[str]] | None:
     """What makes a format's lines from behind their ids, to be put into `Batch.printed`; None where nothing does."""
-    if name not in PRINTED:
-        return None
-    module, _, attribute = PRINTED[name].partition(":")
-    made: Callable[[Batch], list[str]] = getattr(import_module(module), attribute)
-    return made
+    return partial(_printed, PRINTED[name]) if name in PRINTED else None
+
+
+def _printed(name: str, batch: Batch) -> list[str]:
+    lines: list[str] = _printer(name).printed(batch)
+    return lines
+
+
+@cache
+def _printer(name: str) -> Any:
+    return open_sink(name, StringIO(), Options())

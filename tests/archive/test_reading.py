@@ -24,10 +24,11 @@ from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import ArchiveReading, Workers
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
 from socks5sniff.record.batch import Batch
-from socks5sniff.sinks import Options, printing
-from socks5sniff.sinks.json_lines import JsonLinesSink
+from socks5sniff.sinks import Options, open_sink, printing
+from socks5sniff.sinks.sink import PRINTED
 from tests.benchmarks import captures
 
+CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 TWO = partial(Processes, 2)
 
 
@@ -44,10 +45,10 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading_module, "LEAST", 200_000)
 
 
-def printed(batches: Callable[[], Sequence[Batch]]) -> tuple[str, str]:
+def printed(batches: Callable[[], Sequence[Batch]], form: str = "jsonl") -> tuple[str, str]:
     """What is printed, and the fault at the end."""
     out, fault = StringIO(), ""
-    sink = JsonLinesSink(out, Options())
+    sink = open_sink(form, out, Options())
     try:
         for batch in batches():
             sink.records(batch)
@@ -82,6 +83,14 @@ def split(path: Path, folder: Path, count: int) -> list[str]:
 
 def test_one_file_in_pieces(churn: Path) -> None:
     assert same([str(churn)]).conversations == 2_000
+
+
+@pytest.mark.parametrize("form", [*PRINTED, "zeek"])
+def test_every_format_of_lines(form: str, churn: Path) -> None:
+    """Of some the lines are made by the workers, but not those of conversations inside others."""
+    for name in (str(churn), str(CAPTURES / "chain-of-three.pcapng")):
+        several = ArchiveReading([name], TWO, 2, printer=printing(form))
+        assert printed(several.batches, form) == printed(read([name]).batches, form)
 
 
 def test_a_pcapng_file_in_pieces(churn: Path, tmp_path: Path) -> None:
