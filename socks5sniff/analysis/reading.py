@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -70,7 +70,10 @@ class Reading(Iterator[Conversation]):
         unknown_links: interfaces none of whose frames could be read, because their link type is not known.
         notes: a line for each input that is empty, no capture (where it was not named itself) or still being written,
             the first ten of them, and one about the others.
+        workers: see `archive.reading.ArchiveReading`; here it is this process.
     """
+
+    workers: Mapping[str, int] = {}
 
     def __init__(
         self,

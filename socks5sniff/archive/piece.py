@@ -81,6 +81,7 @@ class Result(NamedTuple):
         fault: what it ended with.
         notes: what is said of files that are still being written.
         growing: of a slice, its file is still being written, and that is what is wrong with it.
+        worker: of a cluster, the address of the one that has analysed it.
     """
 
     outline: Outline
@@ -89,6 +90,7 @@ class Result(NamedTuple):
     fault: Socks5sniffError | None
     notes: Sequence[str] = ()
     growing: bool = False
+    worker: str = ""
 
 
 class Memories:

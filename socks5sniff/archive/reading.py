@@ -158,6 +158,9 @@ class ArchiveReading(Iterator[Conversation]):
         workers: who does it; they are closed at the end.
         count: how many they are.
 
+    Attributes:
+        workers: of a cluster, by a worker's address how many octets it has analysed.
+
     Raises:
         UnsuitableError: see `planned`.
     """
@@ -192,6 +195,7 @@ class ArchiveReading(Iterator[Conversation]):
         self._before = 0
         self._sequel = Sequel(self._settings)
         pieces = planned(names, count, self._faults, self._notes) if kept is None else self._go_on(kept, count)
+        self.workers: dict[str, int] = {}
         self._total = sum(piece.octets for piece in pieces)
         self._done = 0
         self._progress = progress
@@ -243,6 +247,10 @@ class ArchiveReading(Iterator[Conversation]):
             while self._awaited and (self._awaited[0][1].done() or len(self._awaited) > flow.ahead):
                 yield from self._settled()
             self._done += ready.piece.octets
+            if ready.result.worker:
+                self.workers[ready.result.worker] = (
+                    self.workers.get(ready.result.worker, 0) + ready.piece.octets
+                )
             if self._progress is not None:
                 self._progress(self._done, self._total)
             yield from self._halt()

@@ -121,7 +121,7 @@ def read(
         def between_batches(done: int, total: int) -> None:
             if keeper is None:  # else the reading is to be kept before it ends
                 ctrl_c.check()
-            bar.update(done, total, reading.conversations)
+            bar.update(done, total, reading.conversations, reading.workers)
 
         reading = open_reading(
             files,

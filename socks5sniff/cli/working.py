@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import click
@@ -27,6 +27,8 @@ class WholeReading(Reading, Protocol):
 
     @property
     def attempts(self) -> Sequence[Attempt]: ...
+    @property
+    def workers(self) -> Mapping[str, int]: ...
     @property
     def unknown_links(self) -> Sequence[UnknownLink]: ...
     def __iter__(self) -> Iterator[Conversation]: ...

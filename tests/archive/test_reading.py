@@ -244,7 +244,10 @@ def test_a_cluster_of_processes(churn: Path) -> None:
     from socks5sniff.archive.cluster import Cluster
 
     cluster = Cluster("local", 2)
-    assert same([str(churn)], lambda: cluster).conversations == 2_000
+    reading = same([str(churn)], lambda: cluster)
+    assert reading.conversations == 2_000
+    assert sum(reading.workers.values()) == churn.stat().st_size
+    assert 1 <= len(reading.workers) <= 2
 
 
 def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
