@@ -181,7 +181,7 @@ def _unfinished(dataset: str, folder: str, request: Mapping[str, Any], resume: b
                 f"{each.path} to read them once more"
             )
     if resume:
-        nothing = f"{dataset}: nothing is unfinished there: leave out --resume to read from the beginning"
+        nothing = f"{dataset}: nothing is unfinished there: what was read into it, if anything was, is complete"
         raise ResumeError(_different(dataset, request, others[0]) if others else nothing)
     for other in others[:1]:
         captures = " ".join(other["captures"][:2])
