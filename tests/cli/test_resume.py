@@ -31,7 +31,7 @@ from tests.archive.test_reading import split
 from tests.benchmarks import captures
 
 ROOT = Path(__file__).resolve().parents[2]
-CONVERSATIONS = 300
+CONVERSATIONS = 240
 SLOWER = 100
 """So much longer conversations take than in the benchmark's capture: most have ended before the capture does."""
 
@@ -96,7 +96,7 @@ def scenarios(churn: Path, folder: Path) -> list[str]:
 
 WHOLE: list[tuple[Callable[[Path, Path], list[str]], int]] = [
     *((inputs, 1) for inputs in (single, one_after_another, overlapping, scenarios)),
-    *((inputs, 2) for inputs in (single, one_after_another, overlapping)),
+    *((inputs, 2) for inputs in (one_after_another, overlapping)),
 ]
 """Captures, and how many processes read them: those of different places are read by one."""
 
@@ -143,7 +143,7 @@ def test_ended_anywhere_and_gone_on_with(
     expected = rows(tmp_path / "whole")
     assert len(expected) > 12
 
-    @settings(max_examples=1 if jobs > 1 else 2, deadline=None, phases=[Phase.generate])
+    @settings(max_examples=1, deadline=None, phases=[Phase.generate])
     @given(st.lists(st.integers(1, 9), min_size=2, max_size=3), st.integers(0, 1 << 30))
     def interrupted(saves: list[int], number: int) -> None:
         folder = tmp_path / f"set-{number}-{len(list(tmp_path.iterdir()))}"
@@ -205,7 +205,7 @@ def begun(churn: Path, tmp_path: Path) -> tuple[list[str], Path]:
     """A command that was ended in the middle, and its dataset."""
     names = sorted(split(churn, tmp_path, 5))
     command = ["read", *names, "--dataset", str(tmp_path / "set")]
-    assert crashing(command, 9) == (None, 9)
+    assert crashing(command, 7) == (None, 7)
     return command, tmp_path / "set"
 
 
@@ -374,7 +374,7 @@ def test_a_dataset_behind_a_url_has_its_checkpoint_in_the_users_own_folder(
     names = sorted(split(churn, tmp_path, 5))
     assert main(["read", *names, "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
     command = ["read", *names, "--dataset", f"local://{tmp_path}/set"]
-    assert crashing(command, 9)[0] is None
+    assert crashing(command, 7)[0] is None
     assert kept(tmp_path / "set") == []
     assert len(kept(tmp_path / "state")) > 0
     assert main([*command, "--resume"]) == ExitCode.OK
