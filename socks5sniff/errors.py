@@ -90,6 +90,20 @@ class DamagedInputError(Socks5sniffError):
         return type(self), (self.name, self.offset, self.frame, self.what)
 
 
+class ResumeError(Socks5sniffError):
+    """A reading cannot go on from where another one was, or could and was not asked to."""
+
+    exit_code = ExitCode.USAGE
+
+
+class WorkerError(Socks5sniffError):
+    """Workers keep dying."""
+
+
+class VersionError(Socks5sniffError):
+    """A process has another version of this program."""
+
+
 class OutputError(Socks5sniffError):
     """Output cannot be written (disk full, no permission)."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from socks5sniff.capture.inputs import Candidate
 from socks5sniff.capture.merge import open_captures
+from socks5sniff.capture.position import Halts, Position
 from socks5sniff.capture.source import Capture, Input, inputs
-from socks5sniff.errors import EmptyInputError, NotACaptureError, Socks5sniffError
+from socks5sniff.errors import EmptyInputError, NotACaptureError, ResumeError, Socks5sniffError
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
@@ -26,6 +27,28 @@ __all__ = ["Reading", "UnknownLink", "read"]
 
 PIPE_PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids when results are wanted as they come."""
+
+
+class Keeper(Protocol):
+    """Who keeps how far a reading has come, so that another one can go on from there.
+
+    Attributes:
+        state: what the other one has kept; None where this one begins.
+    """
+
+    state: Any
+
+    def wants(self, clean: bool) -> bool:
+        """Asked at places where it can be kept; `clean` where no capture is read in part."""
+
+    def keep(self, state: Any, ended: Sequence[Input], begun: Sequence[Input], clean: bool) -> None:
+        """All records up to here have been given.
+
+        Args:
+            state: plain values, to be kept before the reading goes on.
+            ended, begun: the captures that are read, as a whole and in part.
+            clean: what is wrong with a capture may still be mended.
+        """
 
 
 class Reading(Iterator[Conversation]):
@@ -47,7 +70,10 @@ class Reading(Iterator[Conversation]):
         unknown_links: interfaces none of whose frames could be read, because their link type is not known.
         notes: a line for each input that is empty, no capture (where it was not named itself) or still being written,
             the first ten of them, and one about the others.
+        workers: see `archive.reading.ArchiveReading`; here it is this process.
     """
+
+    workers: Mapping[str, int] = {}
 
     def __init__(
         self,
@@ -60,11 +86,13 @@ class Reading(Iterator[Conversation]):
         each: bool = False,
         progress: Callable[[int, int], None] | None = None,
         extents: bool = False,
+        keeper: Keeper | None = None,
     ) -> None:
         self.conversations = 0
         self.fault: BaseException | None = None
         self.faults = Faults()
         self._names = names
+        self._keeper = keeper
         self._each = each
         self._one = extents
         self._progress = progress
@@ -82,6 +110,10 @@ class Reading(Iterator[Conversation]):
         )
         self._analyser = self._make()
         self._before = _Totals()
+        self._groups: list[list[Input]] = []
+        self._start: Position | None = None
+        if keeper is not None and keeper.state is not None:
+            self._go_on(keeper.state)
         self._records = self._one_by_one()
 
     def _new(self, **options: Any) -> Analyser:
@@ -103,26 +135,28 @@ class Reading(Iterator[Conversation]):
 
     def batches(self) -> Iterator[Batch]:
         """The records as they are complete, many at once."""
-        groups = self._groups()
-        faults: list[Socks5sniffError] = []
-        left_out = 0
-        for number, names in enumerate(groups):
-            if number:
-                self._before.add(self._analyser, self._past)
+        before = self._before
+        groups = self._groups = self._groups or self._grouped()
+        for number in range(before.groups, len(groups)):
+            if number > before.groups:
+                before.add(self._analyser, self._past)
                 self._analyser = self._make(last_id=self.conversations)
+                self._start = None
             try:
-                yield from self._place(names, self._progress if len(groups) == 1 else self._told)
+                yield from self._place(groups[number], self._progress if len(groups) == 1 else self._told)
             except Socks5sniffError as fault:
                 nothing = isinstance(fault, (NotACaptureError, EmptyInputError))
-                left_out += nothing and len(groups) > 1 and all(isinstance(name, Candidate) for name in names)
-                if left_out in (0, len(groups)) or not nothing:
-                    faults.append(fault)
-        self.fault = faults[0] if faults else None
-        if faults:
-            faults[0].args = ("; ".join(map(str, faults)),)
-            raise faults[0]
+                before.left_out += (
+                    nothing and len(groups) > 1 and all(isinstance(name, Candidate) for name in groups[number])
+                )
+                if before.left_out in (0, len(groups)) or not nothing:
+                    before.faults.append(fault)
+        self.fault = before.faults[0] if before.faults else None
+        if before.faults:
+            before.faults[0].args = ("; ".join(map(str, before.faults)),)
+            raise before.faults[0]
 
-    def _groups(self) -> list[list[Input]]:
+    def _grouped(self) -> list[list[Input]]:
         """The captures of each place; a second look reads them all at once again, so for that they are one."""
         if self._each:
             return [[name] for name in self._names]
@@ -131,8 +165,9 @@ class Reading(Iterator[Conversation]):
     def _place(self, names: Sequence[Input], progress: Callable[[int, int], None] | None) -> Iterator[Batch]:
         """The records of one place."""
         self.fault = None
+        halts = None if self._keeper is None else Halts(self._keeper.wants, self._keep)
         try:
-            for frames in open_captures(names, progress=progress, note=self._notes):
+            for frames in open_captures(names, progress, self._notes, self._start, halts):
                 yield from self._counted(self._analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
             self.fault = error
@@ -141,6 +176,26 @@ class Reading(Iterator[Conversation]):
             self._past.finish()
         if self.fault is not None:
             raise self.fault
+
+    def _keep(self, position: Position) -> None:
+        """The keeper wants what is known by now."""
+        assert self._keeper is not None
+        before, names = self._before, self._groups[self._before.groups]
+        ended = [name for group in self._groups[: before.groups] for name in group]
+        ended += [names[place] for place in position.ended]
+        begun = [names[place] for place in position.begun]
+        state = _Kept(
+            self._analyser, self.faults, before, self._notes, self.conversations, self._groups, position
+        )
+        self._keeper.keep(state, ended, begun, not (begun or position.faults or before.faults))
+
+    def _go_on(self, kept: _Kept) -> None:
+        """Be where another reading was."""
+        if not isinstance(kept, _Kept):
+            raise ResumeError("several processes have begun it, which cannot go on with the captures as they are now")
+        self._analyser, self.faults, self._before, self._notes = kept[:4]
+        self.conversations, self._groups, self._start = kept[4:]
+        self._make.keywords["faults"] = self.faults
 
     def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -196,10 +251,30 @@ class Reading(Iterator[Conversation]):
         return [*self._before.links, *self._analyser.reader.unknown_links]
 
 
+class _Kept(NamedTuple):
+    """All that another reading needs to go on."""
+
+    analyser: Analyser
+    faults: Faults
+    before: _Totals
+    notes: Notes
+    conversations: int
+    groups: list[list[Input]]
+    position: Position
+
+
 class _Totals:
-    """What the places before the present one came to."""
+    """What the places before the present one came to.
+
+    Attributes:
+        groups: how many there are.
+        left_out: how many of them were no captures.
+        faults: what others ended with.
+    """
 
     def __init__(self) -> None:
+        self.groups = self.left_out = 0
+        self.faults: list[Socks5sniffError] = []
         self.packets = self.evicted = self.skipped = self.octets = self.reading = 0
         self.attempts: list[Attempt] = []
         self.counts: list[tuple[Endpoint, str, int]] = []
@@ -208,6 +283,7 @@ class _Totals:
 
     def add(self, analyser: Analyser, past: Past | None) -> None:
         """A place is read."""
+        self.groups += 1
         self.packets += analyser.packets
         self.evicted += analyser.bounds.evicted
         self.skipped += analyser.reader.skipped.total

@@ -60,7 +60,7 @@ class Cluster:
 
     def analyse(self, number: int, task: Task) -> Future[Result]:
         """See `Processes.analyse`."""
-        analysed = self._client.submit(analyse, task, pure=False)
+        analysed = self._client.submit(_analyse, task, pure=False)
         self._analysed[number] = analysed
         return self._told(self._client.submit(_result, analysed, pure=False, priority=1))
 
@@ -94,6 +94,14 @@ class Cluster:
 
         Thread(target=take, daemon=True).start()
         return future
+
+
+def _analyse(task: Task) -> _Analysed:
+    import distributed
+
+    here: Any = distributed
+    stretch, result = analyse(task)
+    return stretch, result._replace(worker=here.get_worker().address)
 
 
 def _result(analysed: _Analysed) -> Result:

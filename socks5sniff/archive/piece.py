@@ -12,7 +12,7 @@ from socks5sniff.capture.merge import kept, open_captures
 from socks5sniff.capture.slices import Decoder, Read, Slice, room
 from socks5sniff.capture.slices import read as read_slice
 from socks5sniff.capture.source import is_growing
-from socks5sniff.errors import DamagedInputError, Socks5sniffError
+from socks5sniff.errors import DamagedInputError, Socks5sniffError, VersionError
 from socks5sniff.packets import secret
 from socks5sniff.streams.flows import NO_TIME
 
@@ -81,6 +81,7 @@ class Result(NamedTuple):
         fault: what it ended with.
         notes: what is said of files that are still being written.
         growing: of a slice, its file is still being written, and that is what is wrong with it.
+        worker: of a cluster, the address of the one that has analysed it.
     """
 
     outline: Outline
@@ -89,10 +90,7 @@ class Result(NamedTuple):
     fault: Socks5sniffError | None
     notes: Sequence[str] = ()
     growing: bool = False
-
-
-class VersionError(Socks5sniffError):
-    """A process has another version of this program."""
+    worker: str = ""
 
 
 class Memories:

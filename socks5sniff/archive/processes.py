@@ -7,6 +7,7 @@ that has it. One that dies is replaced, and its stretches are analysed again.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 
 from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.forms import Forms
-from socks5sniff.errors import Socks5sniffError
+from socks5sniff.errors import WorkerError
 
 from .piece import Memories, Result, Task, analyse
 from .stretch import Stretch
@@ -26,10 +27,6 @@ _DEATHS = 3
 """So many times a worker is replaced."""
 _ANALYSE, _ASK, _FORGET = "analyse", "ask", "forget"
 _Message = tuple[str, int, Any]
-
-
-class WorkerError(Socks5sniffError):
-    """Workers keep dying."""
 
 
 class _Worker:
@@ -42,7 +39,11 @@ class _Worker:
         self.process.start()
         theirs.close()
         # A thread of its own, so that neither side waits for the other one to read.
-        threading.Thread(target=self._listen, args=(answered,), daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, args=(answered,), daemon=True)
+
+    def begin(self) -> None:
+        """Listen to it."""
+        self._thread.start()
 
     def _listen(self, answered: Any) -> None:
         while True:
@@ -69,14 +70,18 @@ class Processes:
     """
 
     def __init__(self, count: int) -> None:
-        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._lock = threading.RLock()
         self._closing = False
         self._deaths = 0
         self._owners: dict[int, _Worker] = {}
         self._tasks: dict[int, Task] = {}
         self._waiting: dict[tuple[str, int], tuple[Future[Any], _Message]] = {}
-        self._workers = [_Worker(self._context, self._answered) for _ in range(count)]
+        # Forks are quick, but what other threads hold in the moment of one is held in it for ever.
+        forks = sys.platform == "linux" and threading.active_count() == 1
+        context = multiprocessing.get_context("fork" if forks else "spawn")
+        self._workers = [_Worker(context, self._answered) for _ in range(count)]
+        for worker in self._workers:
+            worker.begin()
 
     def analyse(self, number: int, task: Task) -> Future[Result]:
         """Analyse a piece, under this number."""
@@ -149,7 +154,8 @@ class Processes:
                 future.set_exception(error)
             self._waiting.clear()
             return worker, []
-        fresh = _Worker(self._context, self._answered)
+        fresh = _Worker(multiprocessing.get_context("spawn"), self._answered)
+        fresh.begin()
         self._workers[self._workers.index(worker)] = fresh
         fresh.numbers = worker.numbers
         for number in sorted(worker.numbers):
@@ -167,7 +173,7 @@ def serve(connection: Connection, theirs: Connection) -> None:
     stretches: dict[int, Stretch] = {}
     forms: Forms | None = None
     memories = Memories()
-    tasks: SimpleQueue[_Message | None] = SimpleQueue()
+    tasks: SimpleQueue[_Message] = SimpleQueue()
     sending = threading.Lock()
 
     def listen() -> None:
@@ -180,7 +186,7 @@ def serve(connection: Connection, theirs: Connection) -> None:
                 else:
                     tasks.put(message)
         except (EOFError, OSError):
-            tasks.put(None)
+            os._exit(0)  # in the middle of what nobody waits for
 
     def answer(message: _Message) -> None:
         nonlocal forms
@@ -206,5 +212,5 @@ def serve(connection: Connection, theirs: Connection) -> None:
             connection.send(found)
 
     threading.Thread(target=listen, daemon=True).start()
-    while (task := tasks.get()) is not None:
-        answer(task)
+    while True:
+        answer(tasks.get())

@@ -13,8 +13,9 @@ from socks5sniff.analysis.bypass import Bypass
 from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.notes import Notes
 from socks5sniff.analysis.places import places
+from socks5sniff.analysis.reading import Keeper
 from socks5sniff.capture.merge import Note, Survey, survey, told
-from socks5sniff.capture.slices import last_time, slices
+from socks5sniff.capture.slices import Decoder, Slice, last_time, slices
 from socks5sniff.errors import InputError, Socks5sniffError
 from socks5sniff.packets import secret
 from socks5sniff.packets.reader import UnknownLink
@@ -51,12 +52,46 @@ class Workers(Protocol):
         """End them."""
 
 
+class _End(NamedTuple):
+    """Where a piece has ended; see `Result`."""
+
+    part: Slice | None
+    rest: int
+    decoder: Decoder | None
+    fault: Socks5sniffError | None
+
+
 class _Ready(NamedTuple):
     """A piece that has been analysed."""
 
     number: int
     piece: Piece
     result: Result
+
+    @property
+    def end(self) -> _End:
+        """Where it has ended."""
+        return _End(self.piece.slice, self.result.rest, self.result.decoder, self.result.fault)
+
+
+class _Kept(NamedTuple):
+    """All that another reading needs to go on.
+
+    Attributes:
+        before: frames of the last piece's file.
+        last: the end of that piece.
+        pieces: what is left of its file.
+        behind: the captures behind it.
+    """
+
+    sequel: Sequel
+    notes: Notes
+    faults: list[Socks5sniffError]
+    conversations: int
+    before: int
+    last: _End
+    pieces: list[Piece]
+    behind: list[str]
 
 
 class UnsuitableError(Exception):
@@ -123,6 +158,9 @@ class ArchiveReading(Iterator[Conversation]):
         workers: who does it; they are closed at the end.
         count: how many they are.
 
+    Attributes:
+        workers: of a cluster, by a worker's address how many octets it has analysed.
+
     Raises:
         UnsuitableError: see `planned`.
     """
@@ -140,20 +178,28 @@ class ArchiveReading(Iterator[Conversation]):
         each: bool = False,
         printer: Printer | None = None,
         progress: Callable[[int, int], None] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
-        if bypasses or (each and len(names) > 1) or len(places(names)) > 1:
+        kept: Any = None if keeper is None else keeper.state
+        if kept is None and (bypasses or (each and len(names) > 1) or len(places(names)) > 1):
             raise UnsuitableError
+        if kept is not None and not isinstance(kept, _Kept):
+            raise UnsuitableError  # one process has begun
         self.conversations = 0
         self.fault: BaseException | None = None
         self._notes = Notes()
         self._settings = Settings(tuple(ports), show_passwords, udp_frames, printer)
         self._faults: list[Socks5sniffError] = []
-        pieces = planned(names, count, self._faults, self._notes)
+        self._names = names
+        self._keeper = keeper
+        self._before = 0
+        self._sequel = Sequel(self._settings)
+        pieces = planned(names, count, self._faults, self._notes) if kept is None else self._go_on(kept, count)
+        self.workers: dict[str, int] = {}
         self._total = sum(piece.octets for piece in pieces)
         self._done = 0
         self._progress = progress
-        self._sequel = Sequel(self._settings)
-        self._flow = _Flow(pieces, workers, 2 * count, self._settings)
+        self._flow = _Flow(pieces, workers, 2 * count, self._settings, None if kept is None else kept.last)
         self._awaited: deque[tuple[_Ready, Future[Inner]]] = deque()
         self._records = (record for batch in self.batches() for record in batch)
 
@@ -190,27 +236,68 @@ class ArchiveReading(Iterator[Conversation]):
 
     def _read(self) -> Iterator[Batch]:
         flow, sequel = self._flow, self._sequel
-        before = 0
         while (ready := flow.next(sequel)) is not None:
             outline = ready.result.outline
             coming = flow.coming(outline.last_closing)
-            before = 0 if ready.piece.begins else before
-            if ready.result.fault is not None:
-                fault = at_frame(ready.result.fault, before)
-                if ready.result.growing:
-                    self._notes(told(fault))
-                else:
-                    self._faults.append(fault)
-            for note in ready.result.notes:
-                self._notes(note)
-            before += ready.result.outline.frames
-            order = sequel.take_stretch(ready.result.outline, coming, flow.asks(ready))
+            self._before = 0 if ready.piece.begins else self._before
+            self._note_faults(ready.result)
+            self._before += outline.frames
+            order = sequel.take_stretch(outline, coming, flow.asks(ready))
             self._awaited.append((ready, flow.finish(ready, order)))
             while self._awaited and (self._awaited[0][1].done() or len(self._awaited) > flow.ahead):
                 yield from self._settled()
             self._done += ready.piece.octets
+            if ready.result.worker:
+                self.workers[ready.result.worker] = (
+                    self.workers.get(ready.result.worker, 0) + ready.piece.octets
+                )
             if self._progress is not None:
                 self._progress(self._done, self._total)
+            yield from self._halt()
+
+    def _note_faults(self, result: Result) -> None:
+        """What is wrong with a piece's captures."""
+        if result.fault is not None:
+            fault = at_frame(result.fault, self._before)
+            if result.growing:
+                self._notes(told(fault))
+            else:
+                self._faults.append(fault)
+        for note in result.notes:
+            self._notes(note)
+
+    def _halt(self) -> Iterator[Batch]:
+        """Have the keeper keep what is known, if it wants to."""
+        pieces = self._flow.left()
+        if self._keeper is None or not pieces:
+            return
+        clean = pieces[0].begins and not self._faults
+        if not self._keeper.wants(clean):
+            return
+        while self._awaited:
+            yield from self._settled()
+        left = {name for piece in pieces for name in piece.names}
+        begun = [] if pieces[0].begins else [*pieces[0].names]
+        ended = [name for name in self._names if name not in left]
+        behind = [name for name in self._names if name in left and name not in begun]
+        rest = [piece for piece in pieces if piece.names[0] in begun]
+        assert self._flow.last is not None, "something has been read"
+        kept = _Kept(
+            self._sequel, self._notes, self._faults, self.conversations, self._before, self._flow.last, rest, behind
+        )
+        self._keeper.keep(kept, ended, begun, clean)
+
+    def _go_on(self, kept: _Kept, count: int) -> list[Piece]:
+        """Be where another reading was; gives what is left to read."""
+        self._sequel, self._notes, self._faults, self.conversations, self._before = kept[:5]
+        if not kept.behind:
+            return kept.pieces
+        pieces = planned(kept.behind, count, self._faults, self._notes)
+        early = next((piece for piece in pieces if piece.first < self._sequel.connections.handshakes.now), None)
+        if early is not None:
+            raise InputError(f"{early.names[0]}: begins before what has been read already: read all of it anew")
+        place = [[*self._names].index(name) for name in kept.behind]
+        return kept.pieces + [piece._replace(places=tuple(place[each] for each in piece.places)) for piece in pieces]
 
     def _settled(self) -> list[Batch]:
         ready, inner = self._awaited.popleft()
@@ -263,10 +350,19 @@ class _Flow:
 
     Attributes:
         ahead: so many are analysed at once.
+        last: where the last one that was taken has ended.
     """
 
-    def __init__(self, pieces: Sequence[Piece], workers: Callable[[], Workers], ahead: int, settings: Settings) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        workers: Callable[[], Workers],
+        ahead: int,
+        settings: Settings,
+        last: _End | None = None,
+    ) -> None:
         self.ahead = ahead
+        self.last = last
         self._settings = settings
         self._pieces = deque(pieces)
         self._start = workers
@@ -274,7 +370,6 @@ class _Flow:
         self._numbers = 0
         self._analysing: deque[tuple[int, Piece, Future[Result]]] = deque()
         self._ready: deque[_Ready] = deque()
-        self._last: _Ready | None = None
 
     @property
     def workers(self) -> Workers:
@@ -288,7 +383,8 @@ class _Flow:
         self._fetch(2)  # the next one may have to be merged with the one behind it
         if not self._ready:
             return None
-        self._last = ready = self._ready.popleft()
+        ready = self._ready.popleft()
+        self.last = ready.end
         if not sequel.fits(ready.result.outline):
             ready = self._again(ready.number, ready.piece, sequel.connections.flows.clock)
         return ready
@@ -314,6 +410,10 @@ class _Flow:
         """Have its records made."""
         return self.workers.ask(ready.number, "finish", order)
 
+    def left(self) -> list[Piece]:
+        """What has not been taken."""
+        return [ready.piece for ready in self._ready] + [piece for _, piece, _ in self._analysing] + [*self._pieces]
+
     def forget(self, ready: _Ready) -> None:
         """It is over."""
         self.workers.forget(ready.number)
@@ -335,7 +435,7 @@ class _Flow:
             if piece.begins and self._ready and _overlap(self._ready[-1], ready):
                 self._ready.append(self._merged(self._ready.pop(), ready))
                 continue
-            following = self._following(self._ready[-1] if self._ready else self._last, ready)
+            following = self._following(self._ready[-1].end if self._ready else self.last, ready)
             if following is not None:
                 self._ready.append(following)
 
@@ -348,19 +448,18 @@ class _Flow:
         self.forget(one)
         return self._again(other.number, piece, NO_TIME)
 
-    def _following(self, before: _Ready | None, ready: _Ready) -> _Ready | None:
+    def _following(self, before: _End | None, ready: _Ready) -> _Ready | None:
         """A slice that begins where the one before it has ended; None for one that lies behind damage."""
         part = ready.piece.slice
-        if before is None or part is None or not part.begin or before.piece.slice is None:
+        if before is None or part is None or not part.begin or before.part is None:
             return ready
-        if before.result.fault is not None:
+        if before.fault is not None:
             self.forget(ready)
             return None
-        decoder = before.result.decoder
         known = None if part.decoder is None else part.decoder.described
-        if before.result.rest == part.begin and decoder is not None and decoder.described == known:
+        if before.rest == part.begin and before.decoder is not None and before.decoder.described == known:
             return ready
-        moved = part._replace(begin=before.result.rest, decoder=decoder)
+        moved = part._replace(begin=before.rest, decoder=before.decoder)
         return self._again(ready.number, ready.piece._replace(slice=moved), NO_TIME)
 
     def _again(self, number: int, piece: Piece, clock: int) -> _Ready:

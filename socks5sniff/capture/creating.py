@@ -52,7 +52,7 @@ def open_to_write(path: str, *, private: bool, append: bool = False, owner: Owne
             _check(path, found, owner, append)
         if stat.S_ISREG(found.st_mode):
             if not append:
-                _lock(path, descriptor)
+                lock(path, descriptor)
                 os.ftruncate(descriptor, 0)
             if hasattr(os, "fchmod"):
                 if private:
@@ -70,13 +70,16 @@ def open_to_write(path: str, *, private: bool, append: bool = False, owner: Owne
 
 
 @contextlib.contextmanager
-def whole_file(path: str, *, force: bool = False, private: bool = True) -> Iterator[IO[bytes]]:
+def whole_file(
+    path: str, *, force: bool = False, private: bool = True, lasting: bool = False
+) -> Iterator[IO[bytes]]:
     """A file that has its name only once it is complete: nothing of it is left where something goes wrong before.
 
     Args:
         path: of the file, `-` for standard output. Devices and pipes are written as they are.
         force: replace a file that is there.
         private: only the owner may read it (mode 0600).
+        lasting: once it has its name, it is whole after a power failure, too.
 
     Raises:
         OutputError: it cannot be written, or is there and `force` is not. (A reader of standard output that went away
@@ -110,14 +113,27 @@ def whole_file(path: str, *, force: bool = False, private: bool = True) -> Itera
             file.flush()
             if not private and hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
+            if lasting:
+                os.fsync(file.fileno())
         _refuse_existing(path, force)
         os.replace(temporary, path)
+        if lasting and os.name == "posix":
+            _sync_folder(folder or ".")
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise OutputError(f"{path}: {_reason(error)}") from error
         raise
+
+
+def _sync_folder(folder: str) -> None:
+    """Names in it are kept, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_existing(path: str, force: bool) -> None:
@@ -162,8 +178,12 @@ def _check(path: str, found: os.stat_result, owner: Owner | None, append: bool) 
         raise OutputError(f"{path}: has another name elsewhere (a hard link), and is left alone")
 
 
-def _lock(path: str, descriptor: int) -> None:
-    """Held until the file is closed."""
+def lock(path: str, descriptor: int) -> None:
+    """Held until the file is closed.
+
+    Raises:
+        OutputError: another program has it.
+    """
     try:
         import fcntl
     except ImportError:

@@ -135,6 +135,17 @@ def _remote(url: str) -> list[str]:
     return sorted(found)
 
 
+def state(name: str) -> str | None:
+    """What is another one when a file has changed; None where it is not there."""
+    if is_url(name):
+        return Remote(name).state()
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def _identity(name: str) -> object:
     """What two names of one file have in common."""
     if name == STANDARD_INPUT or is_url(name):

@@ -21,6 +21,7 @@ from .batch import FrameBatch, Interface, Process
 from .decode import BATCH, parts
 from .inputs import Candidate
 from .join import in_one_memory, rows_of
+from .position import Halts, Position
 from .reader import REGION, CaptureReader
 from .remote import is_url
 from .source import STANDARD_INPUT, Input, Source
@@ -56,7 +57,11 @@ _GATHERED = 4 << 20
 
 
 def open_captures(
-    names: Sequence[Input], progress: Progress | None = None, note: Note | None = None
+    names: Sequence[Input],
+    progress: Progress | None = None,
+    note: Note | None = None,
+    start: Position | None = None,
+    halts: Halts | None = None,
 ) -> Iterator[FrameBatch]:
     """The frames of one capture in file order, or of several in time order, numbered from 1 over all.
 
@@ -66,6 +71,8 @@ def open_captures(
         progress: called after each batch.
         note: called for an input among several that is empty or (a `Candidate`) no capture, and for any that ends
             within a record because it is still being written. Without it all but candidates are errors like others.
+        start: of a reading of the same captures, where this one goes on.
+        halts: told of places where another one could.
 
     Returns:
         Batches; the octets of one are valid until the next is asked for.
@@ -79,12 +86,20 @@ def open_captures(
     if list(names).count(STANDARD_INPUT) > 1:
         raise InputError("-: standard input can be read only once")
     tally = _Tally()
-    inputs = [_Input(name, place, len(names), tally) for place, name in enumerate(names)]
-    faults: list[Socks5sniffError] = []
-    frames = _only(inputs[0], note) if len(inputs) == 1 else _gathered(_merged(inputs, faults, note))
-    number = 1
+    start = start or Position()
+    inputs = [_Input(name, place, len(names), tally, start) for place, name in enumerate(names)]
+    faults = [*start.faults]
+    if len(inputs) == 1:
+        frames = _only(inputs[0], note, halts)
+    else:
+        frames = _gathered(_merged(inputs, faults, note, start, halts))
+    number = start.frames + 1
     try:
         for batch in frames:
+            if isinstance(batch, Position):
+                assert halts is not None, "somebody has wanted it"
+                halts.reached(batch._replace(frames=number - 1))
+                continue
             batch.first_number = number
             number += len(batch)
             yield batch
@@ -141,15 +156,19 @@ class _Input:
         left_out: it is none.
         clock: for each frame of the batch, the latest time so far in this capture.
         row: how many frames of the batch are taken.
+        taken: how many of the capture.
     """
 
-    def __init__(self, name: Input, place: int, among: int, tally: _Tally) -> None:
+    def __init__(self, name: Input, place: int, among: int, tally: _Tally, start: Position) -> None:
         self.given = name
         self.place = place
         self.candidate = isinstance(name, Candidate)
         self.left_out = False
         self.clock = np.empty(0, np.int64)
         self.row = 0
+        self.taken = start.begun.get(place, 0)
+        self._start = start
+        self._passing = 0
         self._among = among
         self._tally = tally
         self._source: Source | None = None
@@ -158,9 +177,21 @@ class _Input:
         self._frames: Iterator[FrameBatch] = iter(())
         self._batch: FrameBatch | None = None
 
+    @property
+    def next(self) -> tuple[int, int]:
+        """Clock and place of its next frame."""
+        return int(self.clock[self.row]), self.place
+
     def all_batches(self) -> Iterator[FrameBatch]:
         """Opens the capture; its frames in file order."""
-        yield from CaptureReader(self._open(), []).batches()
+        left, known = self.taken, self._start
+        reader = CaptureReader(self._open(), [*known.interfaces], [*known.processes], REGION)
+        for batch in reader.batches():
+            passing = min(left, len(batch))
+            left -= passing
+            if passing < len(batch):
+                self.taken += len(batch) - passing
+                yield rows_of(batch, slice(passing, None)) if passing else batch
 
     def peek(self, interfaces: list[Interface], processes: list[Process]) -> bool:
         """Makes the first batch ready; False where there is none."""
@@ -169,10 +200,12 @@ class _Input:
         self._read(source, [] if anew else interfaces, [] if anew else processes)
         if not self.advance():
             return False
+        if self.place not in self._start.begun and self.clock[0] <= self._start.clock:
+            raise InputError(f"{self.given}: begins before what has been read already: read all of it anew")
         if anew:
             self.close(ended=False)
             self._reader = self._batch = None
-            self.clock = self.clock[:1]
+            self.clock, self.row = self.clock[self.row : self.row + 1], 0
         return True
 
     def start(self, interfaces: list[Interface], processes: list[Process], region: int) -> bool:
@@ -187,17 +220,23 @@ class _Input:
         return True
 
     def _read(self, source: Source, interfaces: list[Interface], processes: list[Process]) -> None:
-        self._reader = CaptureReader(source, interfaces, processes, _PEEK if source.reopenable else REGION)
+        self._passing = self.taken
+        region = _PEEK if source.reopenable and not self._passing else REGION
+        self._reader = CaptureReader(source, interfaces, processes, region)
         self._frames = self._reader.batches()
 
     def advance(self) -> bool:
         """Makes the next batch ready, when the present one is taken; False at the end."""
-        self._batch = next(self._frames, None)
-        if self._batch is None:
-            self.close()
-            return False
-        self.clock = np.maximum.accumulate(np.concatenate((self.clock[-1:], self._batch.time)))[-len(self._batch) :]
-        self.row = 0
+        while True:
+            self._batch = batch = next(self._frames, None)
+            if batch is None:
+                self.close()
+                return False
+            self.clock = np.maximum.accumulate(np.concatenate((self.clock[-1:], batch.time)))[-len(batch) :]
+            self.row = min(self._passing, len(batch))
+            self._passing -= self.row
+            if self.row < len(batch):
+                break
         if self._among > _OPEN and self._source is not None:
             self._source.park()
         return True
@@ -207,6 +246,7 @@ class _Input:
         assert self._batch is not None
         begin = self.row
         self.row = int(np.searchsorted(self.clock, until, "right" if inclusive else "left"))
+        self.taken += self.row - begin
         rows = slice(begin, self.row)
         return _Take(self.place, self.clock[rows], rows_of(self._batch, rows))
 
@@ -259,6 +299,10 @@ class _Merge:
     def __len__(self) -> int:
         return len(self._edges)
 
+    def begun(self) -> dict[int, int]:
+        """How many frames of each are taken, by its place."""
+        return {place: one.taken for _, place, one in self._edges}
+
     @property
     def edge(self) -> int:
         """What comes after this clock is not known yet of one capture, so nothing later may leave."""
@@ -266,7 +310,7 @@ class _Merge:
 
     def add(self, one: _Input) -> None:
         """A capture whose batch is ready."""
-        heapq.heappush(self._heads, (int(one.clock[0]), one.place, one))
+        heapq.heappush(self._heads, (*one.next, one))
         heapq.heappush(self._edges, (int(one.clock[-1]), one.place, one))
 
     def take(self) -> tuple[list[_Take], _Input]:
@@ -278,7 +322,7 @@ class _Merge:
             one = heapq.heappop(self._heads)[2]
             takes.append(one.take(until, one.place <= place))
             if one is not edge:
-                left.append((int(one.clock[one.row]), one.place, one))
+                left.append((*one.next, one))
         for head in left:
             heapq.heappush(self._heads, head)
         return sorted(takes, key=lambda take: take.place), edge
@@ -306,7 +350,7 @@ def survey(names: Sequence[Input], faults: list[Socks5sniffError], note: Note | 
     """The captures in the order in which they would be read; see `open_captures`. A fault is noted."""
     tally = _Tally()
     found = []
-    inputs = [_Input(name, place, len(names), tally) for place, name in enumerate(names)]
+    inputs = [_Input(name, place, len(names), tally, Position()) for place, name in enumerate(names)]
     for one in inputs:
         if _able(one, faults, note, one.peek, [], []):
             found.append(one.survey())
@@ -334,32 +378,47 @@ def _able(
         return False
 
 
-def _merged(inputs: list[_Input], faults: list[Socks5sniffError], note: Note | None) -> Iterator[FrameBatch]:
+def _merged(
+    inputs: list[_Input],
+    faults: list[Socks5sniffError],
+    note: Note | None,
+    start: Position,
+    halts: Halts | None,
+) -> Iterator[FrameBatch | Position]:
     """The frames of several captures in time order. A fault is noted and ends only its own capture."""
-    interfaces: list[Interface] = []
-    processes: list[Process] = []
+    interfaces, processes = [*start.interfaces], [*start.processes]
+    ended = [*start.ended]
 
     def able(one: _Input, step: Callable[..., bool], *arguments: object) -> bool:
-        return _able(one, faults, note, step, *arguments)
+        if _able(one, faults, note, step, *arguments):
+            return True
+        ended.append(one.place)
+        return False
 
-    with _opening(inputs):
-        waiting = [one for one in inputs if able(one, one.peek, interfaces, processes)]
+    left = [one for one in inputs if one.place not in start.ended]
+    with _opening(left):
+        waiting = [one for one in left if able(one, one.peek, interfaces, processes)]
     if not waiting and not faults and inputs and all(one.left_out for one in inputs):
         raise NotACaptureError(f"none of {len(inputs)} files is a capture; the first is {inputs[0].given}")
-    waiting.sort(key=lambda one: int(one.clock[0]), reverse=True)
+    waiting.sort(key=lambda one: one.next[0], reverse=True)
     active = _Merge()
     while active or waiting:
-        while waiting and (not active or waiting[-1].clock[0] <= active.edge):
+        while waiting and (not active or waiting[-1].next[0] <= active.edge):
             one = waiting.pop()
             region = max(REGION // (len(active) + 1), _LEAST_REGION)
             if able(one, one.start, interfaces, processes, region):
                 active.add(one)
         if not active:
             continue
+        clock = active.edge
         takes, edge = active.take()
         yield from _merge(takes)
         if able(edge, edge.advance):
             active.add(edge)
+        if halts is not None and (active or waiting) and halts.wanted(not active and not faults):
+            begun = {one.place: one.taken for one in waiting if one.place in start.begun} | active.begun()
+            seen = tuple(interfaces), tuple(processes), tuple(faults)
+            yield Position(0, clock, tuple(ended), begun, *seen)
 
 
 @contextmanager
@@ -380,10 +439,14 @@ def _opening(inputs: list[_Input]) -> Iterator[None]:
         pool.shutdown(cancel_futures=True)
 
 
-def _only(one: _Input, note: Note | None) -> Iterator[FrameBatch]:
+def _only(one: _Input, note: Note | None, halts: Halts | None) -> Iterator[FrameBatch | Position]:
     """The frames of one capture, which may be written still."""
     try:
-        yield from one.all_batches()
+        for batch in one.all_batches():
+            yield batch
+            if halts is not None and halts.wanted(False):
+                seen = tuple(batch.interfaces), tuple(batch.processes)
+                yield Position(begun={one.place: one.taken}, interfaces=seen[0], processes=seen[1])
     except DamagedInputError as fault:
         if note is None or not _harmless(fault, one):
             raise
@@ -415,11 +478,17 @@ def _merge(takes: list[_Take]) -> Iterator[FrameBatch]:
         yield rows_of(whole, rows)
 
 
-def _gathered(batches: Iterator[FrameBatch]) -> Iterator[FrameBatch]:
-    """Small batches of many small captures put together."""
+def _gathered(batches: Iterator[FrameBatch | Position]) -> Iterator[FrameBatch | Position]:
+    """Small batches of many small captures put together, but none across a position."""
     waiting: list[FrameBatch] = []
     frames = octets = 0
     for batch in batches:
+        if isinstance(batch, Position):
+            if waiting:
+                yield in_one_memory(waiting)
+                waiting, frames, octets = [], 0, 0
+            yield batch
+            continue
         size = int(batch.captured.sum())
         if waiting and (frames + len(batch) > BATCH or octets + size > _GATHERED):
             yield in_one_memory(waiting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO
@@ -49,6 +50,37 @@ class Place:
         path = os.path.join(self._where, name) if name else self._where
         return _made(path, self._private)
 
+    def names(self, beginning: str) -> list[str]:
+        """Names of the files in it whose last part begins so, and of those that were to be called so.
+
+        Raises:
+            OutputError: they cannot be listed.
+        """
+        if self._remote is not None:
+            found = self._remote.names()
+        else:
+            found = [
+                os.path.relpath(os.path.join(folder, file), self._where)
+                for folder, _, files in os.walk(self._where)
+                for file in files
+            ]
+        return [name for name in found if re.split(r"[/\\]", name)[-1].removeprefix(".").startswith(beginning)]
+
+    def remove(self, name: str) -> None:
+        """Remove a file of it.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        if self._remote is not None:
+            self._remote.remove(name)
+            return
+        path = os.path.join(self._where, name)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror or error}") from error
+
 
 @contextmanager
 def _made(path: str, private: bool) -> Iterator[IO[bytes]]:
@@ -57,7 +89,7 @@ def _made(path: str, private: bool) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise OutputError(f"{error.filename or path}: {error.strerror or error}") from error
     try:
-        with whole_file(path, force=True, private=private) as file:
+        with whole_file(path, force=True, private=private, lasting=True) as file:
             yield file
     except OSError as error:  # of a device
         raise OutputError(f"{path}: {error.strerror or error}") from error

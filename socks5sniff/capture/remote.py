@@ -67,6 +67,10 @@ def shown(name: str) -> str:
     return urlunsplit((parts.scheme, f"{user}@{host[2]}" if user else host[2], parts.path, "", ""))
 
 
+_STATE = ("size", "ETag", "etag", "mtime", "last_modified", "LastModified", "updated")
+"""What file systems tell of a file that changes with it."""
+
+
 class Remote:
     """A place behind a URL.
 
@@ -181,6 +185,39 @@ class Remote:
             raise OutputError(f"{shown(self._url)}: no permission to write there") from None
         except Exception as error:  # every kind of file system has its own
             raise OutputError(f"{shown(self._url)}: cannot be written: {_text(error)}") from None
+
+    def names(self) -> list[str]:
+        """Names of all files under it.
+
+        Raises:
+            OutputError: it cannot be reached.
+        """
+        top = self.path.rstrip("/") + "/"
+        try:
+            self._files.invalidate_cache()
+            return [path.removeprefix(top) for path in self._files.find(self.path)]
+        except Exception as error:
+            raise OutputError(f"{shown(self._url)}: cannot be listed: {_text(error)}") from None
+
+    def remove(self, name: str) -> None:
+        """Remove a file under it.
+
+        Raises:
+            OutputError: that does not work.
+        """
+        try:
+            self._files.rm_file(f"{self.path.rstrip('/')}/{name}")
+        except Exception as error:
+            raise OutputError(f"{shown(self._url)}: {name} cannot be removed: {_text(error)}") from None
+
+    def state(self) -> str | None:
+        """What is another one when the file has changed; None where there is none, or it cannot be reached."""
+        try:
+            self._files.invalidate_cache()
+            known = self._files.info(self.path)
+        except Exception:  # every kind of file system has its own
+            return None
+        return " ".join(f"{known[name]}" for name in _STATE if known.get(name) is not None)
 
     def _tried(self, step: Callable[[], _Found]) -> _Found:
         try:

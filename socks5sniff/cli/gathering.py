@@ -105,7 +105,7 @@ def _open(
     """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
     def between_batches(done: int, total: int) -> None:
         ctrl_c.check()
-        bar.update(done, total, reading.conversations)
+        bar.update(done, total, reading.conversations, reading.workers)
 
     reading: WholeReading = open_reading(files, working, ports=ports, each=each, progress=between_batches)
     return reading

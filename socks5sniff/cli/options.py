@@ -94,7 +94,7 @@ def filter_options(command: Command) -> Command:
 
 
 def output_options(command: Command) -> Command:
-    """`--format`, `-o`, `--dataset`, `--frames`, … as format_, output, dataset, frames, columns, time, …"""
+    """`--format`, `-o`, `--dataset`, `--frames`, … as format_, output, dataset, resume, frames, columns, time, …"""
     decorated: Command = grouped(
         "Output",
         click.option(
@@ -112,6 +112,9 @@ def output_options(command: Command) -> Command:
             "--dataset",
             metavar="DIR",
             help="Write Parquet into folders by day under DIR, or a URL (s3, gs, az, ssh), beside what is there.",
+        ),
+        click.option(
+            "--resume", is_flag=True, help="Go on with the dataset that the same command has not finished."
         ),
         click.option(
             "--frames",

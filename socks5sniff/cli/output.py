@@ -89,9 +89,15 @@ class FilesOutput:
 
 
 def opened(
-    sink: str, path: str | None, inputs: Sequence[str], private: bool
+    sink: str, path: str | None, inputs: Sequence[str], private: bool, place: Files | None = None
 ) -> AbstractContextManager[Output | FilesOutput]:
-    """Where a sink writes; arguments and errors are those of `open_output`, of which the errors may come later."""
+    """Where a sink writes; arguments and errors are those of `open_output`, of which the errors may come later.
+
+    Args:
+        place: where files go, if somebody has it.
+    """
+    if place is not None:
+        return nullcontext(FilesOutput(place))
     if sink not in ("parquet", "dataset"):
         return open_output(path, inputs, private)
     from socks5sniff.capture.places import Place

@@ -20,6 +20,7 @@ from .output import FilesOutput, is_stream, opened, refuse_terminal, sink_option
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .report import report
+from .resuming import keeping
 from .working import Working, open_reading, working_options
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def read(
     format_: str,
     output: str | None,
     dataset: str | None,
+    resume: bool,
     frames: bool,
     columns: tuple[str, ...] | None,
     excel: bool,
@@ -88,9 +90,6 @@ def read(
     refuse_terminal(files)
     name = sink_name(format_, frames, output, dataset)
     check_output("parquet" if dataset else format_, columns=columns, time=time, excel=excel)
-    from socks5sniff.capture.inputs import expand
-
-    files = tuple(expand(files))
     if columns and frames:
         raise click.UsageError("--columns are the conversations', --frames lists frames.")
     if quiet and (output or dataset):
@@ -99,30 +98,44 @@ def read(
         raise click.UsageError("--attempts goes with --format table.")
     if max_rows is not None and name != "html":
         raise click.UsageError("--max-rows goes with --format html.")
+    if resume and (dataset is None or fail_if):
+        raise click.UsageError("--resume goes with --dataset, and without --fail-if, which judges a whole reading.")
+    from socks5sniff.capture.inputs import expand
+
+    keeper = None
+    if dataset is not None:
+        asked = {"port": port, "show_passwords": show_passwords, "frames": frames, "each": each, **filters}
+        keeper = keeping(dataset, show_passwords, files, {**asked, "jobs": working.alone}, resume)
+    files = tuple(expand(files)) if keeper is None else keeper.names
     judge = Judge(fail_if)
     keep = judge.keeping(conversation_filter(filters))
     bar = ProgressBar()
     streaming = any(map(is_stream, files))
-    with opened(name, dataset or output, files, show_passwords) as out, Interruption(streaming) as ctrl_c:
+    with opened(name, dataset or output, files, show_passwords, keeper) as out, Interruption(streaming) as ctrl_c:
+        if keeper is not None:
+            keeper.listen(ctrl_c)
         if name == "html" and out.is_terminal:
             raise click.UsageError("a page is nothing for a terminal: add -o FILE.")
         out.before = bar.stop
 
         def between_batches(done: int, total: int) -> None:
-            ctrl_c.check()
-            bar.update(done, total, reading.conversations)
+            if keeper is None:  # else the reading is to be kept before it ends
+                ctrl_c.check()
+            bar.update(done, total, reading.conversations, reading.workers)
 
         reading = open_reading(
             files,
             working,
-            None if keep or quiet else printing(name),
+            None if keep or quiet or excel else printing(name),
             ports=port,
             show_passwords=show_passwords,
             udp_frames=frames,
             each=each,
             bypasses=name == "html",
             progress=between_batches,
+            keeper=keeper,
         )
+        ended = None
         try:
             options = replace(
                 sink_options(out, files, colour=not no_color, rows=name in ("table", "html")),
@@ -135,13 +148,18 @@ def read(
             )
             if max_rows is not None:
                 options = replace(options, max_rows=max_rows)
+            if keeper is not None:
+                options = keeper.options(options)
             written = Silence() if quiet else out
-            status = judge.status(report(reading, name, written, options, keep, ctrl_c))
+            ended = report(reading, name, written, options, keep, ctrl_c, keeper)
+            status = judge.status(ended)
             if attempts and not isinstance(written, FilesOutput):
                 written.write(_listed(reading.attempts, options.time))
                 written.flush()
         finally:
             bar.stop()
+            if keeper is not None:
+                keeper.end(ended)
     if status == ExitCode.OK and reading.unknown_links:
         raise unreadable(reading.unknown_links)
     return status

@@ -15,6 +15,12 @@ from .interrupt import Interruption
 from .messages import complain, own_fault
 
 
+class Keeper(Protocol):
+    """Who has to know what writes."""
+
+    sink: object
+
+
 class Faults(Protocol):
     """Errors of this program that were contained."""
 
@@ -60,9 +66,18 @@ class Reading(Protocol):
 
 
 def report(
-    reading: Reading, name: str, out: Writer | Files, options: Options, keep: Test | None, interruption: Interruption
+    reading: Reading,
+    name: str,
+    out: Writer | Files,
+    options: Options,
+    keep: Test | None,
+    interruption: Interruption,
+    keeper: Keeper | None = None,
 ) -> int:
     """Write the conversations that `keep` lets through (None: all) to the sink called `name`.
+
+    Args:
+        keeper: keeps how far it has come, where somebody does.
 
     Returns:
         The exit status: OK, INTERRUPTED after a Ctrl-C, or FAILED where an error of this program was contained.
@@ -72,6 +87,8 @@ def report(
             be opened at all leaves the output untouched.
     """
     sink = open_sink(name, out, options)
+    if keeper is not None:
+        keeper.sink = sink
     try:
         status = _written(reading, sink, keep, interruption)
     except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import click
@@ -14,7 +14,7 @@ from .report import Reading
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
-    from socks5sniff.analysis.reading import UnknownLink
+    from socks5sniff.analysis.reading import Keeper, UnknownLink
     from socks5sniff.archive.reading import Workers
     from socks5sniff.record import Conversation
     from socks5sniff.record.batch import Batch
@@ -27,6 +27,8 @@ class WholeReading(Reading, Protocol):
 
     @property
     def attempts(self) -> Sequence[Attempt]: ...
+    @property
+    def workers(self) -> Mapping[str, int]: ...
     @property
     def unknown_links(self) -> Sequence[UnknownLink]: ...
     def __iter__(self) -> Iterator[Conversation]: ...
@@ -42,6 +44,11 @@ class Working(NamedTuple):
 
     jobs: int | None
     cluster: str | None
+
+    @property
+    def alone(self) -> bool:
+        """One process reads."""
+        return self.cluster is None and self.jobs in (None, 1)
 
 
 ALONE = Working(1, None)
@@ -75,7 +82,11 @@ def working_options(command: Command) -> Command:
 
 
 def open_reading(
-    files: Sequence[str], working: Working, printer: Callable[[Batch], list[str]] | None = None, **options: Any
+    files: Sequence[str],
+    working: Working,
+    printer: Callable[[Batch], list[str]] | None = None,
+    keeper: Keeper | None = None,
+    **options: Any,
 ) -> WholeReading:
     """The conversations of captures, read by whoever is to do it; the records are the same.
 
@@ -83,19 +94,22 @@ def open_reading(
         files: names of captures.
         working: who reads.
         printer: what makes lines of the records (see `sinks.printing`), where nothing else is wanted of them.
+        keeper: see `analysis.reading.Keeper`.
         options: of `analysis.read`.
     """
-    from socks5sniff.analysis import read
+    from socks5sniff import analysis
 
     start, count = _workers(files, working)
     if start is not None:
         from socks5sniff.archive.reading import ArchiveReading, UnsuitableError
 
         try:
-            return ArchiveReading(files, start, count, printer=printer, **options)
+            return ArchiveReading(files, start, count, printer=printer, keeper=keeper, **options)
         except UnsuitableError:
             pass
-    return read(files, **options)
+    if keeper is not None:
+        return analysis.Reading(files, keeper=keeper, **options)
+    return analysis.read(files, **options)
 
 
 def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Workers] | None, int]:
@@ -108,7 +122,7 @@ def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Worke
         cluster = Cluster(working.cluster, working.jobs)
         return lambda: cluster, cluster.count
     jobs = working.jobs
-    if jobs is None or jobs == 1:
+    if working.alone or jobs is None:
         return None, 1
     from socks5sniff.archive.processes import Processes
 

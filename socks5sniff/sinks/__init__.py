@@ -5,6 +5,18 @@
 
 from __future__ import annotations
 
-from .sink import FORMATS, Files, Options, Row, Sink, Totals, Unfinished, Writer, open_sink, printing
+from .sink import FORMATS, Files, Lasting, Options, Row, Sink, Totals, Unfinished, Writer, open_sink, printing
 
-__all__ = ["FORMATS", "Files", "Options", "Row", "Sink", "Totals", "Unfinished", "Writer", "open_sink", "printing"]
+__all__ = [
+    "FORMATS",
+    "Files",
+    "Lasting",
+    "Options",
+    "Row",
+    "Sink",
+    "Totals",
+    "Unfinished",
+    "Writer",
+    "open_sink",
+    "printing",
+]

@@ -69,7 +69,7 @@ class _Csv:
 
     def lines(self) -> Lines:
         """Maker of rows."""
-        return Lines(self._line, Words("", self._cell, self._objects(), self._wire))
+        return Lines(self._line, Words("", self._cell, self._objects(), self._wire), self.around)
 
     def _cell(self, value: Any) -> str:
         """One cell; a row that is an empty cell alone would be written in quotes."""

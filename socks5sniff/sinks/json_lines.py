@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from io import StringIO
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
@@ -26,16 +24,6 @@ class JsonLinesSink(LineSink):
 
     def __init__(self, out: Writer, options: Options) -> None:
         super().__init__(out, options, json_lines(), record_line)
-
-
-def printed(batch: Batch) -> list[str]:
-    """The lines of `jsonl` of records whose ids are not known, each from behind the id."""
-    return _printing().printed(batch)
-
-
-@cache
-def _printing() -> JsonLinesSink:
-    return JsonLinesSink(StringIO(), Options())
 
 
 class JsonSink:

@@ -79,10 +79,10 @@ class Lines:
     """The lines of one format.
 
     Attributes:
-        head: what stands before the id, with which a line begins then.
+        head: what stands before the id, with which a line begins then; None where it has none.
     """
 
-    def __init__(self, line: Line, words: Words, head: str = "") -> None:
+    def __init__(self, line: Line, words: Words, head: str | None = None) -> None:
         self.head = head
         self._line = line
         self._words = words

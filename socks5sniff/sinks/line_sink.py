@@ -41,9 +41,9 @@ class LineSink:
         self._out.flush()
 
     def printed(self, batch: Batch) -> list[str]:
-        """The lines of records whose ids are not known, each from behind the id."""
+        """The lines of records whose ids are not known, each from behind the id, if it has one."""
         batch.id = np.zeros(len(batch), np.int64)
-        behind = len(self._lines.head) + 1
+        behind = 0 if self._lines.head is None else len(self._lines.head) + 1
         return [text[behind:] for text in texts(self._lines, self._line, batch)]
 
     def _begin(self, batch: Batch) -> None:
@@ -54,7 +54,10 @@ def texts(lines: Lines, line: Callable[[Conversation], str], batch: Batch) -> It
     """A batch's lines, without line ends."""
     if batch.printed is not None:
         for row, (number, rest) in enumerate(zip(batch.id.tolist(), batch.printed, strict=True)):
-            yield line(batch.row(row)) if rest is None else f"{lines.head}{number}{rest}"
+            if rest is None:
+                yield line(batch.row(row))
+            else:
+                yield rest if lines.head is None else f"{lines.head}{number}{rest}"
         return
     for row, made in enumerate(lines.of(batch)):
         yield line(batch.row(row)) if made is None else made.decode()

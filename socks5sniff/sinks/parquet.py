@@ -75,8 +75,8 @@ class DatasetSink:
 
     def __init__(self, out: Files, options: Options) -> None:
         self._out = out
-        self._writer = secrets.token_hex(8)  # whoever else writes there has another one
-        self._number = 0
+        self._writer = options.writer or secrets.token_hex(8)  # whoever else writes there has another one
+        self._number = options.files
         self._files: dict[int, _File] = {}
 
     def records(self, batch: Batch) -> None:
@@ -87,9 +87,13 @@ class DatasetSink:
     def conversation(self, conversation: Conversation) -> None:
         self.records(written_out([conversation]))
 
-    def close(self, totals: Totals) -> None:
+    def commit(self) -> int:
         for day in list(self._files):
             self._files.pop(day).commit()
+        return self._number
+
+    def close(self, totals: Totals) -> None:
+        self.commit()
 
     def discard(self) -> None:
         for day in list(self._files):

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
+from io import StringIO
 from typing import IO, Any, Protocol, runtime_checkable
 
 from socks5sniff.record import Conversation, Endpoint
@@ -76,6 +78,10 @@ class Options:
     """Ports that the user named as proxies'."""
     max_rows: int = 200_000
     """Conversations that a page's table holds."""
+    writer: str = ""
+    """Of a dataset, what the names of its files have in common; a new one where it is empty."""
+    files: int = 0
+    """How many of these there are."""
     interim: bool = False
     """Open conversations have records too: zeek says which."""
 
@@ -99,6 +105,14 @@ class Unfinished(Protocol):
 
     def discard(self) -> None:
         """Leave nothing behind of what is not whole."""
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """A sink of many files."""
+
+    def commit(self) -> int:
+        """All that it was given is in files that are whole; gives how many."""
 
 
 class OneByOne(ABC):
@@ -127,8 +141,8 @@ FORMATS: dict[str, str] = {
 }
 """Class of each format, made as `Class(out, options)`; a module is imported when its format is chosen."""
 
-PRINTED = {"jsonl": "socks5sniff.sinks.json_lines:printed"}
-"""Of formats whose lines can be made where the records are, before their ids are known, what makes them."""
+PRINTED = {"json": "jsonl", "jsonl": "jsonl", "csv": "csv", "accesslog": "accesslog"}
+"""Formats whose lines can be made where the records are, before their ids are known, and the one that makes them."""
 
 Files = Callable[[str], AbstractContextManager[IO[bytes]]]
 """Where `parquet` and `dataset` write: begins a file that is called so within a dataset, `""` where it is the only one.
@@ -149,8 +163,14 @@ def open_sink(name: str, out: Writer | Files, options: Options) -> Sink:
 
 def printing(name: str) -> Callable[[Batch], list[str]] | None:
     """What makes a format's lines from behind their ids, to be put into `Batch.printed`; None where nothing does."""
-    if name not in PRINTED:
-        return None
-    module, _, attribute = PRINTED[name].partition(":")
-    made: Callable[[Batch], list[str]] = getattr(import_module(module), attribute)
-    return made
+    return partial(_printed, PRINTED[name]) if name in PRINTED else None
+
+
+def _printed(name: str, batch: Batch) -> list[str]:
+    lines: list[str] = _printer(name).printed(batch)
+    return lines
+
+
+@cache
+def _printer(name: str) -> Any:
+    return open_sink(name, StringIO(), Options())

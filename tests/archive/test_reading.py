@@ -5,26 +5,30 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from io import StringIO
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
 
 from socks5sniff.analysis import read
 from socks5sniff.archive import reading as reading_module
-from socks5sniff.archive.piece import VersionError
+from socks5sniff.archive.piece import Task
 from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import ArchiveReading, Workers
-from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError
+from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
 from socks5sniff.record.batch import Batch
-from socks5sniff.sinks import Options, printing
-from socks5sniff.sinks.json_lines import JsonLinesSink
+from socks5sniff.sinks import Options, open_sink, printing
+from socks5sniff.sinks.sink import PRINTED
 from tests.benchmarks import captures
 
+CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 TWO = partial(Processes, 2)
 
 
@@ -41,10 +45,10 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading_module, "LEAST", 200_000)
 
 
-def printed(batches: Callable[[], Sequence[Batch]]) -> tuple[str, str]:
+def printed(batches: Callable[[], Sequence[Batch]], form: str = "jsonl") -> tuple[str, str]:
     """What is printed, and the fault at the end."""
     out, fault = StringIO(), ""
-    sink = JsonLinesSink(out, Options())
+    sink = open_sink(form, out, Options())
     try:
         for batch in batches():
             sink.records(batch)
@@ -79,6 +83,14 @@ def split(path: Path, folder: Path, count: int) -> list[str]:
 
 def test_one_file_in_pieces(churn: Path) -> None:
     assert same([str(churn)]).conversations == 2_000
+
+
+@pytest.mark.parametrize("form", [*PRINTED, "zeek"])
+def test_every_format_of_lines(form: str, churn: Path) -> None:
+    """Of some the lines are made by the workers, but not those of conversations inside others."""
+    for name in (str(churn), str(CAPTURES / "chain-of-three.pcapng")):
+        several = ArchiveReading([name], TWO, 2, printer=printing(form))
+        assert printed(several.batches, form) == printed(read([name]).batches, form)
 
 
 def test_a_pcapng_file_in_pieces(churn: Path, tmp_path: Path) -> None:
@@ -187,16 +199,35 @@ def test_a_worker_that_is_killed_is_replaced(churn: Path) -> None:
     reading._sequel.take_stretch = take  # type: ignore[assignment,method-assign]
     assert printed(reading.batches) == expected
     assert killed
+    kinds = {type(worker.process).__name__ for worker in found[0]._workers}
+    assert "SpawnProcess" in kinds, "nothing is forked beside the threads that listen"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+def test_all_workers_are_forked_before_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, found = threading.active_count(), []
+    monkeypatch.setattr("socks5sniff.archive.processes.threading.active_count", lambda: 1)
+    start = ForkProcess.start
+
+    def noted(process: ForkProcess) -> None:
+        found.append(len(threading.enumerate()))
+        start(process)
+
+    monkeypatch.setattr(ForkProcess, "start", noted)
+    Processes(3).close()
+    assert found == [before] * 3
 
 
 def test_workers_that_keep_dying_end_the_reading(churn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socks5sniff.archive.processes._DEATHS", 0)
     monkeypatch.setattr("socks5sniff.archive.processes.analyse", lambda *_: os._exit(9))
+    monkeypatch.setattr("socks5sniff.archive.processes.threading.active_count", lambda: 1)  # so that it is forked
     with pytest.raises(Socks5sniffError, match="keep ending"):
         [*ArchiveReading([str(churn)], partial(Processes, 2), 2).batches()]
 
 
 def test_a_worker_of_another_version(churn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socks5sniff.archive.piece.__version__", "0.0.0")
+    monkeypatch.setattr(reading_module, "Task", partial(Task, version="0.0.0"))
     with pytest.raises(VersionError, match="install the same version"):
         [*ArchiveReading([str(churn)], partial(Processes, 2), 2).batches()]
 
@@ -213,7 +244,10 @@ def test_a_cluster_of_processes(churn: Path) -> None:
     from socks5sniff.archive.cluster import Cluster
 
     cluster = Cluster("local", 2)
-    assert same([str(churn)], lambda: cluster).conversations == 2_000
+    reading = same([str(churn)], lambda: cluster)
+    assert reading.conversations == 2_000
+    assert sum(reading.workers.values()) == churn.stat().st_size
+    assert 1 <= len(reading.workers) <= 2
 
 
 def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:

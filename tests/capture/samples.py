@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -101,11 +101,11 @@ def pcapng(content: Sequence[Frame], order: str = "<") -> bytes:
     return section(order) + interface(order=order) + b"".join(enhanced(frame, order=order) for frame in content)
 
 
-def read(*paths: Path | str) -> tuple[list[Row], Socks5sniffError | None]:
+def read(*paths: Path | str, **options: Any) -> tuple[list[Row], Socks5sniffError | None]:
     """All frames of these captures, and the error that ended the reading."""
     rows: list[Row] = []
     try:
-        for batch in open_captures([str(path) for path in paths]):
+        for batch in open_captures([str(path) for path in paths], **options):
             for row in range(len(batch)):
                 described = batch.interfaces[batch.interface[row]]
                 rows.append(

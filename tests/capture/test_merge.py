@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.capture import merge, open_captures
+from socks5sniff.capture.position import Halts, Position
 from socks5sniff.errors import DamagedInputError, InputError, NotACaptureError
 
 from .samples import SECOND, START, Frame, Row, frames, full, pcap, pcapng, plain, read
@@ -72,6 +73,42 @@ def test_equals_picking_the_earliest_one_by_one(
         rows, error = read(*paths)
     assert (plain(rows), error) == (picked_one_by_one(files), None)
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
+
+
+@given(
+    st.lists(st.lists(st.integers(-5, 40), max_size=60), min_size=1, max_size=5),
+    st.booleans(),
+    st.integers(100, 700),
+    st.integers(0, 8),
+)
+@settings(max_examples=60, deadline=None)
+def test_from_any_position_on_comes_the_rest(
+    tmp_path_factory: pytest.TempPathFactory, times: list[list[int]], packed: bool, region: int, halt: int
+) -> None:
+    files = [steps(each, place) for place, each in enumerate(times)]
+    paths = save(tmp_path_factory.getbasetemp(), files)
+    for path in paths[::2] if packed else ():
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    found: list[Position] = []
+    cleans: list[bool] = []
+
+    def wanted(clean: bool) -> bool:
+        cleans.append(clean)
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge, "REGION", region)
+        patch.setattr(merge, "_LEAST_REGION", 100)
+        patch.setattr(merge, "_PEEK", region)
+        patch.setattr(merge, "_DECOMPRESSORS", 2)
+        rows, error = read(*paths, halts=Halts(wanted, found.append))
+        assert [not position.begun for position in found] == cleans
+        for position in found[halt : halt + 2]:
+            for path in (paths[place] for place in position.ended):
+                path.write_bytes(b"gone")  # nobody looks at it again
+            rest, again = read(*paths, start=position)
+            assert rest == rows[position.frames :]
+            assert str(again) == str(error)
 
 
 def test_rotated_files_are_read_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

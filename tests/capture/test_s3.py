@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from socks5sniff.cli import main
+from socks5sniff.cli.report import report
 from socks5sniff.errors import ExitCode
 from tests.cli.capture import HEADER, capture, connect
 from tests.sinks.parquet_reading import records
@@ -108,6 +109,30 @@ def test_a_dataset(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert path.startswith("archive/socks/date=2026-06-21/part-")
             files.get_file(path, str(tmp_path / "part"))
             assert [record["id"] for record in records(tmp_path / "part")] == list(range(1, 31))
+
+
+def test_a_dataset_that_is_gone_on_with(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "x.pcap").write_bytes(capture(30))
+    server.put({"archive/.keep": b"x"})
+    command = ["read", str(tmp_path / "x.pcap"), "--dataset", "s3://archive/again"]
+    with monkeypatch.context() as patch:
+        patch.setattr("socks5sniff.cli.read.report", lambda *values: (report(*values), fail()))
+        with pytest.raises(RuntimeError):
+            main(command)
+    files = s3fs.S3FileSystem(use_listings_cache=False)
+    before = files.find("archive/again")
+    assert len(before) == 1
+    assert main([*command, "--resume"]) == ExitCode.OK
+    [path] = files.find("archive/again")
+    files.get_file(path, str(tmp_path / "part"))
+    assert [record["id"] for record in records(tmp_path / "part")] == list(range(1, 31))
+    assert [*(tmp_path / "state/socks5sniff").rglob("*-*")] == []
 
 
 @pytest.mark.parametrize("where", ["read", "written"])

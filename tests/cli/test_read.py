@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -36,6 +36,7 @@ class Reading:
     bypasses: tuple[()] = ()
     notes: tuple[()] = ()
     unknown_links: tuple[()] = ()
+    workers: ClassVar[dict[str, int]] = {}
 
     def __init__(self, records: list[Conversation], fault: BaseException | None) -> None:
         self.conversations = 0
@@ -388,6 +389,20 @@ class TestProgress:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert bool(captured.err) is shown
+
+    def test_each_worker_of_a_cluster_has_a_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        monkeypatch.setenv("COLUMNS", "160")
+        bar = ProgressBar()
+        bar.update(30_000_000, LEAST, 7, {"tcp://10.0.0.5:4000": 10_000_000})
+        bar.update(40_000_000, LEAST, 9, {"tcp://10.0.0.5:4000": 10_000_000, "tcp://10.0.0.6:4000": 30_000_000})
+        bar._bar.refresh()
+        bar.stop()
+        lines = capsys.readouterr().err.splitlines()
+        for said, octets in (("9 conversations", "40.0"), ("10.0.0.5:4000", "10.0"), ("10.0.0.6:4000", "30.0")):
+            assert any(said in line and f"{octets}/50.0 MB" in line for line in lines), lines
 
     def test_a_bar_that_was_stopped_stays_away(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
