@@ -381,13 +381,41 @@ local function read_preferences()
   dissect_payload = P.prefs.payload
 end
 
--- Methods of Tvb and TreeItem, from the first ones seen: looking them up at each call costs more than some calls.
+-- Methods and attributes of Wireshark's objects as functions, from the first objects seen. `pinfo.number` looks for its
+-- name first, which costs more than to read the number does: `get.number(pinfo)`, `set.src_port(pinfo, 80)`.
 local length_of, octets_of, offset_of
-local add, set_generated, set_text
+local add, set_generated, set_text, refers_to, is_hidden
+local get, set, address_text = {}, {}, tostring
 
-local function use_methods(tvb, tree)
+local GETTERS = {
+  "number", "visited", "rel_ts", "src", "dst", "src_port", "dst_port", "port_type", "match_uint", "can_desegment",
+  "cols",
+}
+local SETTERS = { "src_port", "dst_port", "can_desegment", "conversation" }
+
+local function in_metatable(object, what, name)
+  local meta = getmetatable(object)
+  local functions = type(meta) == "table" and meta[what]
+  return type(functions) == "table" and functions[name]
+end
+
+local function getter(object, name)
+  return in_metatable(object, "__getters", name) or function(owner) return owner[name] end
+end
+
+local function setter(object, name)
+  return in_metatable(object, "__setters", name) or function(owner, value) owner[name] = value end
+end
+
+local function use_methods(tvb, pinfo, tree)
   length_of, octets_of, offset_of = tvb.len, tvb.raw, tvb.offset
-  add, set_generated, set_text = tree.add, tree.set_generated, tree.set_text
+  set_generated, set_text, refers_to = tree.set_generated, tree.set_text, tree.referenced
+  is_hidden = getter(tree, "hidden")
+  for _, name in ipairs(GETTERS) do get[name] = getter(pinfo, name) end
+  for _, name in ipairs(SETTERS) do set[name] = setter(pinfo, name) end
+  local meta = getmetatable(pinfo.src)
+  address_text = type(meta) == "table" and meta.__tostring or tostring
+  add = tree.add -- last: it tells that all is there
 end
 
 local tcp_table = DissectorTable.get("tcp.port")
@@ -492,6 +520,16 @@ local function endpoint_text(kind, host, port)
   return (kind == IPV6 and "[" .. host .. "]:" or host .. ":") .. port
 end
 
+-- A frame's host and port, made once: conversations share frames, and each of their packets names the destination.
+local function endpoint_of(frame)
+  local endpoint = frame.endpoint
+  if not endpoint then
+    endpoint = endpoint_text(frame.host_type, frame.host, frame.port)
+    frame.endpoint = endpoint
+  end
+  return endpoint
+end
+
 ---------------------------------------------------------------------------------------------------------------------
 -- Octets to frames. Each decoder: octets that begin with the frame -> frame | nil (more needed) | false (never).
 -- A frame has kind, size and its fields, places in it count from 1, and `odd` lists code, message, code, message, ...
@@ -591,7 +629,7 @@ do
   local function addressed_frame(kind)
     return {
       kind = kind, version = nil, reserved = nil, size = nil, host_type = nil, host_at = nil, host_size = nil,
-      raw_host = nil, host = nil, port = nil, line = nil, asked_by = nil,
+      raw_host = nil, host = nil, port = nil, endpoint = nil, words = nil, code = nil, odd = nil,
     }
   end
 
@@ -916,7 +954,7 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 local sessions -- all, in the order of their first packets
-local by_ports -- ports -> addresses -> the latest session between them, which leads to earlier ones by `before`
+local by_ends -- addresses -> ports -> the latest session between them, which leads to earlier ones by `before`
 local records -- (frame, offset, depth) -> what the first dissection found there
 local relays -- UDP port -> associations, and as `previous` the dissector that the port belongs to
 local datagrams -- frame -> what the first dissection found in that datagram
@@ -935,7 +973,7 @@ end
 
 local function forget_all()
   restore_relays()
-  sessions, by_ports, records, headers = {}, {}, {}, {}
+  sessions, by_ends, records, headers = {}, {}, {}, {}
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
   in_flight, leaks, last_call = false, 0, {}
 end
@@ -961,89 +999,64 @@ local function is_loopback(address)
 end
 
 -- One SOCKS conversation: a TCP connection, or the inside of another's tunnel. Sides are 0 (sent first) and 1.
--- What happened is kept by phase, each a step {frame, number, time}: greeting, selection, auth_request, auth_reply,
--- request, reply, peer (BIND's second reply). `gssapi`, `tunnel` and `partial` are there when they are needed.
-local function new_session(pinfo, trusted, source, destination)
+-- Its steps are greeting, selection, auth_request, auth_reply, request, reply and peer (BIND's second reply): each is a
+-- frame, with the packet's number and time in `request_number` and `request_time`, and so on. `handler` is what the
+-- tunnel's octets are given to; `gssapi`, `partial`, `noted` and others are there when they are needed.
+local function new_session(source, source_port, destination, destination_port, trusted, number, now)
   return {
-    trusted = trusted, first = pinfo.number, start = pinfo.rel_ts,
-    address0 = source, port0 = pinfo.src_port, address1 = destination, port1 = pinfo.dst_port,
+    trusted = trusted, first = number, start = now,
+    address0 = source, port0 = source_port, address1 = destination, port1 = destination_port,
     spent0 = 0, spent1 = 0, -- octets of a side that are not the tunnel's
     -- Those that nearly every conversation gets, so that the table is made large enough at once.
-    id = nil, client = nil, greeting = nil, selection = nil, request = nil, reply = nil, open = nil, tunnel = nil,
+    id = nil, client = nil, greeting = nil, greeting_number = nil, greeting_time = nil,
+    selection = nil, selection_number = nil, selection_time = nil, request = nil, request_number = nil,
+    request_time = nil, reply = nil, reply_number = nil, reply_time = nil, open = nil, tunnelled = nil, handler = nil,
   }
 end
 
-local function new_nested_session(pinfo, parent)
-  local session = new_session(pinfo, false, parent.address0, parent.address1)
-  session.port0, session.port1 = parent.port0, parent.port1
+local function new_nested_session(parent, number, now)
+  local session = new_session(parent.address0, parent.port0, parent.address1, parent.port1, false, number, now)
   session.parent, session.depth = parent, (parent.depth or 0) + 1
   return session
 end
 
--- The sessions between two addresses and ports, whatever the direction: by the ports (a number is made quicker than a
--- string), and there by the addresses. `last` is the one that was found last.
-local function sessions_between(port0, port1)
-  local key = port0 < port1 and port0 * 65536 + port1 or port1 * 65536 + port0
-  local there = by_ports[key]
-  if not there then
-    there = { last = nil }
-    by_ports[key] = there
+-- Whatever the direction, two ends have one name: their addresses, and a number for their ports, the lower port first.
+-- Both are cheap to make for each packet, and new conversations between old addresses add a number only.
+local function name_of_ends(source, source_port, destination, destination_port)
+  if source_port > destination_port or (source_port == destination_port and source > destination) then
+    return destination .. " " .. source, destination_port * 65536 + source_port
   end
-  return there
-end
-
-local function addresses_key(source, destination)
-  return source < destination and source .. " " .. destination or destination .. " " .. source
-end
-
-local function is_between(session, source, destination)
-  local one, other = session.address0, session.address1
-  return (one == source and other == destination) or (one == destination and other == source)
+  return source .. " " .. destination, source_port * 65536 + destination_port
 end
 
 local function latest_between(source, source_port, destination, destination_port)
-  local there = sessions_between(source_port, destination_port)
-  local last = there.last
-  if last and is_between(last, source, destination) then return last end
-  last = there[addresses_key(source, destination)]
-  there.last = last or there.last
-  return last
+  local addresses, ports = name_of_ends(source, source_port, destination, destination_port)
+  local there = by_ends[addresses]
+  return there and there[ports]
 end
 
 local function remember(session)
   session.id = #sessions + 1
   sessions[session.id] = session
   if session.parent then return end
-  local there = sessions_between(session.port0, session.port1)
-  local key = addresses_key(session.address0, session.address1)
-  session.before = there[key]
-  there[key], there.last = session, session
-end
-
--- The session of this packet's ends that had begun by then, or nil; and the packet's addresses.
-local function lookup(pinfo)
-  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
-  local session = latest_between(source, pinfo.src_port, destination, pinfo.dst_port)
-  if session and (visited or session.before) then
-    local number = pinfo.number
-    while session and session.first > number do session = session.before end
+  local addresses, ports = name_of_ends(session.address0, session.port0, session.address1, session.port1)
+  local there = by_ends[addresses]
+  if not there then
+    there = {}
+    by_ends[addresses] = there
   end
-  return session, source, destination
-end
-
-local function side_of(session, pinfo)
-  if session.port0 ~= session.port1 then return pinfo.src_port == session.port0 and 0 or 1 end
-  return tostring(pinfo.src) == session.address0 and 0 or 1
+  session.before = there[ports]
+  there[ports] = session
 end
 
 local function target_of(session)
-  local frame = session.request and session.request.frame
-  return frame and frame.host and endpoint_text(frame.host_type, frame.host, frame.port)
+  local frame = session.request
+  return frame and frame.host and endpoint_of(frame)
 end
 
 local function protocol_of(session)
   if not session.socks4 then return "SOCKS5" end
-  return session.request and session.request.frame.host_type == DOMAIN and "SOCKS4A" or "SOCKS4"
+  return session.request and session.request.host_type == DOMAIN and "SOCKS4A" or "SOCKS4"
 end
 
 local function outcome_of(session)
@@ -1081,11 +1094,11 @@ local function confirmed(session)
 end
 
 local function method_of(session)
-  return session.selection and session.selection.frame.method
+  return session.selection and session.selection.method
 end
 
 local function binds(session)
-  return session.request ~= nil and session.request.frame.command == 2
+  return session.request ~= nil and session.request.command == 2
 end
 
 -- Anomalies that what follows would only repeat are noted once a conversation (or association).
@@ -1247,7 +1260,7 @@ do
   local function after_greeting(session, first, inside)
     local method = method_of(session)
     if method == nil then -- pipelined: the choice has not come yet
-      local methods = session.greeting and session.greeting.frame.methods or "\2"
+      local methods = session.greeting and session.greeting.methods or "\2"
       if first == 5 then return "request" end
       if find(methods, "\2", 1, true) and not session.auth_request then return "auth-request" end
       if find(methods, "\1", 1, true) then return "gssapi" end
@@ -1310,10 +1323,6 @@ local apply -- what others use of this
 do
   apply = {}
 
-  local function step(frame, number, time)
-    return { frame = frame, number = number, time = time }
-  end
-
   apply["proxy-protocol"] = function() end
 
   function apply.greeting(session, side, frame, notes, number, now)
@@ -1322,13 +1331,13 @@ do
     elseif session.selection then
       note(notes, "server-spoke-first", "the proxy sent before the client's first frame was whole")
     end
-    session.greeting = step(frame, number, now)
+    session.greeting, session.greeting_number, session.greeting_time = frame, number, now
   end
 
   apply["method-selection"] = function(session, side, frame, notes, number, now)
     if session.client == nil then session.client = 1 - side end
-    session.selection = step(frame, number, now)
-    local greeting = session.greeting and session.greeting.frame
+    session.selection, session.selection_number, session.selection_time = frame, number, now
+    local greeting = session.greeting
     if frame.method == 0xFF then
       note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
       session.failed = "no-acceptable-method"
@@ -1338,7 +1347,7 @@ do
   end
 
   apply["auth-request"] = function(session, _, frame, notes, number, now)
-    session.auth_request = step(frame, number, now)
+    session.auth_request, session.auth_request_number, session.auth_request_time = frame, number, now
     local method = method_of(session)
     if method and method ~= 2 then
       note(notes, "auth-unasked",
@@ -1350,7 +1359,7 @@ do
   end
 
   apply["auth-reply"] = function(session, _, frame, notes, number, now)
-    session.auth_reply = step(frame, number, now)
+    session.auth_reply, session.auth_reply_number, session.auth_reply_time = frame, number, now
     if frame.status and frame.status ~= 0 then
       note(notes, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
       session.failed = "auth-failed"
@@ -1386,12 +1395,12 @@ do
   function apply.request(session, side, frame, notes, number, now)
     if session.client == nil then session.client = side end
     if frame.socks4 then session.socks4 = true end
-    session.request = step(frame, number, now)
+    session.request, session.request_number, session.request_time = frame, number, now
     if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
     local method = method_of(session)
     if method == 2 and not session.auth_request and session.greeting then session.skipped_auth = true end
     if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
-    local reply = session.reply and session.reply.frame
+    local reply = session.reply
     if reply and not session.settled then
       note(notes, "reply-before-request", "the proxy sent before the client's request")
       if reply.code == 0 and frame.command ~= 2 and not session.resolving then session.open = number end
@@ -1423,7 +1432,7 @@ do
       relays[port] = there
       udp_table:add(port, P)
     end
-    local asked = session.request and session.request.frame
+    local asked = session.request
     local own = asked and asked.host and asked.host_type ~= DOMAIN
       and (unmapped(asked.host) == unmapped(client_address(session)) or not find(asked.raw_host, "[^%z]"))
     there[#there + 1] = {
@@ -1434,7 +1443,7 @@ do
   end
 
   local function apply_peer(session, frame, number, now)
-    session.peer = step(frame, number, now)
+    session.peer, session.peer_number, session.peer_time = frame, number, now
     if frame.code ~= (session.socks4 and 90 or 0) then
       session.failed = "rejected"
     else
@@ -1445,12 +1454,12 @@ do
   function apply.reply(session, side, frame, notes, number, now)
     if session.client == nil then session.client = 1 - side end
     if session.reply then return apply_peer(session, frame, number, now) end
-    session.reply = step(frame, number, now)
+    session.reply, session.reply_number, session.reply_time = frame, number, now
     if frame.code ~= (session.socks4 and 90 or 0) then
       session.failed = "rejected"
       return
     end
-    local asked = session.request and session.request.frame
+    local asked = session.request
     if asked and asked.command == 3 and not session.socks4 and frame.host then
       open_relay(session, frame, notes, number)
     end
@@ -1480,7 +1489,7 @@ do
   local function fits(session, frame, size)
     if session.trusted or confirmed(session) then return true end
     if frame.kind == "method-selection" then
-      local methods = session.greeting and session.greeting.frame.methods or ""
+      local methods = session.greeting and session.greeting.methods or ""
       if frame.version ~= 5 then return false end
       return frame.method == 0xFF or (methods == "" and frame.method == 0)
         or find(methods, string.char(frame.method), 1, true) ~= nil
@@ -1566,7 +1575,7 @@ do
   local function opened_unseen(session, side, notes, number)
     local client = is_client(session, side)
     if client and (session.request or not session.reply) then return false end
-    if not client and (session.reply or not session.request or not session.tunnel) then return false end
+    if not client and (session.reply or not session.request or not session.tunnelled) then return false end
     local missing = WORDS[client and "request" or "reply"]
     note_once(noted_of(session), notes, "handshake-gap", missing .. " is not in the capture")
     session.settled, session.open = true, number
@@ -1594,7 +1603,7 @@ do
 
   -- What is said once a segment: that it held more than one frame, and which.
   local function note_pipelined(session, side, when, notes, kind)
-    if not when.whole or session.piped == when.number then return end
+    if session.piped == when.number then return end
     session.piped = when.number
     note(notes, "pipelined-frames",
       format("frames of the %s came in one segment: %s, then %s", side_name(session, side), when.whole, WORDS[kind]))
@@ -1615,7 +1624,7 @@ do
       end
       if frame.kind ~= "proxy-protocol" then
         if when.split then note(notes, "split-frame", WORDS[frame.kind] .. " came in several segments") end
-        note_pipelined(session, side, when, notes, frame.kind)
+        if when.whole then note_pipelined(session, side, when, notes, frame.kind) end
         when.whole = WORDS[frame.kind]
       end
     elseif frame.kind == "extra" then
@@ -1639,10 +1648,11 @@ do
   end
 
   -- Turn the octets of a side into frames. `when` says of the segment: number, now, split (its first frame began in an
-  -- earlier one), inside (of GSSAPI) and cut (the capture lacks its end). Returns them, or nil when this is not SOCKS;
-  -- `tail` is the place, from 0, of what is no frame: a `tunnel`, or the beginning (`partial`) of a frame.
-  function read(session, side, octets, when)
-    local found, at, size = {}, 1, #octets
+  -- earlier one), inside (of GSSAPI) and cut (the capture lacks its end). Returns `found`, an empty list, with them, or
+  -- nil when this is not SOCKS; `tail` is the place, from 0, of what is no frame: a `tunnel`, or the beginning
+  -- (`partial`) of a frame.
+  function read(session, side, octets, when, found)
+    local at, size = 1, #octets
     local notes = spare or {}
     spare, when.whole = nil, nil
     while at <= size do
@@ -1693,7 +1703,7 @@ do
     session.partial = nil
     local found = read(session, side, octets, {
       number = when.number, now = when.now, inside = true, split = before ~= nil,
-    }) or {}
+    }, {}) or {}
     session.partial = partial
     state.pending[side] = found.partial and #octets < 1024 and sub(octets, found.tail + 1) or nil
     return { octets = octets, found = found, tunnel = found.tunnel and found.tail + 1, early = not session.open }
@@ -1725,7 +1735,8 @@ end
 -- Packet details and columns
 ---------------------------------------------------------------------------------------------------------------------
 
-local add_anomalies, show_address, show_conversation, show_frame, our_dissector, wanted, set_info, words_for
+local add_anomalies, show_address, show_conversation, show_frame, our_dissector, wanted, is_tree, set_info,
+  words_for_all
 do
   local function masked(octets)
     return P.prefs.show_passwords and text(octets) or "********"
@@ -1736,50 +1747,54 @@ do
     return plain and #plain == 1 and byte(plain) or nil
   end
 
-  -- One line for a frame.
-  local words_of = {}
+  -- One line for a frame; for most kinds the same whatever the conversation, and then made once (see `words_for`).
+  local words_of, fixed_words_of = {}, {}
 
-  function words_of.greeting(_, frame)
+  function fixed_words_of.greeting(frame)
     local names = {}
     for i = 1, #frame.methods do names[i] = method_name(byte(frame.methods, i)) end
     return "Greeting: " .. (#names > 0 and concat(names, ", ") or "no methods")
   end
 
-  words_of["method-selection"] = function(_, frame)
+  fixed_words_of["method-selection"] = function(frame)
     return "Method selection: " .. method_name(frame.method)
   end
 
-  words_of["auth-request"] = function(_, frame)
+  fixed_words_of["auth-request"] = function(frame)
     return "Username/password: " .. (frame.username and text(frame.username) or "?")
   end
 
-  words_of["auth-reply"] = function(_, frame)
+  fixed_words_of["auth-reply"] = function(frame)
     if frame.status == 0 then return "Authentication succeeded" end
     return format("Authentication failed (status %s)", hex2(frame.status))
   end
 
-  function words_of.gssapi(_, frame)
+  function fixed_words_of.gssapi(frame)
     local level = frame.message_type == 2 and level_of(frame)
     return "GSSAPI: " .. gssapi_message_name(frame.message_type)
       .. (level and ", " .. protection_level_name(level) or "")
   end
 
-  function words_of.request(_, frame)
-    local target = frame.host and endpoint_text(frame.host_type, frame.host, frame.port) or "(unreadable)"
+  function fixed_words_of.request(frame)
+    local target = frame.host and endpoint_of(frame) or "(unreadable)"
     return "Request: " .. command_title(frame.command) .. " " .. target
   end
 
   function words_of.reply(session, frame, peer)
     local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
+    if frame.code == (frame.socks4 and 90 or 0) and frame.host then
+      if session.resolving then
+        name = name .. ", " .. frame.host
+      elseif peer then
+        return "Reply: " .. name .. ", peer " .. endpoint_of(frame)
+      elseif binds(session) then
+        return "Reply: " .. name .. ", listening on " .. endpoint_of(frame)
+      elseif session.relay then
+        return "Reply: " .. name .. ", relay " .. endpoint_of(frame)
+      end
+    end
     local target = target_of(session)
-    local asked = target and " (" .. target .. ")" or ""
-    if frame.code ~= (frame.socks4 and 90 or 0) or not frame.host then return "Reply: " .. name .. asked end
-    local bound = endpoint_text(frame.host_type, frame.host, frame.port)
-    if session.resolving then return "Reply: " .. name .. ", " .. frame.host .. asked end
-    if peer then return "Reply: " .. name .. ", peer " .. bound end
-    if binds(session) then return "Reply: " .. name .. ", listening on " .. bound end
-    if session.relay then return "Reply: " .. name .. ", relay " .. bound end
-    return "Reply: " .. name .. asked
+    return target and "Reply: " .. name .. " (" .. target .. ")" or "Reply: " .. name
   end
 
   function words_of.opaque(session)
@@ -1790,12 +1805,34 @@ do
     return format("%d octets after the %s", frame.size, session.failed and "failure" or "answer")
   end
 
-  function words_of.lost(_, frame)
+  function fixed_words_of.lost(frame)
     return format("%d octets that cannot be read", frame.size)
   end
 
-  words_of["proxy-protocol"] = function(_, frame)
+  fixed_words_of["proxy-protocol"] = function(frame)
     return "PROXY header: " .. (frame.named and text(frame.named) or "no client")
+  end
+
+  local function words_for(session, frame, peer)
+    local words = frame.words
+    if words then return words end
+    local fixed = fixed_words_of[frame.kind]
+    if not fixed then return words_of[frame.kind](session, frame, peer) end
+    words = fixed(frame)
+    frame.words = words
+    return words
+  end
+
+  -- One line for all that was found in a packet, with what GSSAPI frames enclose.
+  function words_for_all(session, found)
+    if #found == 1 and not found.inner then return words_for(session, found[1], found.peer == 1) end
+    local words = {}
+    for i, frame in ipairs(found) do
+      words[i] = words_for(session, frame, found.peer == i)
+      local inner = found.inner and found.inner[i]
+      if inner and #inner.found > 0 then words[i] = words[i] .. " (" .. words_for_all(session, inner.found) .. ")" end
+    end
+    return concat(words, ", ")
   end
 
   function add_anomalies(item, list)
@@ -1858,15 +1895,15 @@ do
     if find(octets, "[%z\128-\255]") then add(item, F.username_octets, range) end
   end
 
-  local function link_answer(item, answer)
-    if answer then set_generated(add(item, F.response_in, answer.number)) end
+  local function link_answer(item, answered_in)
+    if answered_in then set_generated(add(item, F.response_in, answered_in)) end
   end
 
-  local function link_question(item, question, answer)
-    if not question or not answer then return end
-    local after = answer.time - question.time
-    if after < 0 or answer.number < question.number then return end
-    set_generated(add(item, F.response_to, question.number))
+  local function link_question(item, asked_in, asked_at, answered_in, answered_at)
+    if not asked_in or not answered_in then return end
+    local after = answered_at - asked_at
+    if after < 0 or answered_in < asked_in then return end
+    set_generated(add(item, F.response_to, asked_in))
     local seconds = floor(after)
     set_generated(add(item, F.time, NSTime.new(seconds, floor((after - seconds) * 1e9 + 0.5))))
   end
@@ -1878,13 +1915,14 @@ do
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.method_count, tvb(at + 1, 1), count)
     for i = 1, count do add(item, F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i)) end
-    link_answer(item, session.selection)
+    link_answer(item, session.selection_number)
   end
 
   show["method-selection"] = function(session, frame, item, tvb, at)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.method, tvb(at + 1, 1), frame.method)
-    link_question(item, session.greeting, session.selection)
+    link_question(item, session.greeting_number, session.greeting_time,
+      session.selection_number, session.selection_time)
   end
 
   show["auth-request"] = function(session, frame, item, tvb, at)
@@ -1895,14 +1933,15 @@ do
     add(item, F.password_length, tvb(password_at - 1, 1), frame.password_size)
     local range = tvb(password_at, frame.password_size)
     add(item, F.password, range, masked(frame.password_size > 0 and range:raw() or ""))
-    link_answer(item, session.auth_reply)
+    link_answer(item, session.auth_reply_number)
   end
 
   show["auth-reply"] = function(session, frame, item, tvb, at)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.auth_status, tvb(at + 1, 1), frame.status)
     set_generated(add(item, F.authenticated, frame.status == 0))
-    link_question(item, session.auth_request, session.auth_reply)
+    link_question(item, session.auth_request_number, session.auth_request_time,
+      session.auth_reply_number, session.auth_reply_time)
   end
 
   function show.gssapi(_, frame, item, tvb, at)
@@ -1926,7 +1965,7 @@ do
     local place = frame.command == 1 or (frame.command ~= 3 and find(frame.raw_host, "[^%z]"))
     local names = place and frame.host_type ~= DOMAIN and resolved[client_address(session)]
     local name = names and names[frame.host]
-    if name and name[2] < session.request.number then
+    if name and name[2] < session.request_number then
       add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, name[1]) })
     end
   end
@@ -1938,7 +1977,7 @@ do
     if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
     show_address(item, tvb, at, frame, DST)
     if frame.socks4 then show_username(item, tvb(at + 8, #frame.username), frame.username) end
-    link_answer(item, session.reply)
+    link_answer(item, session.reply_number)
   end
 
   function show.reply(session, frame, item, tvb, at, peer)
@@ -1947,7 +1986,8 @@ do
     if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
     show_address(item, tvb, at, frame, peer and PEER or BND)
     if peer then set_generated(add(item, F.reply_peer, true)) end
-    link_question(item, session.request, peer and session.peer or session.reply)
+    link_question(item, session.request_number, session.request_time,
+      peer and session.peer_number or session.reply_number, peer and session.peer_time or session.reply_time)
     -- Now that all is read: a request that came late has said so itself.
     if visited and session.greeting and not (session.request or session.settled or session.unreadable) then
       add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
@@ -1965,27 +2005,29 @@ do
     set_generated(add(item, F.stream, session.id))
     set_generated(add(item, F.outcome, outcome_of(session)))
     if session.depth then set_generated(add(item, F.depth, session.depth)) end
-    local asked = session.request and session.request.frame
+    local asked = session.request
     if asked and asked.host and kind ~= "request" then
       set_generated(add(item, DST.host, asked.host))
       set_generated(add(item, DST.port, asked.port))
     end
   end
 
-  -- The i-th of the frames found in a tvb. Our layer is always there, its fields only when somebody looks (`all`) or
-  -- when there is something odd: expert information counts even where nobody looks at the tree.
-  function show_frame(session, side, found, i, tvb, tree, all, words)
+  -- The i-th of the frames found in a tvb. Our layer is there wherever a tree is, its fields only when somebody looks
+  -- (`all`) or when there is something odd: expert information counts even where nobody looks at the tree.
+  function show_frame(session, side, found, i, tvb, tree, all)
     local frame = found[i]
     local at = (found.at and found.at[i] or 1) - 1
     local notes = found.notes and found.notes[i]
-    local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
     local may_be_resolved = frame.kind == "request" and resolved_count > 0
-    if not all and not frame.odd and not notes and not may_be_resolved then
+    local plain = not all and not frame.odd and not notes and not may_be_resolved
+    if plain and not is_tree(tree) then return end
+    local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
+    if plain then
       add(tree, P, range)
       return
     end
     local item = add(tree, P, range)
-    set_text(item, protocol_of(session) .. ", " .. words)
+    set_text(item, protocol_of(session) .. ", " .. words_for(session, frame, found.peer == i))
     show_conversation(session, item, frame.kind)
     if not SPEAKERS[frame.kind] and session.client then -- the type does not tell
       set_generated(add(item, F.sender, side_name(session, side)))
@@ -2004,12 +2046,17 @@ do
 
   -- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
   function wanted(tree)
-    return tree.visible or tree:referenced(our_dissector)
+    return refers_to(tree, our_dissector)
+  end
+
+  -- Whether there is a tree at all. Wireshark puts a hidden item of its own before what a Lua dissector adds.
+  function is_tree(tree)
+    return is_hidden(tree)
   end
 
   -- In the Info column the frames of a conversation inside another's tunnel say how deep they are.
   function set_info(pinfo, number, key, session, words)
-    local cols = pinfo.cols
+    local cols = get.cols(pinfo)
     cols.protocol = protocol_of(session)
     if session.depth then words = "SOCKS " .. session.depth + 1 .. ": " .. words end
     if last_call.number == number and last_call.key ~= key then
@@ -2020,11 +2067,6 @@ do
     last_call.number, last_call.key = number, key
   end
 
-  function words_for(session, found)
-    local words = {}
-    for i, frame in ipairs(found) do words[i] = words_of[frame.kind](session, frame, found.peer == i) end
-    return words
-  end
 end
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -2120,7 +2162,7 @@ do
     if begins_socks(session, octets) then return { nested = true } end
     local found = by_content(octets)
     if found ~= nil then return found or nil end
-    local port = session.request and session.request.frame.port or 0
+    local port = session.request and session.request.port or 0
     if port == 139 or port == 445 then return SMB end
     if port ~= 0 and names_port(tcp_table, port) then return by_port(port) end
     return nil
@@ -2131,7 +2173,7 @@ do
   function call_payload(pinfo, call, ...)
     in_flight = true
     -- C gives us 1, and a dissector that we call would get none. It is set back when we return.
-    if pinfo.can_desegment > 0 then pinfo.can_desegment = 2 end
+    if get.can_desegment(pinfo) > 0 then set.can_desegment(pinfo, 2) end
     local ok, taken = pcall(call, ...)
     in_flight = false
     return ok and taken or 0
@@ -2164,10 +2206,11 @@ do
   end
 
   local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
-    local source, destination = pinfo.src_port, pinfo.dst_port
-    if is_from_client then pinfo.dst_port = port else pinfo.src_port = port end
+    local source, destination = get.src_port(pinfo), get.dst_port(pinfo)
+    if is_from_client then set.dst_port(pinfo, port) else set.src_port(pinfo, port) end
     call_payload(pinfo, ports.try, ports, port, payload, pinfo, tree)
-    pinfo.src_port, pinfo.dst_port = source, destination
+    set.src_port(pinfo, source)
+    set.dst_port(pinfo, destination)
   end
 
   function call_datagram(port, is_from_client, payload, pinfo, tree)
@@ -2194,7 +2237,7 @@ do
     local remote = endpoint_text(frame.host_type, frame.host, frame.port)
     set_text(header, format("UDP in TCP, %s, %d octets", remote, frame.reserved))
     add(header, F.udp_data_length, tvb(at, 2), frame.reserved)
-    if session.request.frame.command == 5 then add(header, F.udp_header_length, tvb(at + 2, 1), frame.fragment) end
+    if session.request.command == 5 then add(header, F.udp_header_length, tvb(at + 2, 1), frame.fragment) end
     show_address(header, tvb, at, frame, UDP)
   end
 
@@ -2213,7 +2256,7 @@ do
       local frame = decoders.udp(sub(octets, place, place + 262))
       if frame == false then return end
       if frame == nil or #octets < place + frame.size + frame.reserved - 1 then
-        if pinfo.can_desegment > 0 then ask_for_more(pinfo, at + place - 1) end
+        if get.can_desegment(pinfo) > 0 then ask_for_more(pinfo, at + place - 1) end
         return
       end
       if frame.reserved == 0 and item then
@@ -2231,14 +2274,16 @@ do
   end
 
   local function carries_datagrams(session)
-    local command = session.request and session.request.frame.command
+    local command = session.request and session.request.command
     return (command == 5 or command == 0xF3) and not session.socks4
   end
 
-  local function show_tunnel(session, state, range, tree, number, early, remarks)
+  local function show_tunnel(session, range, tree, number, early, remarks)
+    local first_early = early and session.early == number
+    local looked_at = first_early or remarks or wanted(tree)
+    if not looked_at and not is_tree(tree) then return nil end
     local item = add(tree, P, range)
-    local first_early = early and state.early == number
-    if not (first_early or remarks or wanted(tree)) then return nil end
+    if not looked_at then return nil end
     set_text(item, protocol_of(session) .. ", Tunnel: " .. (target_of(session) or "?"))
     show_conversation(session, item, "tunnel")
     if early then set_generated(add(item, F.tunnel_early, true)) end
@@ -2248,44 +2293,44 @@ do
   end
 
   -- The handler of a tunnel whose first octets these are; nil when there is none (yet), and whether more would tell.
-  local function new_handler(session, state, octets, number)
+  local function new_handler(session, octets, number)
     local handler = choose_payload(session, octets)
     if not handler and says_too_little(octets) then return nil, true end
     if handler then
-      state.handler = handler
-      if state.tries then state.since = number end
+      session.handler = handler
+      if session.tries then session.handled_since = number end
     else
-      state.tries = (state.tries or 0) + 1
-      if state.tries >= MAX_TRIES then state.handler = false end
+      session.tries = (session.tries or 0) + 1
+      if session.tries >= MAX_TRIES then session.handler = false end
     end
     return handler
   end
 
-  local function handler_of(session, state, tvb, at, number, early)
-    local handler = state.handler
+  local function handler_of(session, tvb, at, number, early)
+    local handler = session.handler
     if visited then
-      if handler and state.since and number < state.since then return nil end
+      if handler and session.handled_since and number < session.handled_since then return nil end
       return handler
     end
     if handler ~= nil then return handler end
     if early and not confirmed(session) and not session.trusted then
       return nil -- no octet of the proxy has confirmed that this is SOCKS
     end
-    return new_handler(session, state, octets_of(tvb, at, min(length_of(tvb) - at, 600)), number)
+    return new_handler(session, octets_of(tvb, at, min(length_of(tvb) - at, 600)), number)
   end
 
   -- SOCKS in the tunnel. What turns out to be none goes by the destination's port from here on.
-  local function call_nested(session, state, side, payload, pinfo, tree, number, cut)
-    local handler = state.handler
-    if not handler.session then handler.session = new_nested_session(pinfo, session) end
-    if dissect_octets(handler.session, side, payload, pinfo, tree, cut) or visited then return end
-    state.tries, state.since = MAX_TRIES, number
-    state.handler = choose_payload(session, "") or false
+  local function call_nested(session, side, payload, pinfo, tree, number, cut)
+    local handler = session.handler
+    if not handler.session then handler.session = new_nested_session(session, number, get.rel_ts(pinfo)) end
+    if dissect_octets(handler.session, side, payload, pinfo, tree, number, cut) or visited then return end
+    session.tries, session.handled_since = MAX_TRIES, number
+    session.handler = choose_payload(session, "") or false
   end
 
-  local function call_handler(session, state, handler, side, payload, pinfo, tree, number, cut)
+  local function call_handler(session, handler, side, payload, pinfo, tree, number, cut)
     if handler.nested then
-      call_nested(session, state, side, payload, pinfo, tree, number, cut)
+      call_nested(session, side, payload, pinfo, tree, number, cut)
     elseif cut then
       return -- octets that are cut short make dissectors raise, or ask for what will not come
     elseif handler.dissector then
@@ -2301,7 +2346,7 @@ do
     local length = length_of(tvb) - at
     if item then add(item, F.data, tvb(at, length)) end
     if at == 0 then
-      local cols = pinfo.cols
+      local cols = get.cols(pinfo)
       cols.protocol = protocol_of(session)
       cols.info = format("Tunnel: %s, %d octets", target_of(session) or "?", length)
     end
@@ -2309,24 +2354,20 @@ do
 
   -- Octets of an open tunnel (or sent early into one), from `at` to the end of the tvb.
   function tunnel(session, side, tvb, at, pinfo, tree, number, early, cut, remarks)
-    local state = session.tunnel
-    if not state then
-      state = {}
-      session.tunnel = state
-    end
+    session.tunnelled = true
     early = early and is_client(session, side)
-    if early then state.early = state.early or number end
+    if early then session.early = session.early or number end
     local range = at == 0 and tvb or tvb(at)
-    local item = show_tunnel(session, state, range, tree, number, early, remarks)
+    local item = show_tunnel(session, range, tree, number, early, remarks)
     if carries_datagrams(session) then return stream_datagrams(session, side, tvb, at, pinfo, tree, item) end
     local handler, unsure
-    if may_dissect() then handler, unsure = handler_of(session, state, tvb, at, number, early) end
-    if unsure and pinfo.can_desegment > 0 then return ask_for_more(pinfo, at) end
+    if may_dissect() then handler, unsure = handler_of(session, tvb, at, number, early) end
+    if unsure and get.can_desegment(pinfo) > 0 then return ask_for_more(pinfo, at) end
     if not handler or (cut and not handler.nested) then return name_tunnel(session, item, tvb, at, pinfo) end
-    call_handler(session, state, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
-    if pinfo.desegment_len ~= 0 and at > 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
+    call_handler(session, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
+    if at > 0 and pinfo.desegment_len ~= 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
     -- A payload dissector may have made itself the connection's dissector.
-    if not session.parent then pinfo.conversation = P end
+    if not session.parent then set.conversation(pinfo, P) end
   end
 end
 
@@ -2349,7 +2390,7 @@ do
     pinfo.desegment_len = 0
     tunnel(session, side, plain, inner.tunnel - 1, pinfo, tree, number, inner.early)
     if pinfo.desegment_len ~= 0 and not visited then
-      local nested = session.tunnel.handler and session.tunnel.handler.session
+      local nested = session.handler and session.handler.session
       if nested then nested.unreadable = true end
     end
     pinfo.desegment_offset, pinfo.desegment_len = offset, length
@@ -2358,8 +2399,7 @@ do
   local function present_inside(session, side, inner, pinfo, tree, number, all)
     if #inner.octets == 0 then return end
     local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
-    local words = words_for(session, inner.found)
-    for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all, words[i]) end
+    for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all) end
     if inner.tunnel then enclosed_tunnel(session, side, inner, plain, pinfo, tree, number) end
   end
 
@@ -2380,13 +2420,8 @@ do
     if #found > 0 then
       local all = wanted(tree)
       local shown = found.octets and ByteArray.new(found.octets, true):tvb("SOCKS frame") or tvb
-      local words = words_for(session, found)
-      for i = 1, #found do show_frame(session, side, found, i, shown, tree, all, words[i]) end
-      for i, inner in pairs(found.inner or {}) do
-        local enclosed = words_for(session, inner.found)
-        if #enclosed > 0 then words[i] = words[i] .. " (" .. concat(enclosed, ", ") .. ")" end
-      end
-      set_info(pinfo, number, key, session, #words == 1 and words[1] or concat(words, ", "))
+      for i = 1, #found do show_frame(session, side, found, i, shown, tree, all) end
+      set_info(pinfo, number, key, session, words_for_all(session, found))
       for i = 1, found.inner and #found or 0 do
         if found.inner[i] then present_inside(session, side, found.inner[i], pinfo, tree, number, all) end
       end
@@ -2429,23 +2464,26 @@ do
   end
 
   local segment = {} -- what `read` is told of the one in hand
+  local spare -- a list for frames, where the last one was not needed
 
   -- The octets of one side in order, read for the first time. Returns what they hold, or nil when this is not SOCKS.
-  local function first_reading(session, side, tvb, pinfo, number, key, cut)
+  local function first_reading(session, side, tvb, pinfo, number, key, at_start, cut)
     local octets, before = octets_of(tvb), 0
     local partial = session.partial and session.partial[side]
     -- TCP's own reassembly: octets that it held back because they came out of order.
-    local split = partial ~= nil or (not session.parent and offset_of(tvb) == 0)
+    local split = partial ~= nil or (at_start and not session.parent)
     if partial then
       local whole, already = continue(partial, octets)
       if not whole then return { partial = partial.kind, tail = 0, before = 0 }, #octets end
       octets, before, session.partial[side] = whole, already, nil
     end
-    segment.number, segment.now, segment.split, segment.cut = number, pinfo.rel_ts, split, cut
-    local found = read(session, side, octets, segment)
+    segment.number, segment.now, segment.split, segment.cut = number, get.rel_ts(pinfo), split, cut
+    local list = spare or {}
+    spare = nil
+    local found = read(session, side, octets, segment, list)
     if not found then return nil end
     if before > 0 then found.octets, found.before = octets, before end
-    found.before = found.before or found.partial and 0
+    if found.partial then found.before = found.before or 0 end
     local left = session.partial and session.partial[side]
     if left then left.key, left.number = key, number end
     if found.partial and not (session.trusted or confirmed(session)) then found.silent = true end
@@ -2453,38 +2491,46 @@ do
     return found, (found.tunnel and found.tail or #octets) - before
   end
 
+  -- The conversation's PROXY header came in a segment of its own, which Wireshark's own dissector has shown.
+  local function note_header(session, side, found)
+    found.notes = found.notes or {}
+    found.notes[1] = found.notes[1] or {}
+    note(found.notes[1], "proxy-protocol", "a PROXY protocol header came first, and names " .. session.header.named)
+    spend(session, side, session.header.size)
+    session.header = nil
+  end
+
   -- One call: the octets of one side in order. Returns whether they are SOCKS.
-  function dissect_octets(session, side, tvb, pinfo, tree, cut)
-    local number = pinfo.number
+  function dissect_octets(session, side, tvb, pinfo, tree, number, cut)
     if visited then return replay(session, side, tvb, pinfo, tree, number, cut) end
     if session.foreign then return false end
     if session.open and not session.gssapi and not (session.partial and session.partial[side]) then
       tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut)
       return true
     end
-    local key = key_of(number, offset_of(tvb), session.depth or 0)
-    local found, spent = first_reading(session, side, tvb, pinfo, number, key, cut)
+    local offset = offset_of(tvb)
+    local key = key_of(number, offset, session.depth or 0)
+    local found, spent = first_reading(session, side, tvb, pinfo, number, key, offset == 0, cut)
     if not found then
       session.foreign = true
       return false
     end
     spend(session, side, spent)
     if not session.id then remember(session) end
-    if session.header and #found > 0 then
-      found.notes = found.notes or {}
-      found.notes[1] = found.notes[1] or {}
-      note(found.notes[1], "proxy-protocol", "a PROXY protocol header came first, and names " .. session.header.named)
-      spend(session, side, session.header.size)
-      session.header = nil
-    end
-    records[key] = pack(found)
+    if session.header and #found > 0 then note_header(session, side, found) end
+    local record = pack(found)
+    records[key] = record
     present(session, side, found, tvb, pinfo, tree, number, key, cut)
+    if record ~= found then
+      found[1] = nil
+      spare = found
+    end
     return true
   end
 
   -- A protocol of another kind on a SOCKS port: pointed out once, without claiming the packet.
   local function point_out_foreign(session, tvb, pinfo, tree)
-    if not session.trusted or session.pointed_out ~= pinfo.number then return end
+    if not session.trusted or session.pointed_out ~= get.number(pinfo) then return end
     local name = foreign_name(octets_of(tvb, 0, min(length_of(tvb), 16)), 1) or "unknown protocol"
     tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
   end
@@ -2494,7 +2540,7 @@ do
   local function used_again(session, pinfo, unasked)
     if session.foreign then return false end
     if unasked then return true end
-    local matched = pinfo.match_uint
+    local matched = get.match_uint(pinfo)
     return matched == session.port0 or matched == session.port1
   end
 
@@ -2505,29 +2551,38 @@ do
 
   -- Whether the capture lacks the end of this segment.
   local function is_cut(tvb, pinfo)
-    return pinfo.can_desegment == 0 and tvb:reported_len() > length_of(tvb)
+    return get.can_desegment(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
+  end
+
+  local function is_first_end(session, source, source_port)
+    if session.port0 ~= session.port1 then return source_port == session.port0 end
+    return source == session.address0
   end
 
   function dissect_tcp(tvb, pinfo, tree, trusted, unasked)
-    count_leaks()
-    if not add then use_methods(tvb, tree) end
-    visited = pinfo.visited
-    local session, source, destination = lookup(pinfo)
+    if in_flight then count_leaks() end
+    visited = get.visited(pinfo)
+    local number = get.number(pinfo)
+    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+    local source_port, destination_port = get.src_port(pinfo), get.dst_port(pinfo)
+    local session = latest_between(source, source_port, destination, destination_port)
+    while session and session.first > number do session = session.before end
     if session and not visited and used_again(session, pinfo, unasked) then session = nil end
     local fresh = not session
     if fresh then
       if visited then return false end
-      trusted = trusted or is_proxy_port(pinfo.src_port) or is_proxy_port(pinfo.dst_port)
-      session = new_session(pinfo, trusted, source, destination)
+      trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
+      session = new_session(source, source_port, destination, destination_port, trusted, number, get.rel_ts(pinfo))
       session.header = next(headers) and headers[ends_of(pinfo)]
     end
-    if dissect_octets(session, side_of(session, pinfo), tvb, pinfo, tree, is_cut(tvb, pinfo)) then
-      if fresh then pinfo.conversation = P end
+    local side = is_first_end(session, source, source_port) and 0 or 1
+    if dissect_octets(session, side, tvb, pinfo, tree, number, is_cut(tvb, pinfo)) then
+      if fresh then set.conversation(pinfo, P) end
       return true
     end
     if fresh and session.trusted then
       -- Remembered, so that no later octets of a foreign connection are taken for a greeting.
-      session.pointed_out = pinfo.number
+      session.pointed_out = number
       remember(session)
     end
     point_out_foreign(session, tvb, pinfo, tree)
@@ -2546,7 +2601,8 @@ do
 
   -- On a port that nobody named.
   function find_anywhere(tvb, pinfo, tree)
-    local first = byte(tvb:raw(0, 1))
+    if not add then use_methods(tvb, pinfo, tree) end
+    local first = byte(octets_of(tvb, 0, 1))
     if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 then return false end
     if not P.prefs.heuristic then return false end
     if first > 5 and leave_header(tvb, pinfo) then return false end
@@ -2707,7 +2763,7 @@ do
     set_generated(add(item, DST.host, frame.host))
     set_generated(add(item, DST.port, frame.port))
     set_generated(add(item, F.udp_data_length, length_of(tvb) - frame.size))
-    set_generated(add(item, F.request_in, session.request.number))
+    set_generated(add(item, F.request_in, session.request_number))
     add_anomalies(item, look.odd)
   end
 
@@ -2717,7 +2773,7 @@ do
     pinfo.cols.info:set(words)
     local item = add(tree, P, tvb)
     set_generated(add(item, F.stream, look.association.session.id))
-    set_generated(add(item, F.request_in, look.association.session.request.number))
+    set_generated(add(item, F.request_in, look.association.session.request_number))
     add(item, F.data, tvb(0))
     add_anomalies(item, look.odd)
     return length_of(tvb)
@@ -2742,7 +2798,6 @@ do
   function dissect_datagram(tvb, pinfo, tree)
     if pinfo.in_error_pkt then return false end
     count_leaks()
-    if not add then use_methods(tvb, tree) end
     local number = pinfo.number
     local look
     if pinfo.visited then
@@ -2852,7 +2907,7 @@ do
   end
 
   function DNS.dissector(tvb, pinfo, tree)
-    if not add then use_methods(tvb, tree) end
+    if not add then use_methods(tvb, pinfo, tree) end
     if pinfo.port_type == UDP_PORT_TYPE then learn_names(tvb, pinfo) end
     count_leaks()
     if leaks >= MAX_LEAKS then return 0 end
@@ -2973,7 +3028,7 @@ do
   local function outcome_words(session)
     local outcome = OUTCOMES[outcome_of(session)]
     if outcome ~= "rejected" then return outcome end
-    local code = (session.peer or session.reply).frame.code
+    local code = (session.peer or session.reply).code
     return "rejected: " .. (session.socks4 and socks4_reply_name(code) or reply_name(code))
   end
 
@@ -2981,13 +3036,13 @@ do
     local client_port, proxy_port = session.port0, session.port1
     if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
     local request, reply = session.request, session.reply
-    local after = request and reply and reply.time - request.time
+    local after = request and reply and session.reply_time - session.request_time
     return {
       session.id .. (session.parent and " in " .. session.parent.id or ""),
       protocol_of(session),
       client_address(session) .. ":" .. client_port,
       proxy_address(session) .. ":" .. proxy_port,
-      request and command_name(request.frame.command) or "-",
+      request and command_name(request.command) or "-",
       target_of(session) or (session.gssapi and session.gssapi.encrypted and "(encrypted)" or "-"),
       outcome_words(session),
       format("%.6f", session.start),
@@ -3075,7 +3130,7 @@ do
     count_branch(tree, "Outcome", row[7])
     count_branch(tree, "Protocol", row[2])
     count_branch(tree, "Command", row[5])
-    count_branch(tree, "Method", session.selection and method_name(session.selection.frame.method) or "-")
+    count_branch(tree, "Method", session.selection and method_name(session.selection.method) or "-")
     count_branch(tree, "Proxy", row[4])
     count_branch(tree, "Destination", row[6])
   end
@@ -3159,9 +3214,11 @@ end
 -- Registration
 ---------------------------------------------------------------------------------------------------------------------
 
+-- All octets are taken where nothing is returned.
 function P.dissector(tvb, pinfo, tree)
-  if pinfo.port_type == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
-  return dissect_tcp(tvb, pinfo, tree, true) and length_of(tvb) or 0
+  if not add then use_methods(tvb, pinfo, tree) end
+  if get.port_type(pinfo) == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
+  if not dissect_tcp(tvb, pinfo, tree, true) then return 0 end
 end
 
 local ports -- of the preference, as they are claimed now
@@ -3216,7 +3273,7 @@ P:register_heuristic("tcp", find_anywhere)
 -- A relay's port is put into the port table, where a lower port that somebody else registered wins; with Wireshark's
 -- preference "udp.try_heuristic_first" this one is asked before.
 P:register_heuristic("udp", function(tvb, pinfo, tree)
-  if not add then use_methods(tvb, tree) end
+  if not add then use_methods(tvb, pinfo, tree) end
   learn_names(tvb, pinfo)
   return next(relays) ~= nil and dissect_datagram(tvb, pinfo, tree)
 end)
