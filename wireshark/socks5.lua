@@ -384,7 +384,8 @@ end
 -- Methods and attributes of Wireshark's objects as functions, from the first objects seen. `pinfo.number` looks for its
 -- name first, which costs more than to read the number does: `get.number(pinfo)`, `set.src_port(pinfo, 80)`.
 local length_of, octets_of, offset_of
-local add, set_generated, set_text, refers_to, is_hidden
+local add, set_generated, set_text, refers_to
+local is_tree -- whether there is a tree at all: in it Wireshark hides an item of its own, which we are given
 local get, set, address_text = {}, {}, tostring
 
 local GETTERS = {
@@ -410,7 +411,7 @@ end
 local function use_methods(tvb, pinfo, tree)
   length_of, octets_of, offset_of = tvb.len, tvb.raw, tvb.offset
   set_generated, set_text, refers_to = tree.set_generated, tree.set_text, tree.referenced
-  is_hidden = getter(tree, "hidden")
+  is_tree = getter(tree, "hidden")
   for _, name in ipairs(GETTERS) do get[name] = getter(pinfo, name) end
   for _, name in ipairs(SETTERS) do set[name] = setter(pinfo, name) end
   local meta = getmetatable(pinfo.src)
@@ -520,11 +521,21 @@ local function endpoint_text(kind, host, port)
   return (kind == IPV6 and "[" .. host .. "]:" or host .. ":") .. port
 end
 
--- A frame's host and port, made once: conversations share frames, and each of their packets names the destination.
+-- A frame's host, and host and port, made when they are first asked for. Conversations share frames, and each of their
+-- packets names the destination; what a reply names is hardly ever shown.
+local function host_of(frame)
+  local host = frame.host
+  if not host then
+    host = host_text(frame.host_type, frame.raw_host)
+    frame.host = host
+  end
+  return host
+end
+
 local function endpoint_of(frame)
   local endpoint = frame.endpoint
   if not endpoint then
-    endpoint = endpoint_text(frame.host_type, frame.host, frame.port)
+    endpoint = endpoint_text(frame.host_type, host_of(frame), frame.port)
     frame.endpoint = endpoint
   end
   return endpoint
@@ -618,9 +629,7 @@ do
     local high, low = byte(octets, host_at + size, host_at + size + 1)
     if not low then return nil end
     frame.host_type, frame.host_at, frame.host_size = kind, host_at, size
-    local raw = sub(octets, host_at, host_at + size - 1)
-    frame.raw_host = raw
-    frame.host = host_text(kind, raw)
+    frame.raw_host = sub(octets, host_at, host_at + size - 1)
     frame.port = high * 256 + low
     return host_at + size + 2
   end
@@ -786,7 +795,6 @@ do
       frame.raw_host = sub(octets, user_end + 1, host_end - 1)
       check_domain(frame, frame.raw_host)
     end
-    frame.host = host_text(frame.host_type, frame.raw_host)
     return frame
   end
 
@@ -797,7 +805,6 @@ do
       kind = "reply", socks4 = true, size = 8, version = version, code = code, port = high * 256 + low,
       host_type = IPV4, host_at = 5, host_size = 4, raw_host = sub(octets, 5, 8),
     }
-    frame.host = ipv4_text(frame.raw_host)
     check_version(frame, "the SOCKS4 reply", 0)
     if not SOCKS4_REPLIES[code] then odd(frame, "unknown-reply", format("SOCKS4 has no reply code %d", code)) end
     return frame
@@ -906,7 +913,6 @@ do
     local frame = { socks4 = true, command = command, kind = "request", host_type = IPV4, username = sub(octets, 9) }
     if d and not (a == 0 and b == 0 and c == 0 and d ~= 0) then
       frame.port, frame.raw_host = high * 256 + low, sub(octets, 5, 8)
-      frame.host = ipv4_text(frame.raw_host)
     elseif d then
       frame.host_type, frame.port = DOMAIN, high * 256 + low
     end
@@ -962,7 +968,7 @@ local resolved, resolved_count -- client -> address -> name, from DNS answers
 local headers -- addresses and ports -> the PROXY protocol header that Wireshark's own dissector shows
 local in_flight, leaks -- see call_payload
 local visited -- whether the packet in hand has been dissected before: `pinfo.visited`
-local last_call -- the last call's {frame, key}: several calls for one packet share its Info column
+local last_number, last_key -- of the last call: several calls for one packet share its Info column
 
 local function restore_relays()
   for port, there in pairs(relays or {}) do
@@ -975,7 +981,7 @@ local function forget_all()
   restore_relays()
   sessions, by_ends, records, headers = {}, {}, {}, {}
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
-  in_flight, leaks, last_call = false, 0, {}
+  in_flight, leaks, last_number, last_key = false, 0, nil, nil
 end
 
 -- The ports of the preference as {first, last} pairs: a proxy's port is trusted whoever calls us.
@@ -1051,7 +1057,7 @@ end
 
 local function target_of(session)
   local frame = session.request
-  return frame and frame.host and endpoint_of(frame)
+  return frame and frame.raw_host and endpoint_of(frame)
 end
 
 local function protocol_of(session)
@@ -1192,11 +1198,11 @@ do
   sound = {}
 
   function sound.request(frame)
-    return frame.version == 5 and COMMANDS[frame.command] ~= nil and frame.reserved == 0 and frame.host ~= nil
+    return frame.version == 5 and COMMANDS[frame.command] ~= nil and frame.reserved == 0 and frame.raw_host ~= nil
   end
 
   function sound.reply(frame)
-    return frame.version == 5 and REPLIES[frame.code] ~= nil and frame.reserved == 0 and frame.host ~= nil
+    return frame.version == 5 and REPLIES[frame.code] ~= nil and frame.reserved == 0 and frame.raw_host ~= nil
   end
 
   sound["auth-request"] = function(frame, octets)
@@ -1387,8 +1393,8 @@ do
     local own = unmapped(client_address(session))
     if frame.host_type == DOMAIN then
       note(notes, "associate-names-target", "UDP ASSOCIATE for a domain name")
-    elseif find(frame.raw_host, "[^%z]") and unmapped(frame.host) ~= own then
-      note(notes, "associate-names-target", format("UDP ASSOCIATE for %s, but the client is %s", frame.host, own))
+    elseif find(frame.raw_host, "[^%z]") and unmapped(host_of(frame)) ~= own then
+      note(notes, "associate-names-target", format("UDP ASSOCIATE for %s, but the client is %s", host_of(frame), own))
     end
   end
 
@@ -1405,20 +1411,20 @@ do
       note(notes, "reply-before-request", "the proxy sent before the client's request")
       if reply.code == 0 and frame.command ~= 2 and not session.resolving then session.open = number end
     end
-    if frame.command == 3 and not frame.socks4 and frame.host then check_associate(session, frame, notes) end
+    if frame.command == 3 and not frame.socks4 and frame.raw_host then check_associate(session, frame, notes) end
   end
 
   local function open_relay(session, frame, notes, number)
     local port = frame.port
-    local address = frame.host
+    local address = host_of(frame)
     if frame.host_type == DOMAIN then
       address = nil
     elseif not find(frame.raw_host, "[^%z]") then
       note(notes, "bound-unspecified", format("the relay's address is %s: that of the proxy",
-        endpoint_text(frame.host_type, frame.host, frame.port)))
+        endpoint_of(frame)))
       address = proxy_address(session)
-    elseif is_loopback(frame.host) and not is_loopback(client_address(session)) then
-      note(notes, "unreachable-bound", format("the relay's address %s cannot be reached from %s", frame.host,
+    elseif is_loopback(host_of(frame)) and not is_loopback(client_address(session)) then
+      note(notes, "unreachable-bound", format("the relay's address %s cannot be reached from %s", host_of(frame),
         client_address(session)))
       address = nil
     end
@@ -1433,8 +1439,8 @@ do
       udp_table:add(port, P)
     end
     local asked = session.request
-    local own = asked and asked.host and asked.host_type ~= DOMAIN
-      and (unmapped(asked.host) == unmapped(client_address(session)) or not find(asked.raw_host, "[^%z]"))
+    local own = asked and asked.raw_host and asked.host_type ~= DOMAIN
+      and (unmapped(host_of(asked)) == unmapped(client_address(session)) or not find(asked.raw_host, "[^%z]"))
     there[#there + 1] = {
       session = session, address = address, client = client_address(session), client_port = own and asked.port or 0,
       first = number, queues = {}, sent = 0, received = 0, remotes = {}, noted = {},
@@ -1460,7 +1466,7 @@ do
       return
     end
     local asked = session.request
-    if asked and asked.command == 3 and not session.socks4 and frame.host then
+    if asked and asked.command == 3 and not session.socks4 and frame.raw_host then
       open_relay(session, frame, notes, number)
     end
     -- Without a request, what the client sends next tells whether that is late or lost.
@@ -1472,7 +1478,7 @@ end
 -- From octets to frames
 ---------------------------------------------------------------------------------------------------------------------
 
-local WORDS, read -- what others use of this
+local WORDS, read, read_usual -- what others use of this
 do
   local FAILURES = {
     ["no-acceptable-method"] = "the refusal", ["auth-failed"] = "a failed authentication", rejected = "a failure reply",
@@ -1566,7 +1572,7 @@ do
     if foreign_name(octets, 1) then return false end
     if byte(octets) > 9 then return false end -- more than a slip of the version
     local frame = decode(kind, octets)
-    if frame and frame.host_type and not frame.host then return false end
+    if frame and frame.host_type and not frame.raw_host then return false end
     return frame
   end
 
@@ -1647,6 +1653,25 @@ do
     return found
   end
 
+  -- Most segments are one frame that is due, with nothing odd, on a connection that is surely SOCKS: what `read` would
+  -- say of it, quicker. Returns the frame, and what is odd about it here; nil where `read` has to look.
+  function read_usual(session, side, octets, number, now)
+    if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
+    local kind = due(session, side, octets, 1)
+    local version = VERSION_DUE[kind]
+    if not version or byte(octets) ~= version or kind == "gssapi" then return nil end
+    local frame = decode(kind, octets)
+    if not frame or frame.odd or frame.size ~= #octets or (session.reply and frame.kind == "reply") then return nil end
+    local notes = spare or {}
+    apply[frame.kind](session, side, frame, notes, number, now)
+    if #notes == 0 then
+      spare = notes
+      return frame
+    end
+    spare = nil
+    return frame, notes
+  end
+
   -- Turn the octets of a side into frames. `when` says of the segment: number, now, split (its first frame began in an
   -- earlier one), inside (of GSSAPI) and cut (the capture lacks its end). Returns `found`, an empty list, with them, or
   -- nil when this is not SOCKS; `tail` is the place, from 0, of what is no frame: a `tunnel`, or the beginning
@@ -1667,7 +1692,7 @@ do
         note_once(noted_of(session), notes, "handshake-gap",
           "the capture holds only the beginning of " .. (WORDS[kind] or "a frame"))
       end
-      if not frame or (frame.host_type and not frame.host and not frame.head) then
+      if not frame or (frame.host_type and not frame.raw_host and not frame.head) then
         if session.client == nil or not (confirmed(session) or session.trusted) then return nil end
         if not frame then
           if opened_unseen(session, side, notes, when.number) then
@@ -1735,8 +1760,8 @@ end
 -- Packet details and columns
 ---------------------------------------------------------------------------------------------------------------------
 
-local add_anomalies, show_address, show_conversation, show_frame, our_dissector, wanted, is_tree, set_info,
-  words_for_all
+local add_anomalies, show_address, show_conversation, show_frame, show_frames, our_dissector, wanted, set_info,
+  words_for, words_for_all
 do
   local function masked(octets)
     return P.prefs.show_passwords and text(octets) or "********"
@@ -1776,15 +1801,15 @@ do
   end
 
   function fixed_words_of.request(frame)
-    local target = frame.host and endpoint_of(frame) or "(unreadable)"
+    local target = frame.raw_host and endpoint_of(frame) or "(unreadable)"
     return "Request: " .. command_title(frame.command) .. " " .. target
   end
 
   function words_of.reply(session, frame, peer)
     local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
-    if frame.code == (frame.socks4 and 90 or 0) and frame.host then
+    if frame.code == (frame.socks4 and 90 or 0) and frame.raw_host then
       if session.resolving then
-        name = name .. ", " .. frame.host
+        name = name .. ", " .. host_of(frame)
       elseif peer then
         return "Reply: " .. name .. ", peer " .. endpoint_of(frame)
       elseif binds(session) then
@@ -1813,7 +1838,7 @@ do
     return "PROXY header: " .. (frame.named and text(frame.named) or "no client")
   end
 
-  local function words_for(session, frame, peer)
+  function words_for(session, frame, peer)
     local words = frame.words
     if words then return words end
     local fixed = fixed_words_of[frame.kind]
@@ -1855,14 +1880,14 @@ do
       add(item, fields.type, tvb(at + 3, 1), kind)
       if kind == DOMAIN then add(item, fields.length, tvb(at + 4, 1), host_size) end
     end
-    add(item, fields.host, host, frame.host)
+    add(item, fields.host, host, host_of(frame))
     if kind == IPV4 then
       add(item, fields.ipv4, host)
     elseif kind == IPV6 then
       add(item, fields.ipv6, host)
     else
-      add(item, fields.domain, host, frame.host)
-      if host_size > 0 and host_size ~= #frame.host then add(item, fields.octets, host) end
+      add(item, fields.domain, host, host_of(frame))
+      if host_size > 0 and host_size ~= #host_of(frame) then add(item, fields.octets, host) end
     end
     if not frame.socks4 then add(item, fields.port, tvb(host_at + host_size, 2), frame.port) end
   end
@@ -1879,8 +1904,8 @@ do
     if frame.host_type and not frame.socks4 and not frame.head then
       add(item, (frame.code and BND or DST).type, tvb(at + 3, 1), frame.host_type)
     end
-    if frame.host then
-      add(item, DST.host, tvb(at + 4, 4), frame.host)
+    if frame.raw_host then
+      add(item, DST.host, tvb(at + 4, 4), host_of(frame))
       add(item, DST.ipv4, tvb(at + 4, 4))
       add(item, DST.port, tvb(at + 2, 2), frame.port)
     end
@@ -1964,9 +1989,9 @@ do
     -- DST of UDP ASSOCIATE is where the client comes from, and an unspecified one may stand for any place.
     local place = frame.command == 1 or (frame.command ~= 3 and find(frame.raw_host, "[^%z]"))
     local names = place and frame.host_type ~= DOMAIN and resolved[client_address(session)]
-    local name = names and names[frame.host]
+    local name = names and names[host_of(frame)]
     if name and name[2] < session.request_number then
-      add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", frame.host, name[1]) })
+      add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", host_of(frame), name[1]) })
     end
   end
 
@@ -2006,28 +2031,21 @@ do
     set_generated(add(item, F.outcome, outcome_of(session)))
     if session.depth then set_generated(add(item, F.depth, session.depth)) end
     local asked = session.request
-    if asked and asked.host and kind ~= "request" then
-      set_generated(add(item, DST.host, asked.host))
+    if asked and asked.raw_host and kind ~= "request" then
+      set_generated(add(item, DST.host, host_of(asked)))
       set_generated(add(item, DST.port, asked.port))
     end
   end
 
-  -- The i-th of the frames found in a tvb. Our layer is there wherever a tree is, its fields only when somebody looks
+  -- A frame that begins at `at` of a tvb. Our layer is there wherever a tree is, its fields only when somebody looks
   -- (`all`) or when there is something odd: expert information counts even where nobody looks at the tree.
-  function show_frame(session, side, found, i, tvb, tree, all)
-    local frame = found[i]
-    local at = (found.at and found.at[i] or 1) - 1
-    local notes = found.notes and found.notes[i]
-    local may_be_resolved = frame.kind == "request" and resolved_count > 0
-    local plain = not all and not frame.odd and not notes and not may_be_resolved
+  function show_frame(session, side, frame, at, notes, peer, tvb, tree, all)
+    local plain = not all and not frame.odd and not notes and (resolved_count == 0 or frame.kind ~= "request")
     if plain and not is_tree(tree) then return end
     local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
-    if plain then
-      add(tree, P, range)
-      return
-    end
     local item = add(tree, P, range)
-    set_text(item, protocol_of(session) .. ", " .. words_for(session, frame, found.peer == i))
+    if plain then return end
+    set_text(item, protocol_of(session) .. ", " .. words_for(session, frame, peer))
     show_conversation(session, item, frame.kind)
     if not SPEAKERS[frame.kind] and session.client then -- the type does not tell
       set_generated(add(item, F.sender, side_name(session, side)))
@@ -2035,13 +2053,22 @@ do
     local details = show[frame.kind]
     if not details then
       add(item, F.data, tvb(at, frame.size))
-    elseif frame.head or (frame.host_type and not frame.host) then
+    elseif frame.head or (frame.host_type and not frame.raw_host) then
       show_head(frame, item, tvb, at)
     else
-      details(session, frame, item, tvb, at, found.peer == i)
+      details(session, frame, item, tvb, at, peer)
     end
     if frame.odd then add_anomalies(item, frame.odd) end
     if notes then add_anomalies(item, notes) end
+  end
+
+  -- The frames that were found in a tvb.
+  function show_frames(session, side, found, tvb, tree, all)
+    local places, notes = found.at, found.notes
+    for i = 1, #found do
+      local at = (places and places[i] or 1) - 1
+      show_frame(session, side, found[i], at, notes and notes[i], found.peer == i, tvb, tree, all)
+    end
   end
 
   -- Whether anybody looks at our part of the tree. When nobody does, building it would be the larger part of the cost.
@@ -2049,22 +2076,17 @@ do
     return refers_to(tree, our_dissector)
   end
 
-  -- Whether there is a tree at all. Wireshark puts a hidden item of its own before what a Lua dissector adds.
-  function is_tree(tree)
-    return is_hidden(tree)
-  end
-
   -- In the Info column the frames of a conversation inside another's tunnel say how deep they are.
   function set_info(pinfo, number, key, session, words)
     local cols = get.cols(pinfo)
     cols.protocol = protocol_of(session)
     if session.depth then words = "SOCKS " .. session.depth + 1 .. ": " .. words end
-    if last_call.number == number and last_call.key ~= key then
+    if last_number == number and last_key ~= key then
       cols.info:append(", " .. words)
     else
       cols.info = words
     end
-    last_call.number, last_call.key = number, key
+    last_number, last_key = number, key
   end
 
 end
@@ -2234,7 +2256,7 @@ do
   -- One datagram on the TCP stream: data length, header length (or FRAG), ATYP, address, port, data.
   local function show_stream_datagram(session, item, frame, tvb, at)
     local header = add(item, P, tvb(at, frame.size))
-    local remote = endpoint_text(frame.host_type, frame.host, frame.port)
+    local remote = endpoint_of(frame)
     set_text(header, format("UDP in TCP, %s, %d octets", remote, frame.reserved))
     add(header, F.udp_data_length, tvb(at, 2), frame.reserved)
     if session.request.command == 5 then add(header, F.udp_header_length, tvb(at + 2, 1), frame.fragment) end
@@ -2273,9 +2295,11 @@ do
     end
   end
 
+  local CARRY_DATAGRAMS = { [0x05] = true, [0xF3] = true }
+
   local function carries_datagrams(session)
-    local command = session.request and session.request.command
-    return (command == 5 or command == 0xF3) and not session.socks4
+    local asked = session.request
+    return asked and CARRY_DATAGRAMS[asked.command] and not session.socks4
   end
 
   local function show_tunnel(session, range, tree, number, early, remarks)
@@ -2312,7 +2336,6 @@ do
       if handler and session.handled_since and number < session.handled_since then return nil end
       return handler
     end
-    if handler ~= nil then return handler end
     if early and not confirmed(session) and not session.trusted then
       return nil -- no octet of the proxy has confirmed that this is SOCKS
     end
@@ -2361,7 +2384,10 @@ do
     local item = show_tunnel(session, range, tree, number, early, remarks)
     if carries_datagrams(session) then return stream_datagrams(session, side, tvb, at, pinfo, tree, item) end
     local handler, unsure
-    if may_dissect() then handler, unsure = handler_of(session, tvb, at, number, early) end
+    if may_dissect() then
+      handler = session.handler
+      if handler == nil or visited then handler, unsure = handler_of(session, tvb, at, number, early) end
+    end
     if unsure and get.can_desegment(pinfo) > 0 then return ask_for_more(pinfo, at) end
     if not handler or (cut and not handler.nested) then return name_tunnel(session, item, tvb, at, pinfo) end
     call_handler(session, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
@@ -2399,7 +2425,7 @@ do
   local function present_inside(session, side, inner, pinfo, tree, number, all)
     if #inner.octets == 0 then return end
     local plain = ByteArray.new(inner.octets, true):tvb("GSSAPI plaintext")
-    for i = 1, #inner.found do show_frame(session, side, inner.found, i, plain, tree, all) end
+    show_frames(session, side, inner.found, plain, tree, all)
     if inner.tunnel then enclosed_tunnel(session, side, inner, plain, pinfo, tree, number) end
   end
 
@@ -2416,11 +2442,15 @@ do
   -- Shows what a call found: SOCKS frames, then a tunnel's octets or the beginning of another frame. Where the first
   -- frame began in an earlier segment, `found.octets` are all of them, of which `found.before` came before this tvb.
   local function present(session, side, found, tvb, pinfo, tree, number, key, cut)
+    if found.kind then -- a frame alone
+      show_frame(session, side, found, 0, nil, false, tvb, tree, wanted(tree))
+      return set_info(pinfo, number, key, session, words_for(session, found, false))
+    end
     local before = found.before or 0
     if #found > 0 then
       local all = wanted(tree)
       local shown = found.octets and ByteArray.new(found.octets, true):tvb("SOCKS frame") or tvb
-      for i = 1, #found do show_frame(session, side, found, i, shown, tree, all) end
+      show_frames(session, side, found, shown, tree, all)
       set_info(pinfo, number, key, session, words_for_all(session, found))
       for i = 1, found.inner and #found or 0 do
         if found.inner[i] then present_inside(session, side, found.inner[i], pinfo, tree, number, all) end
@@ -2448,7 +2478,7 @@ do
     local key = key_of(number, offset_of(tvb), session.depth or 0)
     local record = records[key]
     if record then
-      present(session, side, record.kind and { record } or record, tvb, pinfo, tree, number, key, cut)
+      present(session, side, record, tvb, pinfo, tree, number, key, cut)
     elseif session.open and number >= session.open then
       tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut)
     end
@@ -2464,23 +2494,19 @@ do
   end
 
   local segment = {} -- what `read` is told of the one in hand
-  local spare -- a list for frames, where the last one was not needed
 
-  -- The octets of one side in order, read for the first time. Returns what they hold, or nil when this is not SOCKS.
-  local function first_reading(session, side, tvb, pinfo, number, key, at_start, cut)
-    local octets, before = octets_of(tvb), 0
-    local partial = session.partial and session.partial[side]
-    -- TCP's own reassembly: octets that it held back because they came out of order.
-    local split = partial ~= nil or (at_start and not session.parent)
+  -- The octets of one side in order, read for the first time. Returns what they hold, and how many are not the tunnel's;
+  -- or nil when this is not SOCKS. `held` is set for octets that TCP held back because they came out of order.
+  local function first_reading(session, side, octets, number, now, key, held, cut)
+    local partial, before = session.partial and session.partial[side], 0
+    local split = partial ~= nil or held
     if partial then
       local whole, already = continue(partial, octets)
       if not whole then return { partial = partial.kind, tail = 0, before = 0 }, #octets end
       octets, before, session.partial[side] = whole, already, nil
     end
-    segment.number, segment.now, segment.split, segment.cut = number, get.rel_ts(pinfo), split, cut
-    local list = spare or {}
-    spare = nil
-    local found = read(session, side, octets, segment, list)
+    segment.number, segment.now, segment.split, segment.cut = number, now, split, cut
+    local found = read(session, side, octets, segment, {})
     if not found then return nil end
     if before > 0 then found.octets, found.before = octets, before end
     if found.partial then found.before = found.before or 0 end
@@ -2500,6 +2526,16 @@ do
     session.header = nil
   end
 
+  local function read_first(session, side, octets, number, now, key, held, cut)
+    if not held then
+      local frame, notes = read_usual(session, side, octets, number, now)
+      if frame then return notes and { frame, notes = { notes } } or frame, #octets end
+    end
+    local found, spent = first_reading(session, side, octets, number, now, key, held, cut)
+    if found and session.header and #found > 0 then note_header(session, side, found) end
+    return found and pack(found), spent
+  end
+
   -- One call: the octets of one side in order. Returns whether they are SOCKS.
   function dissect_octets(session, side, tvb, pinfo, tree, number, cut)
     if visited then return replay(session, side, tvb, pinfo, tree, number, cut) end
@@ -2510,21 +2546,17 @@ do
     end
     local offset = offset_of(tvb)
     local key = key_of(number, offset, session.depth or 0)
-    local found, spent = first_reading(session, side, tvb, pinfo, number, key, offset == 0, cut)
+    local held = offset == 0 and not session.parent
+    local octets, now = octets_of(tvb), get.rel_ts(pinfo)
+    local found, spent = read_first(session, side, octets, number, now, key, held, cut)
     if not found then
       session.foreign = true
       return false
     end
     spend(session, side, spent)
     if not session.id then remember(session) end
-    if session.header and #found > 0 then note_header(session, side, found) end
-    local record = pack(found)
-    records[key] = record
+    records[key] = found
     present(session, side, found, tvb, pinfo, tree, number, key, cut)
-    if record ~= found then
-      found[1] = nil
-      spare = found
-    end
     return true
   end
 
@@ -2533,15 +2565,6 @@ do
     if not session.trusted or session.pointed_out ~= get.number(pinfo) then return end
     local name = foreign_name(octets_of(tvb, 0, min(length_of(tvb), 16)), 1) or "unknown protocol"
     tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
-  end
-
-  -- TCP calls a connection's dissector once it has one, and we are that from our first frame on. When the port table or
-  -- the heuristics name us although we know a conversation between these ends, it is another connection.
-  local function used_again(session, pinfo, unasked)
-    if session.foreign then return false end
-    if unasked then return true end
-    local matched = get.match_uint(pinfo)
-    return matched == session.port0 or matched == session.port1
   end
 
   -- Of a client that put a PROXY header first.
@@ -2554,9 +2577,19 @@ do
     return get.can_desegment(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
   end
 
-  local function is_first_end(session, source, source_port)
-    if session.port0 ~= session.port1 then return source_port == session.port0 end
-    return source == session.address0
+  -- The conversation of a packet, or nil. TCP calls a connection's dissector once it has one, and we are that from our
+  -- first frame on. When the port table or the heuristics (`unasked`) name us although we know a conversation between
+  -- these ends, it is another connection.
+  local function find_session(pinfo, unasked, number, source, source_port, destination, destination_port)
+    local addresses, ports = name_of_ends(source, source_port, destination, destination_port)
+    local session = by_ends[addresses]
+    session = session and session[ports]
+    while session and session.first > number do session = session.before end
+    if not session or visited or session.foreign then return session end
+    if unasked then return nil end
+    local matched = get.match_uint(pinfo)
+    if matched == source_port or matched == destination_port then return nil end
+    return session
   end
 
   function dissect_tcp(tvb, pinfo, tree, trusted, unasked)
@@ -2565,9 +2598,7 @@ do
     local number = get.number(pinfo)
     local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
     local source_port, destination_port = get.src_port(pinfo), get.dst_port(pinfo)
-    local session = latest_between(source, source_port, destination, destination_port)
-    while session and session.first > number do session = session.before end
-    if session and not visited and used_again(session, pinfo, unasked) then session = nil end
+    local session = find_session(pinfo, unasked, number, source, source_port, destination, destination_port)
     local fresh = not session
     if fresh then
       if visited then return false end
@@ -2575,8 +2606,8 @@ do
       session = new_session(source, source_port, destination, destination_port, trusted, number, get.rel_ts(pinfo))
       session.header = next(headers) and headers[ends_of(pinfo)]
     end
-    local side = is_first_end(session, source, source_port) and 0 or 1
-    if dissect_octets(session, side, tvb, pinfo, tree, number, is_cut(tvb, pinfo)) then
+    local from_first = source_port == session.port0 and (source_port ~= session.port1 or source == session.address0)
+    if dissect_octets(session, from_first and 0 or 1, tvb, pinfo, tree, number, is_cut(tvb, pinfo)) then
       if fresh then set.conversation(pinfo, P) end
       return true
     end
@@ -2700,10 +2731,10 @@ do
       note_once(noted, look.odd, "reserved-nonzero", format("RSV of the UDP header is 0x%04x", frame.reserved))
     end
     if frame.host_type ~= DOMAIN then
-      if not look.outward and frame.host == party and party ~= association.address then
+      if not look.outward and host_of(frame) == party and party ~= association.address then
         note_once(noted, look.odd, "udp-names-client", "the header of an answer names the client, not the sender")
       end
-      association.remotes[frame.host .. ":" .. frame.port] = true
+      association.remotes[host_of(frame) .. ":" .. frame.port] = true
       return
     end
     check_domain(frame, frame.raw_host)
@@ -2714,7 +2745,7 @@ do
     local association = look.association
     local data = sub(octets, frame.size + 1)
     note_once(association.noted, look.odd, "udp-fragmented",
-      format("datagram %s:%d is sent in fragments", frame.host, frame.port))
+      format("datagram %s:%d is sent in fragments", host_of(frame), frame.port))
     local given_up
     look.whole, given_up = put_together(association, look.outward, frame.fragment, data, now)
     if given_up then
@@ -2748,7 +2779,7 @@ do
     local session = look.association.session
     local item = add(tree, P, tvb(0, frame.size))
     set_text(item, format("SOCKS5, UDP %s %s, %d octets", look.outward and "to" or "from",
-      endpoint_text(frame.host_type, frame.host, frame.port), length_of(tvb) - frame.size))
+      endpoint_of(frame), length_of(tvb) - frame.size))
     set_generated(add(item, F.type, TYPE.udp))
     set_generated(add(item, F.stream, session.id))
     set_generated(add(item, F.outcome, outcome_of(session)))
@@ -2760,7 +2791,7 @@ do
       add(fragment, F.udp_last, tvb(2, 1))
     end
     show_address(item, tvb, 0, frame, UDP)
-    set_generated(add(item, DST.host, frame.host))
+    set_generated(add(item, DST.host, host_of(frame)))
     set_generated(add(item, DST.port, frame.port))
     set_generated(add(item, F.udp_data_length, length_of(tvb) - frame.size))
     set_generated(add(item, F.request_in, session.request_number))
@@ -2812,7 +2843,7 @@ do
     if not frame or look.stranger then return show_odd_datagram(look, tvb, pinfo, tree) > 0 end
     if wanted(tree) or #look.odd > 0 then show_datagram(look, frame, tvb, tree) end
     pinfo.cols.info:set(format("UDP %s %s, %d octets%s, ", look.outward and "to" or "from",
-      endpoint_text(frame.host_type, frame.host, frame.port), length_of(tvb) - frame.size,
+      endpoint_of(frame), length_of(tvb) - frame.size,
       frame.fragment ~= 0 and format(", fragment %d", frame.fragment % 128) or ""))
     pinfo.cols.info:fence()
     call_relayed(look, frame, tvb, pinfo, tree)
