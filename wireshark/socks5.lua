@@ -388,35 +388,38 @@ local add, set_generated, set_text, refers_to
 local is_tree -- whether there is a tree at all: in it Wireshark hides an item of its own, which we are given
 local get, set, address_text = {}, {}, tostring
 
-local GETTERS = {
-  "number", "visited", "rel_ts", "src", "dst", "src_port", "dst_port", "port_type", "match_uint", "can_desegment",
-  "cols",
-}
-local SETTERS = { "src_port", "dst_port", "can_desegment", "conversation" }
+local use_methods -- what others use of this
+do
+  local GETTERS = {
+    "number", "visited", "rel_ts", "src", "dst", "src_port", "dst_port", "port_type", "match_uint", "can_desegment",
+    "cols",
+  }
+  local SETTERS = { "src_port", "dst_port", "can_desegment", "conversation" }
 
-local function in_metatable(object, what, name)
-  local meta = getmetatable(object)
-  local functions = type(meta) == "table" and meta[what]
-  return type(functions) == "table" and functions[name]
-end
+  local function in_metatable(object, what, name)
+    local meta = getmetatable(object)
+    local functions = type(meta) == "table" and meta[what]
+    return type(functions) == "table" and functions[name]
+  end
 
-local function getter(object, name)
-  return in_metatable(object, "__getters", name) or function(owner) return owner[name] end
-end
+  local function getter(object, name)
+    return in_metatable(object, "__getters", name) or function(owner) return owner[name] end
+  end
 
-local function setter(object, name)
-  return in_metatable(object, "__setters", name) or function(owner, value) owner[name] = value end
-end
+  local function setter(object, name)
+    return in_metatable(object, "__setters", name) or function(owner, value) owner[name] = value end
+  end
 
-local function use_methods(tvb, pinfo, tree)
-  length_of, octets_of, offset_of = tvb.len, tvb.raw, tvb.offset
-  set_generated, set_text, refers_to = tree.set_generated, tree.set_text, tree.referenced
-  is_tree = getter(tree, "hidden")
-  for _, name in ipairs(GETTERS) do get[name] = getter(pinfo, name) end
-  for _, name in ipairs(SETTERS) do set[name] = setter(pinfo, name) end
-  local meta = getmetatable(pinfo.src)
-  address_text = type(meta) == "table" and meta.__tostring or tostring
-  add = tree.add -- last: it tells that all is there
+  function use_methods(tvb, pinfo, tree)
+    length_of, octets_of, offset_of = tvb.len, tvb.raw, tvb.offset
+    set_generated, set_text, refers_to = tree.set_generated, tree.set_text, tree.referenced
+    is_tree = getter(tree, "hidden")
+    for _, name in ipairs(GETTERS) do get[name] = getter(pinfo, name) end
+    for _, name in ipairs(SETTERS) do set[name] = setter(pinfo, name) end
+    local meta = getmetatable(pinfo.src)
+    address_text = type(meta) == "table" and meta.__tostring or tostring
+    add = tree.add -- last: it tells that all is there
+  end
 end
 
 local tcp_table = DissectorTable.get("tcp.port")
@@ -960,7 +963,7 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 local sessions -- all, in the order of their first packets
-local by_ends -- addresses -> ports -> the latest session between them, which leads to earlier ones by `before`
+local by_end -- address -> ports -> the latest session there, which leads to earlier ones by `before`
 local records -- (frame, offset, depth) -> what the first dissection found there
 local relays -- UDP port -> associations, and as `previous` the dissector that the port belongs to
 local datagrams -- frame -> what the first dissection found in that datagram
@@ -979,7 +982,7 @@ end
 
 local function forget_all()
   restore_relays()
-  sessions, by_ends, records, headers = {}, {}, {}, {}
+  sessions, by_end, records, headers = {}, {}, {}, {}
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
   in_flight, leaks, last_number, last_key = false, 0, nil, nil
 end
@@ -1026,33 +1029,51 @@ local function new_nested_session(parent, number, now)
   return session
 end
 
--- Whatever the direction, two ends have one name: their addresses, and a number for their ports, the lower port first.
--- Both are cheap to make for each packet, and new conversations between old addresses add a number only.
-local function name_of_ends(source, source_port, destination, destination_port)
-  if source_port > destination_port or (source_port == destination_port and source > destination) then
-    return destination .. " " .. source, destination_port * 65536 + source_port
+local sessions_at, latest_between, remember -- what others use of this
+do
+  local function is_between(session, source, destination)
+    local one, other = session.address0, session.address1
+    return (one == source and other == destination) or (one == destination and other == source)
   end
-  return source .. " " .. destination, source_port * 65536 + destination_port
-end
 
-local function latest_between(source, source_port, destination, destination_port)
-  local addresses, ports = name_of_ends(source, source_port, destination, destination_port)
-  local there = by_ends[addresses]
-  return there and there[ports]
-end
-
-local function remember(session)
-  session.id = #sessions + 1
-  sessions[session.id] = session
-  if session.parent then return end
-  local addresses, ports = name_of_ends(session.address0, session.port0, session.address1, session.port1)
-  local there = by_ends[addresses]
-  if not there then
-    there = {}
-    by_ends[addresses] = there
+  -- A session is found by its end with the higher port, which is the client's as a rule, and a number for both ports:
+  -- Wireshark makes an object of each address that it is asked for, so that one costs as much as all that we keep of a
+  -- packet. Ends with the same port have no higher one; there it is the lesser address.
+  local function end_of(source, source_port, destination, destination_port)
+    if source_port ~= destination_port then return source_port > destination_port and source or destination end
+    return source < destination and source or destination
   end
-  session.before = there[ports]
-  there[ports] = session
+
+  function sessions_at(address, source_port, destination_port)
+    local there = by_end[address]
+    if source_port < destination_port then return there and there[source_port * 65536 + destination_port] end
+    return there and there[destination_port * 65536 + source_port]
+  end
+
+  -- The latest session between two ends that had begun by packet `number`, or nil.
+  function latest_between(source, source_port, destination, destination_port, number)
+    local address = end_of(source, source_port, destination, destination_port)
+    local session = sessions_at(address, source_port, destination_port)
+    while session and (session.first > number or not is_between(session, source, destination)) do
+      session = session.before
+    end
+    return session
+  end
+
+  function remember(session)
+    session.id = #sessions + 1
+    sessions[session.id] = session
+    if session.parent then return end
+    local low, high = min(session.port0, session.port1), max(session.port0, session.port1)
+    local address = end_of(session.address0, session.port0, session.address1, session.port1)
+    local there = by_end[address]
+    if not there then
+      there = {}
+      by_end[address] = there
+    end
+    session.before = there[low * 65536 + high]
+    there[low * 65536 + high] = session
+  end
 end
 
 local function target_of(session)
@@ -1229,12 +1250,18 @@ do
     return is_proxy_port(own) and not is_proxy_port(other)
   end
 
-  -- A proxy's first frame, where nothing of the client is known: the client's side is not in the capture, or later.
-  local function proxy_alone(session, side, octets, at)
-    if byte(octets, at) ~= 5 or not session.trusted or not speaks_for_proxy(session, side) then return nil end
-    if #octets - at == 1 and METHODS[byte(octets, at + 1)] then return "method-selection" end
-    local frame = sound_frame("reply", sub(octets, at))
-    return frame and frame.size == #octets - at + 1 and "reply" or nil
+  -- A first frame that is no greeting: a proxy's, where nothing of the client is known (its side is not in the capture,
+  -- or later), or a request. None is as short as most greetings, but for the choice of a method.
+  local function alone_of(session, side, octets, at)
+    local size = #octets - at + 1
+    if size > 2 and size < 7 then return nil end
+    if speaks_for_proxy(session, side) then
+      if size == 2 and METHODS[byte(octets, at + 1)] then return "method-selection" end
+      local reply = sound_frame("reply", sub(octets, at))
+      if reply and reply.size == size then return "reply" end
+    end
+    local request = sound_frame("request", sub(octets, at))
+    return request and request.size == size and "request" or nil
   end
 
   -- A reply to a SOCKS4 request whose end has not come.
@@ -1248,12 +1275,8 @@ do
   local function beginning(session, side, octets, at)
     local trusted = session.trusted
     if is_proxy_header(octets, at) then return "proxy-protocol" end
-    local alone = proxy_alone(session, side, octets, at)
+    local alone = trusted and byte(octets, at) == 5 and alone_of(session, side, octets, at)
     if alone then return alone end
-    if trusted and byte(octets, at) == 5 then
-      local frame = sound_frame("request", sub(octets, at))
-      if frame and frame.size == #octets - at + 1 then return "request" end
-    end
     if looks_like_greeting(octets, at, trusted) then return "greeting" end
     if looks_like_socks4(octets, at, trusted) then return "socks4-request" end
     if answers_socks4(session, side, octets, at) then
@@ -1653,23 +1676,42 @@ do
     return found
   end
 
+  -- CONNECT's replies differ in what they name, and nobody asks: BND is shown in the packet's details, if at all. One frame
+  -- stands for all that begin alike and are as long.
+  local alike = {}
+
+  local function reply_like(octets)
+    local size = #octets
+    if size ~= 10 and size ~= 22 then return nil end
+    local start = sub(octets, 1, 4)
+    local frame = alike[start]
+    if not frame then
+      frame = decode("reply", octets)
+      if not frame or frame.odd or frame.size ~= size then return nil end
+      alike[start] = frame
+    end
+    return frame.size == size and frame or nil
+  end
+
   -- Most segments are one frame that is due, with nothing odd, on a connection that is surely SOCKS: what `read` would
-  -- say of it, quicker. Returns the frame, and what is odd about it here; nil where `read` has to look.
+  -- say of it, quicker. Returns its decoder's name, the frame (or one like it, see above), and what is odd about it here;
+  -- nil where `read` has to look.
   function read_usual(session, side, octets, number, now)
     if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
     local kind = due(session, side, octets, 1)
     local version = VERSION_DUE[kind]
     if not version or byte(octets) ~= version or kind == "gssapi" then return nil end
-    local frame = decode(kind, octets)
+    local asked = kind == "reply" and session.request
+    local frame = asked and asked.command == 1 and reply_like(octets) or decode(kind, octets)
     if not frame or frame.odd or frame.size ~= #octets or (session.reply and frame.kind == "reply") then return nil end
     local notes = spare or {}
     apply[frame.kind](session, side, frame, notes, number, now)
     if #notes == 0 then
       spare = notes
-      return frame
+      return kind, frame
     end
     spare = nil
-    return frame, notes
+    return kind, decode(kind, octets), notes
   end
 
   -- Turn the octets of a side into frames. `when` says of the segment: number, now, split (its first frame began in an
@@ -1800,7 +1842,7 @@ do
       .. (level and ", " .. protection_level_name(level) or "")
   end
 
-  function fixed_words_of.request(frame)
+  function words_of.request(_, frame)
     local target = frame.raw_host and endpoint_of(frame) or "(unreadable)"
     return "Request: " .. command_title(frame.command) .. " " .. target
   end
@@ -2442,10 +2484,6 @@ do
   -- Shows what a call found: SOCKS frames, then a tunnel's octets or the beginning of another frame. Where the first
   -- frame began in an earlier segment, `found.octets` are all of them, of which `found.before` came before this tvb.
   local function present(session, side, found, tvb, pinfo, tree, number, key, cut)
-    if found.kind then -- a frame alone
-      show_frame(session, side, found, 0, nil, false, tvb, tree, wanted(tree))
-      return set_info(pinfo, number, key, session, words_for(session, found, false))
-    end
     local before = found.before or 0
     if #found > 0 then
       local all = wanted(tree)
@@ -2467,22 +2505,26 @@ do
     tunnel(session, side, tvb, at, pinfo, tree, number, found.early, cut, found.remarks)
   end
 
-  -- A frame alone is its own record.
-  local function pack(found)
-    local plain = #found == 1 and not (found.notes or found.inner or found.peer or found.tail or found.octets)
-    return plain and found[1] or found
+  -- A frame that is all that a segment holds. The tvb is decoded (again) only where there is a tree to show it in.
+  local function present_frame(session, side, kind, frame, tvb, pinfo, tree, number, key)
+    if visited or is_tree(tree) then
+      frame = decode(kind, octets_of(tvb))
+      show_frame(session, side, frame, 0, nil, false, tvb, tree, wanted(tree))
+    end
+    set_info(pinfo, number, key, session, words_for(session, frame, false))
   end
 
+  -- Of a frame alone its decoder's name is enough.
   local function replay(session, side, tvb, pinfo, tree, number, cut)
-    if session.foreign then return false end
     local key = key_of(number, offset_of(tvb), session.depth or 0)
     local record = records[key]
-    if record then
+    if decoders[record] then
+      present_frame(session, side, record, nil, tvb, pinfo, tree, number, key)
+    elseif record then
       present(session, side, record, tvb, pinfo, tree, number, key, cut)
     elseif session.open and number >= session.open then
       tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut)
     end
-    return true
   end
 
   -- What a side's earlier segment left of an unfinished frame, and this one's octets; nil while they are too few.
@@ -2491,6 +2533,11 @@ do
     partial.size = partial.size + #octets
     if partial.needed and partial.size < partial.needed then return nil end
     return concat(partial), partial.size - #octets
+  end
+
+  -- Whether the capture lacks the end of this segment.
+  local function is_cut(tvb, pinfo)
+    return get.can_desegment(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
   end
 
   local segment = {} -- what `read` is told of the one in hand
@@ -2526,37 +2573,50 @@ do
     session.header = nil
   end
 
-  local function read_first(session, side, octets, number, now, key, held, cut)
-    if not held then
-      local frame, notes = read_usual(session, side, octets, number, now)
-      if frame then return notes and { frame, notes = { notes } } or frame, #octets end
-    end
+  -- Returns whether the octets are SOCKS.
+  local function dissect_handshake(session, side, octets, tvb, pinfo, tree, number, now, key, held, cut)
     local found, spent = first_reading(session, side, octets, number, now, key, held, cut)
-    if found and session.header and #found > 0 then note_header(session, side, found) end
-    return found and pack(found), spent
-  end
-
-  -- One call: the octets of one side in order. Returns whether they are SOCKS.
-  function dissect_octets(session, side, tvb, pinfo, tree, number, cut)
-    if visited then return replay(session, side, tvb, pinfo, tree, number, cut) end
-    if session.foreign then return false end
-    if session.open and not session.gssapi and not (session.partial and session.partial[side]) then
-      tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut)
-      return true
-    end
-    local offset = offset_of(tvb)
-    local key = key_of(number, offset, session.depth or 0)
-    local held = offset == 0 and not session.parent
-    local octets, now = octets_of(tvb), get.rel_ts(pinfo)
-    local found, spent = read_first(session, side, octets, number, now, key, held, cut)
     if not found then
       session.foreign = true
       return false
     end
+    if session.header and #found > 0 then note_header(session, side, found) end
     spend(session, side, spent)
     if not session.id then remember(session) end
     records[key] = found
     present(session, side, found, tvb, pinfo, tree, number, key, cut)
+    return true
+  end
+
+  -- One call: the octets of one side in order. Returns whether they are SOCKS.
+  function dissect_octets(session, side, tvb, pinfo, tree, number, cut)
+    if session.foreign then return false end
+    if visited then
+      replay(session, side, tvb, pinfo, tree, number, cut or is_cut(tvb, pinfo))
+      return true
+    end
+    if session.open and not session.gssapi and not (session.partial and session.partial[side]) then
+      tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut or is_cut(tvb, pinfo))
+      return true
+    end
+    local octets, offset, now = octets_of(tvb), offset_of(tvb), get.rel_ts(pinfo)
+    local key = key_of(number, offset, session.depth or 0)
+    local held = offset == 0 and not session.parent
+    local kind, frame, notes
+    if not held then kind, frame, notes = read_usual(session, side, octets, number, now) end
+    if not kind then
+      cut = cut or is_cut(tvb, pinfo)
+      return dissect_handshake(session, side, octets, tvb, pinfo, tree, number, now, key, held, cut)
+    end
+    spend(session, side, #octets)
+    if not session.id then remember(session) end
+    if notes then
+      records[key] = { frame, notes = { notes } }
+      present(session, side, records[key], tvb, pinfo, tree, number, key, cut)
+    else
+      records[key] = kind
+      present_frame(session, side, kind, frame, tvb, pinfo, tree, number, key)
+    end
     return true
   end
 
@@ -2572,42 +2632,51 @@ do
     return format("%s %d %s %d", tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)
   end
 
-  -- Whether the capture lacks the end of this segment.
-  local function is_cut(tvb, pinfo)
-    return get.can_desegment(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
+  -- The conversation of a packet, or nil. TCP calls a connection's dissector once it has one, and we are that from our
+  -- first frame on: the session there is this one, if there is only one. When the port table or the heuristics
+  -- (`unasked`) name us although we know a conversation between these ends, it is another connection.
+  local function find_session(pinfo, unasked, number, source_port, destination_port)
+    local called = unasked
+    if not called then
+      local matched = get.match_uint(pinfo)
+      called = matched == source_port or matched == destination_port
+    end
+    if not called and source_port ~= destination_port then
+      local address = address_text(source_port > destination_port and get.src(pinfo) or get.dst(pinfo))
+      local session = sessions_at(address, source_port, destination_port)
+      if session and not session.before then return session.first <= number and session or nil end
+    end
+    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+    local session = latest_between(source, source_port, destination, destination_port, number)
+    if called and session and not (visited or session.foreign) then return nil end
+    return session
   end
 
-  -- The conversation of a packet, or nil. TCP calls a connection's dissector once it has one, and we are that from our
-  -- first frame on. When the port table or the heuristics (`unasked`) name us although we know a conversation between
-  -- these ends, it is another connection.
-  local function find_session(pinfo, unasked, number, source, source_port, destination, destination_port)
-    local addresses, ports = name_of_ends(source, source_port, destination, destination_port)
-    local session = by_ends[addresses]
-    session = session and session[ports]
-    while session and session.first > number do session = session.before end
-    if not session or visited or session.foreign then return session end
-    if unasked then return nil end
-    local matched = get.match_uint(pinfo)
-    if matched == source_port or matched == destination_port then return nil end
+  local function begin_session(pinfo, trusted, number, source_port, destination_port)
+    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+    trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
+    local session = new_session(source, source_port, destination, destination_port, trusted, number, get.rel_ts(pinfo))
+    session.header = next(headers) and headers[ends_of(pinfo)]
     return session
+  end
+
+  -- Which side of a session sends the packet.
+  local function side_of(session, pinfo, source_port)
+    if session.port0 ~= session.port1 then return source_port == session.port0 and 0 or 1 end
+    return address_text(get.src(pinfo)) == session.address0 and 0 or 1
   end
 
   function dissect_tcp(tvb, pinfo, tree, trusted, unasked)
     if in_flight then count_leaks() end
     visited = get.visited(pinfo)
-    local number = get.number(pinfo)
-    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
-    local source_port, destination_port = get.src_port(pinfo), get.dst_port(pinfo)
-    local session = find_session(pinfo, unasked, number, source, source_port, destination, destination_port)
+    local number, source_port, destination_port = get.number(pinfo), get.src_port(pinfo), get.dst_port(pinfo)
+    local session = find_session(pinfo, unasked, number, source_port, destination_port)
     local fresh = not session
     if fresh then
       if visited then return false end
-      trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
-      session = new_session(source, source_port, destination, destination_port, trusted, number, get.rel_ts(pinfo))
-      session.header = next(headers) and headers[ends_of(pinfo)]
+      session = begin_session(pinfo, trusted, number, source_port, destination_port)
     end
-    local from_first = source_port == session.port0 and (source_port ~= session.port1 or source == session.address0)
-    if dissect_octets(session, from_first and 0 or 1, tvb, pinfo, tree, number, is_cut(tvb, pinfo)) then
+    if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then
       if fresh then set.conversation(pinfo, P) end
       return true
     end
@@ -3026,11 +3095,9 @@ do
     local side = flow[(flow.port == port and flow.address == source) and 0 or 1]
     if syn then side.next = side.next or (info.th_seq + 1) % 4294967296 end
     if length > 0 then count_octets(side, (info.th_seq + (syn and 1 or 0)) % 4294967296, length) end
-    local session = length > 0 and latest_between(source, port, tostring(info.ip_dst), info.th_dport)
-    while session do
-      if session.first == pinfo.number then flow_of[session] = flow end
-      session = session.before
-    end
+    if length == 0 then return end
+    local session = latest_between(source, port, tostring(info.ip_dst), info.th_dport, pinfo.number)
+    if session and session.first == pinfo.number then flow_of[session] = flow end
   end
 
   -- Octets of a side through the tunnel.
