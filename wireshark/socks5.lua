@@ -1676,8 +1676,8 @@ do
     return found
   end
 
-  -- CONNECT's replies differ in what they name, and nobody asks: BND is shown in the packet's details, if at all. One frame
-  -- stands for all that begin alike and are as long.
+  -- CONNECT's replies differ in what they name, and nobody asks: BND is shown in the packet's details, if at all. One
+  -- frame stands for all that begin alike and are as long.
   local alike = {}
 
   local function reply_like(octets)
@@ -1694,8 +1694,8 @@ do
   end
 
   -- Most segments are one frame that is due, with nothing odd, on a connection that is surely SOCKS: what `read` would
-  -- say of it, quicker. Returns its decoder's name, the frame (or one like it, see above), and what is odd about it here;
-  -- nil where `read` has to look.
+  -- say of it, quicker. Returns its decoder's name, the frame (or one like it, see above), and what is odd about it
+  -- here; nil where `read` has to look.
   function read_usual(session, side, octets, number, now)
     if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
     local kind = due(session, side, octets, 1)
@@ -2346,10 +2346,10 @@ do
 
   local function show_tunnel(session, range, tree, number, early, remarks)
     local first_early = early and session.early == number
-    local looked_at = first_early or remarks or wanted(tree)
-    if not looked_at and not is_tree(tree) then return nil end
+    local odd_one = first_early or remarks
+    if not odd_one and not is_tree(tree) then return nil end
     local item = add(tree, P, range)
-    if not looked_at then return nil end
+    if not (odd_one or wanted(tree)) then return nil end
     set_text(item, protocol_of(session) .. ", Tunnel: " .. (target_of(session) or "?"))
     show_conversation(session, item, "tunnel")
     if early then set_generated(add(item, F.tunnel_early, true)) end
@@ -2446,7 +2446,7 @@ end
 local dissect_tcp, find_anywhere -- what others use of this
 do
   local function key_of(number, offset, depth)
-    return (number * 131072 + offset) * 16 + depth
+    return (number * 131072 + offset) * 16 + (depth or 0)
   end
 
   -- Octets of a tunnel inside a GSSAPI frame. What their dissector asks for comes in another such frame, if at all:
@@ -2516,7 +2516,7 @@ do
 
   -- Of a frame alone its decoder's name is enough.
   local function replay(session, side, tvb, pinfo, tree, number, cut)
-    local key = key_of(number, offset_of(tvb), session.depth or 0)
+    local key = key_of(number, offset_of(tvb), session.depth)
     local record = records[key]
     if decoders[record] then
       present_frame(session, side, record, nil, tvb, pinfo, tree, number, key)
@@ -2542,8 +2542,8 @@ do
 
   local segment = {} -- what `read` is told of the one in hand
 
-  -- The octets of one side in order, read for the first time. Returns what they hold, and how many are not the tunnel's;
-  -- or nil when this is not SOCKS. `held` is set for octets that TCP held back because they came out of order.
+  -- The octets of one side in order, read for the first time. Returns what they hold, and how many are not the
+  -- tunnel's; or nil when this is not SOCKS. `held` is set for octets that TCP held back as they came out of order.
   local function first_reading(session, side, octets, number, now, key, held, cut)
     local partial, before = session.partial and session.partial[side], 0
     local split = partial ~= nil or held
@@ -2600,7 +2600,7 @@ do
       return true
     end
     local octets, offset, now = octets_of(tvb), offset_of(tvb), get.rel_ts(pinfo)
-    local key = key_of(number, offset, session.depth or 0)
+    local key = key_of(number, offset, session.depth)
     local held = offset == 0 and not session.parent
     local kind, frame, notes
     if not held then kind, frame, notes = read_usual(session, side, octets, number, now) end
@@ -2655,9 +2655,17 @@ do
   local function begin_session(pinfo, trusted, number, source_port, destination_port)
     local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
     trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
-    local session = new_session(source, source_port, destination, destination_port, trusted, number, get.rel_ts(pinfo))
+    local now = get.rel_ts(pinfo)
+    local session = new_session(source, source_port, destination, destination_port, trusted, number, now)
     session.header = next(headers) and headers[ends_of(pinfo)]
     return session
+  end
+
+  -- Should another version of Wireshark hide no item in a tree that somebody looks at, each packet is taken to have one.
+  local function distrust_trees(tree)
+    if not is_tree(tree) and wanted(tree) then
+      is_tree = function() return true end
+    end
   end
 
   -- Which side of a session sends the packet.
@@ -2675,6 +2683,7 @@ do
     if fresh then
       if visited then return false end
       session = begin_session(pinfo, trusted, number, source_port, destination_port)
+      distrust_trees(tree)
     end
     if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then
       if fresh then set.conversation(pinfo, P) end
