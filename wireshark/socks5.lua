@@ -12,6 +12,9 @@
 -- Rules that keep Wireshark alive and quick, each learnt from a failure
 --   * No field extractor (`Field.new`): one of them makes Wireshark build the tree of every packet. So there are no
 --     sequence numbers here; that octets are missing is told from what the others mean.
+--   * What a packet costs is calls into Wireshark and objects that it makes for them: attributes are read through the
+--     functions behind them, one address finds the conversation, and where there is no tree nothing is put into it.
+--     `read_usual` takes the segment that is one frame, as most are; `read` takes all others.
 --   * The built-in socks dissector is never called (it crashes without TCP's data), nor DissectorTable.try_heuristics.
 --   * A C dissector that raises skips the rest of our function. State is therefore complete before any dissector of
 --     the payload is called, and such calls are counted: see `call_payload`.
@@ -2661,7 +2664,8 @@ do
     return session
   end
 
-  -- Should another version of Wireshark hide no item in a tree that somebody looks at, each packet is taken to have one.
+  -- Should another version of Wireshark hide no item in a tree that somebody looks at, all packets are taken to have
+  -- one.
   local function distrust_trees(tree)
     if not is_tree(tree) and wanted(tree) then
       is_tree = function() return true end
