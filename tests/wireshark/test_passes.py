@@ -58,6 +58,46 @@ def test_ports_used_again(tmp_path: Path) -> None:
         assert found == [["0", "first.test"], ["1", "second.test"]]
 
 
+@pytest.mark.parametrize("options", [(), ("-2",)], ids=["one pass", "two passes"])
+@pytest.mark.parametrize(
+    ("clients", "client_port", "proxies", "port"),
+    [
+        (("192.0.2.10",), 49812, ("192.0.2.1", "192.0.2.2"), 1080),
+        (("192.0.2.10", "192.0.2.11"), 9050, ("192.0.2.1",), 34565),
+        (("192.0.2.10", "192.0.2.11"), 1080, ("192.0.2.1", "192.0.2.2"), 1080),
+    ],
+    ids=["two proxies", "the proxy's port is the higher one", "equal ports"],
+)
+def test_the_same_ports_at_once(
+    tmp_path: Path,
+    clients: tuple[str, ...],
+    client_port: int,
+    proxies: tuple[str, ...],
+    port: int,
+    options: tuple[str, ...],
+) -> None:
+    """Connections that differ in one address only, a segment of each in turn."""
+    made = Capture()
+    ends = [(client, proxy) for client in clients for proxy in proxies]
+    connections = [Tcp(made, port, client, proxy, client_port) for client, proxy in ends]
+    conversations = [opened(f"host{i}.test") + HTTP for i in range(len(ends))]
+    for steps in zip(*conversations, strict=True):
+        for tcp, (side, octets) in zip(connections, steps, strict=True):
+            tcp.send(side, octets)
+    path = made.write(tmp_path / "same.pcap")
+    filter_ = "socks5.type == request || socks5.type == reply || http"
+    found = rows(path, filter_, "tcp.stream", "socks5.destination.host", options=options)
+    assert sorted(found) == sorted([str(i), f"host{i}.test"] for i in range(len(ends)) for _ in range(2 + len(HTTP)))
+
+
+def test_the_packet_list_is_the_same_without_a_tree(capture: Path) -> None:
+    """Nothing is put into a tree that is not there; where there is one, our layer is in it, whoever looks."""
+    assert tshark(capture) == tshark(capture, "-Y", "frame") == tshark(capture, "-2")
+    hierarchy = tshark(capture, "-q", "-z", "io,phs").splitlines()
+    counted = next(line.split()[1] for line in hierarchy if line.split()[:1] == ["socks5"])
+    assert counted == f"frames:{len({layer.frame for layer in layers(capture)})}"
+
+
 def test_a_lost_segment_is_noticed(tmp_path: Path) -> None:
     made = Capture()
     tcp = Tcp(made).play([(CLIENT, GREETING)])
