@@ -66,6 +66,12 @@ class Progress:
     version: str = __version__
 
 
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        """What was wrong with a capture is kept in its own way: Dask's tblib teaches pickle another one."""
+        return value.__reduce__() if isinstance(value, BaseException) else NotImplemented
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Only classes of some rooms, and numpy's ways to make arrays."""
@@ -117,7 +123,7 @@ class Checkpoint:
             raise OutputError(f"{error.filename or self._folder}: {error.strerror or error}") from error
         with whole_file(self._paths[place], force=True, lasting=True) as file:
             file.write(line)
-            pickle.dump((secret.key(), tuple(names), state), file, 5)
+            _Pickler(file, 5).dump((secret.key(), tuple(names), state))
             held = self._hold(place, file.fileno())
         self._release(place)
         self._held[place] = held

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,8 @@ def test_captures_that_were_read_may_be_gone(begun: tuple[list[str], Path], chur
 
 @pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]], ids=["one process", "two"])
 def test_a_capture_that_was_damaged_and_is_mended(churn: Path, tmp_path: Path, jobs: list[str]) -> None:
+    with suppress(ImportError):  # as Dask does in its own process: exceptions are pickled otherwise from here on
+        import_module("tblib.pickling_support").install()
     names = sorted(split(churn, tmp_path, 5))
     assert main(["read", *names, "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
     sound = Path(names[2]).read_bytes()
