@@ -2635,6 +2635,11 @@ do
     return format("%s %d %s %d", tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)
   end
 
+  -- Wireshark 4.4's dissector of PROXY headers stays the client's, and asks the heuristics about each of its segments.
+  local function is_handed_on(session, pinfo)
+    return session.handed_on ~= nil and headers[ends_of(pinfo)] == session.handed_on
+  end
+
   -- The conversation of a packet, or nil. TCP calls a connection's dissector once it has one, and we are that from our
   -- first frame on: the session there is this one, if there is only one. When the port table or the heuristics
   -- (`unasked`) name us although we know a conversation between these ends, it is another connection.
@@ -2651,7 +2656,7 @@ do
     end
     local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
     local session = latest_between(source, source_port, destination, destination_port, number)
-    if called and session and not (visited or session.foreign) then return nil end
+    if called and session and not (visited or session.foreign or is_handed_on(session, pinfo)) then return nil end
     return session
   end
 
@@ -2661,6 +2666,7 @@ do
     local now = get.rel_ts(pinfo)
     local session = new_session(source, source_port, destination, destination_port, trusted, number, now)
     session.header = next(headers) and headers[ends_of(pinfo)]
+    session.handed_on = session.header
     return session
   end
 
@@ -2712,13 +2718,21 @@ do
     return true
   end
 
+  -- Whether these octets come in a conversation that we know and whose PROXY header was left to Wireshark's dissector.
+  local function goes_on(pinfo)
+    if not next(headers) then return false end
+    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+    local session = latest_between(source, get.src_port(pinfo), destination, get.dst_port(pinfo), get.number(pinfo))
+    return session and is_handed_on(session, pinfo)
+  end
+
   -- On a port that nobody named.
   function find_anywhere(tvb, pinfo, tree)
     if not add then use_methods(tvb, pinfo, tree) end
     local first = byte(octets_of(tvb, 0, 1))
-    if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 then return false end
+    if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 and not goes_on(pinfo) then return false end
     if not P.prefs.heuristic then return false end
-    if first > 5 and leave_header(tvb, pinfo) then return false end
+    if first > 5 and leave_header(tvb, pinfo) and not goes_on(pinfo) then return false end
     return dissect_tcp(tvb, pinfo, tree, false, true)
   end
 end
