@@ -2635,9 +2635,9 @@ do
     return format("%s %d %s %d", tostring(pinfo.src), pinfo.src_port, tostring(pinfo.dst), pinfo.dst_port)
   end
 
-  -- Wireshark 4.4's dissector of PROXY headers stays the client's, and asks the heuristics about each of its segments.
-  local function is_handed_on(session, pinfo)
-    return session.handed_on ~= nil and headers[ends_of(pinfo)] == session.handed_on
+  -- Wireshark 4.4's dissector of PROXY headers stays the connection's, and has the heuristics asked about each segment.
+  local function is_handed_on(session)
+    return session.handed_on ~= nil and headers[session.ends] == session.handed_on
   end
 
   -- The conversation of a packet, or nil. TCP calls a connection's dissector once it has one, and we are that from our
@@ -2656,7 +2656,7 @@ do
     end
     local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
     local session = latest_between(source, source_port, destination, destination_port, number)
-    if called and session and not (visited or session.foreign or is_handed_on(session, pinfo)) then return nil end
+    if called and session and not (visited or session.foreign or is_handed_on(session)) then return nil end
     return session
   end
 
@@ -2665,8 +2665,11 @@ do
     trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
     local now = get.rel_ts(pinfo)
     local session = new_session(source, source_port, destination, destination_port, trusted, number, now)
-    session.header = next(headers) and headers[ends_of(pinfo)]
-    session.handed_on = session.header
+    if next(headers) then
+      session.ends = ends_of(pinfo)
+      session.header = headers[session.ends]
+      session.handed_on = session.header
+    end
     return session
   end
 
@@ -2723,7 +2726,7 @@ do
     if not next(headers) then return false end
     local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
     local session = latest_between(source, get.src_port(pinfo), destination, get.dst_port(pinfo), get.number(pinfo))
-    return session and is_handed_on(session, pinfo)
+    return session and is_handed_on(session)
   end
 
   -- On a port that nobody named.

@@ -120,6 +120,7 @@ def test_a_reply_that_tcp_withholds(tmp_path: Path) -> None:
     for packet in [packet for side, packet in packets if side == PROXY]:
         capture.add(packet)
     seen = layers(capture.write(tmp_path / "taps.pcap"))
+    seen = [layer for layer in seen if layer["type"] != "method-selection"]  # which 4.4 does not withhold
     assert [layer["type"] for layer in seen] == ["greeting", "request", "tunnel", "tunnel"]
     assert [layer.anomalies for layer in seen[2:]] == [["early-data"], ["handshake-gap"]]
     assert seen[-1]["outcome"] == "0"
