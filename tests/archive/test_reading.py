@@ -67,6 +67,17 @@ def same(names: Sequence[str], workers: Callable[[], Workers] = TWO) -> ArchiveR
     return several
 
 
+def records_of(path: Path) -> list[bytes]:
+    """The packet records of a pcap file."""
+    octets = path.read_bytes()
+    at, records = 24, []
+    while at < len(octets):
+        size = 16 + int.from_bytes(octets[at + 8 : at + 12], "little")
+        records.append(octets[at : at + size])
+        at += size
+    return records
+
+
 def split(path: Path, folder: Path, count: int) -> list[str]:
     """A pcap file in so many files that follow each other."""
     octets = path.read_bytes()
@@ -116,12 +127,7 @@ def test_many_files(churn: Path, tmp_path: Path) -> None:
 
 def test_files_that_overlap_are_merged(churn: Path, tmp_path: Path) -> None:
     """Two interfaces' rings: every other packet lies in another file."""
-    octets = churn.read_bytes()
-    at, records = 24, []
-    while at < len(octets):
-        size = 16 + int.from_bytes(octets[at + 8 : at + 12], "little")
-        records.append(octets[at : at + size])
-        at += size
+    octets, records = churn.read_bytes(), records_of(churn)
     names = []
     for number, (begin, step) in enumerate(((0, 2), (1, 2), (15_000, 1))):
         chosen = records[begin:15_000:step] if number < 2 else records[begin:]

@@ -29,7 +29,7 @@ from socks5sniff.archive import reading as archive_reading
 from socks5sniff.capture import merge
 from socks5sniff.cli import main, resuming
 from socks5sniff.errors import ExitCode, ResumeError
-from tests.archive.test_reading import split
+from tests.archive.test_reading import records_of, split
 from tests.benchmarks import captures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,12 +71,7 @@ def one_after_another(churn: Path, folder: Path) -> list[str]:
 
 def overlapping(churn: Path, folder: Path) -> list[str]:
     """Two interfaces' rings, and a compressed one."""
-    octets = churn.read_bytes()
-    at, records = 24, []
-    while at < len(octets):
-        size = 16 + int.from_bytes(octets[at + 8 : at + 12], "little")
-        records.append(octets[at : at + size])
-        at += size
+    octets, records = churn.read_bytes(), records_of(churn)
     half = len(records) // 2
     contents = [records[:half:2], records[1:half:3], records[3:half:6], records[5:half:6], records[half:]]
     names = []
