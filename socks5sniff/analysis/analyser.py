@@ -156,11 +156,15 @@ class Analyser:
         flows, handshakes, numbering = self.connections.flows, self.connections.handshakes, self.verdicts.numbering
         self.verdicts.look(handshakes.unjudged(_NEVER, handshakes.now))
         ended = numbering.release(self._floor())
-        slots = np.flatnonzero(self.connections.watch.kind[: flows.used] == SOCKS)
+        slots = self.standing_slots()
         finished = self.told(slots[np.argsort(flows.stream[slots])])
         batch = finished.batch
         batch.id = np.array([numbering.number(place) for place in finished.places], np.int64)
         return ended, [record for record in batch if record.id]
+
+    def standing_slots(self) -> NDArray[np.intp]:
+        """Flows that were found to be SOCKS and have no record yet."""
+        return np.flatnonzero(self.connections.watch.kind[: self.connections.flows.used] == SOCKS)
 
     def told(self, slots: NDArray[np.intp]) -> Finished:
         """The records of these flows as they stand."""

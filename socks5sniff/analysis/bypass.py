@@ -201,6 +201,8 @@ class LiveBypasses:
         self.exchanges.tell(_NEVER if ended else self._analyser.connections.handshakes.now, AGE)
         name_of = self._analyser.records.names.name_of
         self._note_relaying()
+        if any(map(self._may_be_upstream, self._rows)):
+            self._own.learn(self._analyser.told(self._analyser.standing_slots()).batch)
         hosts = {*self._relaying.values()}
         found, rest = [], []
         for row in self._rows:
@@ -216,6 +218,13 @@ class LiveBypasses:
                 rest.append(row)  # an association that is still open may turn out to have sent it
         self._rows = deque(rest, MAX_WAITING)
         return found
+
+    def _may_be_upstream(self, row: Exchange) -> bool:
+        """Whether a connection may be a proxy's own, for a tunnel that is open: its records have not come yet."""
+        if row.stream is None or row.client.address not in self._clients or row.destination in self._proxies:
+            return False
+        hosts = {proxy.address for proxy in self._proxies}
+        return row.client.address in hosts or any(ip_address(host).is_loopback for host in hosts)
 
     def _note_relaying(self) -> None:
         analyser = self._analyser

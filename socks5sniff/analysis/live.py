@@ -22,7 +22,7 @@ from .bypass import LiveBypasses
 from .dialogue import Dialogue
 from .faults import Faults
 from .handshakes import Decided
-from .watch import SOCKS, UNDECIDED
+from .watch import UNDECIDED
 
 PATIENCE = 1_000_000_000
 """Nanoseconds an undecided connection may hold back later ids, where results are wanted as they come."""
@@ -172,24 +172,21 @@ class LiveAnalyser:
     @property
     def open(self) -> int:
         """Connections that were found to be SOCKS and have no record yet."""
-        return len(self._standing())
+        return len(self._analyser.standing_slots())
 
     def newest(self, count: int) -> list[Conversation]:
         """The records of so many of those, the last to be opened first, as they stand now."""
-        slots = self._standing()
+        slots = self._analyser.standing_slots()
         streams = self._analyser.connections.flows.stream[slots]
         found = self._analyser.told(slots[np.argsort(streams)[-count:]]).batch
         return sorted(found, key=lambda record: (-record.tcp_stream, record.first_frame))
 
     def current(self, streams: Collection[int]) -> list[Conversation]:
         """The records of open conversations on these connections (`tcp_stream`), as they stand now."""
-        slots = self._standing()
+        slots = self._analyser.standing_slots()
         wanted = np.isin(self._analyser.connections.flows.stream[slots], list(streams))
         return [*self._analyser.told(slots[wanted]).batch]
 
-    def _standing(self) -> NDArray[np.intp]:
-        kind = self._analyser.connections.watch.kind
-        return np.flatnonzero(kind[: self._analyser.connections.flows.used] == SOCKS)
 
     def interim(self) -> tuple[list[Batch], list[Conversation]]:
         """The records of open conversations as they stand, marked `interim`; before them those completed meanwhile."""

@@ -53,7 +53,7 @@ def of_forms(batch: Batch, forms: dict[Form, dict[str, Any]]) -> tuple[Rows, pa.
         batch: some records.
         forms: what `form_record` gave of the forms that were met; new ones are added.
     """
-    rows = np.array([row for row, each in enumerate(batch.written) if each is None], np.intp)
+    rows = batch.of_forms()
     if not len(rows) or batch.columns is None:
         return rows, None
     values = Values(batch.columns, batch.place[rows], batch.id[rows], _NO_WORDS)

@@ -91,7 +91,7 @@ class Lines:
     def of(self, batch: Batch) -> list[bytes | None]:
         """The lines of a batch's rows, without line ends; None for those that are written out."""
         lines: list[bytes | None] = [None] * len(batch)
-        rows = np.array([row for row, each in enumerate(batch.written) if each is None], np.intp)
+        rows = batch.of_forms()
         if not len(rows) or batch.columns is None:
             return lines
         values = Values(batch.columns, batch.place[rows], batch.id[rows], self._words)

@@ -101,6 +101,22 @@ def test_what_a_relay_sends_on_is_the_proxy_s_own(closing: bool) -> None:
     assert [row["client"]["port"] for row in rows] == [8]
 
 
+@pytest.mark.parametrize("sizes", [1, 5])
+def test_a_proxy_s_own_connection_while_the_tunnel_is_open(sizes: int) -> None:
+    """The host of the proxy uses a proxy itself; what it opens for a client that stays is no bypass of its own."""
+    asked = (CLIENT, b"\5\1\0\1" + bytes(map(int, WEB[0].split("."))) + WEB[1].to_bytes(2, "big"))
+    tunnel = [*PLAIN[:2], asked, *PLAIN[3:]]
+    traffic = proxied("10.0.0.9", -SECOND) + frames(connection(tunnel, client=("10.0.0.1", 39000), closing=False))
+    leg = [(CLIENT, HTTP), (SERVER, ANSWER)]
+    traffic += frames(
+        connection(leg, client=("10.0.0.9", 42000), proxy=WEB, begin=START + 5_200_000, closing=False)
+    )
+    traffic += past("10.0.0.9", SECOND)
+    traffic += [frame for number in range(4) for frame in proxied("10.0.0.1", (10 + number) * SECOND)]
+    rows, _ = played(traffic, sizes)
+    assert [row["packets"] for row in rows] == [8], "the one that it opened for nobody"
+
+
 def test_while_it_is_open() -> None:
     """A connection without an end is told of once, when it has lasted for a while."""
     later = [frame for number in range(3) for frame in proxied("10.0.0.1", (10 + number) * SECOND)]
