@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .analyser import Analyser
 from .attempts import Attempt
-from .bypass import Bypass, Bypasses
+from .bypass import Bypass, Past
 from .reading import Reading, read
 
-__all__ = ["Analyser", "Attempt", "Bypass", "Bypasses", "Reading", "read"]
+__all__ = ["Analyser", "Attempt", "Bypass", "Past", "Reading", "read"]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
-from socks5sniff.capture.merge import open_captures
 from socks5sniff.record import Endpoint, iso_time
 from socks5sniff.record.batch import Batch
 
 from .analyser import Analyser
-from .faults import Faults
-from .notes import Notes
 from .unproxied import Exchange, Exchanges
 
 _NEVER = 1 << 62
@@ -22,7 +19,7 @@ AGE = 3_000_000_000
 MAX_WAITING = 10_000
 """Rows of hosts that were not seen using a proxy yet; the oldest are forgotten."""
 MAX_ROWS = 200_000
-"""Connections and exchanges of datagrams that are kept; the others are counted."""
+"""Connections and exchanges of datagrams that are kept, the first ones; the others are counted."""
 
 _LOCAL_PORTS = frozenset({67, 68, 137, 138, 546, 547, 1900, 3702, 5353, 5355})
 """DHCP, NetBIOS, SSDP, WS-Discovery, mDNS, LLMNR: they do not leave the network."""
@@ -92,6 +89,23 @@ class _Own:
         return any((sender, host, port) in self._datagrams for host in (row.destination.address, name) if host)
 
 
+class Sought(NamedTuple):
+    """Whose traffic may be told, as far as that is known while it passes.
+
+    Attributes:
+        clients: addresses of hosts; any where there are none.
+        everything: also local traffic and the proxies' own.
+    """
+
+    clients: frozenset[str] = frozenset()
+    everything: bool = False
+
+    def __call__(self, destination: Endpoint, client: Endpoint) -> bool:
+        if self.clients and client.address not in self.clients:
+            return False
+        return self.everything or leaves(destination, client)
+
+
 class Past:
     """What goes past the proxies, beside the records of an analyser.
 
@@ -100,24 +114,24 @@ class Past:
         everything: also local traffic and the proxies' own.
 
     Attributes:
+        sought: of what there may be rows.
+        exchanges: to be told of every batch.
         left_out: rows beyond MAX_ROWS.
     """
 
     def __init__(self, clients: Collection[str] = (), everything: bool = False) -> None:
         self.left_out = 0
-        self._wanted = {str(ip_address(client)) for client in clients}
-        self._everything = everything
+        self.sought = Sought(frozenset(str(ip_address(client)) for client in clients), everything)
+        self.exchanges = Exchanges(self._keep, self.sought)
         self._rows: list[Exchange] = []
         self._clients: set[str] = set()
         self._streams: set[int] = set()
         self._own = _Own()
-        self._exchanges = Exchanges(self._keep, self._wants)
 
-    def analyser(self, **options: Any) -> Analyser:
-        """The analyser with these options, whose traffic is looked at."""
-        self._analyser = analyser = Analyser(**options, consumers=[self._exchanges])
-        self._exchanges.follow(analyser)
-        return analyser
+    def follow(self, analyser: Analyser) -> None:
+        """Whose traffic is looked at."""
+        self._analyser = analyser
+        self.exchanges.follow(analyser)
 
     def learn(self, records: Batch) -> None:
         """Records that the analyser has given."""
@@ -129,37 +143,42 @@ class Past:
 
     def finish(self) -> None:
         """The analyser is at its end."""
-        self._exchanges.finish()
+        self.exchanges.finish()
+        self._leave_out()
 
     @property
     def clients(self) -> set[str]:
         """The hosts whose traffic is told."""
-        return self._wanted or self._clients
+        return {*self.sought.clients} or self._clients
 
     def rows(self) -> list[Bypass]:
         """What went past the proxies, in the order of time."""
-        wanted = self.clients
+        wanted, everything = self.clients, self.sought.everything
         proxies, name_of = self._analyser.attempts.proxies, self._analyser.records.names.name_of
         found = []
         for row in self._rows:
             if row.client.address not in wanted or row.destination in proxies or row.relayed:
                 continue
             name = name_of(row.client.address, row.destination.address)
-            if row.stream not in self._streams and (self._everything or not self._own.holds(row, name)):
+            if row.stream not in self._streams and (everything or not self._own.holds(row, name)):
                 found.append(_bypass(row, name))
-        return sorted(found, key=lambda row: (row.start_ns, row.client, row.destination))
-
-    def _wants(self, destination: Endpoint, client: Endpoint) -> bool:
-        if self._wanted and client.address not in self._wanted:
-            return False
-        return self._everything or leaves(destination, client)
+        return found
 
     def _keep(self, row: Exchange) -> None:
-        if len(self._rows) >= MAX_ROWS:
-            self.left_out += 1
-        else:
-            row.heads = ([], [])
-            self._rows.append(row)
+        row.heads = ([], [])
+        self._rows.append(row)
+        if len(self._rows) > 2 * MAX_ROWS:
+            self._leave_out()
+
+    def _leave_out(self) -> None:
+        self._rows.sort(key=_place)
+        self.left_out += len(self._rows[MAX_ROWS:])
+        del self._rows[MAX_ROWS:]
+
+
+def _place(row: Exchange) -> tuple[Any, ...]:
+    """By which rows are in order, whenever they are complete."""
+    return row.start, row.client, row.destination, -1 if row.stream is None else row.stream, row.end
 
 
 class LiveBypasses:
@@ -236,75 +255,6 @@ class LiveBypasses:
         if not row.relayed:
             row.heads = ([], [])
             self._rows.append(row)
-
-
-class Bypasses:
-    """Reads captures, and tells what went past the proxies.
-
-    Args:
-        clients, everything: as of `Past`.
-        ports: further proxy ports.
-        progress: see `read`.
-
-    Attributes:
-        packets: frames read.
-        clients, left_out: as of `Past`.
-        notes: as of a `Reading`.
-    """
-
-    def __init__(
-        self,
-        names: Sequence[Any],
-        clients: Collection[str] = (),
-        *,
-        ports: Collection[int] = (),
-        everything: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        self._past = Past(clients, everything)
-        self._analyser = self._past.analyser(ports=ports)
-        self._notes = Notes()
-        self._frames = open_captures(names, progress=progress, note=self._notes)
-
-    def read(self) -> None:
-        """Read everything.
-
-        Raises:
-            InputError: an input cannot be opened.
-            DamagedInputError: an input is damaged; what came before counts.
-        """
-        try:
-            for frames in self._frames:
-                for batch in self._analyser.take(frames):
-                    self._past.learn(batch)
-        finally:
-            for batch in self._analyser.finish():
-                self._past.learn(batch)
-            self._past.finish()
-
-    def rows(self) -> list[Bypass]:
-        """What went past the proxies, in the order of time."""
-        return self._past.rows()
-
-    @property
-    def packets(self) -> int:
-        return self._analyser.packets
-
-    @property
-    def clients(self) -> set[str]:
-        return self._past.clients
-
-    @property
-    def left_out(self) -> int:
-        return self._past.left_out
-
-    @property
-    def faults(self) -> Faults:
-        return self._analyser.faults
-
-    @property
-    def notes(self) -> list[str]:
-        return self._notes.lines()
 
 
 def _each(records: Batch) -> Iterator[tuple[tuple[str, int, str, int], int, bool]]:

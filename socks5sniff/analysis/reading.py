@@ -82,7 +82,7 @@ class Reading(Iterator[Conversation]):
         ports: Collection[int] = (),
         show_passwords: bool = False,
         udp_frames: bool = False,
-        bypasses: bool = False,
+        bypasses: bool | Past = False,
         each: bool = False,
         progress: Callable[[int, int], None] | None = None,
         extents: bool = False,
@@ -94,7 +94,7 @@ class Reading(Iterator[Conversation]):
         self._names = names
         self._keeper = keeper
         self._each = each
-        self._one = extents
+        self._one = extents or isinstance(bypasses, Past)
         self._progress = progress
         self._notes = Notes()
         self._looks_past = bypasses
@@ -120,8 +120,10 @@ class Reading(Iterator[Conversation]):
         """The analyser of a place."""
         if not self._looks_past:
             return Analyser(**options)
-        self._past = Past()
-        return self._past.analyser(**options)
+        past = self._past = self._looks_past if isinstance(self._looks_past, Past) else Past()
+        analyser = Analyser(**options, consumers=[past.exchanges])
+        past.follow(analyser)
+        return analyser
 
     def __iter__(self) -> Reading:
         return self
@@ -157,7 +159,7 @@ class Reading(Iterator[Conversation]):
             raise before.faults[0]
 
     def _grouped(self) -> list[list[Input]]:
-        """The captures of each place; a second look reads them all at once again, so for that they are one."""
+        """The captures of each place; what looks at them all at once takes them for one."""
         if self._each:
             return [[name] for name in self._names]
         return [list(self._names)] if self._one else places(self._names)
@@ -301,7 +303,7 @@ def read(
     ports: Collection[int] = (),
     show_passwords: bool = False,
     udp_frames: bool = False,
-    bypasses: bool = False,
+    bypasses: bool | Past = False,
     each: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reading:
@@ -313,7 +315,8 @@ def read(
         ports: proxy ports besides 1080, 9050 and 9150: there a greeting alone counts, and foreign protocols are named.
         show_passwords: give passwords instead of a mask.
         udp_frames: list UDP datagrams of associations among the frames.
-        bypasses: look for what clients of proxies send past them, too.
+        bypasses: look for what clients of proxies send past them, too; a `Past` tells of whom, and has all captures
+            read as one.
         each: read every capture by itself; else captures are one, as far as they fit together (see `places`).
         progress: called now and then with (octets read, octets in all or 0 where not known).
 

@@ -9,7 +9,7 @@ from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 from socks5sniff.analysis import Attempt
-from socks5sniff.analysis.bypass import Bypass
+from socks5sniff.analysis.bypass import Bypass, Past
 from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.notes import Notes
 from socks5sniff.analysis.places import places
@@ -174,26 +174,29 @@ class ArchiveReading(Iterator[Conversation]):
         ports: Collection[int] = (),
         show_passwords: bool = False,
         udp_frames: bool = False,
-        bypasses: bool = False,
+        bypasses: bool | Past = False,
         each: bool = False,
         printer: Printer | None = None,
         progress: Callable[[int, int], None] | None = None,
         keeper: Keeper | None = None,
     ) -> None:
         kept: Any = None if keeper is None else keeper.state
-        if kept is None and (bypasses or (each and len(names) > 1) or len(places(names)) > 1):
+        one = isinstance(bypasses, Past)  # see `analysis.read`
+        if kept is None and ((each and len(names) > 1) or (not one and len(places(names)) > 1)):
             raise UnsuitableError
         if kept is not None and not isinstance(kept, _Kept):
             raise UnsuitableError  # one process has begun
         self.conversations = 0
         self.fault: BaseException | None = None
         self._notes = Notes()
-        self._settings = Settings(tuple(ports), show_passwords, udp_frames, printer)
+        self._past = (bypasses if isinstance(bypasses, Past) else Past()) if bypasses else None
+        sought = None if self._past is None else self._past.sought
+        self._settings = Settings(tuple(ports), show_passwords, udp_frames, printer, sought)
         self._faults: list[Socks5sniffError] = []
         self._names = names
         self._keeper = keeper
         self._before = 0
-        self._sequel = Sequel(self._settings)
+        self._sequel = Sequel(self._settings, self._past)
         pieces = planned(names, count, self._faults, self._notes) if kept is None else self._go_on(kept, count)
         self.workers: dict[str, int] = {}
         self._total = sum(piece.octets for piece in pieces)
@@ -220,6 +223,8 @@ class ArchiveReading(Iterator[Conversation]):
             while self._awaited:
                 yield from self._counted(self._settled())
             yield from self._counted(self._sequel.finish())
+            if self._past is not None:
+                self._past.finish()
         finally:
             self._flow.close()
         if fault is None and self._faults:
@@ -232,6 +237,8 @@ class ArchiveReading(Iterator[Conversation]):
     def _counted(self, batches: Iterator[Batch] | list[Batch]) -> Iterator[Batch]:
         for batch in batches:
             self.conversations += len(batch)
+            if self._past is not None:
+                self._past.learn(batch)
             yield batch
 
     def _read(self) -> Iterator[Batch]:
@@ -319,8 +326,8 @@ class ArchiveReading(Iterator[Conversation]):
 
     @property
     def bypasses(self) -> list[Bypass]:
-        """None: for these one process reads."""
-        return []
+        """See `Reading`."""
+        return [] if self._past is None else self._past.rows()
 
     @property
     def evicted(self) -> int:

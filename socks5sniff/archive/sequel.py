@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socks5sniff.analysis.analyser import Analyser
+from socks5sniff.analysis.bypass import Past
 from socks5sniff.analysis.numbering import Finished, place_of
 from socks5sniff.analysis.watch import ELSEWHERE, IGNORED, SOCKS
 from socks5sniff.capture.batch import Interface
@@ -26,8 +27,9 @@ from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.packets.rows import Skipped
 from socks5sniff.record.batch import Batch
 from socks5sniff.record.batch import joined as joined_batches
-from socks5sniff.streams.flows import NO_TIME
+from socks5sniff.streams.flows import NO_TIME, FlowBatch
 from socks5sniff.streams.heads import HEAD
+from socks5sniff.streams.octets import Octets
 from socks5sniff.streams.spaces import FORGET, LINGER
 
 from .packets import Numbers, datagrams_of, joined, segments_of
@@ -60,10 +62,17 @@ class _Seam(NamedTuple):
 class Sequel(Analyser):
     """See this module's docstring."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, past: Past | None = None) -> None:
+        """`past`: what looks for what goes past proxies, as the stretches do (see `Settings.sought`)."""
         super().__init__(
-            ports=settings.ports, show_passwords=settings.show_passwords, udp_frames=settings.udp_frames
+            ports=settings.ports,
+            show_passwords=settings.show_passwords,
+            udp_frames=settings.udp_frames,
+            consumers=[] if past is None else [self],
         )
+        self._exchanges = None if past is None else past.exchanges
+        if past is not None:
+            past.follow(self)
         self._printer = settings.printer
         self.skipped = Skipped()
         self.unknown_links: list[UnknownLink] = []
@@ -107,11 +116,16 @@ class Sequel(Analyser):
         if len(outline.dns):
             self.records.names.learn_from_streams(numbers.packets(outline.dns))
         self.take_datagrams(datagrams, errors)
+        self._pass_datagrams(outline, datagrams, more_datagrams, numbers, asks)
         followed = self._followed(outline, seen, coming)
         slots = self._adopt(outline, seen, numbers)
         self._adopt_states(outline, slots, followed, before, asks)
         live = self.connections.flows.live()
-        self.connections.flows.renumber(live[self.connections.flows.first_frame[live] > before], first)
+        begun = live[self.connections.flows.first_frame[live] > before]
+        self.connections.flows.renumber(begun, first)
+        if self._exchanges is not None and outline.past is not None:
+            self._exchanges.adopt(slots, outline.past)
+            self._exchanges.note(begun)
         self.connections.endings.insert(slots[outline.closed[~seen[outline.closed]]], closed)
         self.connections.flows.clock = max(self.connections.flows.clock, outline.clock)
         self.packets += outline.frames
@@ -148,6 +162,33 @@ class Sequel(Analyser):
         self._inner = left
         for part in merged(parts):
             self.verdicts.numbering.finish(part)
+
+    # -- what goes past proxies ----------------------------------------------------------------------------------
+
+    def segments(self, batch: FlowBatch) -> None:
+        """Packets that are seen here are counted here."""
+        assert self._exchanges is not None, "it is a consumer then"
+        self._exchanges.segments(batch)
+
+    def datagrams(self, datagrams: Datagrams) -> None:
+        """These may not be all; see `_pass_datagrams`."""
+
+    def _pass_datagrams(
+        self, outline: Outline, datagrams: Datagrams, more: Datagrams, numbers: Numbers, asks: Asks
+    ) -> None:
+        """Take over a stretch's datagrams as they were counted there; those that may be relayed are counted here.
+
+        Args:
+            datagrams: those that are here, with `more`, which were put together from fragments.
+        """
+        if self._exchanges is None or outline.past is None:
+            return
+        relayed = self.agreements.by_slot or len(outline.associating)
+        if not relayed and not len(more) and self._exchanges.adopt_pairs(outline.past):
+            return
+        if len(datagrams) < outline.all_datagrams + len(more):
+            datagrams = joined((numbers.packets(asks.every_datagram()), more))
+        self._exchanges.datagrams(datagrams)
 
     # -- packets that were put together from IP fragments on both sides of a seam ---------------------------------
 
@@ -228,19 +269,20 @@ class Sequel(Analyser):
         if flows.shared:
             one &= ~self._are_shared(low, high)
         heads = np.where(watch.limit[slots] <= HEAD, HEADS, WHOLE)
-        return np.where(one, np.where(watch.kind[slots] == IGNORED, COUNTS, heads), WHOLE).astype(np.uint8)
+        ignored = COUNTS if self._exchanges is None else HEADS
+        return np.where(one, np.where(watch.kind[slots] == IGNORED, ignored, heads), WHOLE).astype(np.uint8)
 
     def _trusts(self, outline: Outline, found: Packets) -> bool:
         """Whether nothing was left out of connections that would tell something, given what is known of them."""
-        ends, first, octets = found.whose, found.first, self.connections.octets
+        ends, first = found.whose, found.first
         if not len(ends):
             return True
         slots = self.connections.flows.find(outline.flows["low"][ends], outline.flows["high"][ends])
-        ahead = (first - octets.edge[:, slots]).astype(np.uint32).view(np.int32).astype(np.int64)
-        known = (octets.origin[:, slots] >= 0) & (np.abs(ahead) < BAND)
-        known &= octets.reach[:, slots] + ahead >= -SLACK
-        known |= (first < 0) | (self.connections.watch.kind[slots] == IGNORED)
-        return bool(known.all())
+        nothing = (first < 0) | (self.connections.watch.kind[slots] == IGNORED)
+        trusted = bool((nothing | _fits(self.connections.octets, slots, first)).all())
+        if self._exchanges is not None:
+            trusted = trusted and bool(((first < 0) | _fits(self._exchanges.octets, slots, first)).all())
+        return trusted
 
     # -- what is taken over --------------------------------------------------------------------------------------
 
@@ -325,6 +367,14 @@ class Sequel(Analyser):
             if (link.capture, link.link_type) not in self._noted:
                 self._noted.add((link.capture, link.link_type))
                 self.unknown_links.append(link._replace(frame=link.frame + before))
+
+
+def _fits(octets: Octets, slots: NDArray[np.intp], first: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool[2, n]: whether the first sequence numbers of a stretch are where flows stand."""
+    ahead = (first - octets.edge[:, slots]).astype(np.uint32).view(np.int32).astype(np.int64)
+    known: NDArray[np.bool_] = (octets.origin[:, slots] >= 0) & (np.abs(ahead) < BAND)
+    known &= octets.reach[:, slots] + ahead >= -SLACK
+    return known
 
 
 def _ends_of(outline: Outline, segments: Segments) -> NDArray[np.intp]:

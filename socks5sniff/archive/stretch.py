@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from socks5sniff.analysis.analyser import Analyser
 from socks5sniff.analysis.attempts import Attempts
+from socks5sniff.analysis.bypass import Sought
 from socks5sniff.analysis.datagrams import header_like
 from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.forms import Forms
 from socks5sniff.analysis.handshakes import Kept
 from socks5sniff.analysis.numbering import Finished
+from socks5sniff.analysis.unproxied import Exchange, Exchanges, Part
 from socks5sniff.analysis.upstream import SLACK
 from socks5sniff.analysis.watch import IGNORED
 from socks5sniff.capture.batch import FrameBatch, Interface, Process
@@ -52,6 +54,8 @@ class Settings(NamedTuple):
     udp_frames: bool = False
     printer: Printer | None = None
     """What makes the lines of records, where nobody asks for more."""
+    sought: Sought | None = None
+    """What is looked for that goes past proxies."""
 
 
 class State(NamedTuple):
@@ -107,6 +111,7 @@ class Outline(NamedTuple):
         networks, processes: that flows and packets mean by their numbers.
         named: int32[2, n], processes of the flows, see `Provenance`; None where none is named.
         errors: what ICMP says of datagrams.
+        past: all connections and datagrams, where it is looked for what goes past proxies.
         fragments: frames of IP packets that are not complete here, None where there are none, and their numbers.
         datagrams: answers of name servers, and those that look like a SOCKS UDP header; of `all_datagrams` in all.
     """
@@ -138,6 +143,7 @@ class Outline(NamedTuple):
     processes: list[Process]
     named: NDArray[np.int32] | None
     errors: list[Reported]
+    past: Part | None
     fragments: FrameBatch | None
     fragment_frames: NDArray[np.int64]
 
@@ -200,13 +206,16 @@ class Stretch:
             clock: the latest time of all segments before it, as far as it matters.
             forms: what other stretches have taught.
         """
+        self._exchanges = None if settings.sought is None else Exchanges(_given, settings.sought)
         self._analyser = Analyser(
             ports=settings.ports,
             show_passwords=settings.show_passwords,
             udp_frames=settings.udp_frames,
-            consumers=[self],
+            consumers=[self] if self._exchanges is None else [self, self._exchanges],
             forms=forms,
         )
+        if self._exchanges is not None:
+            self._exchanges.follow(self._analyser)
         self._analyser.connections.flows.clock = clock
         self._analyser.records.upstreams.considered = set()
         self._analyser.reader.keep_lost()
@@ -246,6 +255,8 @@ class Stretch:
                 self._segments.append(segments)
             if len(datagrams):
                 self._datagrams.append(datagrams)
+                if self._exchanges is not None:
+                    self._exchanges.datagrams(datagrams)
 
     # -- as a consumer of the analyser ---------------------------------------------------------------------------
 
@@ -309,6 +320,7 @@ class Stretch:
             processes=analyser.reader.processes,
             named=analyser.connections.provenance.told(slots),
             errors=self._errors,
+            past=None if self._exchanges is None else self._exchanges.part(),
             fragments=fragments,
             fragment_frames=fragment_frames,
         )
@@ -377,6 +389,7 @@ class Stretch:
         analyser = self._analyser
         flows, kind = analyser.connections.flows, analyser.connections.watch.kind
         self._batches, self._segments, self._datagrams, self._flow_of = [], [], [], []
+        self._exchanges, analyser.connections.consumers = None, []
         self._move(order)
         kind[order.elsewhere] = IGNORED
         slots = np.arange(flows.used)
@@ -436,6 +449,10 @@ def printed(finished: Finished, printer: Printer | None) -> Finished:
         texts[row] = text
     left = [each if text is None else None for each, text in zip(batch.written, texts, strict=True)]
     return finished._replace(batch=Batch(batch.id, left, printed=texts))
+
+
+def _given(row: Exchange) -> None:
+    """No rows are made here."""
 
 
 def _telling(datagrams: Datagrams) -> NDArray[np.intp]:

@@ -18,6 +18,7 @@ from .output import Output, open_output, refuse_terminal
 from .pages import Command, Example, grouped
 from .progress import ProgressBar
 from .values import Words
+from .working import Working, open_reading, working_options
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Bypass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     Example("socks5sniff bypass x.pcapng", "Of every host that used a proxy in the capture."),
     Example("socks5sniff bypass x.pcapng --client 10.0.0.7 --format jsonl", "Of one host, for a program."),
+    Example("socks5sniff bypass /var/captures --jobs 4 --format csv -o past.csv", "Of a directory, by four processes."),
 )
 _HEADING = ("start", "client", "destination", "transport", "server name", "sent", "received", "packets")
 _COLUMNS = (
@@ -74,9 +76,11 @@ def _addresses(context: click.Context, option: click.Parameter, values: tuple[st
     ),
     click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, not to standard output."),
 )
+@working_options
 def bypass(
     files: tuple[str, ...],
     port: tuple[int, ...],
+    working: Working,
     client: tuple[str, ...],
     everything: bool,
     format_: str,
@@ -88,7 +92,7 @@ def bypass(
     out. Several files are read as one capture, in time order.
     """
     refuse_terminal(files)
-    from socks5sniff.analysis import Bypasses
+    from socks5sniff.analysis import Past
     from socks5sniff.capture.inputs import expand
 
     files = tuple(expand(files))
@@ -96,31 +100,37 @@ def bypass(
     fault: DamagedInputError | None = None
     with open_output(output, files, private=False) as out:
         out.before = bar.stop
-        found = Bypasses(files, client, ports=port, everything=everything, progress=bar.update)
+        past = Past(client, everything)
+
+        def between_batches(done: int, total: int) -> None:
+            bar.update(done, total, workers=reading.workers)
+
+        reading = open_reading(files, working, bypasses=past, ports=port, progress=between_batches)
         try:
-            found.read()
+            for _ in reading.batches():
+                pass  # records tell who uses a proxy
         except DamagedInputError as error:
             fault = error
         finally:
             bar.stop()
-        rows = found.rows()
+        rows = past.rows()
         if format_ == "jsonl":
             for row in rows:
                 out.write(json.dumps(row.as_dict()) + "\n")
         elif format_ == "csv":
             _write_csv(rows, out)
         else:
-            out.write("".join(f"{line}\n" for line in _table(rows, len(found.clients), found.packets)))
+            out.write("".join(f"{line}\n" for line in _table(rows, len(past.clients), reading.packets)))
         out.flush()
-    for note in found.notes:
+    for note in reading.notes:
         complain(note)
-    if found.left_out:
-        complain(f"{found.left_out:,} more are not listed: there were too many.")
-    if found.faults:
-        complain(own_fault(len(found.faults), found.faults.first))
+    if past.left_out:
+        complain(f"{past.left_out:,} more are not listed: there were too many.")
+    if reading.faults:
+        complain(own_fault(len(reading.faults), reading.faults.first))
     if fault is not None:
         raise fault
-    return ExitCode.FAILED if found.faults else ExitCode.OK
+    return ExitCode.FAILED if reading.faults else ExitCode.OK
 
 
 def _write_csv(rows: Sequence[Bypass], out: Output) -> None:

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from socks5sniff.analysis import Bypass, Bypasses
+from socks5sniff.analysis import Bypass, Past, read
 from tests.traffic import ANSWER, CLIENT, HTTP, PLAIN, SECOND, SERVER, START, connection, datagram
 
 from .test_names import DNS, response
@@ -41,9 +41,10 @@ SOCKS = [(packet.time, packet.frame()) for packet in connection(PLAIN)]
 
 
 def rows(*frames: tuple[int, bytes], clients: tuple[str, ...] = (), everything: bool = False) -> list[Bypass]:
-    found = Bypasses([capture(*frames)], clients, everything=everything)
-    found.read()
-    return found.rows()
+    reading = read(capture(*frames), bypasses=Past(clients, everything))
+    for _ in reading:
+        pass
+    return reading.bypasses
 
 
 def test_a_host_that_uses_a_proxy_and_goes_past_it() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -12,9 +12,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from socks5sniff.analysis import Past
+from socks5sniff.analysis.bypass import Sought
 from socks5sniff.archive.sequel import Asks, Sequel
 from socks5sniff.archive.stretch import Outline, Settings, Stretch
 from socks5sniff.capture.batch import FrameBatch
+from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options
 from socks5sniff.sinks.json_lines import JsonLinesSink
 from socks5sniff.streams.flows import NO_TIME
@@ -24,10 +27,10 @@ from tests.traffic import ACK, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet
 SETTINGS = Settings(udp_frames=True)
 
 
-def analysed(frames: Sequence[FrameBatch], clock: int = NO_TIME) -> Stretch:
-    stretch = Stretch(SETTINGS, clock)
+def analysed(frames: Sequence[FrameBatch], clock: int = NO_TIME, sought: Sought | None = None) -> Stretch:
+    stretch = Stretch(SETTINGS._replace(sought=sought), clock)
     stretch.read(frames)
-    return stretch
+    return again(stretch)
 
 
 def again(stretch: Stretch) -> Stretch:
@@ -38,20 +41,25 @@ def read(stretches: Sequence[Sequence[FrameBatch]]) -> list[str]:
     """What `jsonl` prints of a capture that is cut into these stretches."""
     out = StringIO()
     sink = JsonLinesSink(out, Options())
-    sequel = Sequel(SETTINGS)
-    read_ = [analysed(frames) for frames in stretches]
+    for batch in records(stretches):
+        sink.records(batch)
+    return out.getvalue().splitlines()
+
+
+def records(stretches: Sequence[Sequence[FrameBatch]], past: Past | None = None) -> Iterator[Batch]:
+    """The records of a capture that is cut into these stretches, and beside them what goes past its proxies."""
+    sequel = Sequel(SETTINGS, past)
+    sought = None if past is None else past.sought
+    read_ = [analysed(frames, sought=sought) for frames in stretches]
     outlines: list[Outline] = [pickle.loads(pickle.dumps(stretch.outline())) for stretch in read_]
     for place, (stretch, outline) in enumerate(zip(read_, outlines, strict=True)):
         if not sequel.fits(outline):
-            stretch = analysed(stretches[place], sequel.connections.flows.clock)
+            stretch = analysed(stretches[place], sequel.connections.flows.clock, sought)
             outline = stretch.outline()
         asks = Asks(stretch.packets, stretch.state, stretch.every_datagram)
         order = sequel.take_stretch(outline, outlines[place + 1 :], asks)
-        for batch in sequel.take_inner(pickle.loads(pickle.dumps(stretch.finish(order)))):
-            sink.records(batch)
-    for batch in sequel.finish():
-        sink.records(batch)
-    return out.getvalue().splitlines()
+        yield from sequel.take_inner(pickle.loads(pickle.dumps(stretch.finish(order))))
+    yield from sequel.finish()
 
 
 @pytest.mark.parametrize("path", CAPTURES[::3] + REPORTED[::3], ids=lambda path: path.name)
