@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -89,7 +90,8 @@ class _Own:
         return any((sender, host, port) in self._datagrams for host in (row.destination.address, name) if host)
 
 
-class Sought(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sought:
     """Whose traffic may be told, as far as that is known while it passes.
 
     Attributes:

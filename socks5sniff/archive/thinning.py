@@ -101,6 +101,7 @@ def thinned(columns: Mapping[str, NDArray[Any]], whose: NDArray[np.intp], wants:
     runs = _Runs(whose, columns["source"] > columns["destination"])
     order, starts = runs.order, runs.starts
     flags, length, time, sequence = (columns[name][order] for name in ("flags", "length", "time", "sequence"))
+    length = np.where(flags & TcpFlag.RST, 0, length)  # see `Octets.count`
     wanted = wants[order]
     ahead = runs.apart(sequence, starts)
     acknowledges = (flags & TcpFlag.ACK) != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from heapq import merge
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,21 @@ from hypothesis import strategies as st
 
 from socks5sniff.analysis import Analyser, Past, bypass, unproxied
 from socks5sniff.analysis.unproxied import Exchange
+from socks5sniff.archive import reading
 from socks5sniff.capture.batch import FrameBatch
+from socks5sniff.cli import main
+from socks5sniff.errors import ExitCode
+from tests.analysis.test_bypass import capture
 from tests.analysis.test_names import response
 from tests.analysis.test_net import CAPTURES, REPORTED, cut, whole
 from tests.analysis.test_relayed_dns import ASSOCIATE, RELAY, header
 from tests.traffic import ANSWER, CLIENT, HTTP, PLAIN, SECOND, SERVER, START, batches, connection, datagram
 
+from ..report import reading as report
+from .test_reading import records_of, split
 from .test_seams import records, traffic
 
+Frames = list[tuple[int, bytes]]
 Rows = tuple[list[dict[str, Any]], list[Exchange], int, set[str]]
 
 
@@ -52,9 +60,13 @@ def several(stretches: Sequence[Sequence[FrameBatch]], *asked: Any) -> Rows:
     return found(past)
 
 
-@pytest.mark.parametrize("path", CAPTURES[1::4] + REPORTED[1::3], ids=lambda path: path.name)
+TELLING = ("udp-", "fwd-udp", "chain", "ip-", "local-dns", "tcp-")
+CHOSEN = [path for path in CAPTURES if path.name.startswith(TELLING)]
+
+
+@pytest.mark.parametrize("path", CHOSEN[::4] + REPORTED[1::6], ids=lambda path: path.name)
 def test_cut_at_every_kth_packet(path: Path) -> None:
-    """Everything that all hosts send; whole captures with every packet alone are left to `tests.archive.soak`."""
+    """Everything that all hosts send; `tests.archive.soak` does it with all captures and every packet alone."""
     frames = whole(path)
     count = sum(map(len, frames))
     hosts = everyone(frames)
@@ -80,11 +92,12 @@ def everyone(frames: Iterable[FrameBatch]) -> tuple[str, ...]:
 HOSTS = ("10.0.0.1", "10.0.0.9", "10.0.0.2", "192.0.2.1", "2001:db8::1", "2001:db8::9")
 ENDS = st.tuples(st.sampled_from(HOSTS[:4]), st.sampled_from([53, 443, 4000, 4001]))
 SIX_ENDS = st.tuples(st.sampled_from(HOSTS[4:]), st.sampled_from([53, 443, 4000]))
-SAID = st.sampled_from([b"", b"hello", b"\1" * 1200, response("a.example", "192.0.2.1"), header(("192.0.2.1", 443)) + b"x"])
+TOLD = response("a.example", "192.0.2.1")
+SAID = st.sampled_from([b"", b"hello", b"\1" * 1200, TOLD, header(("192.0.2.1", 443)) + b"x"])
 
 
 @st.composite
-def datagrams(draw: st.DrawFn) -> list[tuple[int, bytes]]:
+def datagrams(draw: st.DrawFn) -> Frames:
     """Datagrams between few endpoints, and at times an association."""
     frames = []
     for _ in range(draw(st.integers(0, 12))):
@@ -104,7 +117,7 @@ def datagrams(draw: st.DrawFn) -> list[tuple[int, bytes]]:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(traffic(), datagrams(), st.lists(st.integers(1, 40), min_size=1, max_size=12), st.sampled_from([2, 4, 1 << 16]))
 def test_whatever_is_on_both_sides_of_a_seam(
-    monkeypatch: pytest.MonkeyPatch, tcp: list[tuple[int, bytes]], udp: list[tuple[int, bytes]], sizes: list[int], most: int
+    monkeypatch: pytest.MonkeyPatch, tcp: Frames, udp: Frames, sizes: list[int], most: int
 ) -> None:
     monkeypatch.setattr(unproxied, "MAX_EXCHANGES", most)
     frames = [*merge(tcp, sorted(udp))]
@@ -112,3 +125,101 @@ def test_whatever_is_on_both_sides_of_a_seam(
     # With packets a minute late one reading is not always the same in other batches.
     assume(one(batches(frames, sizes), HOSTS, True) == expected)
     assert several([[batch] for batch in batches(frames, sizes)], HOSTS, True) == expected
+
+
+# -- as a command ----------------------------------------------------------------------------------------------------
+
+FORMATS = ("table", "jsonl", "csv")
+
+
+@pytest.fixture(scope="module")
+def surfing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 hosts that use a proxy and go past it, some of it all the time."""
+    frames: Frames = []
+    for number in range(240):
+        host, begin = f"10.0.1.{number % 60 + 1}", START + number * SECOND // 4
+        place = f"198.51.100.{number % 200 + 1}"
+        said = HTTP.replace(b"example.com", b"host-%d.example" % number)
+        some = connection(PLAIN, client=(host, 40000 + number), begin=begin)
+        web = [(CLIENT, said), (SERVER, ANSWER)]
+        some += connection(web, client=(host, 50000 + number), proxy=(place, 80), begin=begin)
+        if number % 60 == 7:
+            long = [(CLIENT, said), *[(SERVER, bytes([byte]) * 700) for byte in range(100)], (CLIENT, b"again")]
+            packets = connection(long, client=(host, 60000 + number), proxy=(place, 80), begin=begin)
+            some += [replace(packet, time=begin + (packet.time - begin) * 200) for packet in packets]
+        frames += [(packet.time, packet.frame()) for packet in some]
+        frames.append((begin, datagram(("9.9.9.9", 53), (host, 4000), response("named.example", place))))
+        frames.append((begin + 9, datagram((host, 4433), ("203.0.113.9", 443), bytes([number % 256]) * 300)))
+    relayed = connection(ASSOCIATE, client=("10.0.1.1", 5554), closing=False)
+    frames += [(packet.time + 3 * SECOND, packet.frame()) for packet in relayed]
+    octets = header(("198.51.100.1", 443)) + b"x"
+    frames += [(START + second * SECOND, datagram(("10.0.1.1", 5555), RELAY, octets)) for second in range(4, 50, 5)]
+    path = tmp_path_factory.mktemp("past") / "surfing.pcap"
+    path.write_bytes(capture(*frames).getvalue())
+    return path
+
+
+@pytest.fixture
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LEAST", 25_000)
+    monkeypatch.setattr(reading, "SMALL", 25_000)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = main(["bypass", *arguments])
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.usefixtures("_small_pieces")
+@pytest.mark.parametrize("count", [1, 7])
+def test_several_processes_print_what_one_prints(
+    count: int, surfing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [str(surfing)] if count == 1 else split(surfing, tmp_path, count)
+    for name, options in zip(FORMATS, ([], ["--all"], ["--client", "10.0.1.8,10.0.1.9"]), strict=True):
+        asked = [*names, "--format", name, *options]
+        expected = printed(capsys, *asked)
+        assert len(expected[1].splitlines()) > 8
+        assert printed(capsys, *asked, "--jobs", "2") == expected
+
+
+@pytest.mark.usefixtures("_small_pieces")
+def test_files_that_overlap_and_one_that_is_damaged(
+    surfing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    octets, packets = surfing.read_bytes(), records_of(surfing)
+    half = len(packets) // 2
+    names = []
+    for number, some in enumerate((packets[:half:2], packets[1:half:2], packets[half:-100], packets[-100:])):
+        names.append(str(tmp_path / f"{number}.pcap"))
+        Path(names[-1]).write_bytes(octets[:24] + b"".join(some)[: -7 if number == 2 else None])
+    expected = printed(capsys, *names)
+    assert expected[0] == ExitCode.DAMAGED
+    assert printed(capsys, *names, "--jobs", "2") == expected
+
+
+@pytest.mark.usefixtures("_small_pieces")
+def test_a_cluster_prints_what_one_process_prints(surfing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = printed(capsys, str(surfing), "--format", "jsonl")
+    assert printed(capsys, str(surfing), "--format", "jsonl", "--jobs", "2", "--cluster", "local") == expected
+
+
+@pytest.mark.usefixtures("_small_pieces")
+def test_the_report_in_one_page(surfing: Path, tmp_path: Path) -> None:
+    pages = [tmp_path / "1.html", tmp_path / "2.html"]
+    for jobs, page in enumerate(pages, 1):
+        assert main(["read", str(surfing), "--format", "html", "--jobs", str(jobs), "-o", str(page)]) == 0
+    one_, two = (page.read_text() for page in pages)
+    assert one_ == two
+    head, _ = report.read(report.data_of(two))
+    assert head["about"]["all bypasses"] > 240
+
+
+@pytest.mark.parametrize("most", [1, 10, 100])
+def test_the_first_rows_are_kept(most: int, surfing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = whole(surfing)
+    every, *_ = one(frames)
+    monkeypatch.setattr(bypass, "MAX_ROWS", most)
+    rows, kept, left_out, _ = one(frames)
+    assert (len(kept), rows) == (most, every[: len(rows)])
+    assert several([[batch] for batch in cut(frames, 500)]) == (rows, kept, left_out, one(frames)[3])

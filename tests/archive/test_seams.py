@@ -22,7 +22,7 @@ from socks5sniff.sinks import Options
 from socks5sniff.sinks.json_lines import JsonLinesSink
 from socks5sniff.streams.flows import NO_TIME
 from tests.analysis.test_net import CAPTURES, REPORTED, cut, lines, whole
-from tests.traffic import ACK, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet, batches, connection, six
+from tests.traffic import ACK, ANSWER, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet, batches, connection, six
 
 SETTINGS = Settings(udp_frames=True)
 
@@ -122,3 +122,14 @@ def test_whatever_is_on_both_sides_of_a_seam(frames: list[tuple[int, bytes]], si
     # With packets a minute late one reading is not always the same in other batches.
     assume(lines([*batches(frames, sizes)]) == expected)
     assert read([[batch] for batch in batches(frames, sizes)]) == expected
+
+
+def test_what_a_reset_carries_is_no_octet_of_a_long_connection() -> None:
+    """Of such a one only packets that move a counter are seen by who goes on with it."""
+    some = connection([*PLAIN, *[(SERVER, bytes(900))] * 60], closing=False)
+    again = replace(some[-30], time=some[-1].time + 1)
+    reset = replace(again, flags=RST | ACK, sequence=some[-1].sequence + 900, octets=b"bye", time=again.time + 1)
+    frames = [(packet.time, packet.frame()) for packet in (*some, again, reset)]
+    expected = lines([*batches(frames)])
+    assert f'"received":{60 * 900 + len(ANSWER)}' in expected[0]
+    assert read([[batch] for batch in batches(frames, [20])]) == expected
