@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from heapq import merge
@@ -104,7 +105,11 @@ def datagrams(draw: st.DrawFn) -> Frames:
         pair = draw(st.tuples(ENDS, ENDS) | st.tuples(SIX_ENDS, SIX_ENDS))
         for _ in range(draw(st.sampled_from([1, 1, 2, 12]))):
             time = START + draw(st.integers(0, 90)) * SECOND // draw(st.sampled_from([1, 1000]))
-            frames.append((time, datagram(*pair[:: draw(st.sampled_from([1, -1]))], draw(SAID))))
+            frame = datagram(*pair[:: draw(st.sampled_from([1, -1]))], draw(SAID))
+            if len(frame) > 1000 and ":" not in pair[0][0]:
+                frames += [(time + number, part) for number, part in enumerate(fragments(frame, len(frames)))]
+            else:
+                frames.append((time, frame))
     if draw(st.integers(0, 3)) == 0:
         begin = START + draw(st.integers(0, 60)) * SECOND
         frames += [(packet.time, packet.frame()) for packet in connection(ASSOCIATE, begin=begin)]
@@ -114,7 +119,17 @@ def datagrams(draw: st.DrawFn) -> Frames:
     return frames
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def fragments(frame: bytes, number: int) -> list[bytes]:
+    """A frame's IPv4 packet in two."""
+    link, ip, octets = frame[:14], frame[14:34], frame[34:]
+    parts = []
+    for start, part in ((0, octets[:800]), (100, octets[800:])):
+        place = struct.pack(">HHH", 20 + len(part), number, start or 1 << 13)
+        parts.append(link + ip[:2] + place + ip[8:] + part)
+    return parts
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(traffic(), datagrams(), st.lists(st.integers(1, 40), min_size=1, max_size=12), st.sampled_from([2, 4, 1 << 16]))
 def test_whatever_is_on_both_sides_of_a_seam(
     monkeypatch: pytest.MonkeyPatch, tcp: Frames, udp: Frames, sizes: list[int], most: int
@@ -139,13 +154,13 @@ def surfing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(240):
         host, begin = f"10.0.1.{number % 60 + 1}", START + number * SECOND // 4
         place = f"198.51.100.{number % 200 + 1}"
-        said = HTTP.replace(b"example.com", b"host-%d.example" % number)
+        said = HTTP.replace(b"example.com", b"host-%d.example" % number).replace(b"Host", b"X: %0600d\r\nHost" % 0)
         some = connection(PLAIN, client=(host, 40000 + number), begin=begin)
         web = [(CLIENT, said), (SERVER, ANSWER)]
         some += connection(web, client=(host, 50000 + number), proxy=(place, 80), begin=begin)
         if number % 60 == 7:
             long = [(CLIENT, said), *[(SERVER, bytes([byte]) * 700) for byte in range(100)], (CLIENT, b"again")]
-            packets = connection(long, client=(host, 60000 + number), proxy=(place, 80), begin=begin)
+            packets = connection(long, client=(host, 60000 + number), proxy=(place, 80), begin=begin, closing=False)
             some += [replace(packet, time=begin + (packet.time - begin) * 200) for packet in packets]
         frames += [(packet.time, packet.frame()) for packet in some]
         frames.append((begin, datagram(("9.9.9.9", 53), (host, 4000), response("named.example", place))))

@@ -80,7 +80,8 @@ PROXIES = st.sampled_from([("10.0.0.9", 1080), ("10.0.0.9", 8080), ("10.0.0.2", 
 FOREIGN = [(CLIENT, b"GET / HTTP/1.1\r\n\r\n"), (SERVER, b"HTTP/1.1 200 OK\r\n\r\n")]
 BULK = [*PLAIN, *[(SERVER, bytes([number]) * 900) for number in range(12)], (CLIENT, b"x" * 500)]
 BOTH = [*PLAIN, *[(side, bytes([number]) * 900) for number in range(7) for side in (SERVER, CLIENT)]]
-SAID = st.sampled_from([PLAIN, PLAIN[:3], PLAIN[:1], FOREIGN, BULK, BOTH, []])
+LOUD = [(CLIENT, b"Host: a.example\r\n" * 9), *[(SERVER, bytes([number]) * 900) for number in range(24)]]
+SAID = st.sampled_from([PLAIN, PLAIN[:3], PLAIN[:1], FOREIGN, LOUD, BULK, BOTH, []])
 STARTS = st.sampled_from([(1000, 5000), ((1 << 32) - 20, (1 << 32) - 300), (70_000, 90_000)])
 
 
