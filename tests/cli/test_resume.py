@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -155,6 +155,33 @@ def test_ended_anywhere_and_gone_on_with(
         assert kept(folder) == []
 
     interrupted()
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a cluster with two worker processes."""
+    import distributed
+
+    cluster: Any = distributed.LocalCluster  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+    with cluster(n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as running:
+        yield running.scheduler_address
+
+
+@pytest.mark.parametrize(("inputs", "ways"), [(single, "cluster"), (one_after_another, "both")])
+def test_a_cluster_s_reading_is_gone_on_with(
+    inputs: Callable[[Path, Path], list[str]], ways: str, scheduler: str, churn: Path, tmp_path: Path
+) -> None:
+    """By the same cluster, or by processes that know nothing of it."""
+    folder, names = tmp_path / "set", inputs(churn, tmp_path)
+    cluster, processes = ["--cluster", scheduler], ["--jobs", "2"]
+    assert main(["read", *names, "--frames", "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
+    command = ["read", *names, "--frames", "--dataset", str(folder)]
+    assert crashing([*command, *cluster], 2) == (None, 2)
+    assert kept(folder)
+    assert crashing([*command, *(cluster if ways == "cluster" else processes), "--resume"], 1) == (None, 1)
+    assert main([*command, *cluster, "--resume"]) == ExitCode.OK
+    assert rows(folder) == rows(tmp_path / "whole")
+    assert kept(folder) == []
 
 
 FAST = """
