@@ -21,14 +21,12 @@ from numpy.typing import NDArray
 from socks5sniff.packets.columns import Segments, TcpFlag
 
 from .slots import Rows, SlotTable
-from .spaces import LINGER, Route, Space
+from .spaces import LINGER, Route, Space, resets
 
 NO_TIME = np.iinfo(np.int64).min
 UNKNOWN = 2
 """Value of `opener` and `closer` where no SYN, and no FIN or RST, has been seen."""
 
-RESET_WINDOW = 1 << 20
-"""An RST counts within so many octets of where its direction stands; windows are rarely larger."""
 _SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
 _FAR = np.iinfo(np.int64).max
 
@@ -163,7 +161,7 @@ class FlowTable(SlotTable):
         self._slots = np.empty(0, np.intp)
         # Flows whose hash another live flow already has: exact, and in practice always empty.
         self._collided: dict[tuple[int, int], int] = {}
-        # Endpoints between which more than one connection may still have packets, and their slots.
+        # Endpoints between which not only the newest connection may still have packets, and the slots.
         self._shared: dict[tuple[int, int], list[int]] = {}
         # Those that this batch has packets for: their slots before it, and the spaces that the packets went to.
         self._routed: dict[tuple[int, int], tuple[list[int], list[Space]]] = {}
@@ -361,22 +359,23 @@ class FlowTable(SlotTable):
         )
 
     def _share(self, batch: _Sorted) -> None:
-        """Remember endpoints that more than one connection may still have packets for."""
+        """Remember endpoints between which not only the newest connection may still have packets."""
         routed, self._routed = self._routed, {}
         for key, (slots, spaces) in routed.items():
             index = self._find_one(key)
             runs = batch.slots[(batch.low[batch.starts] == key[0]) & (batch.high[batch.starts] == key[1])].tolist()
             self.beside[[slot for slot, space in zip(runs, spaces, strict=True) if space.beside]] = True
             slots = list(dict.fromkeys([*slots, *sorted(runs, key=lambda slot: self.stream[slot]), index]))
-            slots = [
-                slot
-                for slot in slots
-                if slot >= 0 and (self.close_clock[slot] == NO_TIME or self.clock <= self.close_clock[slot] + LINGER)
-            ]
-            if len(slots) > 1:
+            slots = [slot for slot in slots if slot >= 0 and self._goes_on(slot, index)]
+            if slots and slots != [index]:
                 self._shared[key] = slots
             else:
                 self._shared.pop(key, None)
+
+    def _goes_on(self, slot: int, newest: int) -> bool:
+        """Whether a connection may still have packets, or its end tells more of late ones than that of the newest."""
+        closed, last = self.close_clock[slot], self.close_clock[newest]
+        return bool(closed == NO_TIME or self.clock <= closed + LINGER or NO_TIME < last < closed)
 
     def _find_one(self, key: tuple[int, int]) -> int:
         low, high = np.array([key[0]], np.uint64), np.array([key[1]], np.uint64)
@@ -464,12 +463,12 @@ class FlowTable(SlotTable):
         upward = batch.direction.astype(np.bool_)
         seen0 = np.bitwise_or.reduceat(np.where(upward, np.uint8(0), batch.flags), starts)
         seen1 = np.bitwise_or.reduceat(np.where(upward, batch.flags, np.uint8(0)), starts)
-        self.flags0[slots] |= seen0
-        self.flags1[slots] |= seen1
         self._note_bases(batch)
         seen = seen0 | seen1
         if (seen & TcpFlag.SYN).any():
             self._note_syn(batch)
+        self.flags0[slots] |= seen0
+        self.flags1[slots] |= seen1
         if (seen & (TcpFlag.FIN | TcpFlag.RST)).any():
             self._note_close(batch)
 
@@ -489,35 +488,36 @@ class FlowTable(SlotTable):
             networks[slots[groups]] = batch.segments.network[order[at]]
 
     def _note_syn(self, batch: FlowBatch) -> None:
-        bits = batch.flags & _SYN_ACK
-        for want, times, turned in ((TcpFlag.SYN, self.syn_time, 0), (_SYN_ACK, self.syn_ack_time, 1)):
-            # Backwards, so that of several in one batch the first is written last and stands.
-            at = np.flatnonzero(bits == want)[::-1]
-            slot = batch.slots[np.searchsorted(batch.starts, at, side="right") - 1]
-            missing = times[slot] == NO_TIME
-            at, slot = at[missing], slot[missing]
-            times[slot] = batch.segments.time[batch.order[at]]
-            unset = self.opener[slot] == UNKNOWN
-            self.opener[slot[unset]] = batch.direction[at[unset]] ^ turned
-            # A SYN that comes late in the file is right about where its direction begins.
-            firsts = (batch.segments.sequence[batch.order[at]].astype(np.int64) + 1) & 0xFFFFFFFF
-            for way, bases in ((0, self.base0), (1, self.base1)):
-                mine = batch.direction[at] == way
-                bases[slot[mine]] = firsts[mine]
+        """The first SYN of a connection tells who opened it; that of a direction where its octets begin."""
+        # Backwards, so that of several in one batch the first is written last and stands.
+        at = np.flatnonzero(batch.flags & TcpFlag.SYN)[::-1]
+        slot = batch.slots[np.searchsorted(batch.starts, at, side="right") - 1]
+        row, direction, answers = batch.order[at], batch.direction[at], (batch.flags[at] & TcpFlag.ACK) != 0
+        for times, told in ((self.syn_time, ~answers), (self.syn_ack_time, answers)):
+            first = told & (times[slot] == NO_TIME)
+            times[slot[first]] = batch.segments.time[row[first]]
+        unset = self.opener[slot] == UNKNOWN
+        self.opener[slot[unset]] = direction[unset] ^ answers[unset]
+        # It may come late in the file, behind packets that seemed to be the first.
+        begins = (batch.segments.sequence[row].astype(np.int64) + 1) & 0xFFFFFFFF
+        for way, bases, flags in ((0, self.base0, self.flags0), (1, self.base1, self.flags1)):
+            first = (direction == way) & ((flags[slot] & TcpFlag.SYN) == 0)
+            bases[slot[first]] = begins[first]
 
     def _drop_strange_resets(self, batch: FlowBatch) -> None:
-        """An RST far from what its direction has sent ends nothing (RFC 9293 s3.5.3): anybody can send one."""
+        """An RST that ends nothing is none; see `resets`."""
         for at in np.flatnonzero(batch.flags & TcpFlag.RST).tolist():
             way = int(batch.direction[at])
             group = int(np.searchsorted(batch.starts, at, side="right")) - 1
             before = np.flatnonzero(batch.direction[batch.starts[group] : at] == way)
             if len(before):
-                row = batch.order[batch.starts[group] + before[-1]]
-                expected = int(batch.segments.sequence[row]) + int(batch.segments.length[row])
+                last = batch.starts[group] + before[-1]
+                row = batch.order[last]
+                syn = bool(batch.flags[last] & TcpFlag.SYN)
+                following = int(batch.segments.sequence[row]) + int(batch.segments.length[row]) + syn
             else:
-                expected = int((self.next1 if way else self.next0)[batch.slots[group]])
-            distance = (int(batch.segments.sequence[batch.order[at]]) - expected) & 0xFFFFFFFF
-            if expected >= 0 and RESET_WINDOW < distance < (1 << 32) - RESET_WINDOW:
+                following = int((self.next1 if way else self.next0)[batch.slots[group]])
+            if not resets(int(batch.segments.sequence[batch.order[at]]), following):
                 batch.flags[at] &= 0xFF ^ TcpFlag.RST
 
     def _note_next(self, batch: FlowBatch) -> None:
@@ -577,7 +577,7 @@ class FlowTable(SlotTable):
 
     @property
     def shared(self) -> Mapping[tuple[int, int], Sequence[int]]:
-        """Endpoints between which more than one connection may still have packets, and their slots."""
+        """Endpoints between which not only the newest connection may still have packets, and the slots."""
         return self._shared
 
     def adopt(self, columns: Rows, shared: Iterable[Sequence[int]]) -> NDArray[np.intp]:
@@ -648,7 +648,7 @@ class FlowTable(SlotTable):
         if self._shared:
             for key, shared in list(self._shared.items()):
                 rest = [slot for slot in shared if not gone[slot]]
-                if len(rest) > 1:
+                if rest:  # of one, too: the index may not know it
                     self._shared[key] = rest
                 else:
                     del self._shared[key]

@@ -19,6 +19,8 @@ FORGET = 60_000_000_000
 """Nanoseconds after which packets between the endpoints of a closed connection are another one's."""
 MOST = 8
 """Connections at once between two endpoints; of more, the oldest gets no more packets."""
+RESET_WINDOW = 1 << 20
+"""An RST counts within so many octets of where its direction stands; windows are rarely larger."""
 _LATE_SYN = 1 << 20
 """So many octets before the first ones seen a SYN can still be theirs, put behind them in the file."""
 _WRAP = 1 << 32
@@ -52,6 +54,10 @@ class Space:
     beside: bool = False
     rows: list[int] = field(default_factory=list)
 
+    def lingers(self, time: int) -> bool:
+        """Whether its packets may still come."""
+        return self.closed is None or time <= self.closed + LINGER
+
     def strange(self, way: int, network: int) -> int:
         """How odd a packet from a network would be: 0 where packets of its direction come from there."""
         if self.network[way] >= 0:
@@ -81,14 +87,23 @@ class Space:
         if self.network[way] < 0:
             self.network[way] = network
         syn = bool(flags & TcpFlag.SYN)
-        if syn or self.base[way] < 0:
+        if self.base[way] < 0 or syn > self.syn[way]:
             self.base[way] = (sequence + syn) % _WRAP
             self.syn[way] |= syn
+        reset = flags & TcpFlag.RST and resets(sequence, self.following[way])
         self.following[way] = (sequence + syn + length) % _WRAP
         if flags & TcpFlag.FIN:
             self.fin[way] = True
-        if self.closed is None and (flags & TcpFlag.RST or all(self.fin)):
+        if self.closed is None and (reset or all(self.fin)):
             self.closed = time
+
+
+def resets(sequence: int, following: int) -> bool:
+    """Whether an RST ends what its direction has sent up to `following`; those from afar anybody can send.
+
+    RFC 9293 s3.5.3.
+    """
+    return _apart(sequence, following) <= RESET_WINDOW
 
 
 def _apart(number: int, expected: int) -> int:
@@ -126,29 +141,28 @@ class Route:
             fitting = [space for space in self._open if space.begins(way, (sequence + 1) % _WRAP, time)]
         else:
             fitting = self._open
-        lingering = [space for space in fitting if space.closed is None or time <= space.closed + LINGER]
+        lingering = [space for space in fitting if space.lingers(time)]
         if lingering:
             # Of those of its network the nearest, of equally near ones the latest.
             space = min(
                 reversed(lingering),
                 key=lambda known: (known.strange(way, network), known.distance(way, sequence, acknowledgment)),
             )
-            self._note_beside(space)
+            self._note_beside(space, time)
         # Late packets of a connection that is over must not begin another: without a SYN they are dropped for a while.
         elif fitting and time <= max(space.closed or 0 for space in fitting) + FORGET and not flags & TcpFlag.SYN:
             return
         else:
-            self._open = [known for known in self._open if known.closed is None or time <= known.closed + LINGER]
+            self._open = [known for known in self._open if known.lingers(time)]
             space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None, [-1, -1], time)
             # Ports that are reused faster than connections end would make every packet look at all of them.
             self._open = [*self._open, space][-MOST:]
             self.spaces.append(space)
         space.add(position, way, flags, sequence, length, time, network)
 
-    def _note_beside(self, space: Space) -> None:
+    def _note_beside(self, space: Space, time: int) -> None:
         """A packet of a connection that has not ended, behind those of later ones: they are at once."""
-        later = self._open[self._open.index(space) + 1 :]
+        later = [one for one in self._open[self._open.index(space) + 1 :] if one.lingers(time)]
         if later and space.closed is None:
             for one in (space, *later):
                 one.beside = True
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from socks5sniff.packets.columns import Segments, TcpFlag
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import Octets
-from socks5sniff.streams.spaces import FORGET, LINGER
+from socks5sniff.streams.spaces import FORGET, LINGER, RESET_WINDOW, Route
 
 SYN, ACK, FIN, RST = TcpFlag.SYN, TcpFlag.ACK, TcpFlag.FIN, TcpFlag.RST
 
@@ -24,105 +26,218 @@ class Packet(NamedTuple):
     sequence: int = 0
     length: int = 0
     time: int = 0
+    acknowledgment: int = 0
+    network: int = 0
+    capture: int = 0
 
 
 def segments(packets: list[Packet], first_frame: int = 1) -> Segments:
-    def column(values: list[int], kind: type) -> np.ndarray:
-        return np.array(values, kind)
+    def column(name: str, kind: type) -> np.ndarray:
+        return np.array([getattr(packet, name) for packet in packets], kind)
 
     n = len(packets)
     return Segments(
         octets=np.empty(0, np.uint8),
         spill=np.empty(0, np.uint8),
         frame=np.arange(first_frame, first_frame + n),
-        time=column([p.time for p in packets], np.int64),
-        capture=np.zeros(n, np.uint16),
-        source=column([p.source for p in packets], np.uint64),
-        destination=column([p.destination for p in packets], np.uint64),
-        sequence=column([p.sequence for p in packets], np.uint32),
-        acknowledgment=np.zeros(n, np.uint32),
-        flags=column([p.flags for p in packets], np.uint8),
+        time=column("time", np.int64),
+        capture=column("capture", np.uint16),
+        source=column("source", np.uint64),
+        destination=column("destination", np.uint64),
+        sequence=column("sequence", np.uint32),
+        acknowledgment=column("acknowledgment", np.uint32),
+        flags=column("flags", np.uint8),
         payload=np.zeros(n, np.int64),
-        length=column([p.length for p in packets], np.int64),
+        length=column("length", np.int64),
         captured=np.zeros(n, np.int64),
-        network=np.zeros(n, np.int32),
+        network=column("network", np.int32),
     )
 
 
 class Model:
-    """The same facts, kept the slow way."""
+    """The same facts, kept the slow way: each packet by itself, and a route for each two endpoints that goes on."""
 
     def __init__(self) -> None:
-        self.flows: list[dict] = []
-        self.by_ends: dict[tuple[int, int], dict] = {}
+        self.packets: list[Packet] = []
+        self.clocks: list[int] = []
+        self.routes: dict[tuple[int, int], Route] = {}
 
-    def take(self, p: Packet, frame: int) -> int:
-        low, high = sorted((p.source, p.destination))
-        way = int(p.source > p.destination)
-        flow = self.by_ends.get((low, high))
-        begins = (p.sequence + bool(p.flags & SYN)) % (1 << 32)
-        if flow is None:
-            flow = {
-                "low": low, "high": high, "stream": len(self.flows), "packets": 0, "first_frame": frame,
-                "first_time": p.time, "last_time": p.time, "flags": [0, 0], "base": [None, None], "opener": UNKNOWN,
-                "syn": [False, False], "closer": UNKNOWN, "close_time": NO_TIME, "syn_time": NO_TIME,
-                "syn_ack_time": NO_TIME,
-            }  # fmt: skip
-            self.flows.append(flow)
-            self.by_ends[low, high] = flow
-        flow["packets"] += 1
-        flow["last_frame"] = frame
-        flow["first_time"] = min(flow["first_time"], p.time)
-        flow["last_time"] = max(flow["last_time"], p.time)
-        flow["flags"][way] |= p.flags
-        if flow["base"][way] is None or (p.flags & SYN and not flow["syn"][way]):
-            flow["base"][way] = begins  # a SYN that comes late is right
-        flow["syn"][way] |= bool(p.flags & SYN)
-        return flow["stream"]
+    def take(self, p: Packet) -> None:
+        self.clocks.append(max([p.time, *self.clocks[-1:]]))
+        route = self.routes.setdefault((min(p[:2]), max(p[:2])), Route([]))
+        heard = p.acknowledgment if p.flags & ACK else None
+        position, clock = len(self.packets), self.clocks[-1]
+        route.take(position, _way(p), p.flags, p.sequence, heard, p.length, clock, p.network)
+        self.packets.append(p)
+
+    def flows(self) -> list[tuple[list[int], dict[str, int]]]:
+        """The rows of each flow, and its columns, in the order of their beginning."""
+        spaces = [space for route in self.routes.values() for space in route.spaces]
+        spaces.sort(key=lambda space: space.rows[0])
+        return [
+            (space.rows, {"stream": stream, "beside": space.beside, **self._columns(space.rows)})
+            for stream, space in enumerate(spaces)
+        ]
+
+    def _columns(self, rows: list[int]) -> dict[str, int]:
+        packets = [self.packets[row] for row in rows]
+        flags = _flags(packets)
+        first = packets[0]
+        flow = {
+            "low": min(first[:2]), "high": max(first[:2]), "capture": first.capture, "first_way": _way(first),
+            "first_time": min(p.time for p in packets), "last_time": max(p.time for p in packets),
+            "first_frame": rows[0] + 1, "last_frame": rows[-1] + 1, "packets": len(rows),
+        }  # fmt: skip
+        for way in (0, 1):
+            sent = [(p, bits) for p, bits in zip(packets, flags, strict=True) if _way(p) == way]
+            fins = [p for p, bits in sent if bits & FIN]
+            flow[f"flags{way}"] = reduce(or_, (bits for _, bits in sent), 0)
+            flow[f"next{way}"] = _behind(sent[-1][0]) if sent else -1
+            flow[f"network{way}"] = sent[0][0].network if sent else -1
+            flow[f"base{way}"] = _begins(sent[0][0]) if sent else -1
+            flow[f"fin{way}"] = (fins[0].sequence + fins[0].length + 1) % (1 << 32) if fins else -1
+            flow[f"fin_heard{way}"] = fins[0].acknowledgment if fins else -1
+        flow["opener"] = UNKNOWN
+        syns = [p for p in packets if p.flags & SYN]
+        for name, told in (
+            ("syn_time", [p for p in syns if not p.flags & ACK]),
+            ("syn_ack_time", [p for p in syns if p.flags & ACK]),
+        ):
+            flow[name] = told[0].time if told else NO_TIME
+        if syns:
+            flow["opener"] = _way(syns[0]) ^ bool(syns[0].flags & ACK)
+        for p in syns[::-1]:
+            flow[f"base{_way(p)}"] = _begins(p)  # the first one, however late in the file
+        return flow | self._close(rows, flags)
+
+    def _close(self, rows: list[int], flags: list[int]) -> dict[str, int]:
+        """Closed with the first RST, or with the later one of the first FINs."""
+        ways = [_way(self.packets[row]) for row in rows]
+        places = range(len(rows))
+        fins = [[place for place in places if flags[place] & FIN and ways[place] == way][:1] for way in (0, 1)]
+        ends = [place for place in places if flags[place] & RST][:1] + ([max(*fins)[0]] if all(fins) else [])
+        closing = [place for place in places if flags[place] & (FIN | RST)]
+        row = rows[min(ends)] if ends else None
+        return {
+            "closer": ways[closing[0]] if closing else UNKNOWN,
+            "close_time": NO_TIME if row is None else self.packets[row].time,
+            "close_clock": NO_TIME if row is None else self.clocks[row],
+            "close_frame": 0 if row is None else row + 1,
+        }
 
 
-def check(table: FlowTable, model: Model) -> None:
-    slot_of = {int(table.stream[slot]): slot for slot in table.live()}
-    assert sorted(slot_of) == list(range(len(model.flows)))
-    for flow in model.flows:
-        slot = slot_of[flow["stream"]]
-        for name in ("low", "high", "packets", "first_frame", "last_frame", "first_time", "last_time"):
-            assert getattr(table, name)[slot] == flow[name], (name, flow)
-        assert [table.flags0[slot], table.flags1[slot]] == flow["flags"]
-        assert [table.base0[slot], table.base1[slot]] == [-1 if b is None else b for b in flow["base"]]
+def _way(p: Packet) -> int:
+    return int(p.source > p.destination)
 
 
-def packets_of(sources: range, destinations: range) -> st.SearchStrategy[Packet]:
-    return st.builds(
-        Packet,
-        source=st.sampled_from(sources),
-        destination=st.sampled_from(destinations),
-        flags=st.just(ACK),
-        sequence=st.sampled_from([0, 7, (1 << 32) - 1]),
-        length=st.integers(0, 3),
-        time=st.integers(0, 100),
+def _begins(p: Packet) -> int:
+    """The sequence number of its first octet."""
+    return (p.sequence + bool(p.flags & SYN)) % (1 << 32)
+
+
+def _behind(p: Packet) -> int:
+    return (_begins(p) + p.length) % (1 << 32)
+
+
+def _flags(packets: list[Packet]) -> list[int]:
+    """The flags that count: not an RST far from the last packet of its direction."""
+    following: dict[int, int] = {}
+    found = []
+    for p in packets:
+        apart = (p.sequence - following.get(_way(p), p.sequence)) % (1 << 32)
+        strange = RESET_WINDOW < apart < (1 << 32) - RESET_WINDOW
+        found.append(p.flags & ~RST if strange else p.flags)
+        following[_way(p)] = _behind(p)
+    return found
+
+
+NUMBERS = [0, 5000, 5000 + RESET_WINDOW, 5001 + RESET_WINDOW, 1 << 31, (1 << 32) - 2]
+"""Where sequence numbers stand: near, at the limit of what an RST may have, far, and before they begin again."""
+PAUSES = [0, 0, 0, 1, -5, LINGER // 2, LINGER, LINGER + 1, FORGET, FORGET + LINGER, FORGET + LINGER + 1]
+FLAGS = [SYN, SYN | ACK, ACK, ACK, FIN | ACK, FIN, RST, RST | ACK, 0]
+
+
+@st.composite
+def some_packets(draw: st.DrawFn) -> list[Packet]:
+    """Of few connections, so that all of them meet."""
+    packets, time = [], 1000
+    numbers = st.builds(int.__add__, st.sampled_from(NUMBERS), st.integers(0, 2)).map(lambda number: number % (1 << 32))
+    rows = st.tuples(
+        st.sampled_from([(1, 5), (5, 1), (1, 5), (5, 1), (5, 2), (3, 5), (7, 8), (9, 1)]),
+        st.sampled_from(FLAGS),
+        numbers,
+        st.sampled_from([0, 1, 3]),
+        st.sampled_from(PAUSES),
+        numbers,
+        st.sampled_from([0, 0, 0, 1]),
     )
+    for ends, flags, sequence, length, pause, heard, network in draw(st.lists(rows, max_size=30)):
+        time += pause
+        heard = heard if flags & ACK else 0
+        packets.append(Packet(*ends, flags, sequence, length, time, heard, network, capture=len(packets) % 3))
+    return packets
 
 
-PACKETS = packets_of(range(1, 5), range(5, 9)) | packets_of(range(5, 9), range(1, 5))
+STROKES = {
+    "whole": [(0, SYN), (1, SYN | ACK), (0, FIN | ACK), (1, FIN | ACK)],
+    "open": [(0, SYN), (1, SYN | ACK)],
+    "open once more": [(0, SYN)],
+    "talk": [(0, ACK), (1, ACK)],
+    "close": [(0, FIN | ACK), (1, FIN | ACK)],
+    "half close": [(1, FIN | ACK)],
+    "reset": [(1, RST)],
+}
+REUSED = st.lists(
+    st.tuples(
+        st.sampled_from(["whole", "whole", *STROKES]),
+        st.sampled_from([0, 7, 1000]),
+        st.sampled_from([0, LINGER // 2, LINGER + 1, LINGER + 1, LINGER + 1, FORGET + LINGER]),
+        st.sampled_from([5, 5, 5, 5, 6]),
+    ),
+    max_size=12,
+)
 
 
-@settings(deadline=None)
-@given(st.lists(st.lists(PACKETS, max_size=40), max_size=5), st.booleans())
-def test_the_table_agrees_with_the_model(batches: list[list[Packet]], collide: bool):
+def reused(strokes: list[tuple[str, int, int, int]]) -> list[Packet]:
+    """Connections between two endpoints one after the other, and packets that come long after the end."""
+    packets, clock = [], 0
+    for stroke, sequence, pause, server in strokes:
+        clock += pause
+        for way, flags in STROKES[stroke]:
+            ends = (1, server) if way == 0 else (server, 1)
+            packets.append(Packet(*ends, flags=flags, sequence=sequence, length=3, time=clock))
+    return packets
+
+
+@settings(max_examples=400)
+@given(some_packets() | REUSED.map(reused), st.lists(st.integers(0, 12), max_size=6), st.booleans())
+@example(
+    reused([("whole", 0, 0, 5), ("open", 7, LINGER + 1, 5), ("open once more", 1000, 0, 5), ("talk", 1000, 0, 5)]),
+    [4],
+    False,
+)
+@example(reused([("open", 0, 0, 5), ("whole", 1000, 0, 5), ("open", 7, LINGER + 1, 5), ("talk", 0, 0, 5)]), [6], False)
+def test_every_column_agrees_with_the_model_wherever_batches_end(
+    packets: list[Packet], sizes: list[int], collide: bool
+) -> None:
     table = FlowTable(capacity=2)
     if collide:  # every flow has one of two hashes
         table._hash = lambda low, high: (low ^ high) & np.uint64(1)  # type: ignore[method-assign]
     model = Model()
-    frame = 1
-    for packets in batches:
-        batch = table.update(segments(packets, frame))
-        streams = np.repeat(table.stream[batch.slots], batch.counts)
-        expected = [model.take(p, frame + i) for i, p in enumerate(packets)]
-        assert streams[np.argsort(batch.order)].tolist() == expected
-        assert len(set(batch.slots.tolist())) == len(batch.slots)
-        frame += len(packets)
-    check(table, model)
+    streams: dict[int, int] = {}
+    for size in [*sizes, len(packets)]:
+        part = packets[len(model.packets) :][:size]
+        batch = table.update(segments(part, len(model.packets) + 1))
+        rows = batch.order + len(model.packets)
+        streams.update(zip(rows.tolist(), np.repeat(table.stream[batch.slots], batch.counts).tolist(), strict=True))
+        assert len({*batch.slots.tolist()}) == len(batch.slots)
+        for packet in part:
+            model.take(packet)
+    expected = model.flows()
+    assert streams == {row: flow["stream"] for rows, flow in expected for row in rows}
+    assert table.live().tolist() == [*range(len(expected))]
+    for (_, flow), slot in zip(expected, [*map(table.slot_of, range(len(expected)))], strict=True):
+        assert {name: int(getattr(table, name)[slot]) for name in FlowTable.COLUMNS} == flow, flow["stream"]
 
 
 def opened(packets: list[Packet]) -> tuple[FlowTable, int]:
@@ -241,6 +356,17 @@ def test_released_slots_are_used_again_and_their_flows_are_new():
     assert table.capacity == 2
 
 
+def test_an_older_connection_goes_on_when_a_newer_one_of_its_endpoints_is_forgotten() -> None:
+    table, far = FlowTable(), 1 << 30
+    first = table.update(segments([Packet(1, 2, SYN, 100), Packet(1, 2, SYN, far), Packet(1, 2, ACK, 101)]))
+    older, newer = first.slots[table.stream[first.slots].argsort()].tolist()
+    table.release(np.array([newer]))
+    assert table.update(segments([Packet(1, 2, ACK, 101)])).slots.tolist() == [older]
+    table.release(np.array([older]))
+    assert not table.shared
+    assert table.stream[table.update(segments([Packet(1, 2, ACK, 101)])).slots].tolist() == [2]
+
+
 def test_flows_whose_hashes_are_the_same_are_told_apart_and_released(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can prepare such endpoints, chance can."""
     monkeypatch.setattr(FlowTable, "_hash", lambda self, low, high: np.zeros(len(low), np.uint64))
@@ -256,58 +382,3 @@ def test_flows_whose_hashes_are_the_same_are_told_apart_and_released(monkeypatch
     again = table.update(segments(pairs))
     assert sorted(int(table.stream[slot]) for slot in again.slots) == [0, 4, 5]
     assert sorted(table.packets[again.slots].tolist()) == [1, 1, 3]
-
-
-STROKES = {
-    "whole": [(0, SYN), (1, SYN | ACK), (0, FIN | ACK), (1, FIN | ACK)],
-    "open": [(0, SYN), (1, SYN | ACK)],
-    "open once more": [(0, SYN)],
-    "talk": [(0, ACK), (1, ACK)],
-    "close": [(0, FIN | ACK), (1, FIN | ACK)],
-    "half close": [(1, FIN | ACK)],
-    "reset": [(1, RST)],
-}
-REUSED = st.lists(
-    st.tuples(
-        st.sampled_from(["whole", "whole", *STROKES]),
-        st.sampled_from([0, 7, 1000]),
-        st.sampled_from([0, LINGER // 2, LINGER + 1, LINGER + 1, LINGER + 1, FORGET + LINGER]),
-        st.sampled_from([5, 5, 5, 5, 6]),
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=300)
-@given(REUSED, st.lists(st.integers(1, 15), max_size=4))
-@example([("whole", 0, 0, 5), ("open", 7, LINGER + 1, 5), ("open once more", 1000, 0, 5), ("talk", 1000, 0, 5)], [4])
-@example([("open", 0, 0, 5), ("whole", 1000, 0, 5), ("open", 7, LINGER + 1, 5), ("talk", 0, 0, 5)], [6])
-def test_ports_used_again_are_told_apart_in_columns_as_one_by_one(
-    drawn: list[tuple[str, int, int, int]], sizes: list[int]
-) -> None:
-    """Connections between two endpoints one after the other, and packets that come long after the end."""
-    packets, clock = [], 0
-    for stroke, sequence, pause, server in drawn:
-        clock += pause
-        for way, flags in STROKES[stroke]:
-            ends = (1, server) if way == 0 else (server, 1)
-            packets.append(Packet(*ends, flags=flags, sequence=sequence, length=3, time=clock))
-    in_columns, one_by_one = FlowTable(), FlowTable()
-    one_by_one._begin_again = lambda batch, groups: np.zeros(len(groups), np.bool_)  # type: ignore[method-assign]
-    done = 0
-    for size in [*sizes, len(packets)]:
-        part = packets[done : done + size]
-        found = []
-        for table in (in_columns, one_by_one):
-            batch = table.update(segments(part, done + 1))
-            rows = batch.order + 1
-            streams = np.repeat(table.stream[batch.slots], batch.counts)
-            found.append(sorted(zip(rows.tolist(), streams.tolist(), strict=True)))
-        assert found[0] == found[1]
-        done += size
-    for name in FlowTable.COLUMNS:
-        columns = [
-            sorted(zip(table.stream[: table.used], getattr(table, name)[: table.used], strict=True))
-            for table in (in_columns, one_by_one)
-        ]
-        assert columns[0] == columns[1], name
