@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from socks5sniff.packets.columns import Segments, TcpFlag
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
-from socks5sniff.streams.octets import Octets
+from socks5sniff.streams.octets import PLAUSIBLE, UNPLACED, Octets
 from socks5sniff.streams.spaces import FORGET, LINGER, RESET_WINDOW, Route
 
 SYN, ACK, FIN, RST = TcpFlag.SYN, TcpFlag.ACK, TcpFlag.FIN, TcpFlag.RST
@@ -330,19 +330,102 @@ def test_an_rst_far_from_where_its_direction_stands_ends_nothing():
             assert (table.close_time[0] != NO_TIME) == closed
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 300), st.integers(0, 40)), max_size=60), st.integers(0, 40))
-def test_octets_count_once_however_often_they_were_sent(sent: list[tuple[int, int, int]], split: int):
-    """The amount is the distance from the edge to the furthest octet seen, whatever came twice or late."""
-    base = (1 << 32) - 100
+class Sent(NamedTuple):
+    """A packet of an open connection, in positions: 0 is the first octet of its direction."""
+
+    way: int
+    at: int
+    length: int
+    flags: int
+    heard: int
+
+
+STRAY = PLAUSIBLE + 400
+SENT = st.builds(
+    Sent,
+    way=st.integers(0, 1),
+    at=st.one_of(st.integers(0, 300), st.sampled_from([-1, STRAY, -STRAY])),
+    length=st.integers(0, 40),
+    flags=st.sampled_from([ACK, ACK, ACK, FIN | ACK, RST | ACK, FIN, 0]),
+    heard=st.one_of(st.integers(0, 300), st.sampled_from([STRAY, -STRAY])),
+)
+
+
+@given(st.lists(SENT, max_size=40), st.lists(st.integers(0, 15), max_size=3))
+def test_octets_count_once_however_often_they_were_sent(sent: list[Sent], sizes: list[int]) -> None:
+    """The amount is the distance from the first octet to the furthest seen, whatever came twice, late or from afar."""
     table, octets = FlowTable(), Octets()
-    packets = [Packet(1, 2, SYN, base - 1), Packet(2, 1, SYN | ACK, base - 1)]
-    packets += [Packet(*((1, 2) if way == 0 else (2, 1)), ACK, (base + at) % (1 << 32), n) for way, at, n in sent]
-    for part in (packets[: 2 + split], packets[2 + split :]):
-        batch = table.update(segments(part))
+    bases = ((1 << 32) - 100, 7)
+    packets = [Packet(1, 2, SYN, bases[0] - 1), Packet(2, 1, SYN | ACK, bases[1] - 1, acknowledgment=bases[0])]
+    for one in sent:
+        sequence, heard = bases[one.way] + one.at, bases[1 - one.way] + one.heard
+        ends = (1, 2) if one.way == 0 else (2, 1)
+        acknowledgment = heard % (1 << 32) if one.flags & ACK else 0
+        packets.append(Packet(*ends, one.flags, sequence % (1 << 32), one.length, acknowledgment=acknowledgment))
+    done, found = 0, []
+    for size in [2, *sizes, len(packets)]:
+        batch = table.update(segments(packets[done : done + size]))
         octets.grow(table.capacity)
-        octets.count(table, batch, np.ones(len(batch.slots), np.bool_))
+        there = octets.count(table, batch, np.ones(len(batch.slots), np.bool_))
+        rows = (there.row + done - 2, there.slot, there.way, there.offset, there.heard)
+        found += zip(*(column.tolist() for column in rows), strict=True)
+        done += size
+    sent = [one._replace(flags=flags) for one, flags in zip(sent, _flags(packets)[2:], strict=True)]
+    near = [one for one in sent if abs(one.at) < STRAY]
+    heard = [one.heard if one.flags & ACK and abs(one.heard) < STRAY else -1 for one in sent]
+    assert found == [
+        (row, 0, one.way, one.at, heard[row])
+        for row, one in enumerate(sent)
+        if one in near and one.length and not one.flags & RST
+    ]
     for way in (0, 1):
-        assert octets.reach[way, 0] == max((at + n for w, at, n in sent if w == way and n), default=0)
+        ends = [
+            one.at + (0 if one.flags & RST else one.length)
+            for one in near
+            if one.way == way and (one.flags & FIN or (one.length and not one.flags & RST))
+        ]
+        assert octets.reach[way, 0] == max([0, *ends])
+        assert octets.edge[way, 0] == (bases[way] + octets.reach[way, 0]) % (1 << 32)
+        assert octets.heard[way, 0] == max([0, *(at for at, one in zip(heard, sent, strict=True) if one.way != way)])
+
+
+@pytest.mark.parametrize(("apart", "stray"), [(PLAUSIBLE - 1, False), (PLAUSIBLE, True)])
+@pytest.mark.parametrize("before", [False, True])
+def test_how_far_a_segment_may_be_from_where_its_direction_stands(apart: int, stray: bool, before: bool) -> None:
+    number = (100 + (-apart if before else apart)) % (1 << 32)
+    table, octets = FlowTable(), Octets()
+    octets.grow(table.capacity)
+    opening = [Packet(1, 2, SYN, 99), Packet(2, 1, SYN | ACK, 99, acknowledgment=100)]
+    batch = table.update(segments([*opening, Packet(1, 2, ACK, number, 1, acknowledgment=number)]))
+    there = octets.count(table, batch, np.ones(1, np.bool_))
+    at = -apart if before else apart
+    assert there.offset.tolist() == ([] if stray else [at])
+    assert there.heard.tolist() == ([] if stray else [at])
+    assert octets.reach[0, 0] == (0 if stray or before else apart + 1)
+
+
+def test_only_flows_that_are_asked_for_are_counted() -> None:
+    table, octets = FlowTable(), Octets()
+    octets.grow(table.capacity)
+    batch = table.update(segments([Packet(1, 2, ACK, 5, 3), Packet(3, 4, ACK, 5, 4), Packet(1, 2, ACK, 8, 1)]))
+    chosen = table.low[batch.slots] == 3
+    there = octets.count(table, batch, chosen)
+    assert there.row.tolist() == [1]
+    assert octets.reach[0, batch.slots[chosen]].tolist() == [4]
+    assert octets.reach[0, batch.slots[~chosen]].tolist() == [0]
+
+
+def test_where_a_capture_lacks_the_syns_positions_count_from_the_first_octet_in_it() -> None:
+    """What is acknowledged of a direction that was not seen yet is kept as a number."""
+    table, octets = FlowTable(), Octets()
+    octets.grow(table.capacity)
+    packets = [Packet(1, 2, ACK, 50, 0, acknowledgment=7), Packet(1, 2, ACK, 53, 3, acknowledgment=7)]
+    there = octets.count(table, batch := table.update(segments([*packets, packets[1]])), np.ones(1, np.bool_))
+    assert (there.offset.tolist(), there.heard.tolist()) == ([0, 0], [UNPLACED - 7] * 2)
+    packets = [Packet(2, 1, ACK, 7, 2, acknowledgment=56), Packet(1, 2, ACK, 56, 1, acknowledgment=9)]
+    there = octets.count(table, table.update(segments(packets)), np.ones(1, np.bool_))
+    assert (there.offset.tolist(), there.heard.tolist()) == ([0, 3], [3, 2])
+    assert octets.origin[:, batch.slots[0]].tolist() == [53, 7]
 
 
 def test_released_slots_are_used_again_and_their_flows_are_new():
