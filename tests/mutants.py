@@ -7,9 +7,10 @@
     python -m tests.mutants --only 17                one of them again, with what its tests say
 
 A mutant is killed when a test of `ROOMS` fails or takes too long. Where `coverage` is installed (the extra `fuzz`), the
-tests of the rooms run once before all else, so that each mutant meets only those that reach its line, and first those
-that reach little else. The work is done in a copy; the draw depends on the seed and the source alone. `EQUIVALENT`
-names mutants that change nothing that can be seen, with the reason; they are not counted.
+tests of the rooms run once before all else, so that each mutant meets only those that reach its line (commands that
+tests start do not count), and first those that reach little else. The work is done in a copy; the draw depends on the
+seed and the source alone. `EQUIVALENT` names mutants that change nothing that can be seen, with the reason; they are
+not counted.
 """
 
 from __future__ import annotations
@@ -178,13 +179,17 @@ def pytest_runtest_setup(item: Any) -> None:
         running.switch_context(item.nodeid.partition("[")[0])
 
 
-def reach_of(rooms: set[str], folder: Path) -> Reach:
-    """Which of these rooms' own tests reach which lines; nothing where `coverage` is not installed."""
+def room_tests(room: str, near: bool) -> tuple[str, ...]:
+    """The tests that hold a room, its own alone where asked for."""
+    return ROOMS[room][:1] if near else ROOMS[room]
+
+
+def reach_of(tests: list[str], folder: Path) -> Reach:
+    """Which of these tests reach which lines; nothing where `coverage` is not installed."""
     if importlib.util.find_spec("coverage") is None:
         return Reach({}, set())
     import coverage
 
-    tests = sorted({ROOMS[room][0] for room in rooms})
     file = folder / "reach"
     run = [sys.executable, "-m", "coverage", "run", "--source=socks5sniff", f"--data-file={file}", *PYTEST]
     run += ["-p", "tests.mutants", "-rfE", *tests]
@@ -204,18 +209,23 @@ def reach_of(rooms: set[str], folder: Path) -> Reach:
     )
 
 
-def tests_of(mutant: Mutant, near: bool, reach: Reach) -> list[list[str]]:
-    """The tests that may kill it: those of its room that reach it, or else all of them; then the others."""
+def tests_of(mutant: Mutant, near: bool, reach: Reach) -> list[str]:
+    """The tests that may kill it: those of its room that reach it, or all of them where none is known to."""
+    held = room_tests(mutant.room, near)
     lines = reach.lines.get(mutant.module, {})
     names = set().union(*(lines.get(line, set()) for line in range(mutant.line, mutant.last + 1)))
     much = Counter(name for lines in reach.lines.values() for there in lines.values() for name in there)
-    room, *others = ROOMS[mutant.room]
-    own = sorted(names, key=lambda name: (much[name], name)) or [room]
-    left_out = [f"--deselect={name}" for name in sorted(reach.broken)]
-    return [[*left_out, *tests] for tests in (own, [] if near else others) if tests]
+    own = sorted((name for name in names if _is_among(name, held)), key=lambda name: (much[name], name))
+    return [*(f"--deselect={name}" for name in sorted(reach.broken)), *(own or held)]
 
 
-def survives(mutant: Mutant, folder: Path, runs: list[list[str]], shown: bool) -> bool:
+def _is_among(name: str, tests: tuple[str, ...]) -> bool:
+    """Whether a test is in one of these files or folders."""
+    file = Path(name.partition("::")[0])
+    return any(Path(part) in (file, *file.parents) for part in tests)
+
+
+def survives(mutant: Mutant, folder: Path, tests: list[str], shown: bool) -> bool:
     """Run its tests in a copy of the project."""
     path = folder / mutant.module
     source = path.read_bytes()
@@ -223,22 +233,19 @@ def survives(mutant: Mutant, folder: Path, runs: list[list[str]], shown: bool) -
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
         compiled.unlink()  # a change of the same size within the same second would not be seen
     out = None if shown else subprocess.DEVNULL
+    run = [sys.executable, *PYTEST, "-x", f"--timeout={LOOP}", *tests]
     try:
-        for tests in runs:
-            run = [sys.executable, *PYTEST, "-x", f"--timeout={LOOP}", *tests]
-            status = subprocess.run(
-                run, cwd=folder, env=_environment(folder), timeout=PATIENCE, stdout=out, stderr=out
-            ).returncode
-            assert status not in (4, 5), f"pytest does not find {' '.join(tests)}"  # usage, or none collected
-            if status:
-                return False
+        status = subprocess.run(
+            run, cwd=folder, env=_environment(folder), timeout=PATIENCE, stdout=out, stderr=out
+        ).returncode
     except subprocess.TimeoutExpired:
         return False
     finally:
         path.write_bytes(source)
         for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
             compiled.unlink()
-    return True
+    assert status not in (4, 5), f"pytest does not find {' '.join(tests)}"  # usage, or none collected
+    return not status
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -255,7 +262,8 @@ def judged(chosen: list[Mutant], jobs: int, near: bool, shown: bool) -> Iterator
                 source = ROOT / part
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, _made(folder) / part)
             copies.put(folder)
-        reach = reach_of({mutant.room for mutant in chosen}, Path(place, "0"))
+        rooms = {mutant.room for mutant in chosen}
+        reach = reach_of(sorted({test for room in rooms for test in room_tests(room, near)}), Path(place, "0"))
 
         def judge(mutant: Mutant) -> bool:
             folder = copies.get()

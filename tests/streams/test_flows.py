@@ -431,8 +431,11 @@ def test_where_a_capture_lacks_the_syns_positions_count_from_the_first_octet_in_
 def test_released_slots_are_used_again_and_their_flows_are_new():
     table = FlowTable(capacity=2)
     first = table.update(segments([Packet(1, 2), Packet(3, 4)]))
-    table.release(first.slots)
-    assert len(table) == 0
+    assert table.live().tolist() == sorted(first.slots)
+    table.release(first.slots[:1])
+    assert table.live().tolist() == first.slots[1:].tolist()
+    table.release(first.slots[1:])
+    assert (len(table), table.live().tolist()) == (0, [])
     again = table.update(segments([Packet(1, 2)]))
     assert table.stream[again.slots].tolist() == [2]
     assert table.packets[again.slots].tolist() == [1]

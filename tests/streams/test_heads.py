@@ -80,6 +80,13 @@ def test_octets_are_the_same_however_they_are_asked_for(rows: list[Row]) -> None
     assert found.beyond == sum(len(octets) for octets in expected if len(octets) > SHORT)
 
 
+def test_no_rows_are_rows_of_which_there_are_none() -> None:
+    found = HeadRows.none()
+    assert [len(column) for column in found] == [0] * len(found)
+    some = in_columns([Row(1, 0, 0, 0, 0, 0, b"x")])
+    assert one_by_one(HeadRows.join([found, some, found])) == one_by_one(some)
+
+
 @given(some_rows())
 def test_marks_are_equal_where_the_first_octets_are(rows: list[Row]) -> None:
     found = in_columns(rows).marks(np.arange(len(rows))).tolist()
