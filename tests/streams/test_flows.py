@@ -191,7 +191,7 @@ REUSED = st.lists(
     st.tuples(
         st.sampled_from(["whole", "whole", *STROKES]),
         st.sampled_from([0, 7, 1000]),
-        st.sampled_from([0, LINGER // 2, LINGER + 1, LINGER + 1, LINGER + 1, FORGET + LINGER]),
+        st.sampled_from([0, LINGER // 2, LINGER, LINGER + 1, LINGER + 1, LINGER + 1, FORGET + LINGER]),
         st.sampled_from([5, 5, 5, 5, 6]),
     ),
     max_size=12,
@@ -205,7 +205,8 @@ def reused(strokes: list[tuple[str, int, int, int]]) -> list[Packet]:
         clock += pause
         for way, flags in STROKES[stroke]:
             ends = (1, server) if way == 0 else (server, 1)
-            packets.append(Packet(*ends, flags=flags, sequence=sequence, length=3, time=clock))
+            heard = sequence + 4 if flags & ACK else 0
+            packets.append(Packet(*ends, flags, sequence, 3, clock, heard))
     return packets
 
 
@@ -216,6 +217,7 @@ def reused(strokes: list[tuple[str, int, int, int]]) -> list[Packet]:
     [4],
     False,
 )
+@example(reused([("whole", 0, 0, 5), ("open once more", 0, LINGER, 5)]), [4], False)
 @example(reused([("open", 0, 0, 5), ("whole", 1000, 0, 5), ("open", 7, LINGER + 1, 5), ("talk", 0, 0, 5)]), [6], False)
 def test_every_column_agrees_with_the_model_wherever_batches_end(
     packets: list[Packet], sizes: list[int], collide: bool
