@@ -15,7 +15,19 @@ from socks5sniff.analysis.tunnel.heads import Rule, Talk
 from socks5sniff.analysis.tunnel.tls import ClientHello, fingerprint, read_hello
 from socks5sniff.record import Tunnel
 
-from .tunnel_samples import CUT_SHORT, OTHERS, SAMPLES, Sample, client_hello, hello, in_records, server_name, supported
+from .tunnel_samples import (
+    CUT_SHORT,
+    MYSQL,
+    OTHERS,
+    SAMPLES,
+    Sample,
+    client_hello,
+    hello,
+    in_records,
+    obfuscated,
+    server_name,
+    supported,
+)
 
 ALL = {**SAMPLES, **CUT_SHORT, **OTHERS}
 
@@ -61,6 +73,42 @@ def test_the_answer_is_the_same_in_any_pieces(name: str, step: int, client_first
     for client, server in pieces(sample, step, client_first):
         early = identify(client, server, sample.port, False)
         assert early in (None, sample.tunnel), f"after {client!r} and {server!r}"
+
+
+MORE = (
+    b"", b"\r\n", b"\0" * 80, b" x\r\n\r\n", b"Host: a\r\n\r\n", b"x\nHost: a\r\n\r\n", b"\xff" * 300, b"x" * 1100,
+    b"1\r\n$1\r\n", b"\n$1\r\n", b"$1\r\n",
+)  # fmt: skip
+ANSWERS = (
+    b"", b"HTTP/1.1 200 OK\r\n", b"220 FTP\r\n", b"RFB 003.008\n", b"\nSSH-2.0-z\r\n",
+    *(MYSQL[at:] for at in range(1, 5)),
+)  # fmt: skip
+"""What may follow from either side."""
+PATIENT = ("rdp", "dns over tcp", "mtproto", "random octets")
+"""Here the rest of the first packet, or of the header that is as if random, is waited for in any case."""
+
+
+def outcomes(client: bytes, server: bytes, sample: Sample) -> Iterator[Tunnel | None]:
+    """What it may yet be, by some of what may follow."""
+    rest = sample.client[len(client) :], sample.server[len(server) :]
+    for more in (rest[0], *MORE):
+        for answer in (rest[1], *ANSWERS):
+            yield identify(client + more, server + answer, sample.port, True)
+    yield identify(client + rest[0][:-1] + b"\n", server + rest[1], sample.port, True)
+    if len(client) <= 56:
+        yield identify(obfuscated(b"\xee" * 4, client), server, sample.port, True)
+
+
+@pytest.mark.parametrize("client_first", [True, False])
+@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(PATIENT)])
+def test_nothing_is_waited_for_that_could_not_tell(name: str, client_first: bool) -> None:
+    """As long as there is no answer, what follows can make two of it."""
+    sample = ALL[name]
+    for client, server in pieces(sample, 1, client_first):
+        if identify(client, server, sample.port, False) is None:
+            possible = outcomes(client, server, sample)
+            first = next(possible)
+            assert any(found != first for found in possible), f"after {client!r} and {server!r}"
 
 
 windows = st.sampled_from([sample.client for sample in ALL.values()])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks5sniff.analysis.tunnel import DATAGRAM_LIMIT, HEAD_LIMIT, ciphers, identify, identify_datagrams
+from socks5sniff.analysis.tunnel.quic import _varint
 from socks5sniff.analysis.tunnel.tls import fingerprint, read_hello
 from socks5sniff.record import Tunnel
 
@@ -34,6 +35,16 @@ def quic_client(name: str = "quic.example.com", version: int = 1, protocols: int
     client = QuicConnection(configuration=configuration)
     client.connect(("192.0.2.1", 443), now=0.0)
     return [datagram for datagram, _ in client.datagrams_to_send(now=0.0)]
+
+
+@pytest.mark.parametrize(
+    ("octets", "value"),
+    [("c2197c5eff14e88c", 151288809941952652), ("9d7f3e7d", 494878333), ("7bbd", 15293), ("25", 37), ("4025", 37)],
+)
+def test_integers_of_quic(octets: str, value: int) -> None:
+    """The examples of RFC 9000 appendix A.1."""
+    assert _varint(b"\xff" + bytes.fromhex(octets) + b"\xff", 1) == (value, 1 + len(octets) // 2)
+    assert _varint(bytes.fromhex(octets), 9) == (0, 9)
 
 
 @pytest.mark.parametrize(("version", "name"), [(1, "QUIC version 1"), (VERSION_2, "QUIC version 2")])

@@ -65,11 +65,15 @@ def supported(*versions: int) -> tuple[int, bytes]:
     return 43, bytes([len(octets)]) + octets
 
 
-def obfuscated(mark: bytes) -> bytes:
-    """The first octets of MTProto's obfuscated transport around a plain one: the key lies open in them."""
+def obfuscated(mark: bytes, begins: bytes = b"") -> bytes:
+    """The first octets of MTProto's obfuscated transport around a plain one: the key lies open in them.
+
+    Up to 56 octets they may begin with anything.
+    """
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     head = sha256(b"head").digest() + sha256(b"tail").digest()
+    head = begins + head[len(begins) :]
     head = head[:56] + mark + head[60:]
     cipher = Cipher(algorithms.AES(head[8:40]), modes.CTR(head[40:56])).encryptor()
     return head[:56] + cipher.update(head)[56:]
@@ -122,6 +126,8 @@ SAMPLES: dict[str, Sample] = {
     "ssh to something else": Sample(b"SSH-2.0-x\r\n", b"HTTP/1.1 400 Bad\r\n\r\n", Tunnel("ssh", detail="SSH-2.0-x")),
     "socks5": Sample(b"\5\2\0\2\5\1\0\1\1\2\3\4\0\x50", b"\5\0", Tunnel("socks5")),
     "socks5 with a login": Sample(b"\5\1\2\1\1a\1b", b"\5\2", Tunnel("socks5")),
+    "socks5 with sixteen methods": Sample(b"\5\x10\x09" + bytes(range(0x80, 0x8F)) + b"\5\1", b"", Tunnel("socks5")),
+    "socks4 with the longest user id": Sample(b"\4\2\0\x50\1\2\3\4" + b"m" * 255 + b"\0", b"", Tunnel("socks4")),
     "socks4": Sample(b"\4\1\0\x50\1\2\3\4me\0", b"\0\x5a\0\0\0\0\0\0", Tunnel("socks4")),
     "bittorrent": Sample(b"\x13BitTorrent protocol" + bytes(8), b"", Tunnel("bittorrent")),
     "rdp": Sample(bytes.fromhex("030000130ee000000000000100080003000000"), b"", Tunnel("rdp")),
@@ -217,6 +223,7 @@ CUT_SHORT: dict[str, Sample] = {
     "socks5, half a greeting": Sample(b"\5\2\0", b"", Tunnel("unknown")),
     "socks5, a greeting": Sample(b"\5\2\0\2", b"", Tunnel("socks5")),
     "socks4, no end of the user id": Sample(b"\4\1\0\x50\1\2\3\4me", b"", Tunnel("unknown")),
+    "smb, half a mark": Sample(b"\0\0\0\x55\xfeSM", b"", Tunnel("unknown")),
     "smtp, half a greeting": Sample(b"", b"220 mx.test ESMT", Tunnel("unknown")),
     "smtp, half a greeting that tells": Sample(
         b"", b"220 mx.test ESMTP Po", Tunnel("smtp", detail="220 mx.test ESMTP Po")
@@ -234,7 +241,8 @@ CUT_SHORT: dict[str, Sample] = {
     "irc, half a line": Sample(b"NICK bo", b"", Tunnel("unknown")),
     "irc, half a line of capabilities": Sample(b"CAP LS 3", b"", Tunnel("irc", detail="CAP LS 3")),
     "dns over tcp, half a query": Sample(b"\0\x1d" + QUERY[:20], b"", Tunnel("dns"), 53),
-    "dns over tcp, less": Sample(b"\0\x1d" + QUERY[:8], b"", Tunnel("unknown"), 53),
+    "dns over tcp, a header": Sample(b"\0\x1d" + QUERY[:12], b"", Tunnel("dns"), 53),
+    "dns over tcp, less": Sample(b"\0\x1d" + QUERY[:11], b"", Tunnel("unknown"), 53),
     "mtproto, half a first message": Sample(
         b"\xef\x0a" + bytes(8), b"", Tunnel("mtproto", detail="abridged transport")
     ),
@@ -255,11 +263,13 @@ OTHERS: dict[str, Sample] = {
     "SSH without a dash": Sample(b"SSHD\r\n", b"", Tunnel("unknown")),
     "a greeting without methods": Sample(b"\5\0", b"", Tunnel("unknown")),
     "a greeting of a method twice": Sample(b"\5\2\0\0\5\1", b"", Tunnel("unknown")),
-    "a greeting of an unassigned method": Sample(b"\5\1\x42\5\1", b"", Tunnel("unknown")),
+    "a greeting of the first unassigned method": Sample(b"\5\1\x0a\5\1", b"", Tunnel("unknown")),
+    "a greeting of the last unassigned method": Sample(b"\5\1\x7f\5\1", b"", Tunnel("unknown")),
     "a greeting of 17 methods": Sample(b"\5\x11" + bytes(range(0x80, 0x91)) + b"\5\1", b"", Tunnel("unknown")),
     "a greeting and no request": Sample(b"\5\1\0\7", b"", Tunnel("unknown")),
     "SOCKS4's command 3": Sample(b"\4\3\0\x50\1\2\3\4me\0", b"", Tunnel("unknown")),
     "SOCKS4 with a book for a user id": Sample(b"\4\1\0\x50\1\2\3\4" + b"m" * 256 + b"\0", b"", Tunnel("unknown")),
+    "SOCKS4's command 0": Sample(b"\4\0\0\x50\1\2\3\4me\0", b"", Tunnel("unknown")),
     "a TPKT of another kind": Sample(bytes.fromhex("0300001302f080"), b"", Tunnel("unknown")),
     "NetBIOS": Sample(b"\x81\0\0\x44 CKFDENECFDEFFCFGEFFCCACACACACACA", b"", Tunnel("unknown")),
     "SMB under another length": Sample(b"\0\1\0\x55\xfeSMB@", b"", Tunnel("unknown")),

@@ -41,7 +41,7 @@ class Head(NamedTuple):
         octets = self.octets
         if octets.startswith(marks):
             return True
-        if not self.whole and any(len(octets) < len(mark) and mark.startswith(octets) for mark in marks):
+        if not self.whole and any(mark.startswith(octets) for mark in marks):
             return WAIT
         return False
 

@@ -178,7 +178,7 @@ def _socks5(talk: Talk) -> Finding:
 
 def _socks4(talk: Talk) -> Finding:
     octets, whole = talk.client
-    if len(octets) >= 2 and octets[1] not in (1, 2, 0xF0):
+    if octets[1:2] not in (b"", b"\1", b"\2", b"\xf0"):
         return None
     userid = octets[8 : 8 + _USERID_LIMIT + 1]
     if b"\0" in userid:
