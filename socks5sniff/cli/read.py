@@ -90,16 +90,16 @@ def read(
     refuse_terminal(files)
     name = sink_name(format_, frames, output, dataset)
     check_output("parquet" if dataset else format_, columns=columns, time=time, excel=excel)
-    if columns and frames:
-        raise click.UsageError("--columns are the conversations', --frames lists frames.")
-    if quiet and (output or dataset):
-        raise click.UsageError(f"--quiet and {'-o' if output else '--dataset'} exclude each other.")
-    if attempts and name != "table":
-        raise click.UsageError("--attempts goes with --format table.")
-    if max_rows is not None and name != "html":
-        raise click.UsageError("--max-rows goes with --format html.")
-    if resume and (dataset is None or fail_if):
-        raise click.UsageError("--resume goes with --dataset, and without --fail-if, which judges a whole reading.")
+    for wrong, why in (
+        (columns and frames, "--columns are the conversations', --frames lists frames."),
+        (quiet and (output or dataset), f"--quiet and {'-o' if output else '--dataset'} exclude each other."),
+        (attempts and name != "table", "--attempts goes with --format table."),
+        (max_rows is not None and name != "html", "--max-rows goes with --format html."),
+        (resume and not dataset, "--resume goes with --dataset."),
+        (resume and fail_if, "--resume and --fail-if, which judges a whole reading, exclude each other."),
+    ):
+        if wrong:
+            raise click.UsageError(why)
     from socks5sniff.capture.inputs import expand
 
     keeper = None
