@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from socks5sniff.packets.columns import Segments, TcpFlag
 
 from .slots import Rows, SlotTable
-from .spaces import LINGER, Route, Space, resets
+from .spaces import ELSEWHERE, LINGER, Route, Space, resets
 
 NO_TIME = np.iinfo(np.int64).min
 UNKNOWN = 2
 """Value of `opener` and `closer` where no SYN, and no FIN or RST, has been seen."""
 
 _SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
+_ACK_RST = TcpFlag.ACK | TcpFlag.RST
 _FAR = np.iinfo(np.int64).max
 
 _COLUMNS: dict[str, tuple[type, int | bool]] = {
@@ -242,8 +243,9 @@ class FlowTable(SlotTable):
 
     def _route(self, batch: _Sorted) -> _Sorted:
         """Give packets between endpoints of more than one connection to the one they belong to."""
-        groups = self._doubtful(batch)
-        groups = groups[~self._begin_again(batch, groups)]
+        elsewhere = self._elsewhere(batch)
+        groups = np.setdiff1d(self._doubtful(batch), elsewhere)
+        groups = np.union1d(groups[~self._begin_again(batch, groups)], elsewhere)
         if not len(groups):
             return batch
         ends = np.append(batch.starts, len(batch.order))
@@ -296,6 +298,43 @@ class FlowTable(SlotTable):
                 if (int(batch.low[starts[group]]), int(batch.high[starts[group]])) in self._shared:
                     found.add(group)
         return np.array(sorted(found), np.intp)
+
+    def _elsewhere(self, batch: _Sorted) -> NDArray[np.intp]:
+        """Runs in which something behind an end has nothing to do with it, see `Space.is_over_for`.
+
+        The numbers of the direction that ended first stand still from then on, so they alone are asked, and where a
+        connection begins to end: more runs than are needed, which costs only time.
+        """
+        starts, slots = batch.starts, batch.slots
+        closing = np.flatnonzero(batch.flags & (TcpFlag.FIN | TcpFlag.RST))
+        group = np.searchsorted(starts, closing, side="right") - 1
+        fresh = np.concatenate((np.ones(1, np.bool_), group[1:] != group[:-1]))[: len(group)]
+        closing, group = closing[fresh], group[fresh]
+        rows = batch.order[closing]
+        way = batch.direction[closing]
+        ends = batch.segments.sequence[rows].astype(np.int64) + batch.segments.length[rows]
+        first = closing + 1
+        # Those that had ended before this batch.
+        known = np.maximum(slots, 0)
+        before = np.flatnonzero((slots >= 0) & (self.close_clock[known] != NO_TIME))
+        closer = self.closer[slots[before]]
+        stood = np.where(closer == 1, self.next1[slots[before]], self.next0[slots[before]])
+        anew = ~np.isin(group, before)
+        group = np.concatenate((group[anew], before))
+        way = np.concatenate((way[anew], closer))
+        ends = np.concatenate((ends[anew], stood))
+        first = np.concatenate((first[anew], starts[before]))
+        counts = np.append(starts, len(batch.order))[group + 1] - first
+        if not counts.any():
+            return np.empty(0, np.intp)
+        run = np.repeat(np.arange(len(group)), counts)
+        behind = np.arange(len(run)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        rows = batch.order[behind]
+        same = batch.direction[behind] == way[run]
+        number = np.where(same, batch.segments.sequence[rows], batch.segments.acknowledgment[rows]).astype(np.int64)
+        apart = np.abs((number - ends[run]).astype(np.uint32).view(np.int32).astype(np.int64))
+        far = (apart > ELSEWHERE // 2) & (batch.flags[behind] & _ACK_RST == TcpFlag.ACK) & (ends[run] >= 0)
+        return np.unique(group[run[far]])
 
     def _begin_again(self, batch: _Sorted, groups: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of these runs are new connections between endpoints whose last one has long ended: nothing else is.

@@ -21,6 +21,8 @@ MOST = 8
 """Connections at once between two endpoints; of more, the oldest gets no more packets."""
 RESET_WINDOW = 1 << 20
 """An RST counts within so many octets of where its direction stands; windows are rarely larger."""
+ELSEWHERE = 1 << 24
+"""Octets from where a closed connection's numbers stand that its late packets keep within; windows are smaller."""
 _LATE_SYN = 1 << 20
 """So many octets before the first ones seen a SYN can still be theirs, put behind them in the file."""
 _WRAP = 1 << 32
@@ -70,6 +72,16 @@ class Space:
         if acknowledgment is not None:
             apart = max(apart, _apart(acknowledgment, self.following[1 - way]))
         return apart
+
+    def is_over_for(self, way: int, flags: int, sequence: int, acknowledgment: int | None) -> bool:
+        """Whether it has closed, and a packet has nothing to do with it: a later connection's, whose SYN was lost.
+
+        Both numbers tell so: one alone goes far in a direction of which much was not captured.
+        """
+        if self.closed is None or acknowledgment is None or flags & TcpFlag.RST:
+            return False
+        apart = _apart(sequence, self.following[way]), _apart(acknowledgment, self.following[1 - way])
+        return min(apart) > ELSEWHERE
 
     def begins(self, way: int, first: int, time: int) -> bool:
         """Whether a SYN whose octets begin at `first` is this connection's."""
@@ -137,28 +149,39 @@ class Route:
         network: int,
     ) -> None:
         """Give one packet to the connection it belongs to, to a new one, or to none."""
+        known = self._known(time)
         if flags & TcpFlag.SYN and not flags & TcpFlag.ACK:
-            fitting = [space for space in self._open if space.begins(way, (sequence + 1) % _WRAP, time)]
+            fitting = [space for space in known if space.begins(way, (sequence + 1) % _WRAP, time)]
         else:
-            fitting = self._open
+            fitting = [space for space in known if not space.is_over_for(way, flags, sequence, acknowledgment)]
         lingering = [space for space in fitting if space.lingers(time)]
         if lingering:
             # Of those of its network the nearest, of equally near ones the latest.
             space = min(
                 reversed(lingering),
-                key=lambda known: (known.strange(way, network), known.distance(way, sequence, acknowledgment)),
+                key=lambda each: (each.strange(way, network), each.distance(way, sequence, acknowledgment)),
             )
             self._note_beside(space, time)
         # Late packets of a connection that is over must not begin another: without a SYN they are dropped for a while.
         elif fitting and time <= max(space.closed or 0 for space in fitting) + FORGET and not flags & TcpFlag.SYN:
             return
         else:
-            self._open = [known for known in self._open if known.lingers(time)]
+            self._open = [space for space in known if space.lingers(time)]
             space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None, [-1, -1], time)
             # Ports that are reused faster than connections end would make every packet look at all of them.
             self._open = [*self._open, space][-MOST:]
             self.spaces.append(space)
         space.add(position, way, flags, sequence, length, time, network)
+
+    def _known(self, time: int) -> list[Space]:
+        """Those that packets may belong to: what has ended long before is not known from one batch to the next."""
+        newest = self._open[-1].closed if self._open else None
+        last = self._open[-1:]
+        return [
+            space
+            for space in self._open
+            if space in last or space.lingers(time) or (newest is not None and newest < (space.closed or 0))
+        ]
 
     def _note_beside(self, space: Space, time: int) -> None:
         """A packet of a connection that has not ended, behind those of later ones: they are at once."""

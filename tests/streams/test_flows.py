@@ -322,6 +322,24 @@ def test_what_comes_long_after_the_end_is_not_the_connections(size: int):
     assert table.last_frame[slots].tolist() == [4, 6]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("pause", [1, LINGER + 1, FORGET // 2])
+def test_a_port_used_again_whose_syn_was_lost_is_told_by_both_numbers(size: int, pause: int):
+    """So are a busy proxy's clients in a capture with losses: their conversation is not the last one's."""
+    far, closed = 1 << 28, pause + 2
+    closing = [Packet(1, 2, SYN, 100), Packet(1, 2, FIN | ACK, 101, time=1), Packet(2, 1, FIN | ACK, 7, 0, 2, 102)]
+    late = [Packet(1, 2, ACK, 102, 0, 3, 8), Packet(1, 2, ACK, 102, 0, 3, far), Packet(1, 2, RST, 102, 0, 3)]
+    again = [Packet(1, 2, ACK, far, 3, closed, 2 * far), Packet(2, 1, ACK, 2 * far, 2, closed, far + 3)]
+    table = FlowTable()
+    packets = [*closing, *late, *again]
+    for begin in range(0, len(packets), size):
+        table.update(segments(packets[begin : begin + size], begin + 1))
+    slots = [table.slot_of(0), table.slot_of(1)]
+    assert table.packets[slots].tolist() == [6, 2]
+    assert table.base0[slots].tolist() == [101, far]
+    assert table.base1[slots].tolist() == [7, 2 * far]
+
+
 def test_an_rst_far_from_where_its_direction_stands_ends_nothing():
     for sequence, closed in ((101, True), (101 + (1 << 24), False)):
         for size in (1, 100):
