@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from socks5sniff.capture.inputs import Candidate
 from socks5sniff.capture.merge import open_captures
@@ -88,42 +89,26 @@ class Reading(Iterator[Conversation]):
         extents: bool = False,
         keeper: Keeper | None = None,
     ) -> None:
-        self.conversations = 0
         self.fault: BaseException | None = None
-        self.faults = Faults()
-        self._names = names
         self._keeper = keeper
-        self._each = each
-        self._one = extents or isinstance(bypasses, Past)
         self._progress = progress
-        self._notes = Notes()
-        self._looks_past = bypasses
-        self._past: Past | None = None
+        # What looks at captures of several places all at once takes them for one.
+        self._grouped = partial(_grouped, names, each, extents or isinstance(bypasses, Past))
         self._make = partial(
-            self._new,
+            _analyser,
+            bypasses,
             ports=ports,
             show_passwords=show_passwords,
             udp_frames=udp_frames,
             patience=PIPE_PATIENCE if "-" in names else None,
-            faults=self.faults,
             extents=extents,
         )
-        self._analyser = self._make()
-        self._before = _Totals()
-        self._groups: list[list[Input]] = []
-        self._start: Position | None = None
-        if keeper is not None and keeper.state is not None:
-            self._go_on(keeper.state)
+        kept = None if keeper is None else keeper.state
+        if not isinstance(kept, _Standing | None):
+            raise ResumeError("several processes have begun it, which cannot go on with the captures as they are now")
+        faults = Faults()
+        self._now = kept or _Standing(*self._make(faults=faults), faults)
         self._records = self._one_by_one()
-
-    def _new(self, **options: Any) -> Analyser:
-        """The analyser of a place."""
-        if not self._looks_past:
-            return Analyser(**options)
-        past = self._past = self._looks_past if isinstance(self._looks_past, Past) else Past()
-        analyser = Analyser(**options, consumers=[past.exchanges])
-        past.follow(analyser)
-        return analyser
 
     def __iter__(self) -> Reading:
         return self
@@ -137,13 +122,14 @@ class Reading(Iterator[Conversation]):
 
     def batches(self) -> Iterator[Batch]:
         """The records as they are complete, many at once."""
-        before = self._before
-        groups = self._groups = self._groups or self._grouped()
+        now = self._now
+        before, groups = now.before, now.groups or self._grouped()
+        now.groups = groups
         for number in range(before.groups, len(groups)):
             if number > before.groups:
-                before.add(self._analyser, self._past)
-                self._analyser = self._make(last_id=self.conversations)
-                self._start = None
+                before.add(now.analyser, now.past)
+                now.analyser, now.past = self._make(faults=now.faults, last_id=now.conversations)
+                now.position = None
             try:
                 yield from self._place(groups[number], self._progress if len(groups) == 1 else self._told)
             except Socks5sniffError as fault:
@@ -158,111 +144,104 @@ class Reading(Iterator[Conversation]):
             before.faults[0].args = ("; ".join(map(str, before.faults)),)
             raise before.faults[0]
 
-    def _grouped(self) -> list[list[Input]]:
-        """The captures of each place; what looks at them all at once takes them for one."""
-        if self._each:
-            return [[name] for name in self._names]
-        return [list(self._names)] if self._one else places(self._names)
-
     def _place(self, names: Sequence[Input], progress: Callable[[int, int], None] | None) -> Iterator[Batch]:
         """The records of one place."""
         self.fault = None
+        now = self._now
         halts = None if self._keeper is None else Halts(self._keeper.wants, self._keep)
         try:
-            for frames in open_captures(names, progress, self._notes, self._start, halts):
-                yield from self._counted(self._analyser.take(frames))
+            for frames in open_captures(names, progress, now.notes, now.position, halts):
+                yield from now.counted(now.analyser.take(frames))
         except (Exception, KeyboardInterrupt) as error:
             self.fault = error
-        yield from self._counted(self._analyser.finish())
-        if self._past is not None:
-            self._past.finish()
+        yield from now.counted(now.analyser.finish())
+        if now.past is not None:
+            now.past.finish()
         if self.fault is not None:
             raise self.fault
 
     def _keep(self, position: Position) -> None:
         """The keeper wants what is known by now."""
         assert self._keeper is not None
-        before, names = self._before, self._groups[self._before.groups]
-        ended = [name for group in self._groups[: before.groups] for name in group]
+        now = self._now
+        before, names = now.before, now.groups[now.before.groups]
+        ended = [name for group in now.groups[: before.groups] for name in group]
         ended += [names[place] for place in position.ended]
         begun = [names[place] for place in position.begun]
-        state = _Kept(
-            self._analyser, self.faults, before, self._notes, self.conversations, self._groups, position
-        )
+        state = replace(now, position=position)
         self._keeper.keep(state, ended, begun, not (begun or position.faults or before.faults))
-
-    def _go_on(self, kept: _Kept) -> None:
-        """Be where another reading was."""
-        if not isinstance(kept, _Kept):
-            raise ResumeError("several processes have begun it, which cannot go on with the captures as they are now")
-        self._analyser, self.faults, self._before, self._notes = kept[:4]
-        self.conversations, self._groups, self._start = kept[4:]
-        self._make.keywords["faults"] = self.faults
-
-    def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            self.conversations += len(batch)
-            if self._past is not None:
-                self._past.learn(batch)
-            yield batch
 
     def _told(self, done: int, total: int) -> None:
         if self._progress is not None:
-            self._progress(self._before.octets + done, 0)
-            self._before.reading = done
+            self._progress(self._now.before.octets + done, 0)
+            self._now.before.reading = done
 
     @property
     def packets(self) -> int:
-        return self._before.packets + self._analyser.packets
+        return self._now.before.packets + self._now.analyser.packets
+
+    @property
+    def conversations(self) -> int:
+        return self._now.conversations
+
+    @property
+    def faults(self) -> Faults:
+        return self._now.faults
 
     def extent(self, stream: int, depth: int) -> Extent | None:
         """Where the tunnel of a conversation that has been given lies, once; see `Extents`."""
-        extents = self._analyser.connections.extents
+        extents = self._now.analyser.connections.extents
         return None if extents is None else extents.take(stream, depth)
 
     @property
     def evicted(self) -> int:
-        return self._before.evicted + self._analyser.bounds.evicted
+        return self._now.before.evicted + self._now.analyser.bounds.evicted
 
     @property
     def attempts(self) -> list[Attempt]:
         """TCP connections to proxies that came to no conversation, the first 10,000 of them."""
-        return [*self._before.attempts, *self._analyser.attempts.listed()][:MAX_LISTED]
+        return [*self._now.before.attempts, *self._now.analyser.attempts.listed()][:MAX_LISTED]
 
     @property
     def attempt_counts(self) -> list[tuple[Endpoint, str, int]]:
         """All of them: proxy, outcome, how many; the proxies with most first."""
-        counts = self._analyser.attempts.counts()
-        return counts if not self._before.counts else added(self._before.counts, counts)
+        before, counts = self._now.before.counts, self._now.analyser.attempts.counts()
+        return added(before, counts) if before else counts
 
     @property
     def bypasses(self) -> list[Bypass]:
         """What clients of the proxies sent past them, where that was asked for."""
-        return [*self._before.bypasses, *(self._past.rows() if self._past is not None else ())]
+        past = self._now.past
+        return [*self._now.before.bypasses, *(past.rows() if past is not None else ())]
 
     @property
     def notes(self) -> list[str]:
-        return self._notes.lines()
+        return self._now.notes.lines()
 
     @property
     def skipped(self) -> int:
-        return self._before.skipped + self._analyser.reader.skipped.total
+        return self._now.before.skipped + self._now.analyser.reader.skipped.total
 
     @property
     def unknown_links(self) -> list[UnknownLink]:
-        return [*self._before.links, *self._analyser.reader.unknown_links]
+        return [*self._now.before.links, *self._now.analyser.reader.unknown_links]
 
 
-class _Kept(NamedTuple):
-    """All that another reading needs to go on."""
+def _grouped(names: Sequence[Input], each: bool, one: bool) -> list[list[Input]]:
+    """The captures of each place."""
+    if each:
+        return [[name] for name in names]
+    return [list(names)] if one else places(names)
 
-    analyser: Analyser
-    faults: Faults
-    before: _Totals
-    notes: Notes
-    conversations: int
-    groups: list[list[Input]]
-    position: Position
+
+def _analyser(bypasses: bool | Past, **options: Any) -> tuple[Analyser, Past | None]:
+    """The analyser of a place, and what looks for what goes past proxies there."""
+    if not bypasses:
+        return Analyser(**options), None
+    past = bypasses if isinstance(bypasses, Past) else Past()
+    analyser = Analyser(**options, consumers=[past.exchanges])
+    past.follow(analyser)
+    return analyser, past
 
 
 class _Totals:
@@ -295,6 +274,37 @@ class _Totals:
         self.links += analyser.reader.unknown_links
         if past is not None:
             self.bypasses += past.rows()
+
+
+@dataclass(slots=True)
+class _Standing:
+    """Where a reading stands: with this another one can go on.
+
+    Attributes:
+        analyser, past: of the present place.
+        faults: see `Reading`.
+        before: what the places before it came to.
+        conversations: records given.
+        groups: the captures of each place, once they are known.
+        position: where in its captures the present place was gone on with.
+    """
+
+    analyser: Analyser
+    past: Past | None
+    faults: Faults
+    before: _Totals = field(default_factory=_Totals)
+    notes: Notes = field(default_factory=Notes)
+    conversations: int = 0
+    groups: list[list[Input]] = field(default_factory=list)
+    position: Position | None = None
+
+    def counted(self, batches: list[Batch]) -> Iterator[Batch]:
+        """Records on their way out."""
+        for batch in batches:
+            self.conversations += len(batch)
+            if self.past is not None:
+                self.past.learn(batch)
+            yield batch
 
 
 def read(
