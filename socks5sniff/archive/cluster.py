@@ -48,8 +48,13 @@ class Cluster:
         self._cluster: Any = None
         try:
             if where == LOCAL:
+                # Without a dashboard its HTTP server, on any port that is free, has nothing to tell.
                 self._cluster = dask.LocalCluster(
-                    n_workers=jobs, threads_per_worker=1, dashboard_address=None, memory_limit=0
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    memory_limit=0,
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": ":0"},
                 )
             self._client: Any = dask.Client(self._cluster or where, timeout=WAIT)
             self._client.wait_for_workers(1, timeout=WAIT)

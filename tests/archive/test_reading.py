@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from io import StringIO
 from multiprocessing.context import ForkProcess
@@ -246,11 +248,16 @@ def test_a_file_that_vanishes(churn: Path, tmp_path: Path) -> None:
         [*reading.batches()]
 
 
-def test_a_cluster_of_processes(churn: Path) -> None:
+def test_a_cluster_of_processes_also_where_the_port_of_a_dashboard_is_taken(churn: Path) -> None:
     from socks5sniff.archive.cluster import Cluster
 
-    cluster = Cluster("local", 2)
-    reading = same([str(churn)], lambda: cluster)
+    with socket.socket() as taken, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with suppress(OSError):  # somebody has it already
+            taken.bind(("127.0.0.1", 8787))
+            taken.listen()
+        cluster = Cluster("local", 2)
+        reading = same([str(churn)], lambda: cluster)
     assert reading.conversations == 2_000
     assert sum(reading.workers.values()) == churn.stat().st_size
     assert 1 <= len(reading.workers) <= 2
