@@ -243,14 +243,13 @@ class FlowTable(SlotTable):
 
     def _route(self, batch: _Sorted) -> _Sorted:
         """Give packets between endpoints of more than one connection to the one they belong to."""
-        elsewhere = self._elsewhere(batch)
-        groups = np.setdiff1d(self._doubtful(batch), elsewhere)
-        groups = np.union1d(groups[~self._begin_again(batch, groups)], elsewhere)
+        doubtful, groups = self._elsewhere(batch), self._doubtful(batch)
+        groups = groups[~doubtful[groups]]
+        doubtful[groups[~self._begin_again(batch, groups)]] = True
+        groups = np.flatnonzero(doubtful)
         if not len(groups):
             return batch
         ends = np.append(batch.starts, len(batch.order))
-        doubtful = np.zeros(len(batch.starts), np.bool_)
-        doubtful[groups] = True
         # Runs as (slot, positions); the others as they are.
         runs: list[tuple[int, NDArray[np.intp]]] = []
         for group in groups.tolist():
@@ -299,8 +298,8 @@ class FlowTable(SlotTable):
                     found.add(group)
         return np.array(sorted(found), np.intp)
 
-    def _elsewhere(self, batch: _Sorted) -> NDArray[np.intp]:
-        """Runs in which something behind an end has nothing to do with it, see `Space.is_over_for`.
+    def _elsewhere(self, batch: _Sorted) -> NDArray[np.bool_]:
+        """bool[g]: runs in which something behind an end has nothing to do with it, see `Space.is_over_for`.
 
         The numbers of the direction that ended first stand still from then on, so they alone are asked, and where a
         connection begins to end: more runs than are needed, which costs only time.
@@ -325,8 +324,7 @@ class FlowTable(SlotTable):
         ends = np.concatenate((ends[anew], stood))
         first = np.concatenate((first[anew], starts[before]))
         counts = np.append(starts, len(batch.order))[group + 1] - first
-        if not counts.any():
-            return np.empty(0, np.intp)
+        found = np.zeros(len(starts), np.bool_)
         run = np.repeat(np.arange(len(group)), counts)
         behind = np.arange(len(run)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
         rows = batch.order[behind]
@@ -334,7 +332,8 @@ class FlowTable(SlotTable):
         number = np.where(same, batch.segments.sequence[rows], batch.segments.acknowledgment[rows]).astype(np.int64)
         apart = np.abs((number - ends[run]).astype(np.uint32).view(np.int32).astype(np.int64))
         far = (apart > ELSEWHERE // 2) & (batch.flags[behind] & _ACK_RST == TcpFlag.ACK) & (ends[run] >= 0)
-        return np.unique(group[run[far]])
+        found[group[run[far]]] = True
+        return found
 
     def _begin_again(self, batch: _Sorted, groups: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of these runs are new connections between endpoints whose last one has long ended: nothing else is.

@@ -42,10 +42,10 @@ def small(tmp_path: Path) -> Path:
 
 
 def loaded(*arguments: str) -> set[str]:
-    """Top-level packages that a command line imports."""
+    """Packages, and packages in them, that a command line imports."""
     code = (
         "import sys\nfrom socks5sniff.cli import main\nmain(sys.argv[1:])\n"
-        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+        "print(*{'.'.join(name.split('.')[:n]) for name in sys.modules for n in (1, 2)}, file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -60,7 +60,7 @@ def loaded(*arguments: str) -> set[str]:
 
 LATER = 10_001
 """Number, and so the millisecond, of frames that come when earlier connections have been closed for a while."""
-SLOW = {"scapy", "pyshark", "rich", "tabulate", "zstandard", "lz4", "psutil", "asyncio"}
+SLOW = {"scapy", "pyshark", "rich", "tabulate", "zstandard", "lz4", "psutil", "asyncio", "numpy.ma"}
 
 
 def test_the_version_needs_nothing() -> None:
