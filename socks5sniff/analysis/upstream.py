@@ -13,7 +13,6 @@ pairs that fit are looked at one by one.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -53,15 +52,25 @@ class _Begun(NamedTuple):
     mark: NDArray[np.uint64]
 
 
-class _Pair(NamedTuple):
-    """A request and a connection that fits it."""
+class _Pairs(NamedTuple):
+    """Requests and connections that fit them, as columns, in the order in which they were found.
 
-    row: int
-    leg: int
-    alike: bool
-    """The first octets are equal."""
-    established: bool
-    time: int
+    Attributes:
+        row, leg: place of the request, and slot of the connection.
+        alike: the first octets are equal.
+        established: the connection was.
+        time: ns, of its beginning.
+    """
+
+    row: NDArray[np.intp]
+    leg: NDArray[np.intp]
+    alike: NDArray[np.bool_]
+    established: NDArray[np.bool_]
+    time: NDArray[np.int64]
+
+    def take(self, places: NDArray[np.intp] | NDArray[np.bool_]) -> _Pairs:
+        """Some of them."""
+        return _Pairs._make(column[places] for column in self)
 
 
 class Upstream(NamedTuple):
@@ -140,17 +149,18 @@ class Upstreams:
         if not len(legs.slot):
             return {}
         found: dict[int, Upstream] = {}
-        taken: set[int] = set()
+        taken = self._watch.carries.copy()
+        waiting = np.ones(len(asked.slot), np.bool_)
         for matched_by, pairs in self._ways(asked, resolved, legs):
             if self.considered is not None:
-                self.considered.update(int(asked.slot[pair.row]) for pair in pairs)
-            free = [pair for pair in pairs if pair.row not in found and pair.leg not in taken]
-            free = [pair for pair in free if not self._watch.carries[pair.leg]]
-            for pair in [*_certain(free, asserted=matched_by == _BOUND)]:
-                found[pair.row] = Upstream(pair.leg, matched_by)
-                taken.add(pair.leg)
+                self.considered.update(asked.slot[pairs.row].tolist())
+            pairs = pairs.take(waiting[pairs.row] & ~taken[pairs.leg])
+            sure = _certain(pairs, asserted=matched_by == _BOUND)
+            waiting[sure.row], taken[sure.leg] = False, True
+            for row, leg in zip(sure.row.tolist(), sure.leg.tolist(), strict=True):
+                found[row] = Upstream(leg, matched_by)
         if over:
-            self._watch.carries[list(taken)] = True
+            self._watch.carries[[leg for leg, _ in found.values()]] = True
         return found
 
     def legs(self, found: Iterable[Upstream]) -> Legs:
@@ -175,7 +185,7 @@ class Upstreams:
 
     def _ways(
         self, asked: Asked, resolved: dict[int, list[int]], legs: _Begun
-    ) -> Iterator[tuple[str, list[_Pair]]]:
+    ) -> Iterator[tuple[str, _Pairs]]:
         """What shows a connection to be a conversation's, the surest first, and the pairs that it shows."""
         rows = np.arange(len(asked.slot))
         yield _BOUND, self._pairs(asked, legs, *_joined(asked, rows, asked.bound, legs, legs.source))
@@ -202,15 +212,12 @@ class Upstreams:
         found: NDArray[np.bool_] = same | (fits & ~_by_client(asked, row, legs, leg))
         return found
 
-    def _pairs(self, asked: Asked, legs: _Begun, row: NDArray[np.intp], leg: NDArray[np.intp]) -> list[_Pair]:
+    def _pairs(self, asked: Asked, legs: _Begun, row: NDArray[np.intp], leg: NDArray[np.intp]) -> _Pairs:
         other = legs.slot[leg] != asked.slot[row]
         row, leg = row[other], leg[other]
-        if not len(row):
-            return []
         alike = (asked.mark[row] == legs.mark[leg]) & (asked.mark[row] != 0)
         established = outcomes(self._flows, legs.slot[leg]) == _ESTABLISHED
-        columns = row, legs.slot[leg], alike, established, legs.time[leg]
-        return [*map(_Pair._make, zip(*(column.tolist() for column in columns), strict=True))]
+        return _Pairs(row, legs.slot[leg], alike, established, legs.time[leg])
 
 
 def _by_client(asked: Asked, row: NDArray[np.intp], legs: _Begun, leg: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -220,26 +227,33 @@ def _by_client(asked: Asked, row: NDArray[np.intp], legs: _Begun, leg: NDArray[n
     return by_client
 
 
-def _certain(pairs: list[_Pair], *, asserted: bool) -> Iterator[_Pair]:
+def _certain(pairs: _Pairs, *, asserted: bool) -> _Pairs:
     """Of pairs, one for each request: the connection that carried the tunnel, else the last one.
 
     Args:
         asserted: a proxy has named the connection: no other request can have opened it.
     """
-    contenders: defaultdict[int, set[int]] = defaultdict(set)
-    alike: defaultdict[int, set[int]] = defaultdict(set)
-    for pair in pairs:
-        contenders[pair.leg].add(pair.row)
-        if pair.alike:
-            alike[pair.leg].add(pair.row)
-    best: dict[int, _Pair] = {}
-    for pair in pairs:
-        alone = len(contenders[pair.leg]) == 1 or (pair.alike and len(alike[pair.leg]) == 1)
-        if asserted or alone:
-            known = best.get(pair.row)
-            if known is None or known[2:] < pair[2:]:
-                best[pair.row] = pair
-    yield from best.values()
+    if not asserted:
+        alone = _claims(pairs.leg, pairs.row) == 1
+        alone[pairs.alike] |= _claims(pairs.leg[pairs.alike], pairs.row[pairs.alike]) == 1
+        pairs = pairs.take(alone)
+    # Of equal ones the first.
+    places = -np.arange(len(pairs.row))
+    order = np.lexsort((places, pairs.time, pairs.established, pairs.alike, pairs.row))
+    row = pairs.row[order]
+    return pairs.take(order[np.append(row[1:] != row[:-1], True)[: len(row)]])
+
+
+def _claims(legs: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """intp[n]: of each pair's connection, how many requests it fits."""
+    order = np.lexsort((rows, legs))
+    leg, row = legs[order], rows[order]
+    begins = np.append(True, leg[1:] != leg[:-1])[: len(leg)]
+    other = begins | np.append(True, row[1:] != row[:-1])[: len(row)]
+    group = np.cumsum(begins) - 1
+    claims = np.empty(len(legs), np.intp)
+    claims[order] = np.bincount(group, other)[group] if len(group) else 0
+    return claims
 
 
 def _joined(

@@ -9,11 +9,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import socks5sniff
 from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.analysis.live import LiveAnalyser
+from socks5sniff.analysis.upstream import _certain, _Pairs
 from socks5sniff.record import Conversation
 from tests.traffic import (
     ACK,
@@ -255,3 +259,28 @@ def test_asking_for_news_takes_no_upstream_from_the_record(
         analyser.current([record.tcp_stream for record in found])
     found += chain.from_iterable(analyser.finish())
     assert [record.upstream for record in sorted(found, key=lambda record: record.id)] == expected
+
+
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans(), st.booleans(), st.integers(0, 3)), max_size=30
+)
+
+
+@given(PAIRS, st.booleans())
+def test_which_connection_is_certain_in_columns_as_one_by_one(
+    drawn: list[tuple[int, int, bool, bool, int]], asserted: bool
+) -> None:
+    """A request gets a connection that fits no other, or whose first octets fit no other's: the one that carried them,
+    else an established one, else the last one, of equal ones the first."""
+    kinds = (np.intp, np.intp, np.bool_, np.bool_, np.int64)
+    pairs = _Pairs._make(np.array([each[place] for each in drawn], kind) for place, kind in enumerate(kinds))
+    best: dict[int, tuple[int, int, bool, bool, int]] = {}
+    for pair in drawn:
+        row, leg, alike = pair[:3]
+        fitting = {other[0] for other in drawn if other[1] == leg}
+        by_octets = {other[0] for other in drawn if other[1] == leg and other[2]}
+        sure = asserted or len(fitting) == 1 or (alike and len(by_octets) == 1)
+        if sure and (row not in best or best[row][2:] < pair[2:]):
+            best[row] = pair
+    found = _certain(pairs, asserted=asserted)
+    assert [*zip(*(column.tolist() for column in found), strict=True)] == [best[row] for row in sorted(best)]
