@@ -151,10 +151,10 @@ class Upstreams:
         found: dict[int, Upstream] = {}
         taken = self._watch.carries.copy()
         waiting = np.ones(len(asked.slot), np.bool_)
-        for matched_by, pairs in self._ways(asked, resolved, legs):
+        for matched_by, pairs in self._ways(asked, resolved, legs, waiting):
             if self.considered is not None:
                 self.considered.update(asked.slot[pairs.row].tolist())
-            pairs = pairs.take(waiting[pairs.row] & ~taken[pairs.leg])
+            pairs = pairs.take(~taken[pairs.leg])
             sure = _certain(pairs, asserted=matched_by == _BOUND)
             waiting[sure.row], taken[sure.leg] = False, True
             for row, leg in zip(sure.row.tolist(), sure.leg.tolist(), strict=True):
@@ -184,18 +184,24 @@ class Upstreams:
         return _Begun(slot, time[slot], *flows.ends(slot, way), self._watch.mark[way, slot])
 
     def _ways(
-        self, asked: Asked, resolved: dict[int, list[int]], legs: _Begun
+        self, asked: Asked, resolved: dict[int, list[int]], legs: _Begun, waiting: NDArray[np.bool_]
     ) -> Iterator[tuple[str, _Pairs]]:
-        """What shows a connection to be a conversation's, the surest first, and the pairs that it shows."""
-        rows = np.arange(len(asked.slot))
-        yield _BOUND, self._pairs(asked, legs, *_joined(asked, rows, asked.bound, legs, legs.source))
-        named = [(row, end) for row, ends in resolved.items() for end in ends]
+        """What shows a connection to be a conversation's, the surest first, and the pairs that it shows.
+
+        Args:
+            waiting: bool[n], requests that none was found for by now.
+        """
+        rows = np.flatnonzero(waiting)
+        yield _BOUND, self._pairs(asked, legs, *_joined(asked, rows, asked.bound[rows], legs, legs.source))
+        rows = np.flatnonzero(waiting)
+        named = [(row, end) for row, ends in resolved.items() if waiting[row] for end in ends]
+        places = np.concatenate((asked.place[rows], np.array([end for _, end in named], np.uint64)))
         rows = np.concatenate((rows, np.array([row for row, _ in named], np.intp)))
-        places = np.concatenate((asked.place, np.array([end for _, end in named], np.uint64)))
         row, leg = _joined(asked, rows, places, legs, legs.place)
         likely = self._likely(asked, row, legs, leg)
         yield _PLACE, self._pairs(asked, legs, row[likely], leg[likely])
-        row, leg = _joined(asked, np.arange(len(asked.slot)), asked.mark, legs, legs.mark)
+        rows = np.flatnonzero(waiting)
+        row, leg = _joined(asked, rows, asked.mark[rows], legs, legs.mark)
         fits = (legs.place[leg] & np.uint64(0xFFFF)).astype(np.int64) == asked.port[row]
         fits &= ~_by_client(asked, row, legs, leg)
         yield _OCTETS, self._pairs(asked, legs, row[fits], leg[fits])
