@@ -167,19 +167,15 @@ def scheduler() -> Iterator[str]:
         yield running.scheduler_address
 
 
-@pytest.mark.parametrize(("inputs", "ways"), [(single, "cluster"), (one_after_another, "both")])
-def test_a_cluster_s_reading_is_gone_on_with(
-    inputs: Callable[[Path, Path], list[str]], ways: str, scheduler: str, churn: Path, tmp_path: Path
-) -> None:
+def test_a_cluster_s_reading_is_gone_on_with(scheduler: str, churn: Path, tmp_path: Path) -> None:
     """By the same cluster, or by processes that know nothing of it."""
-    folder, names = tmp_path / "set", inputs(churn, tmp_path)
-    cluster, processes = ["--cluster", scheduler], ["--jobs", "2"]
-    assert main(["read", *names, "--frames", "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
-    command = ["read", *names, "--frames", "--dataset", str(folder)]
-    assert crashing([*command, *cluster], 2) == (None, 2)
+    folder = tmp_path / "set"
+    assert main(["read", str(churn), "--frames", "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
+    command = ["read", str(churn), "--frames", "--dataset", str(folder)]
+    assert crashing([*command, "--cluster", scheduler], 2) == (None, 2)
     assert kept(folder)
-    assert crashing([*command, *(cluster if ways == "cluster" else processes), "--resume"], 1) == (None, 1)
-    assert main([*command, *cluster, "--resume"]) == ExitCode.OK
+    assert crashing([*command, "--jobs", "2", "--resume"], 1) == (None, 1)
+    assert main([*command, "--cluster", scheduler, "--resume"]) == ExitCode.OK
     assert rows(folder) == rows(tmp_path / "whole")
     assert kept(folder) == []
 
