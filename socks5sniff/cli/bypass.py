@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 EXAMPLES = (
     Example("socks5sniff bypass x.pcapng", "Of every host that used a proxy in the capture."),
     Example("socks5sniff bypass x.pcapng --client 10.0.0.7 --format jsonl", "Of one host, for a program."),
-    Example("socks5sniff bypass /var/captures --jobs 4 --format csv -o past.csv", "Of a directory, by four processes."),
 )
 _HEADING = ("start", "client", "destination", "transport", "server name", "sent", "received", "packets")
 _COLUMNS = (
