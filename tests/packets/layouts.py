@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import count, groupby
 
-from .samples import ETHERNET, RAW, ethernet, ipv4, ipv6, udp
+from .samples import ETHERNET, RAW, ethernet, ipv4, ipv6, tcp, udp
 
 Build = Callable[[int, bytes], bytes]
 """Takes the version and the octets of an IP packet."""
@@ -239,6 +240,7 @@ LAYOUTS |= {
     ),
     "MPLS in UDP": (ETHERNET, in_udp(6635, bytes.fromhex("0001003f 0002013f"))),
     "LISP": (ETHERNET, in_udp(4341, bytes.fromhex("88000000 00000100"))),
+    "LISP without an instance": (ETHERNET, in_udp(4341, bytes.fromhex("80000000 00000000"))),
     "CAPWAP, Ethernet": (ETHERNET, lambda v, ip: in_udp(5247, bytes.fromhex("00100200 00000000"))(v, around(v, ip))),
     "CAPWAP, IEEE 802.11": (
         ETHERNET,
@@ -369,3 +371,22 @@ TEREDO = {
     "Teredo with authentication by a secret": bytes.fromhex("0001 0402") + bytes(6 + 9),
 }
 """What may come before the IPv6 packet."""
+
+
+def bits(numbers: Iterable[int]) -> str:
+    """`0-7 12` for the numbers of bits."""
+    after = count()
+    runs = [[*run] for _, run in groupby(sorted(numbers), lambda number: number - next(after))]
+    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def one_bit_changed() -> list[tuple[str, int, int, bytes]]:
+    """Layout, bit, link type and frame, for every bit in front of the inner packet."""
+    inner = ipv4(6, tcp(b"hello"))
+    frames = []
+    for name, (link, build) in LAYOUTS.items():
+        frame = build(4, inner)
+        number, size = int.from_bytes(frame, "big"), len(frame)
+        for bit in range(8 * frame.find(inner)):
+            frames.append((name, bit, link, (number ^ 1 << 8 * size - 1 - bit).to_bytes(size, "big")))
+    return frames

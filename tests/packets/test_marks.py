@@ -12,7 +12,7 @@ from socks5sniff.capture.batch import Process
 from socks5sniff.packets import PacketReader
 from socks5sniff.packets.marks import VLAN, VNI, Networks
 
-from .layouts import LAYOUTS, around, behind, in_gre, in_udp, pktap, tagged
+from .layouts import LAYOUTS, around, behind, bits, in_gre, in_udp, one_bit_changed, pktap, tagged
 from .samples import batch_of, ethernet, ipv4, ipv6, tcp, udp
 from .test_layouts import packet
 
@@ -84,6 +84,29 @@ def test_what_names_a_network(name: str, network: str) -> None:
     segments, datagrams = reader.read(batch_of([build(4, packet(4, 6, tcp())), build(4, packet(4, 17, udp()))], link))
     assert [reader.networks[number] for number in segments.network.tolist()] == [network]
     assert [reader.networks[number] for number in datagrams.network.tolist()] == [network]
+
+
+NAMING = {
+    "VLAN": "116-127", "QinQ": "116-127 148-159", "QinQ of old": "116-127 148-159",
+    "three tags": "116-127 148-159 180-191", "SLL and VLAN": "132-143", "backbone bridging": "120-143",
+    "ERSPAN type II": "340-351", "ERSPAN type III": "340-351", "NVGRE": "304-335",
+    "VXLAN": "368-391", "VXLAN with next protocol": "368-391", "Geneve": "368-391", "LISP": "340 368-391", "LISP without an instance": "340",
+    **{f"tag {tag}": "116-127" for tag in ("8200", "9100", "9200", "9300")},
+}  # fmt: skip
+"""The bits that say which network a frame of each layout is in; of LISP one says whether any does."""
+
+
+def test_only_the_bits_of_a_networks_number_name_it() -> None:
+    reader, whole = PacketReader(), [(name, link, build(4, ipv4(6, tcp()))) for name, (link, build) in LAYOUTS.items()]
+    changed = [(name, link, octets) for name, _, link, octets in one_bit_changed()]
+    segments, _ = reader.read(batch_of([octets for *_, octets in whole + changed], [n for _, n, _ in whole + changed]))
+    networks = dict(zip(segments.frame.tolist(), segments.network.tolist(), strict=True))
+    plain = {name: networks[number] for number, (name, *_) in enumerate(whole, 1)}
+    found: dict[str, list[int]] = {}
+    for number, (name, bit, *_) in enumerate(one_bit_changed(), len(whole) + 1):
+        if networks.get(number, plain[name]) != plain[name]:
+            found.setdefault(name, []).append(bit)
+    assert {name: bits(numbers) for name, numbers in found.items()} == NAMING
 
 
 def test_a_mirrored_frame_was_in_the_vlan_that_the_mirror_says() -> None:

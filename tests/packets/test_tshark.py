@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterable
-from itertools import count, groupby
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.capture.samples import START, Frame, enhanced, interface, pcap, section
 
-from .layouts import LAYOUTS, TEREDO, in_udp
+from .layouts import LAYOUTS, TEREDO, bits, in_udp, one_bit_changed
 from .samples import batch_of, ipv6, read, tcp, udp
 from .test_layouts import packet
 
@@ -106,25 +105,6 @@ That is where the length of a UDP tunnel lies (the IP header's counts here), whe
 look at (HDLC's address, the flags of VXLAN, what PPP and TZSP carry), a dissector of tshark guesses something else, and
 all of a layout that tshark 4.0 does not read.
 """
-
-
-def bits(numbers: Iterable[int]) -> str:
-    """`0-7 12` for the numbers of bits."""
-    after = count()
-    runs = [[*run] for _, run in groupby(sorted(numbers), lambda number: number - next(after))]
-    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
-def one_bit_changed() -> list[tuple[str, int, int, bytes]]:
-    """Layout, bit, link type and frame, for every bit in front of the inner packet."""
-    inner = packet(4, 6, tcp(b"hello"))
-    frames = []
-    for name, (link, build) in LAYOUTS.items():
-        frame = build(4, inner)
-        number, size = int.from_bytes(frame, "big"), len(frame)
-        for bit in range(8 * frame.find(inner)):
-            frames.append((name, bit, link, (number ^ 1 << 8 * size - 1 - bit).to_bytes(size, "big")))
-    return frames
 
 
 @needs_tshark
