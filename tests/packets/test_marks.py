@@ -90,7 +90,8 @@ NAMING = {
     "VLAN": "116-127", "QinQ": "116-127 148-159", "QinQ of old": "116-127 148-159",
     "three tags": "116-127 148-159 180-191", "SLL and VLAN": "132-143", "backbone bridging": "120-143",
     "ERSPAN type II": "340-351", "ERSPAN type III": "340-351", "NVGRE": "304-335",
-    "VXLAN": "368-391", "VXLAN with next protocol": "368-391", "Geneve": "368-391", "LISP": "340 368-391", "LISP without an instance": "340",
+    "VXLAN": "368-391", "VXLAN with next protocol": "368-391", "Geneve": "368-391", "LISP": "340 368-391",
+    "LISP without an instance": "340",
     **{f"tag {tag}": "116-127" for tag in ("8200", "9100", "9200", "9300")},
 }  # fmt: skip
 """The bits that say which network a frame of each layout is in; of LISP one says whether any does."""

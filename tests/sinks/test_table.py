@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socks5sniff.record import AnomalyEntry, Conversation, ReplyCode, Target, UdpDestination, UdpTraffic
+from socks5sniff.record import (
+    AnomalyEntry,
+    Conversation,
+    Endpoint,
+    ReplyCode,
+    Target,
+    Traffic,
+    Tunnel,
+    UdpDestination,
+    UdpTraffic,
+)
 from socks5sniff.sinks import Options, Totals, open_sink
 from socks5sniff.sinks.columns import NAMES
 from socks5sniff.sinks.layout import Need, cut, display_width, fit
@@ -162,6 +172,35 @@ def test_a_terminal_is_told_what_had_no_room() -> None:
     shown = table(sample(), options=Options(width=80, columns=tuple(hidden.split(","))))
     assert len(shown[0].split()) == 7  # "time (UTC)" is two words
     assert "no room" not in shown[-1]
+
+
+NARROWER = [
+    (214, "", [12, 12, 21, 12, 15, 6, 13, 20, 18, 7, 14, 14, 12, 12]),
+    (200, "seconds", [12, 12, 21, 12, 15, 6, 13, 20, 18, 7, 14, 14, 12]),
+    (185, "command,seconds", [12, 12, 21, 12, 15, 6, 20, 18, 7, 14, 14, 12]),
+    (171, "process,command,seconds", [12, 12, 21, 15, 6, 20, 18, 7, 14, 14, 12]),
+    (162, "process,command,tunnel,seconds", [12, 12, 21, 15, 6, 20, 18, 14, 14, 12]),
+    (154, "process,user,command,tunnel,seconds", [12, 12, 21, 15, 20, 18, 14, 14, 12]),
+    (140, "time,process,user,command,tunnel,seconds", [12, 21, 15, 20, 18, 14, 14, 12]),
+    (126, "time,process,user,command,tunnel,seconds,anomalies", [12, 21, 15, 20, 18, 14, 14]),
+    (103, "time,client,process,user,command,tunnel,seconds,anomalies", [12, 15, 20, 18, 14, 14]),
+]
+"""The least width at which no more than these columns are left out, and the sizes of the others there."""
+
+
+def test_which_columns_go_first_and_how_narrow_the_others_get() -> None:
+    """Every column has more to say than there is room."""
+    full = sample(
+        id=10**18, end_ns=START + 10**26, client=Endpoint("c" * 60, 1), proxy=Endpoint("p" * 60, 2),
+        process={"name": "n" * 60, "pid": 1}, username="u" * 60, command="c" * 60,
+        destination=Target("domain", "d" * 60, 3), outcome="o" * 60, reply=None, tunnel=Tunnel("t" * 60),
+        bytes=Traffic(10**60, 10**60), anomalies=[AnomalyEntry("a" * 60, "warning", 1, "x")],
+    )  # fmt: skip
+    for width, hidden, sizes in NARROWER:
+        lines = table(full, options=Options(width=width))
+        assert [len(rule) for rule in lines[1].split()] == sizes
+        assert lines[-1] == (f"no room for {hidden}: see --columns" if hidden else "o" * 60 + " 1")
+        assert table(full, options=Options(width=width - 1))[-1] != lines[-1]
 
 
 def test_everything_is_shown_where_nothing_has_to_fit() -> None:
