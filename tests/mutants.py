@@ -7,36 +7,40 @@
     python -m tests.mutants --only 17                one of them again, with what its tests say
 
 A mutant is killed when a test of `ROOMS` fails or takes too long. Where `coverage` is installed (the extra `fuzz`), the
-tests of the rooms run once before all else, so that each mutant meets only those that reach its line (commands that
-tests start do not count), and first those that reach little else. The work is done in a copy; the draw depends on the
-seed and the source alone. `EQUIVALENT` names mutants that change nothing that can be seen, with the reason; they are
-not counted.
+tests of the rooms run once before all else, so that each mutant meets only those that reach its line, and first those
+that reach little else. Each meets them in a process of its own, forked from one that has loaded what the tests need, in
+which the module is another one: no file is changed, and commands that tests start do not know of it. The draw depends
+on the seed and the source alone. `EQUIVALENT` names mutants that change nothing that can be seen, with the reason; they
+are not counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
+import importlib
+import importlib.machinery
 import importlib.util
 import os
 import random
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
+from types import CodeType
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("socks5sniff", "tests", "captures", "wireshark", "pyproject.toml", "README.md", "CHANGELOG.md")
 TARGET = 95
 """Per cent of the mutants that the tests are to kill."""
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+PYTEST = ("-q", "-p", "no:cacheprovider")
+LOADED = ("pytest", "hypothesis.strategies", "numpy", "pyarrow", "scapy.all", "dpkt")
+"""What tests need that takes long to load and is none of ours."""
 LOOP = 60
 """Seconds that a single test may take: many a mutant loops."""
 PATIENCE = 1200
@@ -209,16 +213,16 @@ def reach_of(tests: list[str], folder: Path) -> Reach:
     import coverage
 
     file = folder / "reach"
-    run = [sys.executable, "-m", "coverage", "run", "--source=socks5sniff", f"--data-file={file}", *PYTEST]
-    run += ["-p", "tests.mutants", "-rfE", *tests]
-    said = subprocess.run(run, cwd=folder, env=_environment(folder), capture_output=True, text=True).stdout
+    run = [sys.executable, "-m", "coverage", "run", "--source=socks5sniff", f"--data-file={file}", "-m", "pytest"]
+    run += [*PYTEST, "-p", "tests.mutants", "-rfE", *tests]
+    said = subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout
     broken = {line.split()[1].partition("[")[0] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))}
     print("".join(f"fails without a mutant: {name}\n" for name in sorted(broken)), end="", flush=True)
     data = coverage.CoverageData(str(file))
     data.read()
     return Reach(
         {
-            Path(name).relative_to(folder.resolve()).as_posix(): {
+            Path(name).relative_to(ROOT).as_posix(): {
                 line: {*contexts} - {"", *broken} for line, contexts in data.contexts_by_lineno(name).items()
             }
             for name in data.measured_files()
@@ -243,60 +247,70 @@ def _is_among(name: str, tests: tuple[str, ...]) -> bool:
     return any(Path(part) in (file, *file.parents) for part in tests)
 
 
-def survives(mutant: Mutant, folder: Path, tests: list[str], shown: bool) -> bool:
-    """Run its tests in a copy of the project."""
-    path = folder / mutant.module
+def run_tests(mutant: Mutant, tests: list[str], shown: bool) -> int:
+    """In a process of its own: put the mutant in its module's place and run its tests; gives pytest's exit status."""
+    path = ROOT / mutant.module
     source = path.read_bytes()
-    path.write_bytes(source[: mutant.begin] + mutant.after.encode() + source[mutant.end :])
-    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
-        compiled.unlink()  # a change of the same size within the same second would not be seen
-    out = None if shown else subprocess.DEVNULL
-    run = [sys.executable, *PYTEST, "-x", f"--timeout={LOOP}", *tests]
+    changed = source[: mutant.begin] + mutant.after.encode() + source[mutant.end :]
+    of_file = importlib.machinery.SourceFileLoader.get_code
+
+    def code(loader: importlib.machinery.SourceFileLoader, name: str) -> CodeType | None:
+        if Path(loader.path) == path:
+            return compile(changed, path, "exec", dont_inherit=True)
+        return of_file(loader, name)
+
+    importlib.machinery.SourceFileLoader.get_code = code  # type: ignore[assignment, method-assign]
+    if not shown:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+    import pytest
+
+    status = pytest.main([*PYTEST, "-x", f"--timeout={LOOP}", "--timeout-method=thread", *tests])
+    sys.stdout.flush()
+    return int(status)
+
+
+def started(mutant: Mutant, tests: list[str], shown: bool) -> int:
+    """Begin to judge a mutant; gives the process."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
     try:
-        status = subprocess.run(
-            run, cwd=folder, env=_environment(folder), timeout=PATIENCE, stdout=out, stderr=out
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return False
+        os.setsid()
+        signal.alarm(PATIENCE)
+        status = run_tests(mutant, tests, shown)
     finally:
-        path.write_bytes(source)
-        for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
-            compiled.unlink()
-    assert status not in (4, 5), f"pytest does not find {' '.join(tests)}"  # usage, or none collected
-    return not status
+        os._exit(status)
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(folder)}
-
-
-def judged(chosen: list[Mutant], jobs: int, near: bool, shown: bool) -> Iterator[tuple[Mutant, bool]]:
-    """Each mutant, and whether it survives; so many at once, each in a copy."""
+def judged(chosen: list[Mutant], jobs: int, near: bool, shown: bool) -> Iterator[tuple[int, bool]]:
+    """The place of each mutant, and whether it survives, as it becomes known; so many at once."""
     with tempfile.TemporaryDirectory(prefix="mutants") as place:
-        copies: Queue[Path] = Queue()
-        for number in range(jobs):
-            folder = Path(place, str(number))
-            for part in PARTS:
-                source = ROOT / part
-                (shutil.copytree if source.is_dir() else shutil.copy)(source, _made(folder) / part)
-            copies.put(folder)
         rooms = {mutant.room for mutant in chosen}
-        reach = reach_of(sorted({test for room in rooms for test in room_tests(room, near)}), Path(place, "0"))
+        reach = reach_of(sorted({test for room in rooms for test in room_tests(room, near)}), Path(place))
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(place, "hypothesis"))  # no mutant knows of another
+        for name in LOADED:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        running: dict[int, int] = {}
+        for number, mutant in enumerate(chosen):
+            if len(running) == jobs:
+                yield _ended(running)
+            running[started(mutant, tests_of(mutant, near, reach), shown)] = number
+        while running:
+            yield _ended(running)
 
-        def judge(mutant: Mutant) -> bool:
-            folder = copies.get()
-            try:
-                return survives(mutant, folder, tests_of(mutant, near, reach), shown)
-            finally:
-                copies.put(folder)
 
-        with ThreadPoolExecutor(jobs) as pool:
-            yield from zip(chosen, pool.map(judge, chosen), strict=True)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
+def _ended(running: dict[int, int]) -> tuple[int, bool]:
+    """Wait for one of these processes."""
+    process, status = os.wait()
+    code = os.waitstatus_to_exitcode(status)
+    assert code not in (4, 5), "pytest does not find the tests"  # usage, or none collected
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)  # what its tests have left running
+    return running.pop(process), code == 0
 
 
 def main() -> int:
@@ -322,7 +336,8 @@ def main() -> int:
         chosen = [chosen[arguments.only]]
     scores: dict[str, list[bool]] = {}
     found = judged(chosen, arguments.jobs, arguments.near, arguments.only is not None)
-    for number, (mutant, survived) in enumerate(found):
+    for number, survived in found:
+        mutant = chosen[number]
         scores.setdefault(mutant.room, []).append(not survived)
         print(f"{number:>4} {'SURVIVED' if survived else 'killed  '} {mutant}", flush=True)
     for room, killed in scores.items():
