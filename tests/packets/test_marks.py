@@ -3,6 +3,8 @@ said of frames that could not be read."""
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import struct
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from socks5sniff.capture.batch import Process
 from socks5sniff.packets import PacketReader
+from socks5sniff.packets.link_names import LINK_NAMES
 from socks5sniff.packets.marks import VLAN, VNI, Networks
 
 from .layouts import LAYOUTS, around, behind, bits, in_gre, in_udp, one_bit_changed, pktap, tagged
@@ -243,6 +246,27 @@ def test_an_unknown_link_type_is_called_what_the_registry_calls_it() -> None:
         (189, "USB_LINUX", 1),
         (299, "", 2),
     ]
+
+
+NOT_LIBPCAPS = {
+    1: "ETHERNET", 3: "AX25", 6: "IEEE802_5", 7: "ARCNET_BSD", 50: "PPP_HDLC", 100: "ATM_RFC1483", 101: "RAW",
+    106: "ATM_CLIP", 118: "CISCO_IOS", 119: "IEEE802_11_PRISM", 127: "IEEE802_11_RADIOTAP",
+    **{147 + number: f"USER{number}" for number in range(16)}, 163: "IEEE802_11_AVS", 195: "IEEE802_15_4_WITHFCS",
+    203: "LAPD", 204: "PPP_WITH_DIR", 205: "C_HDLC_WITH_DIR", 206: "FRELAY_WITH_DIR", 207: "LAPB_WITH_DIR",
+    210: "FLEXRAY", 211: "MOST", 212: "LIN", 213: "X2E_SERIAL", 214: "X2E_XORAYA", 252: "WIRESHARK_UPPER_PDU",
+    270: "LORATAP", 277: "ZWAVE_TAP", 290: "ETW",
+}  # fmt: skip
+"""What libpcap 1.10.3 calls otherwise than the registry, or not at all."""
+PRIVATE = {11, 12, 15, 16, 19}
+"""Numbers of libpcap that stand in no file: there they are others."""
+
+
+@pytest.mark.skipif(ctypes.util.find_library("pcap") is None, reason="libpcap is not here")
+def test_link_types_are_called_what_libpcap_calls_them() -> None:
+    name = ctypes.CDLL(ctypes.util.find_library("pcap")).pcap_datalink_val_to_name
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.c_int]
+    known = {number: name(number) for number in {*range(max(LINK_NAMES) + 1)} - PRIVATE}
+    assert {number: text.decode() for number, text in known.items() if text} | NOT_LIBPCAPS == LINK_NAMES
 
 
 def test_a_private_link_type_that_is_not_pktap_is_named() -> None:
