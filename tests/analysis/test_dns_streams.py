@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from socks5sniff.analysis.dns_streams import MAX_MESSAGE, MAX_STREAMS, PORT, DnsStreams
 from socks5sniff.record import Conversation
 from tests.traffic import (
     CHOICE,
@@ -118,6 +119,51 @@ def test_sent_again_and_out_of_order() -> None:
     assert len(read(*twice, *asking())) == 1
     lost = [packet for packet in packets if packet.side == CLIENT or len(packet.octets) != 500]
     assert read(*lost, *asking()) == []
+
+
+def test_sequence_numbers_that_begin_again_within_an_answer() -> None:
+    said = [(CLIENT, framed(QUERY + labels(NAME) + b"\0\1\0\1")), (SERVER, framed(answer(pad=5)))]
+    starts = (1, (1 << 32) - 700)
+    packets = list(
+        cut(connection(said, client=(ONE, 50_053), proxy=SERVER_ENDS, starts=starts, begin=START - SECOND), [500, 500])
+    )
+    assert len(read(*packets, *asking())) == 1
+    again = [packet for packet in packets for _ in (0, 1)]
+    assert len(read(*again, *asking())) == 1
+
+
+def test_the_directions_that_were_begun_last_are_kept() -> None:
+    streams = DnsStreams()
+    message = framed(answer())
+    for client in range(MAX_STREAMS + 1):
+        assert not [*streams._put(PORT, client, 0, message[:20])]
+    assert not [*streams._put(PORT, 0, 20, message[20:])]
+    for client in range(2, MAX_STREAMS + 1):
+        assert [*streams._put(PORT, client, 20, message[20:])] == [message[2:]]
+
+
+def test_a_message_that_is_longer_than_what_is_read_of_it() -> None:
+    streams = DnsStreams()
+    for size in (MAX_MESSAGE - 1, MAX_MESSAGE, MAX_MESSAGE + 1):
+        message = framed(bytes(size))
+        found = [*streams._put(PORT, size, 0, message), *streams._put(PORT, -size, 0, message[:-1])]
+        assert found == [bytes(min(size, MAX_MESSAGE))] * (1 + (size > MAX_MESSAGE))
+    assert [*streams._put(PORT, 3, 0, framed(bytes(12)) + framed(bytes(11)) + framed(bytes(12)))] == [bytes(12)]
+
+
+@pytest.mark.parametrize(("apart", "again"), [(0, True), ((1 << 20) - 1, True), (1 << 20, False), (-1, False)])
+def test_what_lies_a_little_before_what_is_due_is_sent_again(apart: int, again: bool) -> None:
+    """It changes nothing; what lies elsewhere begins anew."""
+    streams = DnsStreams()
+    message = framed(bytes(40))
+    assert not [*streams._put(PORT, 1, 1 << 30, message[:20])]
+    expected = (1 << 30) + 20
+    found = [*streams._put(PORT, 1, expected - apart, message[20:])]
+    if apart:
+        assert not found
+        assert bool([*streams._put(PORT, 1, expected, message[20:])]) == again
+    else:
+        assert found == [message[2:]]
 
 
 def test_the_age_of_an_old_answer_and_the_latest_of_several() -> None:

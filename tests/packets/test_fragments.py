@@ -114,6 +114,19 @@ def test_any_fragments_stay_within_the_bounds(arrivals: list[tuple[int, int, byt
         assert held == reassembler._held <= 70000
 
 
+def test_as_many_packets_and_octets_as_the_bounds_say_are_kept() -> None:
+    """One more, and the oldest is given up."""
+    for bounds, size in (({"packets": 3}, 8), ({"octets": 72}, 24)):
+        for begun, kept in ((3, True), (4, False)):
+            reassembler = Reassembler(**bounds)
+            keys = [KEY._replace(identification=number) for number in range(begun)]
+            for key in keys:
+                assert reassembler.add(key, 0, 0, b"x" * size, False, 6) is None
+            assert (len(reassembler), reassembler.dropped) == (3, begun - 3)
+            assert (reassembler.add(keys[0], 0, size, b"y" * 8, True, 6) is not None) == kept
+            assert reassembler.add(keys[-1], 0, size, b"y" * 8, True, 6) is not None
+
+
 def test_many_holes_are_bounded() -> None:
     reassembler = Reassembler()
     for place in range(0, 65000, 16):

@@ -167,6 +167,7 @@ OTHERS = {
     "ICMP": ethernet(0x0800, ipv4(1, bytes(8))),
     "ICMPv6": ethernet(0x86DD, ipv6(58, bytes(8))),
     "SCTP": ethernet(0x0800, ipv4(132, bytes(12))),
+    "nothing in an IP packet": ethernet(0x0800, ipv4(132, b"")),
     "no next header": ethernet(0x86DD, ipv6(59, b"")),
 }
 
