@@ -243,7 +243,9 @@ class TestTrustedPorts:
         assert [(a.code, a.frame) for a in session.anomalies] == [("not-socks-on-socks-port", 1)]
         assert session.anomalies[0].message == f"{name} on a SOCKS port"
 
-    @pytest.mark.parametrize("first", ["C 01 02 03", "C 05000b0310000000", f"C {'aa' * 100}", "P 220d0a", "C 04 07"])
+    @pytest.mark.parametrize(
+        "first", ["C 01 02 03", "C 05000b0310000000", f"C {'aa' * 100}", "P 220d0a", "C 04 07", "P 05 00"]
+    )
     def test_or_called_unknown_in_the_end(self, first: str) -> None:
         session = play(first, trusted=True)
         session.finish()
