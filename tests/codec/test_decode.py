@@ -6,11 +6,13 @@ and Tor's socks-extensions, not taken from our encoder.
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.codec import (
@@ -49,6 +51,7 @@ from socks5sniff.codec import (
     decode_socks4_request,
     decode_udp_header,
 )
+from socks5sniff.codec.decode import destination_deviations
 
 Decode = Callable[..., Any]
 
@@ -532,34 +535,40 @@ def test_the_longest_frame_has_as_many_octets_as_its_limit(decode: Decode, frame
     assert decode(octets[:-1]) == NeedMore(len(octets))
 
 
+URL, PATH, WITH_PORT, BRACKETS = "a URL", "a name with a path", "a name with a port", "an address in brackets"
+NUMBER = "a number in another notation than an address has"
+
+
 @pytest.mark.parametrize(
     ("name", "odd"),
     [
-        ("http://www.example.test/", True),
-        ("www.example.test/path", True),
-        ("www.example.test:443", True),
-        ("192.0.2.1:80", True),
-        ("[2001:db8::1]:80", True),
-        ("[::1]", True),
-        ("127.1", True),
-        ("0300.0250.1.1", True),
-        ("3325256711", True),
-        ("0x7f000001", True),
-        ("0x7f.1", True),
-        ("0x7f00000a", True),
-        ("0XC000020A", True),
-        ("www.example.test", False),
-        ("192.0.2.1", False),
-        ("2001:db8::1", False),
-        ("example.test.", False),
-        ("9gag.com", False),
-        ("0xdead.example.test", False),
-        ("4.3.2.1.in-addr.arpa", False),
-        ("host1", False),
-        ("", False),
+        ("http://www.example.test/", URL),
+        ("www.example.test/path", PATH),
+        ("www.example.test:443", WITH_PORT),
+        ("www.example.test:44321", WITH_PORT),
+        ("192.0.2.1:80", WITH_PORT),
+        ("[2001:db8::1]:80", WITH_PORT),
+        ("[::1]", BRACKETS),
+        ("127.1", NUMBER),
+        ("0300.0250.1.1", NUMBER),
+        ("3325256711", NUMBER),
+        ("0x7f000001", NUMBER),
+        ("0x7f.1", NUMBER),
+        ("0x7f00000a", NUMBER),
+        ("0XC000020A", NUMBER),
+        ("www.example.test", None),
+        ("www.example.test:443210", None),
+        ("192.0.2.1", None),
+        ("2001:db8::1", None),
+        ("example.test.", None),
+        ("9gag.com", None),
+        ("0xdead.example.test", None),
+        ("4.3.2.1.in-addr.arpa", None),
+        ("host1", None),
+        ("", None),
     ],
 )
-def test_odd_destinations(name: str, odd: bool) -> None:
+def test_odd_destinations(name: str, odd: str | None) -> None:
     """In requests of both versions; BND and the relay's datagrams hold what proxies write."""
     octets = bytes([len(name)]) + name.encode()
     for found in (
@@ -567,7 +576,31 @@ def test_odd_destinations(name: str, odd: bool) -> None:
         decode_socks4_request(b"\4\1\0\x50\0\0\0\1\0" + name.encode() + b"\0"),
     ):
         assert isinstance(found, Decoded)
-        assert ("odd-destination" in {entry.code for entry in found.deviations}) == odd
+        messages = [entry.message for entry in found.deviations if entry.code == "odd-destination"]
+        assert messages == ([] if odd is None else [f"the domain name is {odd}"])
     reply = decode_reply(b"\5\0\0\3" + octets + b"\0\x50")
     assert isinstance(reply, Decoded)
     assert "odd-destination" not in {entry.code for entry in reply.deviations}
+
+
+PARTS = st.builds(
+    lambda number, notation: notation.format(number),
+    st.sampled_from([0, 1, 7, 8, 255, 256, 0xFFFF, 0x10000, 0xFFFFFF, 0x1000000, 0xFFFFFFFF, 0x100000000])
+    | st.integers(0, 1 << 33),
+    st.sampled_from(["{}", "0{:o}", "0x{:x}", "0X{:X}", "00{:o}"]),
+)
+
+
+@given(st.lists(PARTS, min_size=1, max_size=5).map(".".join))
+@example("08.1.1.1")
+@example("1.2.3.09")
+@example("192.0.2.1.")
+def test_numbers_that_resolvers_take_for_an_address_are_odd(name: str) -> None:
+    """As the C library's own function reads them, but for an address as it should be written."""
+    taken = True
+    try:
+        socket.inet_aton(name.removesuffix("."))
+    except OSError:
+        taken = False
+    usual = re.fullmatch(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})", name) is not None
+    assert bool(destination_deviations(name.encode())) == (taken and not usual)
