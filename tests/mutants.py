@@ -71,6 +71,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "socks5sniff/streams/flows.py", "if not lacking.any(): continue", "pass"
     ): "all bases are known: what follows finds none to set",
     (
+        "socks5sniff/streams/flows.py", "mixed ^= mixed >> np.uint64(29)", "30"
+    ): "hashes are mixed as well by one as by the other",
+    (
         "socks5sniff/streams/heads.py", "HEAD = 4608", "4609"
     ): "an octet more of a tunnel; what a ClientHello needs is far from both",
     (

@@ -218,6 +218,16 @@ def reused(strokes: list[tuple[str, int, int, int]]) -> list[Packet]:
     False,
 )
 @example(reused([("whole", 0, 0, 5), ("open once more", 0, LINGER, 5)]), [4], False)
+@example(
+    reused(
+        [
+            *(("whole", 1000, 0, 6), ("open", 7, LINGER // 2, 6), ("close", 0, LINGER // 2, 6)),
+            *(("whole", 7, LINGER + 1, 6), ("reset", 7, LINGER, 5), ("open", 7, 0, 5)),
+        ]
+    ),
+    [7, 2, 5],
+    False,
+)
 @example(reused([("open", 0, 0, 5), ("whole", 1000, 0, 5), ("open", 7, LINGER + 1, 5), ("talk", 0, 0, 5)]), [6], False)
 def test_every_column_agrees_with_the_model_wherever_batches_end(
     packets: list[Packet], sizes: list[int], collide: bool
