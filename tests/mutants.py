@@ -55,7 +55,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streams": ("tests/streams", "tests/analysis", *WHOLE),
     "capture": ("tests/capture", "tests/cli/test_bad_input.py", "tests/proxy/test_trace.py", *WHOLE),
     "record": ("tests/record", "tests/sinks", "tests/report", *WHOLE),
-    "analysis": ("tests/analysis", *WHOLE),
+    "analysis": ("tests/analysis", *WHOLE, "tests/cli/test_live_run.py", "tests/cli/test_live_interim.py"),
     "sinks": ("tests/sinks", "tests/cli/test_read.py", *WHOLE),
     "where": ("tests/where", "tests/cli/test_filters.py"),
     "live/saving.py": ("tests/live/test_saving.py", "tests/live/test_files.py"),

@@ -61,8 +61,9 @@ def test_a_socks4_request_so_far() -> None:
 @pytest.mark.parametrize(
     ("octets", "name"),
     [
-        *((f"{word} /".encode(), "HTTP") for word in "GET POST PUT HEAD DELETE OPTIONS CONNECT TRACE PATCH PRI".split()),
-        (b"HTTP/1.1 200", "HTTP"), (b"SSH-2.0", "SSH"), (b"\x16\x03\x01", "TLS"), (b"\x06\0", "SOCKS6"), (b"\x06", "SOCKS6"),
+        *((word + b" /", "HTTP") for word in (b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT")),
+        (b"TRACE *", "HTTP"), (b"PATCH /", "HTTP"), (b"PRI *", "HTTP"), (b"HTTP/1.1 200", "HTTP"),
+        (b"SSH-2.0", "SSH"), (b"\x16\x03\x01", "TLS"), (b"\x06\0", "SOCKS6"), (b"\x06", "SOCKS6"),
         (b"GETTER", None), (b"get /", None), (b"HTTP", None), (b"SSH2", None), (b"\x16\x04", None), (b"\x16", None),
         (b"\x07\x03", None), (b"", None),
     ],
