@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from base64 import b64encode
+from hashlib import sha1
 from ipaddress import IPv6Address, ip_address
 
 import numpy as np
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.packets import IPV6, AddressBook, address_text
+from socks5sniff.packets.community import community_ids
 
 from .samples import RAW, batch_of, ipv6, read, tcp
 
@@ -133,3 +137,19 @@ def test_community_id(source: tuple[str, int], destination: tuple[str, int], pro
     there = book.make(ip_address(destination[0]).packed, destination[1])
     assert book.community_id(here, there, protocol) == expected
     assert book.community_id(there, here, protocol) == expected
+
+
+ENDS = st.integers(0, (1 << 48) - 1)
+
+
+@given(st.lists(st.tuples(ENDS, ENDS).map(sorted), min_size=1, max_size=5), st.sampled_from([6, 17]))
+def test_community_ids_of_many_flows_at_once(ends: list[list[int]], protocol: int) -> None:
+    """Version 1 of the specification (github.com/corelight/community-id-spec), by hashlib's SHA-1."""
+    low, high = (np.array(column, np.uint64) for column in zip(*ends, strict=True))
+    found = [bytes(row).decode() for row in community_ids(low, high, protocol)]
+    assert found == [
+        b64encode(
+            sha1(struct.pack(">HIIBBHH", 0, one >> 16, other >> 16, protocol, 0, one & 0xFFFF, other & 0xFFFF)).digest()
+        ).decode()
+        for one, other in ends
+    ]
