@@ -91,8 +91,7 @@ class Pieces:
                 yield self._gap(side, end if octets is None else offset, frame, time)
                 at = offset
             if octets is not None:
-                if at > offset:
-                    octets = octets[at - offset :]
+                octets = octets[at - offset :]
                 streams[side].extend(octets)
                 last[side] = time
                 yield side, octets, len(octets), frame, time
