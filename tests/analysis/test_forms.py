@@ -11,7 +11,7 @@ import string
 import pytest
 
 from socks5sniff.analysis import Analyser, handshakes
-from tests.traffic import ANSWER, CLIENT, GREETING, HTTP, REPLY, SERVER, START, batches, connection
+from tests.traffic import ANSWER, CLIENT, GREETING, HTTP, REPLY, SERVER, START, analyse, batches, connection
 
 Said = list[tuple[int, bytes]]
 CHOICE, LOGGED_IN = b"\5\0", b"\1\0"
@@ -128,3 +128,21 @@ def test_names_have_letters_digits_and_a_few_marks(monkeypatch: pytest.MonkeyPat
     assert {octet for octet, way in enumerate(amid) if way} == usual
     assert {octet for octet, way in enumerate(alone) if way} == usual - numeric
     assert {octet for octet, way in enumerate(users) if way} == usual
+
+
+def test_associations_of_one_form_differ_in_their_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DST may be zeros, the client's own address or a name, BND zeros or not: each is told as if it were alone."""
+    packets = []
+    for number in range(36):
+        own = bytes([1, 10, 1, 0, number])
+        host = (own, b"\1" + bytes(4), b"\4" + bytes(16), HOST)[number % 4]
+        bound = (b"\1\x0a\0\0\x09\x0b\xb8", b"\1" + bytes(4) + b"\x0b\xb8", b"\1" + bytes(6))[number % 3]
+        said = asking(host, reply=b"\5\0\0" + bound, command=3)
+        packets += connection(said, client=(f"10.1.0.{number}", 40_000), begin=START + number * 20_000_000)
+    frames = [(packet.time, packet.frame()) for packet in sorted(packets, key=lambda packet: packet.time)]
+    told = []
+    for few in (0, 1 << 30):
+        monkeypatch.setattr(handshakes, "FEW", few)
+        told.append([record.as_dict() for record in analyse(frames)])
+    assert told[0] == told[1]
+    assert len(told[0]) == 36
