@@ -7,6 +7,7 @@ ones do go the quick way, up to the limits of what is read there.
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 
@@ -146,3 +147,20 @@ def test_associations_of_one_form_differ_in_their_addresses(monkeypatch: pytest.
         told.append([record.as_dict() for record in analyse(frames)])
     assert told[0] == told[1]
     assert len(told[0]) == 36
+
+
+@pytest.mark.parametrize("place", [3, 4, 5, 6])
+def test_a_segment_that_is_sent_again_is_compared(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greeting, selection, request and reply: a copy that differs is told of, whichever side sends it."""
+    packets = []
+    for number in range(3):
+        whole = connection(WHOLE, client=(f"10.1.0.{number}", 40_000), begin=START + number * 50_000_000)
+        copy = replace(whole[place], octets=whole[place].octets[:-1] + b"\x7f", time=whole[place].time + 1)
+        packets += [*whole[: place + 1], copy, *whole[place + 1 :]]
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    told = []
+    for few in (0, 1 << 30):
+        monkeypatch.setattr(handshakes, "FEW", few)
+        told.append([record.as_dict() for record in analyse(frames)])
+    assert told[0] == told[1]
+    assert all(record["anomalies"] for record in told[0])

@@ -268,6 +268,10 @@ LAYOUTS |= {
     "frame relay, SNAP": (107, lambda v, ip: b"\x18\x41\3\0\x80\0\0\0" + kind(v) + ip),
     "frame relay, SNAP without filling": (107, lambda v, ip: b"\x18\x41\3\x80\0\0\0" + kind(v) + ip),
     "frame relay, bridged": (107, lambda v, ip: b"\x18\x41\3\0\x80\0\x80\xc2\0\7" + around(v, ip)),
+    "frame relay, bridged, with its checksum": (
+        107,
+        lambda v, ip: b"\x18\x41\3\0\x80\0\x80\xc2\0\1" + around(v, ip) + bytes(4),
+    ),
     "frame relay, Cisco": (107, lambda v, ip: b"\x18\x41" + kind(v) + ip),
     "frame relay, PPP": (107, lambda v, ip: b"\x18\x41\3\xcf" + ppp(v) + ip),
     "frame relay, three octets": (107, lambda v, ip: b"\x18\x40\x41\3" + nlpid(v) + ip),
@@ -276,6 +280,7 @@ LAYOUTS |= {
     "multilink frame relay": (182, lambda v, ip: b"\xc0\1\x18\x41\3" + nlpid(v) + ip),
     "ATM": (100, lambda v, ip: SNAP + kind(v) + ip),
     "ATM, bridged": (100, lambda v, ip: BRIDGED + around(v, ip)),
+    "ATM, bridged, with its checksum": (100, lambda v, ip: BRIDGED[:-3] + b"\1\0\0" + around(v, ip) + bytes(4)),
     "ATM, PPP": (100, lambda v, ip: b"\xfe\xfe\3\xcf" + ppp(v) + ip),
     "ATM, routed": (100, lambda v, ip: b"\xfe\xfe\3" + nlpid(v) + ip),
     "classical IP": (106, bare),
