@@ -198,3 +198,12 @@ def test_an_empty_batch() -> None:
     segments, datagrams = reader.read(batch_of([]))
     assert segments_of(reader, segments) == []
     assert datagrams_of(reader, datagrams) == []
+
+
+@pytest.mark.parametrize(("place", "first"), [("0000", True), ("0007", True), ("0008", False), ("fff8", False)])
+def test_of_a_frame_that_capwap_has_cut_the_first_piece_is_read(place: str, first: bool) -> None:
+    """RFC 5415 s4.3: a later one begins with no header."""
+    header = bytes.fromhex("00100280 0001") + bytes.fromhex(place)
+    frame = in_udp(5247, header)(4, ethernet(0x0800, ipv4(6, tcp(b"hello"))))
+    segments, datagrams, _ = read(batch_of([frame]))
+    assert (segments, len(datagrams)) == (([expected_segment(4)], 0) if first else ([], 1))
