@@ -203,5 +203,7 @@ def secrets(shown: Sequence[str]) -> list[str]:
         if password and len(password) >= outputs.SHORTEST:
             found.add(password)
         others += [record[key] for key in ("username", "destination", "bound", "peer", "tunnel", "udp")]
+        # Of several logins the last one's name and password are the record's; the other names are told of.
+        others += [frame["summary"] for frame in record["frames"] if frame["type"] == "auth-request"][:-1]
     rest = json.dumps(others, ensure_ascii=False)
     return [password for password in found if password not in rest and password.isprintable()]
