@@ -27,9 +27,10 @@ from socks5sniff.packets.columns import IPV6, Datagrams
 from socks5sniff.packets.icmp import Reported
 
 from .anomalies import anomaly
-from .association import MAX_PORTS, MAX_STRANGERS, Association, Icmp, is_loopback
+from .association import MAX_PORTS, MAX_STRANGERS, SLACK, Association, Icmp, is_loopback
 from .datagrams import Copies, UdpRows, header_like
 from .delivery import Delivery
+from .endings import OUTLIVE
 from .faults import Faults
 
 MAX_REMEMBERED = 4096
@@ -339,8 +340,19 @@ class Associations:
         """Datagrams of a party that no association knows, from the first on by which it shows that it speaks SOCKS."""
         relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
         sound = pair[delivery.sound[pair]]
-        if len(sound) and self._knows(relay, party, delivery.rows, int(sound[0])):
-            self._assign(pair[pair >= sound[0]], delivery)
+        for row in sound[self._turns(relay, delivery.rows.time[sound])].tolist():
+            if self._knows(relay, party, delivery.rows, row):
+                self._assign(pair[pair >= row], delivery)
+                return
+
+    def _turns(self, relay: int, time: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Those of some times, in their order, from which on another association may be the relay's latest."""
+        moments: set[int] = set()
+        for each in islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT):
+            ends = () if each.closed is None else (each.closed + 1, each.closed + OUTLIVE + 1)
+            moments.update((each.opened - SLACK, each.opened, each.replied, *ends))
+        between = np.searchsorted(np.array(sorted(moments), np.int64), time, side="right")
+        return np.sort(np.unique(between, return_index=True)[1])
 
     def _assigned(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
         """See `_assign`; an error leaves out this pair alone."""

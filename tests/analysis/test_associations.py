@@ -190,6 +190,17 @@ def test_the_list_of_datagrams_says_which_are_fragments(fragment: int) -> None:
     assert record.frames[-1].summary == f"UDP to 8.8.8.8:53, 5 octets{suffix}"
 
 
+@pytest.mark.parametrize("first", range(28))
+def test_a_stranger_disturbs_each_association_that_lives_when_it_sends(first: int) -> None:
+    """One after the other at one relay, whether it sends to both in one batch or not."""
+    talks = associate(), associate((OTHER, 40_000), begin=START + SECOND)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    for begin in (START, START + SECOND):
+        frames += exchange(("10.0.0.66", 50_000), begin=begin)[:1]
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert [sorted(codes([record])) for record in records] == [["udp-unassociated"], ["udp-unassociated"]]
+
+
 @pytest.mark.parametrize("first", [0, *range(7, 26)])
 def test_a_stranger_disturbs_the_association_that_lives_when_it_sends(first: int) -> None:
     """However packets fall into batches: the next association at that relay is not open yet."""
