@@ -179,7 +179,8 @@ class Dialogue:
     Attributes:
         session: the observer of the connection.
         relay: the open tunnel, None before and where datagrams are relayed.
-        conflicts, clocks_disagree, streams: see `Pieces`.
+        conflicts, streams: see `Pieces`.
+        clocks_disagree: the same, as far as what was said before the tunnel shows it.
         fault: what an error of this program has left half done; see `Faults`.
     """
 
@@ -198,9 +199,10 @@ class Dialogue:
         """Judge the segments of one flow; see `Pieces`."""
         pieces = Pieces(segments, flow)
         for piece in pieces:
+            if self.relay is None:  # what is timed lies before the tunnel
+                self.clocks_disagree = pieces.clocks_disagree
             self._feed(piece)
         self.conflicts = sorted({*pieces.conflicts})
-        self.clocks_disagree = pieces.clocks_disagree
         self.streams = pieces.streams
         if flow.ended:
             self._finish()

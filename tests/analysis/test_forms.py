@@ -164,3 +164,23 @@ def test_a_segment_that_is_sent_again_is_compared(place: int, monkeypatch: pytes
         told.append([record.as_dict() for record in analyse(frames)])
     assert told[0] == told[1]
     assert all(record["anomalies"] for record in told[0])
+
+
+@pytest.mark.parametrize("few", [0, 1 << 30])
+def test_time_stamps_that_contradict_each_other_in_the_tunnel_take_no_timing(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read at once or one by one: what is timed lies before it."""
+    monkeypatch.setattr(handshakes, "FEW", few)
+    packets = []
+    for number in range(6):
+        talk = connection(named(b"a.example"), client=(f"10.1.0.{number}", 40_000), begin=START + number)
+        asked, answered = (place for place, packet in enumerate(talk) if packet.octets in (HTTP, ANSWER))
+        talk[asked], talk[answered] = (
+            replace(talk[asked], time=talk[answered].time),
+            replace(talk[answered], time=talk[asked].time),
+        )
+        packets += talk
+    records = analyse([(packet.time, packet.frame()) for packet in packets])
+    assert len(records) == 6
+    assert {record.timing.request for record in records} == {0.001}

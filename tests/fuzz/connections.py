@@ -206,4 +206,5 @@ def secrets(shown: Sequence[str]) -> list[str]:
         # Of several logins the last one's name and password are the record's; the other names are told of.
         others += [frame["summary"] for frame in record["frames"] if frame["type"] == "auth-request"][:-1]
     rest = json.dumps(others, ensure_ascii=False)
-    return [password for password in found if password not in rest and password.isprintable()]
+    elsewhere = {password for password in found if json.dumps(password, ensure_ascii=False)[1:-1] in rest}
+    return [password for password in found - elsewhere if password.isprintable()]
