@@ -175,12 +175,12 @@ class Route:
 
     def _known(self, time: int) -> list[Space]:
         """Those that packets may belong to: what has ended long before is not known from one batch to the next."""
-        newest = self._open[-1].closed if self._open else None
-        last = self._open[-1:]
+        newest = self._open[-1] if self._open else None
+        ended = None if newest is None else newest.closed
         return [
             space
             for space in self._open
-            if space in last or space.lingers(time) or (newest is not None and newest < (space.closed or 0))
+            if space is newest or space.lingers(time) or (ended is not None and ended < (space.closed or 0))
         ]
 
     def _note_beside(self, space: Space, time: int) -> None:
