@@ -63,8 +63,9 @@ def test_the_helper_that_names_processes_keeps_what_it_uses_and_nothing_else(lab
     assert rights == [needed, needed, 0, 0]
     assert found["NoNewPrivs"] == "1"
     assert "0" not in found["Uid"].split()
+    # Of 3,000 octets: it stays for two seconds, within which everybody is named.
     client = lab.start(
-        "sh", "-c", "exec curl -sS -x socks5://127.0.0.1:11080 --limit-rate 2000 http://127.0.0.1:18000/"
+        "sh", "-c", "exec curl -sS -x socks5://127.0.0.1:11080 --limit-rate 1000 http://127.0.0.1:18000/"
     )
     assert client.status() == 0
     assert live.stop() == 0
