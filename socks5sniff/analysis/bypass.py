@@ -222,7 +222,7 @@ class LiveBypasses:
         self.exchanges.tell(_NEVER if ended else self._analyser.connections.handshakes.now, AGE)
         name_of = self._analyser.records.names.name_of
         self._note_relaying()
-        if any(map(self._may_be_upstream, self._rows)):
+        if self._may_be_upstreams():
             self._own.learn(self._analyser.told(self._analyser.standing_slots()).batch)
         hosts = {*self._relaying.values()}
         found, rest = [], []
@@ -240,12 +240,17 @@ class LiveBypasses:
         self._rows = deque(rest, MAX_WAITING)
         return found
 
-    def _may_be_upstream(self, row: Exchange) -> bool:
+    def _may_be_upstreams(self) -> bool:
         """Whether a connection may be a proxy's own, for a tunnel that is open: its records have not come yet."""
-        if row.stream is None or row.client.address not in self._clients or row.destination in self._proxies:
-            return False
         hosts = {proxy.address for proxy in self._proxies}
-        return row.client.address in hosts or any(ip_address(host).is_loopback for host in hosts)
+        local = any(ip_address(host).is_loopback for host in hosts)
+        return any(
+            row.stream is not None
+            and row.client.address in self._clients
+            and row.destination not in self._proxies
+            and (local or row.client.address in hosts)
+            for row in self._rows
+        )
 
     def _note_relaying(self) -> None:
         analyser = self._analyser

@@ -103,13 +103,16 @@ the two (`ours`, `tshark`) reads the segment that is in it.
 
 That is where the length of a UDP tunnel lies (the IP header's counts here), where a mark decides that tshark does not
 look at (HDLC's address, the flags of VXLAN, what PPP and TZSP carry), a dissector of tshark guesses something else, and
-all of a layout that tshark 4.0 does not read.
+all of a layout that tshark 4.0 does not read. Other versions guess otherwise.
 """
 
 
 @needs_tshark
 def test_one_bit_of_a_header_means_what_tshark_says(tmp_path: Path) -> None:
     """For each bit: whether the segment is still there."""
+    version = subprocess.run(["tshark", "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    if " 4.0." not in version:
+        pytest.skip(f"the table of differences is that of tshark 4.0, this is {version}")
     frames = one_bit_changed()
     links = sorted({link for _, _, link, _ in frames})
     path = tmp_path / "bits.pcapng"
