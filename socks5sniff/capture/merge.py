@@ -219,6 +219,11 @@ class _Input:
         self._reader.region = region
         return True
 
+    def look_ahead(self, region: int) -> None:
+        """Its turn is the next one."""
+        if self._reader is not None and self._source is not None:
+            self._source.look_ahead(region)
+
     def _read(self, source: Source, interfaces: list[Interface], processes: list[Process]) -> None:
         self._passing = self.taken
         region = _PEEK if source.reopenable and not self._passing else REGION
@@ -408,6 +413,8 @@ def _merged(
             region = max(REGION // (len(active) + 1), _LEAST_REGION)
             if able(one, one.start, interfaces, processes, region):
                 active.add(one)
+            if waiting:
+                waiting[-1].look_ahead(region)
         if not active:
             continue
         clock = active.edge

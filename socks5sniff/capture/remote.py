@@ -261,6 +261,11 @@ class RemoteFile:
         self._taken += len(piece)
         return len(piece)
 
+    def look_ahead(self, size: int) -> None:
+        """Asks for the next octets, so many at most: somebody will want them soon."""
+        if self._ahead is None and self._position != self.size:
+            self._ask_ahead(max(min(size, RANGE), FIRST))
+
     def fileno(self) -> int:
         """There is none."""
         raise OSError(errno.EBADF, "no file of this system")
@@ -282,12 +287,15 @@ class RemoteFile:
         self._position += len(octets)
         self._ahead = None
         if begun and octets and self._position != self.size:
-            if not _pool:
-                from concurrent.futures import ThreadPoolExecutor
-
-                _pool.append(ThreadPoolExecutor(_READERS, "read ahead"))
-            self._ahead = _pool[0].submit(self._fetch, size)
+            self._ask_ahead(size)
         return octets
+
+    def _ask_ahead(self, size: int) -> None:
+        if not _pool:
+            from concurrent.futures import ThreadPoolExecutor
+
+            _pool.append(ThreadPoolExecutor(_READERS, "read ahead"))
+        self._ahead = _pool[0].submit(self._fetch, size)
 
     def _fetch(self, size: int) -> bytes:
         if self._position == self.size:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from ..errors import EmptyInputError, InputError
 from .compression import Decompressed, compression
 from .decode import DamageError
-from .remote import Remote, is_url, shown
+from .remote import Remote, RemoteFile, is_url, shown
 
 STANDARD_INPUT = "-"
 
@@ -119,6 +119,11 @@ class Source:
     def growing(self) -> bool:
         """Whether the file has more octets than when it was opened, or somebody has it open to write into."""
         return self.total is not None and self.name != STANDARD_INPUT and is_growing(self.name, self.total)
+
+    def look_ahead(self, size: int) -> None:
+        """Its next octets will be wanted soon, so many at a time."""
+        if isinstance(self._raw, RemoteFile):
+            self._raw.look_ahead(size)
 
     def park(self) -> None:
         """Closes a file until it is read on, so that there may be more of them than the system lets be open."""

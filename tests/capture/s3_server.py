@@ -67,7 +67,7 @@ def serving(program: str, folder: Path) -> Iterator[Server]:
     """A server that keeps its objects in a folder."""
     master, volume, filer, port = _ports(4)
     command = [program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.port={port}"]
-    command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=20"]
+    command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=100"]
     command += ["-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with open(folder / "log", "wb") as log:
         running = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)

@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from socks5sniff.capture import open_captures
 from socks5sniff.capture import remote as remote_files
 from socks5sniff.capture.inputs import Candidate, expand
-from socks5sniff.capture.remote import shown
+from socks5sniff.capture.remote import RemoteFile, shown
 from socks5sniff.errors import DamagedInputError, InputError, MissingError, NotACaptureError
 
 from .samples import START, Frame, frames, full, pcap, pcapng, plain, read
@@ -207,6 +208,28 @@ class TestMemory:
         monkeypatch.setattr(remote_files, "RANGE", 777)
         content, _ = total("memory://ring")
         assert content == full(CONTENT)
+
+    def test_the_next_file_is_on_its_way_before_its_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class AtOnce:
+            def submit(self, step: Callable[[int], bytes], size: int) -> Future[bytes]:
+                done: Future[bytes] = Future()
+                done.set_result(step(size))
+                return done
+
+        asked: list[tuple[str, int]] = []
+        fetch = RemoteFile._fetch
+
+        def noted(file: RemoteFile, size: int) -> bytes:
+            asked.append((file._path, file._position))
+            return fetch(file, size)
+
+        monkeypatch.setattr(remote_files, "FIRST", 1000)
+        monkeypatch.setattr(remote_files, "RANGE", 2000)
+        monkeypatch.setattr(remote_files, "_pool", [AtOnce()])
+        monkeypatch.setattr(RemoteFile, "_fetch", noted)
+        assert total("memory://ring")[0] == full(CONTENT)
+        last = 1000 + (len(pcap(CONTENT[:150])) - 1001) // 2000 * 2000
+        assert asked.index(("/ring/deep/a.pcapng", 1000)) < asked.index(("/ring/b.pcap", last))
 
     def test_progress_knows_the_size(self) -> None:
         told: list[tuple[int, int]] = []
