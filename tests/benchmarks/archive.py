@@ -6,6 +6,8 @@
 
 Figures are medians of the whole process' wall and CPU time. "faster" is one process' wall time divided by that of two,
 "CPU" what two take in all divided by what one takes: on two idle cores the former can be 2 divided by the latter.
+"at once" is what the machine's cores take from each other: readings by one process each, two of them at the same time,
+beside one alone. Nothing that two processes share can be faster than that.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import argparse
 import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 from .__main__ import make
 from .measure import Cost, interleaved, run
@@ -68,6 +72,18 @@ def jobs(what: str, inputs: list[str], runs: int, bound: float) -> bool:
     return one.lines == two.lines and one.wall / two.wall >= WANTED
 
 
+def at_once(inputs: list[str], runs: int, bound: float) -> None:
+    """How much faster two readings at the same time are than one after the other."""
+    alone, both = [], []
+    for _ in range(runs):
+        alone.append(run(command(inputs, "--jobs", "1"), bound).wall)
+        with ThreadPoolExecutor(2) as pool:
+            pair = [pool.submit(run, command(inputs, "--jobs", "1"), bound) for _ in range(2)]
+            both.append(max(each.result().wall for each in pair))
+    one, two = median(alone), median(both)
+    print(f"  at once      two readings {two:.2f} s, one alone {one:.2f} s: at most {2 * one / two:.2f}", flush=True)
+
+
 def cluster(inputs: list[str], runs: int, bound: float) -> bool:
     """Two processes, and a cluster of two."""
     two = command(inputs, "--jobs", "2")
@@ -116,6 +132,7 @@ def main() -> int:
             files = split(whole, folder, FILES)
             print(f"{kind}: {whole.stat().st_size / 1e6:.0f} MB, {conversations} SOCKS conversations")
             run(["cat", str(whole), *files], chosen.bound)  # from here on they are in the page cache
+            at_once([str(whole)], chosen.runs, chosen.bound)
             fine &= jobs("one file", [str(whole)], chosen.runs, chosen.bound)
             fine &= jobs(f"{FILES} files", files, chosen.runs, chosen.bound)
             if chosen.cluster:
