@@ -23,7 +23,7 @@ from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD, Command
 from socks5sniff.packets.columns import payload_octet, payload_octets
 from socks5sniff.session import PREAMBLE_LIMIT
 from socks5sniff.streams.flows import UNKNOWN, FlowTable
-from socks5sniff.streams.heads import HEAD, HeadRows
+from socks5sniff.streams.heads import HEAD, HeadRows, marks, windows
 from socks5sniff.streams.octets import Payloads
 from socks5sniff.streams.slots import SlotTable
 
@@ -109,12 +109,12 @@ class Watch(SlotTable):
             & (payloads.offset + payloads.segments.length[payloads.row] > 0)
         )
         payloads = payloads.take(near)
-        rows = HeadRows.of(payloads, self.limit[payloads.slot])
-        if not rows.size:
-            return rows
-        self._hear(rows)
-        self._rule_out(rows)
-        return rows.take(np.flatnonzero(self.kind[rows.slot] != IGNORED))
+        if not len(near):
+            return HeadRows.none()
+        self._hear(payloads)
+        self._rule_out(payloads)
+        payloads = payloads.take(np.flatnonzero(self.kind[payloads.slot] != IGNORED))
+        return HeadRows.of(payloads, self.limit[payloads.slot])
 
     def _make_room(self, payloads: Payloads) -> None:
         """How much is kept of flows that begin with something long: a PROXY protocol header, or GSSAPI, chosen."""
@@ -148,53 +148,60 @@ class Watch(SlotTable):
         slots = payloads.slot[at[wanted]]
         self.limit[slots] = np.maximum(self.limit[slots], DATAGRAMS)
 
-    def _hear(self, rows: HeadRows) -> None:
+    def _hear(self, payloads: Payloads) -> None:
         """How directions begin."""
+        payloads = payloads.take(np.flatnonzero(payloads.offset <= PREAMBLE_LIMIT))
+        segments, row, slot, way = payloads.segments, payloads.row, payloads.slot, payloads.way
+        captured = np.minimum(segments.captured[row], self.limit[slot] - payloads.offset)
+        short = windows(segments, segments.payload[row], captured)
         # Backwards, so that of several rows of a direction the first is written last and stands.
-        first = np.flatnonzero((rows.offset == 0) & (self.begins[rows.way, rows.slot] == _UNHEARD))[::-1]
+        first = np.flatnonzero((payloads.offset == 0) & (self.begins[way, slot] == _UNHEARD))[::-1]
         if len(first):
-            self.begins[rows.way[first], rows.slot[first]] = _beginnings(rows, first)
-            self.mark[rows.way[first], rows.slot[first]] = rows.marks(first)
-        early = np.flatnonzero((rows.offset <= PREAMBLE_LIMIT) & ~self.greets[rows.way, rows.slot])
-        early = early[self.begins[rows.way[early], rows.slot[early]] == _NEITHER]
+            self.begins[way[first], slot[first]] = _beginnings(short[first], captured[first])
+            self.mark[way[first], slot[first]] = marks(short[first], captured[first])
+        early = np.flatnonzero(~self.greets[way, slot] & (self.begins[way, slot] == _NEITHER))
         if len(early):
-            within = np.arange(PREAMBLE_LIMIT + 1) <= (PREAMBLE_LIMIT - rows.offset[early])[:, None]
-            greets = ((rows.short[early, : PREAMBLE_LIMIT + 1] == 5) & within).any(1)
-            self.greets[rows.way[early[greets]], rows.slot[early[greets]]] = True
+            within = np.arange(PREAMBLE_LIMIT + 1) <= (PREAMBLE_LIMIT - payloads.offset[early])[:, None]
+            greets = ((short[early, : PREAMBLE_LIMIT + 1] == 5) & within).any(1)
+            self.greets[way[early[greets]], slot[early[greets]]] = True
 
-    def _rule_out(self, rows: HeadRows) -> None:
-        slot, way = rows.slot, rows.way
+    def _rule_out(self, payloads: Payloads) -> None:
+        slot, way, offset = payloads.slot, payloads.way, payloads.offset
         begins, other = self.begins[way, slot], self.begins[way ^ 1, slot]
         asks = way == self.turns(slot)
-        end = rows.offset + rows.length
+        end = np.minimum(offset + payloads.segments.length[payloads.row], self.limit[slot])
         # An opener that said too much at once, or much in pieces while the responder does not greet.
         silent = ~self.greets[way ^ 1, slot]
-        out = asks & (begins >= _ANSWERS) & np.where(rows.offset == 0, end > PREAMBLE_LIMIT, (end > _LONG) & silent)
+        out = asks & (begins >= _ANSWERS) & np.where(offset == 0, end > PREAMBLE_LIMIT, (end > _LONG) & silent)
         # A responder that does not answer, or does not greet.
         fits = np.where(other == _OPENS, begins <= _ANSWERS, self.greets[way, slot] | (begins == _OPENS))
-        much = np.where(rows.offset == 0, end > PREAMBLE_LIMIT, (end > _LONG) & (other != _OPENS))
+        much = np.where(offset == 0, end > PREAMBLE_LIMIT, (end > _LONG) & (other != _OPENS))
         out |= ~asks & (begins >= _ANSWERS) & ~fits & much
         out &= begins != _UNHEARD
         out[out] &= ~self.expects(slot[out])
         self.kind[slot[out]] = IGNORED
 
 
-def _begin_like(rows: HeadRows, first: NDArray[np.intp], wanted: bytes) -> NDArray[np.bool_]:
-    """Whether these rows begin with the octets that are wanted, as far as they go."""
-    found: NDArray[np.bool_] = rows.short[first, 0] == wanted[0]
+def _begin_like(short: NDArray[np.uint8], captured: NDArray[np.int64], wanted: bytes) -> NDArray[np.bool_]:
+    """Whether rows begin with the octets that are wanted, as far as they go."""
+    found: NDArray[np.bool_] = short[:, 0] == wanted[0]
     for at in range(1, len(wanted)):
         if not found.any():
             break
-        found &= (rows.short[first, at] == wanted[at]) | (rows.captured[first] <= at)
+        found &= (short[:, at] == wanted[at]) | (captured <= at)
     return found
 
 
-def _beginnings(rows: HeadRows, first: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """How these rows look as a direction's first ones."""
-    octet, second = rows.short[first, 0], rows.short[first, 1]
-    alone = rows.captured[first] < 2
+def _beginnings(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """How rows look as a direction's first ones.
+
+    Args:
+        short: uint8[n, SHORT], see `HeadRows`; captured: int64[n], how many octets are there.
+    """
+    octet, second = short[:, 0], short[:, 1]
+    alone = captured < 2
     command = (second == 1) | (second == 2) | (second == 0xF0) | (second == 0xF1) | alone
-    header = _begin_like(rows, first, PROXY_WORD) | _begin_like(rows, first, PROXY_SIGNATURE)
-    opens = (octet == 5) | ((octet == 4) & command) | header | (rows.captured[first] < 1)
+    header = _begin_like(short, captured, PROXY_WORD) | _begin_like(short, captured, PROXY_SIGNATURE)
+    opens = (octet == 5) | ((octet == 4) & command) | header | (captured < 1)
     answers = (octet == 0) | (octet == 4)
     return np.where(opens, _OPENS, np.where(answers, _ANSWERS, _NEITHER)).astype(np.uint8)
