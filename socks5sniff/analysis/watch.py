@@ -7,6 +7,8 @@ first row of one direction. What is ruled out here is what a `Session` would not
 - A responder may say up to `PREAMBLE_LIMIT` octets of its own before it opens ("reverse" proxies); then the opener, who
   is the proxy, may do so too.
 - The proxy's first octets are VER 5 or a SOCKS4 reply; what a server says first is at most `PREAMBLE_LIMIT` long.
+- Who offers no method and at once goes on with neither a request nor a login does not go on like that when no
+  authentication is chosen: both sides of DCE/RPC begin with 05 00.
 
 On a port where SOCKS is expected nothing is ruled out: there other protocols are named.
 """
@@ -45,21 +47,29 @@ TOKENS = 1 << 18
 
 _NAME_SIZES = tuple(map(len, NAMES))
 _UNHEARD, _OPENS, _ANSWERS, _NEITHER = range(4)
+_OTHER, _ZERO, _MISFIT = range(3)
 _LONG = 512
 """A direction that began as neither side of SOCKS does, in little pieces, is ruled out here at the latest."""
 
 
 class Watch(SlotTable):
-    """Columns by slot: `kind`; `begins` (by direction, how its first octets look); `greets` (by direction: a greeting
-    may lie within its first octets); `limit` (octets that are kept of each direction); `mark` (by direction, of
-    its first octets, see `HeadRows.marks`; 0 for none); `carries` (it is known as some conversation's upstream)."""
+    """Columns by slot: `kind`; `begins` (by direction, how its first octets look); `zero` (by direction: whether these
+    are 05 00, and what comes behind); `greets` (by direction: a greeting may lie within its first octets); `limit`
+    (octets that are kept of each direction); `mark` (by direction, of its first octets, see `HeadRows.marks`; 0 for
+    none); `carries` (it is known as some conversation's upstream)."""
 
     COLUMNS: ClassVar = {"kind": (np.uint8, UNDECIDED), "limit": (np.int64, HEAD), "carries": (np.bool_, False)}
-    PAIRS: ClassVar = {"begins": (np.uint8, _UNHEARD), "greets": (np.bool_, False), "mark": (np.uint64, 0)}
+    PAIRS: ClassVar = {
+        "begins": (np.uint8, _UNHEARD),
+        "zero": (np.uint8, _OTHER),
+        "greets": (np.bool_, False),
+        "mark": (np.uint64, 0),
+    }
 
     kind: NDArray[np.uint8]
     limit: NDArray[np.int64]
     begins: NDArray[np.uint8]
+    zero: NDArray[np.uint8]
     greets: NDArray[np.bool_]
     mark: NDArray[np.uint64]
     carries: NDArray[np.bool_]
@@ -158,6 +168,7 @@ class Watch(SlotTable):
         first = np.flatnonzero((payloads.offset == 0) & (self.begins[way, slot] == _UNHEARD))[::-1]
         if len(first):
             self.begins[way[first], slot[first]] = _beginnings(short[first], captured[first])
+            self.zero[way[first], slot[first]] = _zeros(short[first], captured[first])
             self.mark[way[first], slot[first]] = marks(short[first], captured[first])
         early = np.flatnonzero(~self.greets[way, slot] & (self.begins[way, slot] == _NEITHER))
         if len(early):
@@ -178,6 +189,10 @@ class Watch(SlotTable):
         much = np.where(offset == 0, end > PREAMBLE_LIMIT, (end > _LONG) & (other != _OPENS))
         out |= ~asks & (begins >= _ANSWERS) & ~fits & much
         out &= begins != _UNHEARD
+        # Nobody asked for what comes behind an empty offer.
+        mine, theirs = self.zero[way, slot], self.zero[way ^ 1, slot]
+        odd = np.where(asks, (mine == _MISFIT) & (theirs != _OTHER), (theirs == _MISFIT) & (mine != _OTHER))
+        out |= odd & (self._flows.opener[slot] != UNKNOWN)
         out[out] &= ~self.expects(slot[out])
         self.kind[slot[out]] = IGNORED
 
@@ -205,3 +220,10 @@ def _beginnings(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArra
     opens = (octet == 5) | ((octet == 4) & command) | header | (captured < 1)
     answers = (octet == 0) | (octet == 4)
     return np.where(opens, _OPENS, np.where(answers, _ANSWERS, _NEITHER)).astype(np.uint8)
+
+
+def _zeros(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Which of these rows begin with 05 00, and with which of them nothing of SOCKS comes behind it."""
+    zero = (short[:, 0] == 5) & (short[:, 1] == 0) & (captured >= 2)
+    misfit = zero & (captured > 2) & (short[:, 2] != 1) & (short[:, 2] != 5)
+    return np.where(misfit, _MISFIT, np.where(zero, _ZERO, _OTHER)).astype(np.uint8)
