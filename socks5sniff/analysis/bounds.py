@@ -86,6 +86,7 @@ class Bounds:
             finish(oldest[kind[oldest] == UNDECIDED])
             gone = np.concatenate((gone, oldest))
         kind[gone] = IGNORED
+        self._connections.handshakes.forget()
         flows.release(gone)
 
     def _forget_addresses(self) -> None:

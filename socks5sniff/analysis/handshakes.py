@@ -168,6 +168,10 @@ class Handshakes:
             marks.unjudged[rows.slot] = marks.untold[rows.slot] = marks.unsought[rows.slot] = True
             self._note_requests(rows)
 
+    def forget(self) -> None:
+        """Keep nothing of flows that were ruled out: their slots may be other flows' soon."""
+        self._heads.keep(self._watch.kind != IGNORED)
+
     def kept(self, slots: NDArray[np.intp]) -> Kept:
         """What is known of some flows."""
         octets, watch, marks = (table.rows(slots) for table in (self._octets, self._watch, self._marks))

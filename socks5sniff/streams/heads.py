@@ -240,6 +240,11 @@ class Heads:
         rows = HeadRows.join(found)
         return rows.take(np.argsort(rows.slot, kind="stable"))
 
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Keep only rows of flows that are `kept` (bool by slot)."""
+        mine = [kept[part.slot] for part in self._parts]
+        self._parts = [part.take(rows) for part, rows in zip(self._parts, mine, strict=True) if rows.any()]
+
     def take(self, chosen: NDArray[np.bool_], kept: NDArray[np.bool_]) -> HeadRows:
         """The same; then keep only rows of flows that are `kept` and not chosen."""
         if not self._parts:

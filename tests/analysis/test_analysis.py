@@ -546,15 +546,18 @@ def test_unknown_octets_are_reported_only_on_a_port_the_user_named():
     assert only(analyse(connection(said), ports=[1080])).protocol is None
 
 
-def test_a_flow_whose_place_in_the_table_is_used_again_is_found(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("opening", [GREETING, b"\5\2\0\1", b"PROXY", b"EHLO mail.example.com\r\n"], ids=repr)
+def test_a_flow_whose_place_in_the_table_is_used_again_is_found(opening: bytes, monkeypatch: pytest.MonkeyPatch):
     """Flows that looked like SOCKS from one side only leave nothing behind."""
     monkeypatch.setattr("socks5sniff.analysis.bounds.MAX_FLOWS", 8)
     packets: list[Packet] = []
     for number in range(200):
-        said = PLAIN if number % 10 == 9 else [(CLIENT, GREETING), (SERVER, b"220 mail.example.com ESMTP" + bytes(80))]
+        said = PLAIN if number % 10 == 9 else [(CLIENT, opening), (SERVER, b"220 mail.example.com ESMTP" + bytes(80))]
         end = ("10.0.0.1", 1024 + number)
         packets += connection(said, client=end, proxy=("10.0.0.9", 4000), begin=START + number * 100 * SECOND)
-    assert len(analyse(packets, [7] * (len(packets) // 7))) == 20
+    found = analyse(packets, [7] * (len(packets) // 7))
+    assert len(found) == 20
+    assert all(record.outcome == "succeeded" and not record.anomalies for record in found)
 
 
 @settings(deadline=None)
