@@ -182,9 +182,9 @@ class Analyser:
     def finish_due(self, now: int) -> None:
         """Make the records of flows that are over by this time."""
         endings = self.connections.endings
-        while True:
-            slots = endings.due(now, AT_ONCE if self._patience is None else None)
-            over = endings.put_off(slots, [*self.agreements.by_slot], now)
+        while (due := endings.due(now, AT_ONCE if self._patience is None else None)) is not None:
+            slots, until = due
+            over = endings.put_off(slots, [*self.agreements.by_slot], until)
             if not len(slots) and not len(over):
                 return
             self.finish_flows(over)

@@ -57,7 +57,10 @@ class Connections:
         self.consumers = consumers
 
     def take(self, segments: Segments) -> NDArray[np.intp]:
-        """Take a batch's segments; gives those flows that they have ended and that are not ignored."""
+        """Take a batch's segments; gives those flows that they have ended and that are not ignored.
+
+        The endings of those that are ignored are noted, too: when each was ruled out depends on where batches end.
+        """
         flows, watch = self.flows, self.watch
         batch = flows.update(segments)
         self.provenance.note(batch)
@@ -69,13 +72,14 @@ class Connections:
         if self.extents is not None:
             self.extents.begin(fresh, flows.capacity)
         counted = watch.kind[batch.slots] != IGNORED
-        if not counted.any():
-            return np.empty(0, np.intp)
-        payloads = self.octets.count(flows, batch, counted)
-        if self.extents is not None:
-            self.extents.add(payloads)
-        self.handshakes.add(payloads)
-        return self.endings.note(batch, watch.kind[batch.slots] != IGNORED)
+        if counted.any():
+            payloads = self.octets.count(flows, batch, counted)
+            if self.extents is not None:
+                self.extents.add(payloads)
+            self.handshakes.add(payloads)
+        ended = self.endings.note(batch)
+        mine: NDArray[np.intp] = ended[watch.kind[ended] != IGNORED]
+        return mine
 
     def placing(self, slot: int) -> tuple[int, int, int]:
         """The direction of a flow's side 0, and by side the position (see `Octets`) of a dialogue's first octet."""

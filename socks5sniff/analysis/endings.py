@@ -49,11 +49,11 @@ class Endings:
         self._noted.grow(capacity)
         self._noted.reset(slots)
 
-    def note(self, batch: FlowBatch, wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Slots of flows of the batch, of those that are `wanted` (bool[g], by run), that have closed."""
+    def note(self, batch: FlowBatch) -> NDArray[np.intp]:
+        """Slots of flows that have closed in the batch."""
         flows, noted = self._flows, self._noted.noted
         self._note_fins(batch)
-        slots: NDArray[np.intp] = batch.slots[wanted & (flows.close_clock[batch.slots] != NO_TIME)]
+        slots: NDArray[np.intp] = batch.slots[flows.close_clock[batch.slots] != NO_TIME]
         slots = slots[~noted[slots]]
         if not len(slots):
             return slots
@@ -79,6 +79,7 @@ class Endings:
     def insert(self, slots: NDArray[np.intp], behind: int) -> None:
         """These flows have closed too: they belong among those that closed last, behind the first so many."""
         flows = self._flows
+        self._noted.noted[slots] = True
         mine = [self._closing.pop()[1] for _ in range(len(self._closing) - behind)]
         slots = np.concatenate((slots, np.array(mine, np.intp)))
         slots = slots[np.argsort(flows.close_frame[slots])]
@@ -99,30 +100,30 @@ class Endings:
         times = [*self._noted.fin[:, slot].tolist(), int(self._flows.close_time[slot])]
         return max((time for time in times if time not in (_NONE, NO_TIME)), default=None)
 
-    def due(self, now: int, size: int | None) -> NDArray[np.intp]:
-        """Slots of flows that are over: so many, or none while there are fewer; with None all, as soon as the first of
-        them has been over for GATHER.
+    def due(self, now: int, size: int | None) -> tuple[NDArray[np.intp], int] | None:
+        """Slots of flows that are over, so many, and when (ns) they are: by now, where somebody waits.
 
+        None while there are fewer; with None for a size all, as soon as the first of them has been over for GATHER.
         With a size, which flows are together follows from the capture alone, not from where its batches end.
         """
         closing = self._closing
-        over: list[tuple[int, int]] = []
+        until = now
         if size is None:
             ripe = bool(closing) and closing[0][0] + LINGER + GATHER < now
         else:
             ripe = len(closing) >= size and closing[size - 1][0] + LINGER < now
-        if ripe:
-            while closing and closing[0][0] + LINGER < now and len(over) != size:
-                over.append(closing.popleft()[1:])
-        if not over:
-            return np.empty(0, np.intp)
-        slots, streams = np.array(over, np.intp).T
-        due: NDArray[np.intp] = slots[self._flows.stream[slots] == streams]
-        return due
+            until = closing[size - 1][0] + LINGER if ripe else now
+        if not ripe and size is not None:
+            return None
+        over: list[tuple[int, int]] = []
+        while ripe and closing and closing[0][0] + LINGER < now and len(over) != size:
+            over.append(closing.popleft()[1:])
+        slots, streams = np.array(over, np.intp).reshape(-1, 2).T
+        return slots[self._flows.stream[slots] == streams], until
 
-    def put_off(self, due: NDArray[np.intp], longer: list[int], now: int) -> NDArray[np.intp]:
+    def put_off(self, due: NDArray[np.intp], longer: list[int], until: int) -> NDArray[np.intp]:
         """Of the flows that are `due`, wait for datagrams of those whose slots are to live `longer`; give the others,
-        and those that have been waited for."""
+        and those that have been waited for until now."""
         flows, waiting = self._flows, self._waiting
         if longer:
             later = np.isin(due, longer)
@@ -130,7 +131,7 @@ class Endings:
                 waiting.append((int(flows.close_clock[slot]), slot, int(flows.stream[slot])))
             due = due[~later]
         over = []
-        while waiting and waiting[0][0] + OUTLIVE < now:
+        while waiting and waiting[0][0] + OUTLIVE < until:
             _, slot, stream = waiting.popleft()
             if flows.stream[slot] == stream:
                 over.append(slot)

@@ -41,10 +41,13 @@ class LineSink:
         self._out.flush()
 
     def printed(self, batch: Batch) -> list[str]:
-        """The lines of records whose ids are not known, each from behind the id, if it has one."""
-        batch.id = np.zeros(len(batch), np.int64)
-        behind = 0 if self._lines.head is None else len(self._lines.head) + 1
-        return [text[behind:] for text in texts(self._lines, self._line, batch)]
+        """The lines of records whose ids may not be known, each from behind the id, if it has one."""
+        batch.id = np.array([0 if each is None else each.id for each in batch.written], np.int64)
+        made = texts(self._lines, self._line, batch)
+        head = self._lines.head
+        if head is None:
+            return [*made]
+        return [text[len(head) + len(str(number)) :] for number, text in zip(batch.id.tolist(), made, strict=True)]
 
     def _begin(self, batch: Batch) -> None:
         """Write what stands before these lines."""

@@ -560,6 +560,30 @@ def test_a_flow_whose_place_in_the_table_is_used_again_is_found(opening: bytes, 
     assert all(record.outcome == "succeeded" and not record.anomalies for record in found)
 
 
+def test_which_connections_are_decided_together_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch):
+    """Not on when one of them was ruled out, either: here behind its end, by what the server had said before."""
+    monkeypatch.setattr("socks5sniff.analysis.analyser.AT_ONCE", 3)
+    ended = []
+    for number, late in enumerate((600, 100, 200, 0, 700, 800)):
+        said = PLAIN if number != 3 else [(CLIENT, b"x" * 20), (SERVER, b"y" * 100)]
+        ends = {"client": ("10.0.0.1", 40000 + number), "proxy": ("10.0.0.9", 34567)}
+        some = connection(said, begin=START + number * SECOND, **ends)
+        some[-3:] = [replace(packet, time=packet.time + late * SECOND) for packet in some[-3:]]
+        if number == 3:
+            some = [replace(packet, time=packet.time + 300 * SECOND) for packet in some]
+            some.append(replace(some.pop(4), time=some[-1].time + 1))
+        ended.append(some)
+    packets = sorted((packet for some in ended for packet in some), key=lambda packet: packet.time)
+    frames = [(packet.time, packet.frame()) for packet in packets]
+
+    def order(sizes: list[int]) -> list[int]:
+        analyser = Analyser()
+        found = [part for batch in batches(frames, sizes) for part in analyser.take(batch)]
+        return [record.id for part in found + analyser.finish() for record in part]
+
+    assert order([1] * len(frames)) == order([]) == order([7] * len(frames)) == [2, 3, 1, 4, 5]
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.binary(min_size=1, max_size=80)), max_size=12), st.booleans())
 def test_any_octets_any_port_no_exception(said: list[tuple[int, bytes]], opening: bool):

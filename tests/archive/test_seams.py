@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,18 +14,27 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.analysis import Past
+from socks5sniff.analysis.analyser import AT_ONCE
 from socks5sniff.analysis.bypass import Sought
 from socks5sniff.archive.sequel import Asks, Sequel
 from socks5sniff.archive.stretch import Outline, Settings, Stretch
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.record.batch import Batch
-from socks5sniff.sinks import Options
+from socks5sniff.sinks import Options, printing
 from socks5sniff.sinks.json_lines import JsonLinesSink
 from socks5sniff.streams.flows import NO_TIME
 from tests.analysis.test_net import CAPTURES, REPORTED, cut, lines, whole
 from tests.traffic import ACK, ANSWER, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet, batches, connection, six
 
-SETTINGS = Settings(udp_frames=True)
+SETTINGS = Settings(udp_frames=True, printer=printing("jsonl"))
+
+
+@pytest.fixture(scope="module", autouse=True, params=[3, AT_ONCE], ids=lambda count: f"{count} at once")
+def at_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """So many connections are decided together: in large captures some have their ids before they are over."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("socks5sniff.analysis.analyser.AT_ONCE", request.param)
+        yield
 
 
 def analysed(frames: Sequence[FrameBatch], clock: int = NO_TIME, sought: Sought | None = None) -> Stretch:
@@ -134,3 +144,16 @@ def test_what_a_reset_carries_is_no_octet_of_a_long_connection() -> None:
     expected = lines([*batches(frames)])
     assert f'"received":{60 * 900 + len(ANSWER)}' in expected[0]
     assert read([[batch] for batch in batches(frames, [20])]) == expected
+
+
+def test_a_conversation_that_has_its_id_before_it_is_over() -> None:
+    """Its line is made where it ends, by whoever knows the id by then; the id has two digits."""
+    short = [
+        connection(PLAIN, client=("10.0.0.1", 40_000 + number), begin=START + number * SECOND) for number in range(30)
+    ]
+    long = connection(PLAIN, client=("10.0.0.2", 40_000), begin=START + 11 * SECOND + SECOND // 2)
+    long[-3:] = [replace(packet, time=packet.time + 60 * SECOND) for packet in long[-3:]]
+    frames = sorted((packet.time, packet.frame()) for some in (*short, long) for packet in some)
+    expected = lines([*batches(frames)])
+    assert sorted(json.loads(line)["id"] for line in expected) == [*range(1, 32)]
+    assert read([[batch] for batch in batches(frames, [200, 100])]) == expected
