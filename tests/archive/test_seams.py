@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from socks5sniff.analysis import Past
 from socks5sniff.analysis.analyser import AT_ONCE
-from socks5sniff.analysis.bypass import Sought
 from socks5sniff.archive.sequel import Asks, Sequel
 from socks5sniff.archive.stretch import Outline, Settings, Stretch
 from socks5sniff.capture.batch import FrameBatch
@@ -26,8 +25,6 @@ from socks5sniff.streams.flows import NO_TIME
 from tests.analysis.test_net import CAPTURES, REPORTED, cut, lines, whole
 from tests.traffic import ACK, ANSWER, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet, batches, connection, six
 
-SETTINGS = Settings(udp_frames=True, printer=printing("jsonl"))
-
 
 @pytest.fixture(scope="module", autouse=True, params=[3, AT_ONCE], ids=lambda count: f"{count} at once")
 def at_once(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -37,8 +34,17 @@ def at_once(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def analysed(frames: Sequence[FrameBatch], clock: int = NO_TIME, sought: Sought | None = None) -> Stretch:
-    stretch = Stretch(SETTINGS._replace(sought=sought), clock)
+def asked(past: Past | None) -> Settings:
+    """Lines are made by whoever makes the records, where nobody else looks at these."""
+    return (
+        Settings(udp_frames=True, printer=printing("jsonl"))
+        if past is None
+        else Settings(udp_frames=True, sought=past.sought)
+    )
+
+
+def analysed(frames: Sequence[FrameBatch], given: Settings, clock: int = NO_TIME) -> Stretch:
+    stretch = Stretch(given, clock)
     stretch.read(frames)
     return again(stretch)
 
@@ -58,13 +64,13 @@ def read(stretches: Sequence[Sequence[FrameBatch]]) -> list[str]:
 
 def records(stretches: Sequence[Sequence[FrameBatch]], past: Past | None = None) -> Iterator[Batch]:
     """The records of a capture that is cut into these stretches, and beside them what goes past its proxies."""
-    sequel = Sequel(SETTINGS, past)
-    sought = None if past is None else past.sought
-    read_ = [analysed(frames, sought=sought) for frames in stretches]
+    given = asked(past)
+    sequel = Sequel(given, past)
+    read_ = [analysed(frames, given) for frames in stretches]
     outlines: list[Outline] = [pickle.loads(pickle.dumps(stretch.outline())) for stretch in read_]
     for place, (stretch, outline) in enumerate(zip(read_, outlines, strict=True)):
         if not sequel.fits(outline):
-            stretch = analysed(stretches[place], sequel.connections.flows.clock, sought)
+            stretch = analysed(stretches[place], given, sequel.connections.flows.clock)
             outline = stretch.outline()
         asks = Asks(stretch.packets, stretch.state, stretch.every_datagram)
         order = sequel.take_stretch(outline, outlines[place + 1 :], asks)
