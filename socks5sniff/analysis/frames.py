@@ -285,7 +285,7 @@ def _fixed(
     greeting = 2 + client(1)
     fixed = np.zeros((exchanges.size, 16), np.uint8)
     fixed[:, 0] = np.where(login, client(greeting), 0)
-    fixed[:, 1] = np.where(login, (client(greeting + 1) > 0) + 2 * (client(greeting + 2 + client(greeting + 1)) > 0), 0)
+    fixed[:, 1] = np.where(login, client(greeting + 2 + client(greeting + 1)) > 0, 0)
     fixed[:, 2] = np.where(login, proxy(2), 0)
     fixed[:, 3] = np.where(login, proxy(3), 0)
     for place in range(4):

@@ -159,6 +159,6 @@ def _literal(token: Token) -> Literal:
 def _unescape(found: re.Match[str]) -> str:
     r"""The character of an escape; a backslash before anything else stays, as regular expressions need it."""
     code = found[1]
-    if code[0] in "xu" and len(code) > 1:
+    if len(code) > 1:
         return chr(int(code[1:], 16))
     return _CONTROLS.get(code, code)

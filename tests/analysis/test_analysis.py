@@ -10,11 +10,13 @@ from dataclasses import replace
 from io import StringIO
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.analysis import Analyser, handshakes
+from socks5sniff.analysis.watch import IGNORED
 from socks5sniff.record import Conversation
 from socks5sniff.sinks import Options, Totals, open_sink
 from tests.traffic import (
@@ -251,6 +253,47 @@ def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
     for name in FORMATS:
         if slow or name != "zeek":  # which asks the clock where there is no traffic
             assert printed[name] == written[name], name
+
+
+def test_a_login_without_a_name_or_a_password_has_a_form_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an anomaly, which the others are not."""
+    logins = [b"\1\5alice\6secret", b"\1\3bob\2pw", b"\1\0\6secret", b"\1\5alice\0", b"\1\0\0"] * 3
+    packets: list[Packet] = []
+    for number, login in enumerate(logins):
+        said = [*PASSWORD[:2], (CLIENT, login), *PASSWORD[3:]]
+        packets += connection(said, client=(f"10.0.1.{number}", 40_000), begin=START + number * 50_000_000)
+    monkeypatch.setattr(handshakes, "FEW", 0)
+    analyser = Analyser()
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    found = [part for batch in batches(frames) for part in analyser.take(batch)] + analyser.finish()
+    assert sum(record is not None for part in found for record in part.written) == 0
+    fast = [record.as_dict() for part in found for record in part]
+    monkeypatch.setattr(handshakes, "FEW", 1 << 30)
+    assert fast == [record.as_dict() for record in analyse(packets)]
+    odd = ["empty-credential" in [entry["code"] for entry in record["anomalies"]] for record in fast]
+    assert odd == [False, False, True, True, True] * 3
+
+
+@pytest.mark.parametrize("early", [400_000, 600_000])
+def test_no_step_is_timed_where_something_was_heard_before_it_was_said(early: int) -> None:
+    """Two clocks made such a capture; half a millisecond is their jitter."""
+    packets = connection(PLAIN)
+    choice, request = packets[4], packets[5]
+    packets[5] = replace(request, time=choice.time - early)
+    timing = only(analyse(packets)).timing
+    assert (timing.negotiation is None) == (timing.request is None) == (early > 500_000)
+
+
+def test_a_form_is_learned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the first one, which has the number 0."""
+    monkeypatch.setattr(handshakes, "FEW", 0)
+    talks = [connection(PLAIN, client=(f"10.0.1.{number}", 40_000)) for number in range(6)]
+    analyser = Analyser()
+    for batch in batches([(packet.time, packet.frame()) for talk in talks for packet in talk], [24, 24, 24]):
+        analyser.take(batch)
+        known = analyser.connections
+        analyser.finish_flows(np.flatnonzero(known.watch.kind[: known.flows.used] != IGNORED))
+    assert len(known.handshakes.forms.forms) == 1
 
 
 def test_bind_has_forms_one_for_each_second_reply(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,17 @@ def test_one_that_uses_none_is_listed_where_it_is_named() -> None:
     assert [row.client.address for row in rows(*frames, clients=("10.0.0.2",))] == ["10.0.0.2"]
 
 
+@pytest.mark.parametrize("destination", ["8.8.8.8", "198.51.100.7"], ids=["lower", "higher"])
+def test_datagrams_are_counted_by_who_sent_them(destination: str) -> None:
+    """Whichever endpoint is the smaller number."""
+    theirs = (destination, 7777)
+    said = [(CALLER_PORT, theirs, b"ab"), (theirs, CALLER_PORT, b"answer"), (CALLER_PORT, theirs, b"c")]
+    frames = [(START + place, datagram(*each)) for place, each in enumerate(said)]
+    (row,) = rows(*SOCKS, *frames)
+    assert (row.client.address, row.destination.address) == (CALLER, destination)
+    assert (row.sent, row.received) == (3, 6)
+
+
 def test_octets_that_are_sent_twice_count_once() -> None:
     past = tcp(CALLER, ("198.51.100.7", 80))
     again = [(time + SECOND, octets) for time, octets in past if HTTP in octets]

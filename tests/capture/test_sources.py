@@ -51,6 +51,14 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+def test_zstd_blocks_of_one_octet_again_and_again(tmp_path: Path) -> None:
+    """They are four octets long, whatever they stand for."""
+    content = [Frame(1_700_000_000_000_000_000 + number * 1_000, bytes(250_000), 250_000) for number in range(4)]
+    path = tmp_path / "zeros.zst"
+    path.write_bytes(zstd(pcap(content)))
+    assert plain(read(str(path))[0]) == full(content)
+
+
 @pytest.fixture(params=COMPRESSIONS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -140,6 +140,15 @@ def test_a_new_file_is_begun_at_the_size_and_the_oldest_go(tmp_path: Path) -> No
     assert b"\x04\0\x08\0\x01\0\0\0\0\0\0\0\x05\0\x08\0\x01\0\0\0\0\0\0\0" in (tmp_path / names[0]).read_bytes()
 
 
+def test_a_new_file_is_begun_between_frames_that_were_held_together(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "x.pcapng", Rotation(size=10_000))
+    for number in range(3):
+        recorder.saving.take(batch(number + 1, [bytes([number]) * 12_000]), START)
+    recorder.saving.close(START + 9 * SECOND)
+    found = [frames_in(path) for path in sorted(tmp_path.iterdir())]
+    assert [frames for frames in found if frames] == [[bytes([number]) * 12_000] for number in range(3)]
+
+
 def test_a_new_file_is_begun_after_the_time_also_when_the_line_is_idle(tmp_path: Path) -> None:
     saving = Recorder(tmp_path / "x.pcapng", Rotation(seconds=60)).saving
     saving.write(START + 59 * SECOND)

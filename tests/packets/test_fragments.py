@@ -157,6 +157,14 @@ def test_contradicting_ends_are_dropped() -> None:
     assert whole.octets == b"y" * 16 + b"x" * 8
 
 
+def test_a_copy_of_the_last_fragment_may_say_that_more_follows() -> None:
+    reassembler = Reassembler()
+    assert reassembler.add(KEY, 0, 16, b"x" * 8, True, 6) is None
+    assert reassembler.add(KEY, 0, 16, b"z" * 8, False, 6) is None
+    whole = reassembler.add(KEY, 0, 0, b"y" * 16, False, 6)
+    assert (reassembler.dropped, whole and whole.octets) == (0, b"y" * 16 + b"x" * 8)
+
+
 def test_fragments_in_tunnels_and_tunnels_in_fragments() -> None:
     inner = fragments(4, tcp(PAYLOAD), [1024])
     outer = [part for packet in inner for part in fragments(6, packet, [512], 4, len(packet))]

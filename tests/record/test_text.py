@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from socks5sniff.record import iso_time, text
@@ -28,6 +28,7 @@ def test_whole_numbers(values: list[int]) -> None:
     assert shown(text.integers(np.array(values, np.int64))) == [str(value) for value in values]
 
 
+@example([1, 2, 99_999, 100_000, 10**15 - 1, 10**15])
 @given(SPANS)
 def test_seconds_as_json_has_them(values: list[int]) -> None:
     assert shown(text.seconds(np.array(values, np.int64))) == [repr(value / 1e9) for value in values]

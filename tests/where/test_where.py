@@ -70,6 +70,8 @@ def test_numbers(text: str, matches: bool) -> None:
         (r'username == "\x41lice"', True),
         (r'username == "\u0041lice"', True),
         (r'username == "Ali\"ce"', False),
+        (r'username != "\xy"', True),
+        (r'username != "\u00zz"', True),
         ("outcome == rejected", True),
         ("command == connect", True),
         ("tunnel.detail contains 'TLS 1.3'", True),
