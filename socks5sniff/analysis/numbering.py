@@ -54,6 +54,17 @@ class Finished(NamedTuple):
             {place: self.outer[row] for place, row in enumerate(chosen) if row in self.outer},
         )
 
+    def number(self, begin: int, numbers: list[int]) -> None:
+        """The rows from `begin` on have these numbers."""
+        self.batch.id[begin : begin + len(numbers)] = numbers
+        for row, number in enumerate(numbers, begin):
+            conversation = self.batch.written[row]
+            if conversation is not None:
+                conversation.id = number
+                outer = self.outer.get(row)
+                if outer is not None:
+                    conversation.parent = outer.id
+
 
 class Numbering:
     """Numbers places of conversations, and holds their finished records until they have a number."""
@@ -64,6 +75,7 @@ class Numbering:
         self._unnumbered: list[int] = []
         self._numbers: dict[int, int] = {}
         self._finished: deque[Finished] = deque()
+        self._elsewhere: list[int] = []
         self._given = 0
         self._last = last
         self.held = 0
@@ -71,7 +83,8 @@ class Numbering:
     @property
     def last_frame(self) -> int:
         """The latest first frame of a finished record."""
-        return max((max(finished.places, default=0) for finished in self._finished), default=0) >> _DEPTHS
+        latest = (max(finished.places, default=0) for finished in self._finished)
+        return max(max(latest, default=0), max(self._elsewhere, default=0)) >> _DEPTHS
 
     def add(self, places: Iterable[int]) -> None:
         """There are SOCKS conversations; to say so again changes nothing."""
@@ -96,6 +109,20 @@ class Numbering:
         self.held = 0
         return taken
 
+    def expect(self, places: list[int]) -> None:
+        """Records of these places are made, and held elsewhere until they have their numbers."""
+        self.add(places)
+        self.held += len(places)
+        self._elsewhere.append(max(places))
+
+    def numbered(self, places: list[int]) -> list[int]:
+        """The numbers of places that were expected, 0 for those that have none yet; they are expected no more."""
+        self.held -= len(places)
+        self._elsewhere.remove(max(places))
+        numbers = [self._numbers.pop(place, 0) for place in places]
+        self._places.difference_update(place for place, number in zip(places, numbers, strict=True) if number)
+        return numbers
+
     def release(self, floor: int | None) -> list[Batch]:
         """Number the places below `floor` (all without one), and give out the finished records that have a number."""
         if self._unnumbered:
@@ -119,9 +146,7 @@ class Numbering:
 
     def _give(self, finished: Finished) -> None:
         """Number the rows of a batch, as far as they have one."""
-        numbers, batch = self._numbers, finished.batch
-        pop, discard, ids, written = numbers.pop, self._places.discard, batch.id, batch.written
-        begin = self._given
+        pop, discard, begin = self._numbers.pop, self._places.discard, self._given
         given = []
         for place in finished.places[begin:]:
             number = pop(place, 0)
@@ -129,13 +154,6 @@ class Numbering:
                 break
             discard(place)
             given.append(number)
-        self._given = end = begin + len(given)
+        self._given = begin + len(given)
         self.held -= len(given)
-        ids[begin:end] = given
-        for row in range(begin, end):
-            conversation = written[row]
-            if conversation is not None:
-                conversation.id = given[row - begin]
-                outer = finished.outer.get(row)
-                if outer is not None:
-                    conversation.parent = outer.id
+        finished.number(begin, given)

@@ -53,14 +53,14 @@ class Progress:
     Attributes:
         request: what was asked for: inputs and options by their names.
         writer: what names of the dataset's files have in common.
-        files: how many of them hold what was read by then.
+        files: names of those that hold what was read by then.
         ended, begun: captures that are read, as a whole and in part, with what tells whether one has changed.
         version: of the program.
     """
 
     request: Mapping[str, Any]
     writer: str
-    files: int = 0
+    files: Sequence[str] = ()
     ended: Mapping[str, str | None] = field(default_factory=dict)
     begun: Mapping[str, str | None] = field(default_factory=dict)
     version: str = __version__
@@ -98,6 +98,11 @@ class Checkpoint:
         self.writer = writer or secrets.token_hex(8)
         self._paths = [os.path.join(folder, f"{NAME}{self.writer}-{place}") for place in range(2)]
         self._held: list[int | None] = [None, None]
+
+    @property
+    def witness(self) -> str:
+        """A file that is there as long as the dataset is being made, so that whoever sees it sees the folder."""
+        return self._paths[0]
 
     @property
     def path(self) -> str:

@@ -71,7 +71,7 @@ class Cluster:
 
     def ask(self, number: int, method: str, *arguments: Any) -> Future[Any]:
         """See `Processes.ask`."""
-        priority = 0 if method == "finish" else 2
+        priority = 0 if method in ("finish", "write") else 2
         return self._told(
             self._client.submit(_asked, self._analysed[number], method, arguments, pure=False, priority=priority)
         )

@@ -26,6 +26,8 @@ from .stretch import Stretch
 _DEATHS = 3
 """So many times a worker is replaced."""
 _ANALYSE, _ASK, _FORGET = "analyse", "ask", "forget"
+_LONG = ("finish", "write")
+"""What is asked of stretches and takes its time."""
 _Message = tuple[str, int, Any]
 
 
@@ -181,7 +183,7 @@ def serve(connection: Connection, theirs: Connection) -> None:
         try:
             while True:
                 message = connection.recv()
-                if message[0] == _ASK and message[2][0] != "finish" and message[1] in stretches:
+                if message[0] == _ASK and message[2][0] not in _LONG and message[1] in stretches:
                     answer(message)
                 else:
                     tasks.put(message)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from socks5sniff.analysis import Attempt
 from socks5sniff.analysis.bypass import Bypass, Past
 from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.notes import Notes
 from socks5sniff.analysis.places import places
-from socks5sniff.analysis.reading import Keeper
 from socks5sniff.capture.merge import Note, Survey, survey, told
 from socks5sniff.capture.slices import Decoder, Slice, last_time, slices
 from socks5sniff.errors import InputError, Socks5sniffError
@@ -24,9 +27,10 @@ from socks5sniff.record.batch import Batch
 from socks5sniff.streams.flows import NO_TIME
 from socks5sniff.streams.spaces import LINGER
 
+from .parts import Keeper, Parts
 from .piece import Piece, Result, Task, at_frame
 from .sequel import Asks, Sequel
-from .stretch import Inner, Outline, Printer, Settings
+from .stretch import Inner, Order, Outline, Printer, Settings, Writer, Written
 
 LEAST, MOST = 4 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
@@ -34,6 +38,8 @@ SMALL = 16 << 20
 """Octets of files that are read as one piece; a larger file is one by itself."""
 LARGE = 64 << 20
 """Octets of files that cannot be cut, above which they are refused here: a worker holds a piece as a whole."""
+WORTH = 5_000
+"""Records of a piece, and of a day in it, that are worth a file; fewer are written by the one who joins."""
 
 
 class Workers(Protocol):
@@ -74,10 +80,14 @@ class _Ready(NamedTuple):
         return _End(self.piece.slice, self.result.rest, self.result.decoder, self.result.fault)
 
 
-class _Kept(NamedTuple):
-    """All that another reading needs to go on.
+@dataclass(slots=True)
+class _Standing:
+    """Where a reading stands: with this another one can go on.
 
     Attributes:
+        sequel: the analyser.
+        faults: what was wrong with captures.
+        conversations: records given.
         before: frames of the last piece's file.
         last: the end of that piece.
         pieces: what is left of its file.
@@ -85,13 +95,13 @@ class _Kept(NamedTuple):
     """
 
     sequel: Sequel
-    notes: Notes
-    faults: list[Socks5sniffError]
-    conversations: int
-    before: int
-    last: _End
-    pieces: list[Piece]
-    behind: list[str]
+    notes: Notes = field(default_factory=Notes)
+    faults: list[Socks5sniffError] = field(default_factory=list)
+    conversations: int = 0
+    before: int = 0
+    last: _End | None = None
+    pieces: list[Piece] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
 
 
 class UnsuitableError(Exception):
@@ -157,6 +167,9 @@ class ArchiveReading(Iterator[Conversation]):
         names: captures; see `open_captures`.
         workers: who does it; they are closed at the end.
         count: how many they are.
+        printer: see `Settings`.
+        writer: has the workers write what they find, but for what goes on from one piece to the next, and for few
+            records; `batches` gives those only.
 
     Attributes:
         workers: of a cluster, by a worker's address how many octets it has analysed.
@@ -177,6 +190,7 @@ class ArchiveReading(Iterator[Conversation]):
         bypasses: bool | Past = False,
         each: bool = False,
         printer: Printer | None = None,
+        writer: Writer | None = None,
         progress: Callable[[int, int], None] | None = None,
         keeper: Keeper | None = None,
     ) -> None:
@@ -184,26 +198,21 @@ class ArchiveReading(Iterator[Conversation]):
         one = isinstance(bypasses, Past)  # see `analysis.read`
         if kept is None and ((each and len(names) > 1) or (not one and len(places(names)) > 1)):
             raise UnsuitableError
-        if kept is not None and not isinstance(kept, _Kept):
+        if kept is not None and not isinstance(kept, _Standing):
             raise UnsuitableError  # one process has begun
-        self.conversations = 0
         self.fault: BaseException | None = None
-        self._notes = Notes()
+        self.workers: dict[str, int] = {}
         self._past = (bypasses if isinstance(bypasses, Past) else Past()) if bypasses else None
         sought = None if self._past is None else self._past.sought
-        self._settings = Settings(tuple(ports), show_passwords, udp_frames, printer, sought)
-        self._faults: list[Socks5sniffError] = []
+        settings = Settings(tuple(ports), show_passwords, udp_frames, printer, sought, writer, WORTH)
         self._names = names
         self._keeper = keeper
-        self._before = 0
-        self._sequel = Sequel(self._settings, self._past)
-        pieces = planned(names, count, self._faults, self._notes) if kept is None else self._go_on(kept, count)
-        self.workers: dict[str, int] = {}
-        self._total = sum(piece.octets for piece in pieces)
-        self._done = 0
-        self._progress = progress
-        self._flow = _Flow(pieces, workers, 2 * count, self._settings, None if kept is None else kept.last)
-        self._awaited: deque[tuple[_Ready, Future[Inner]]] = deque()
+        self._now = kept or _Standing(Sequel(settings, self._past))
+        pieces = _to_read(self._now, names, count)
+        self._octets = _Octets(sum(piece.octets for piece in pieces), progress)
+        self._flow = _Flow(pieces, workers, 2 * count, settings, self._now.last)
+        self._parts = Parts(self._flow.write, self._flow.forget, self._flow.ahead, keeper)
+        self._awaited: deque[tuple[_Ready, Order, Future[Inner]]] = deque()
         self._records = (record for batch in self.batches() for record in batch)
 
     def __iter__(self) -> ArchiveReading:
@@ -215,114 +224,116 @@ class ArchiveReading(Iterator[Conversation]):
     def batches(self) -> Iterator[Batch]:
         """The records as they are complete, many at once."""
         fault: BaseException | None = None
+        now = self._now
         try:
             try:
-                yield from self._counted(self._read())
+                yield from self._read()
             except KeyboardInterrupt as interrupt:
                 fault = interrupt
             while self._awaited:
-                yield from self._counted(self._settled())
-            yield from self._counted(self._sequel.finish())
+                yield from self._settled()
+            yield from self._counted(now.sequel.finish())
+            yield from self._written(whole=True)
             if self._past is not None:
                 self._past.finish()
         finally:
             self._flow.close()
-        if fault is None and self._faults:
-            fault = self._faults[0]
-            fault.args = ("; ".join(str(each) for each in self._faults),)
+        if fault is None and now.faults:
+            fault = now.faults[0]
+            fault.args = ("; ".join(str(each) for each in now.faults),)
         self.fault = fault
         if fault is not None:
             raise fault
 
-    def _counted(self, batches: Iterator[Batch] | list[Batch]) -> Iterator[Batch]:
+    def _counted(self, batches: list[Batch]) -> Iterator[Batch]:
         for batch in batches:
-            self.conversations += len(batch)
+            self._now.conversations += len(batch)
             if self._past is not None:
                 self._past.learn(batch)
             yield batch
 
     def _read(self) -> Iterator[Batch]:
-        flow, sequel = self._flow, self._sequel
-        while (ready := flow.next(sequel)) is not None:
+        flow, now = self._flow, self._now
+        while (ready := flow.next(now.sequel)) is not None:
             outline = ready.result.outline
             coming = flow.coming(outline.last_closing)
-            self._before = 0 if ready.piece.begins else self._before
+            now.before = 0 if ready.piece.begins else now.before
             self._note_faults(ready.result)
-            self._before += outline.frames
-            order = sequel.take_stretch(outline, coming, flow.asks(ready))
-            self._awaited.append((ready, flow.finish(ready, order)))
-            while self._awaited and (self._awaited[0][1].done() or len(self._awaited) > flow.ahead):
+            now.before += outline.frames
+            order = now.sequel.take_stretch(outline, coming, flow.asks(ready))
+            self._awaited.append((ready, order, flow.finish(ready, order)))
+            while self._awaited and (self._awaited[0][2].done() or len(self._awaited) > flow.ahead):
                 yield from self._settled()
-            self._done += ready.piece.octets
             if ready.result.worker:
                 self.workers[ready.result.worker] = (
                     self.workers.get(ready.result.worker, 0) + ready.piece.octets
                 )
-            if self._progress is not None:
-                self._progress(self._done, self._total)
+            self._octets.add(ready.piece.octets)
             yield from self._halt()
 
     def _note_faults(self, result: Result) -> None:
         """What is wrong with a piece's captures."""
+        now = self._now
         if result.fault is not None:
-            fault = at_frame(result.fault, self._before)
+            fault = at_frame(result.fault, now.before)
             if result.growing:
-                self._notes(told(fault))
+                now.notes(told(fault))
             else:
-                self._faults.append(fault)
+                now.faults.append(fault)
         for note in result.notes:
-            self._notes(note)
+            now.notes(note)
 
     def _halt(self) -> Iterator[Batch]:
         """Have the keeper keep what is known, if it wants to."""
-        pieces = self._flow.left()
+        pieces, now = self._flow.left(), self._now
         if self._keeper is None or not pieces:
             return
-        clean = pieces[0].begins and not self._faults
+        clean = pieces[0].begins and not now.faults
         if not self._keeper.wants(clean):
             return
         while self._awaited:
             yield from self._settled()
+        yield from self._written(whole=True)
         left = {name for piece in pieces for name in piece.names}
         begun = [] if pieces[0].begins else [*pieces[0].names]
         ended = [name for name in self._names if name not in left]
         behind = [name for name in self._names if name in left and name not in begun]
         rest = [piece for piece in pieces if piece.names[0] in begun]
-        assert self._flow.last is not None, "something has been read"
-        kept = _Kept(
-            self._sequel, self._notes, self._faults, self.conversations, self._before, self._flow.last, rest, behind
-        )
-        self._keeper.keep(kept, ended, begun, clean)
+        state = replace(now, last=self._flow.last, pieces=rest, behind=behind)
+        self._keeper.keep(state, ended, begun, clean)
 
-    def _go_on(self, kept: _Kept, count: int) -> list[Piece]:
-        """Be where another reading was; gives what is left to read."""
-        self._sequel, self._notes, self._faults, self.conversations, self._before = kept[:5]
-        if not kept.behind:
-            return kept.pieces
-        pieces = planned(kept.behind, count, self._faults, self._notes)
-        early = next((piece for piece in pieces if piece.first < self._sequel.connections.handshakes.now), None)
-        if early is not None:
-            raise InputError(f"{early.names[0]}: begins before what has been read already: read all of it anew")
-        place = [[*self._names].index(name) for name in kept.behind]
-        return kept.pieces + [piece._replace(places=tuple(place[each] for each in piece.places)) for piece in pieces]
-
-    def _settled(self) -> list[Batch]:
-        ready, inner = self._awaited.popleft()
+    def _settled(self) -> Iterator[Batch]:
+        """The records of the first piece whose own ones are awaited."""
+        ready, order, inner = self._awaited.popleft()
         found = inner.result()
-        self._flow.forget(ready)
-        return self._sequel.take_inner(found)
+        if len(found.places):
+            self._parts.add(ready.number, order, found.places.tolist())
+        else:
+            self._flow.forget(ready.number)
+        yield from self._counted(self._now.sequel.take_inner(found))
+        yield from self._written()
+
+    def _written(self, whole: bool = False) -> Iterator[Batch]:
+        """Those that workers have left of what they have written; see `Parts.written`."""
+        for count, left in self._parts.written(self._now.sequel.verdicts.numbering, whole):
+            self._now.conversations += count
+            yield left
 
     @property
     def packets(self) -> int:
-        return self._sequel.packets
+        return self._now.sequel.packets
+
+    @property
+    def conversations(self) -> int:
+        return self._now.conversations
 
     @property
     def faults(self) -> Faults:
-        return self._sequel.faults
+        return self._now.sequel.faults
 
     @property
     def notes(self) -> list[str]:
-        return self._notes.lines()
+        return self._now.notes.lines()
 
     @property
     def bypasses(self) -> list[Bypass]:
@@ -331,25 +342,54 @@ class ArchiveReading(Iterator[Conversation]):
 
     @property
     def evicted(self) -> int:
-        return self._sequel.bounds.evicted
+        return self._now.sequel.bounds.evicted
 
     @property
     def attempts(self) -> list[Attempt]:
         """See `Reading`."""
-        return self._sequel.attempts.listed()
+        return self._now.sequel.attempts.listed()
 
     @property
     def attempt_counts(self) -> list[tuple[Endpoint, str, int]]:
         """See `Reading`."""
-        return self._sequel.attempts.counts()
+        return self._now.sequel.attempts.counts()
 
     @property
     def skipped(self) -> int:
-        return self._sequel.skipped.total + self._sequel.reader.skipped.total
+        return self._now.sequel.skipped.total + self._now.sequel.reader.skipped.total
 
     @property
     def unknown_links(self) -> list[UnknownLink]:
-        return self._sequel.unknown_links
+        return self._now.sequel.unknown_links
+
+
+class _Octets:
+    """How many are done of how many, told to whoever wants to know."""
+
+    def __init__(self, total: int, told: Callable[[int, int], None] | None) -> None:
+        self._total = total
+        self._told = told
+        self._done = 0
+
+    def add(self, octets: int) -> None:
+        """So many more are done."""
+        self._done += octets
+        if self._told is not None:
+            self._told(self._done, self._total)
+
+
+def _to_read(now: _Standing, names: Sequence[str], count: int) -> list[Piece]:
+    """What is left to read of these captures where a reading stands, for so many workers."""
+    if now.last is None:
+        return planned(names, count, now.faults, now.notes)
+    if not now.behind:
+        return now.pieces
+    pieces = planned(now.behind, count, now.faults, now.notes)
+    early = next((piece for piece in pieces if piece.first < now.sequel.connections.handshakes.now), None)
+    if early is not None:
+        raise InputError(f"{early.names[0]}: begins before what has been read already: read all of it anew")
+    place = [[*names].index(name) for name in now.behind]
+    return now.pieces + [piece._replace(places=tuple(place[each] for each in piece.places)) for piece in pieces]
 
 
 class _Flow:
@@ -413,17 +453,21 @@ class _Flow:
 
         return Asks(asked("packets"), asked("state"), asked("every_datagram"))
 
-    def finish(self, ready: _Ready, order: Any) -> Future[Inner]:
+    def finish(self, ready: _Ready, order: Order) -> Future[Inner]:
         """Have its records made."""
         return self.workers.ask(ready.number, "finish", order)
+
+    def write(self, number: int, order: Order, ids: NDArray[np.int64]) -> Future[Written]:
+        """Have records written that have stayed there."""
+        return self.workers.ask(number, "write", order, number, ids)
 
     def left(self) -> list[Piece]:
         """What has not been taken."""
         return [ready.piece for ready in self._ready] + [piece for _, piece, _ in self._analysing] + [*self._pieces]
 
-    def forget(self, ready: _Ready) -> None:
+    def forget(self, number: int) -> None:
         """It is over."""
-        self.workers.forget(ready.number)
+        self.workers.forget(number)
 
     def close(self) -> None:
         """End the workers."""
@@ -452,7 +496,7 @@ class _Flow:
         if one.piece.partial or other.piece.partial or piece.size > 4 * LARGE:
             names = " and ".join((one.piece.names[-1], other.piece.names[0]))
             raise InputError(f"{names} overlap in time more than several processes can merge: use --jobs 1")
-        self.forget(one)
+        self.forget(one.number)
         return self._again(other.number, piece, NO_TIME)
 
     def _following(self, before: _End | None, ready: _Ready) -> _Ready | None:
@@ -461,7 +505,7 @@ class _Flow:
         if before is None or part is None or not part.begin or before.part is None:
             return ready
         if before.fault is not None:
-            self.forget(ready)
+            self.forget(ready.number)
             return None
         known = None if part.decoder is None else part.decoder.described
         if before.rest == part.begin and before.decoder is not None and before.decoder.described == known:

@@ -140,6 +140,8 @@ class Sequel(Analyser):
         """Take the records of the first stretch whose own ones are awaited; give those that have their numbers."""
         seam = self._seams.popleft()
         self.verdicts.numbering.add(inner.finished.places)
+        if len(inner.places):
+            self.verdicts.numbering.expect(inner.places.tolist())
         self._inner.append(inner)
         self._take_over(seam.slots[inner.related.slots], inner.related)
         self.records.names.note_requests(inner.requested)

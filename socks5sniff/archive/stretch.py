@@ -44,6 +44,10 @@ _DNS = 53
 
 Printer = Callable[[Batch], list[str]]
 """See `Batch.printed`; it can be sent to other processes."""
+Writer = Callable[[int, Batch, int], tuple[list[str], Batch]]
+"""Writes records into files where they are, given a number that no others have; those of files that would have fewer
+records than so many are left. Gives the names of the files, which are whole by then and take the place of any that had
+them, and what is left. It can be sent to other processes."""
 
 
 class Settings(NamedTuple):
@@ -56,6 +60,10 @@ class Settings(NamedTuple):
     """What makes the lines of records, where nobody asks for more."""
     sought: Sought | None = None
     """What is looked for that goes past proxies."""
+    writer: Writer | None = None
+    """What writes records where they are made."""
+    least: int = 0
+    """Records that are worth a file of their own."""
 
 
 class State(NamedTuple):
@@ -178,6 +186,8 @@ class Inner(NamedTuple):
 
     Attributes:
         finished: records; streams: int64[n], of their flows.
+        places: of the records that stay with the stretch until `Stretch.write`, see `Numbering`; then there are no
+            others.
         related: what is known of flows whose records depend on others, as far as `State` tells.
         requested: names that proxies were asked for, see `Names`.
         attempts: those of these flows.
@@ -186,10 +196,25 @@ class Inner(NamedTuple):
 
     finished: Finished
     streams: NDArray[np.int64]
+    places: NDArray[np.int64]
     related: State
     requested: dict[tuple[str, bytes], int]
     attempts: Attempts
     faults: Faults
+
+
+class Written(NamedTuple):
+    """What became of records that had stayed with a stretch.
+
+    Attributes:
+        files: names of those that were written.
+        left: records that were not worth one.
+        unnumbered: those that have no numbers yet.
+    """
+
+    files: list[str]
+    left: Batch
+    unnumbered: Finished
 
 
 class Stretch:
@@ -219,7 +244,9 @@ class Stretch:
         self._analyser.connections.flows.clock = clock
         self._analyser.records.upstreams.considered = set()
         self._analyser.reader.keep_lost()
-        self._printer = settings.printer
+        self._settings = settings
+        self._inner: Inner | None = None
+        self._stays = Finished.none()
         self.memory: bytearray | None = None
         self._batches: list[FrameBatch] = []
         self._segments: list[Segments] = []
@@ -386,6 +413,33 @@ class Stretch:
 
     def finish(self, order: Order) -> Inner:
         """Make the records of flows that have closed and are followed nowhere else."""
+        if self._inner is None:
+            self._inner = self._finish(order)
+            del self._analyser  # from here on it is only held
+        return self._inner
+
+    def write(self, order: Order, number: int, ids: NDArray[np.int64]) -> Written:
+        """Have the records written that have stayed here.
+
+        Args:
+            order: the same as for `finish`; whoever does it again, after another process has died, has no records yet.
+            number: see `Writer`.
+            ids: int64[n], of each record, 0 where it has none yet.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        self.finish(order)
+        settings = self._settings
+        assert settings.writer is not None, "they have stayed for it"
+        stays = self._stays
+        known, unknown = np.flatnonzero(ids), np.flatnonzero(ids == 0)
+        numbered = stays.take(known)
+        numbered.number(0, ids[known].tolist())
+        files, left = settings.writer(number, numbered.batch, settings.least)
+        return Written(files, left.alone(), alone(stays.take(unknown)))
+
+    def _finish(self, order: Order) -> Inner:
         analyser = self._analyser
         flows, kind = analyser.connections.flows, analyser.connections.watch.kind
         self._batches, self._segments, self._datagrams, self._flow_of = [], [], [], []
@@ -402,12 +456,14 @@ class Stretch:
         mine = np.isin(slots, related)
         kept = np.flatnonzero(~np.isin(_streams(finished), flows.stream[related]))
         streams = _streams(finished)[kept]
-        finished = printed(finished.take(kept), self._printer)
-        if finished.batch.columns is not None:
-            finished.batch.columns = finished.batch.columns.alone()
+        finished, places = printed(finished.take(kept), self._settings.printer), np.empty(0, np.int64)
+        if self._settings.writer is not None and len(kept) >= max(self._settings.least, 1):
+            self._stays, finished = finished, Finished.none()
+            streams, places = streams[:0], np.array(self._stays.places, np.int64)
         return Inner(
-            finished,
+            alone(finished),
             streams,
+            places,
             state.part(np.flatnonzero(mine)),
             analyser.records.names.requested(),
             analyser.attempts.detached(),
@@ -435,6 +491,11 @@ class Stretch:
         if streams:
             found.update(slots[np.isin(flows.stream[slots], [*streams])].tolist())
         return np.array(sorted(found & set(slots.tolist())), np.intp)
+
+
+def alone(finished: Finished) -> Finished:
+    """The same records, without columns of others."""
+    return finished._replace(batch=finished.batch.alone())
 
 
 def printed(finished: Finished, printer: Printer | None) -> Finished:

@@ -28,13 +28,23 @@ class Place:
         """
         self._where = where
         self._private = private
-        self._remote: Remote | None = None
-        if is_url(where):
+        self._known: Remote | None = None
+        if self._remote is not None:
+            self._remote.check_writable()
+
+    def __getstate__(self) -> dict[str, object]:
+        """In another process it is reached anew, once there is something to write."""
+        return {**vars(self), "_known": None}
+
+    @property
+    def _remote(self) -> Remote | None:
+        """What is behind the URL, where it is one."""
+        if self._known is None and is_url(self._where):
             try:
-                self._remote = Remote(where)
+                self._known = Remote(self._where)
             except InputError as error:
                 raise OutputError(str(error)) from None
-            self._remote.check_writable()
+        return self._known
 
     def __call__(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """Begins a file of that name in the folder or behind the URL, or (`""`) the file that the place is.

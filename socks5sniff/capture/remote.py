@@ -55,6 +55,11 @@ def is_url(name: str) -> bool:
     return _URL.match(name) is not None
 
 
+def is_everywhere(url: str) -> bool:
+    """Whether a URL is known to lead to the same place from every process and machine."""
+    return url.partition(":")[0].lower() in _EXTRAS
+
+
 def shown(name: str) -> str:
     """A URL without what may be secret in it: a password, or a signature in its query."""
     if not is_url(name):

@@ -127,6 +127,7 @@ def read(
             files,
             working,
             None if keep or quiet or excel else printing(name),
+            None if keeper is None or fail_if is not None else keeper.writer(keep),
             ports=port,
             show_passwords=show_passwords,
             udp_frames=frames,

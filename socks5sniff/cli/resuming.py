@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any
 
-from socks5sniff.errors import ExitCode, ResumeError
+from socks5sniff.errors import ExitCode, OutputError, ResumeError
 from socks5sniff.sinks import Lasting, Options
 
+from .dataset import Files
+from .filters import Test
 from .interrupt import Interruption
 from .messages import complain
 from .output import is_stream
 
 if TYPE_CHECKING:
     from socks5sniff.archive.checkpoint import Checkpoint, Progress
-    from socks5sniff.capture.places import Place
+    from socks5sniff.archive.stretch import Writer
 
 LEAST = 30.0
 """Seconds between two checkpoints at least."""
@@ -30,7 +31,7 @@ SHARE = 80
 
 
 class Keeper:
-    """Keeps how far the reading of a dataset has come (see `analysis.reading.Keeper`), and is where its files go.
+    """Keeps how far the reading of a dataset has come (see `archive.parts.Keeper`), and is where its files go.
 
     Attributes:
         state: what another reading has kept.
@@ -41,7 +42,7 @@ class Keeper:
     def __init__(
         self,
         dataset: str,
-        place: Place,
+        files: Files,
         checkpoint: Checkpoint,
         progress: Progress,
         names: Sequence[str],
@@ -51,30 +52,42 @@ class Keeper:
         self.names = (*names,)
         self.sink: object = None
         self._dataset = dataset
-        self._place = place
+        self._files = files
         self._checkpoint = checkpoint
         self._progress = progress
         self._ctrl_c = Interruption(False)
         self._known: dict[str, str | None] = {**progress.ended, **progress.begun}
         self._last = time.monotonic()
         self._cost = 0.0
-        self._kept = progress.files > 0 or state is not None
+        self._kept = self._saved = state is not None
 
     def options(self, options: Options) -> Options:
-        """Those of a sink that goes on with the files that are there."""
-        return replace(options, writer=self._progress.writer, files=self._progress.files)
+        """Those of a sink whose files' names no others have."""
+        return replace(options, writer=self._files.part)
+
+    def writer(self, keep: Test | None) -> Writer | None:
+        """See `Files.writer`."""
+        return self._files.writer(keep, self._checkpoint.witness)
 
     def __call__(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Begins a file; there is a checkpoint before there is one."""
-        if not self._kept:
-            self._checkpoint.save(self._progress, self.names, None, clean=True)
-        return self._counted(name)
+        """Begins a file."""
+        self._begin()
+        return self._files(name)
 
-    @contextmanager
-    def _counted(self, name: str) -> Iterator[IO[bytes]]:
-        with self._place(name) as file:
-            yield file
-        self._kept = True
+    def writing(self) -> None:
+        """See `archive.parts.Keeper`."""
+        self._begin()
+        self._files.others = True
+
+    def wrote(self, names: Sequence[str]) -> None:
+        """See `archive.parts.Keeper`."""
+        self._files.whole += names
+
+    def _begin(self) -> None:
+        """There is a checkpoint before there is a file."""
+        if not self._saved:
+            self._checkpoint.save(self._progress, self.names, None, clean=True)
+            self._saved = True
 
     def wants(self, clean: bool) -> bool:
         """It is time; sooner at places that are worth more, and at once when Ctrl-C was pressed."""
@@ -89,10 +102,12 @@ class Keeper:
         """
         start = time.monotonic()
         assert isinstance(self.sink, Lasting), "a dataset's"
-        files = self.sink.commit()
-        self._progress = replace(self._progress, files=files, ended=self._states(ended), begun=self._states(begun))
+        self.sink.commit()
+        self._progress = replace(
+            self._progress, files=(*self._files.whole,), ended=self._states(ended), begun=self._states(begun)
+        )
         self._checkpoint.save(self._progress, self.names, state, clean)
-        self._kept = True
+        self._kept = self._saved = True
         self._last = time.monotonic()
         self._cost = self._last - start
         self._ctrl_c.check()
@@ -103,7 +118,10 @@ class Keeper:
 
     def end(self, status: int | None) -> None:
         """The reading is over, None where it ended with an error: the checkpoints go, or are to go on from."""
-        if status in (ExitCode.OK, ExitCode.FAILED) or not self._kept:
+        if self._files.others:
+            with suppress(OutputError):  # what they were at when something ended them
+                self._files.clear()
+        if status in (ExitCode.OK, ExitCode.FAILED) or not (self._kept or self._files.whole or self._files.others):
             self._checkpoint.forget()
         else:
             self._checkpoint.leave()
@@ -134,25 +152,28 @@ def keeping(
     """
     from socks5sniff.archive.checkpoint import Checkpoint, Progress
     from socks5sniff.capture.inputs import expand
-    from socks5sniff.capture.places import Place
 
-    place = Place(dataset, private=private)
     folder = _folder(dataset)
     request = json.loads(json.dumps({"captures": [*map(_absolute, files)], **options}, default=str))
     mine = _unfinished(dataset, folder, request, resume)
     if mine is not None:
         progress, names, state = mine.load()
         try:
-            _clear(dataset, place, progress)
+            written = Files(dataset, private, progress.writer, progress.files)
+            lacking = written.clear()
+            if lacking:
+                what = f"{lacking:,} of its files that were finished are gone"
+                raise ResumeError(f"{dataset}: {what}: read all anew elsewhere")
         except BaseException:
             mine.leave()
             raise
-        return Keeper(dataset, place, mine, progress, names, state)
+        return Keeper(dataset, written, mine, progress, names, state)
     names = (*expand(files),)
     if any(map(is_stream, filter(os.path.exists, names))) or "-" in names:
         return None
     checkpoint = Checkpoint(folder)
-    return Keeper(dataset, place, checkpoint, Progress(request, checkpoint.writer), names)
+    written = Files(dataset, private, checkpoint.writer, ())
+    return Keeper(dataset, written, checkpoint, Progress(request, checkpoint.writer), names)
 
 
 def _unfinished(dataset: str, folder: str, request: Mapping[str, Any], resume: bool) -> Checkpoint | None:
@@ -192,26 +213,6 @@ def _unfinished(dataset: str, folder: str, request: Mapping[str, Any], resume: b
 def _different(dataset: str, request: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     names = [name for name in {**request, **other} if request.get(name) != other.get(name)]
     return f"{dataset}: what is unfinished there was begun with other {' and '.join(names)}: give the same again"
-
-
-def _clear(dataset: str, place: Place, progress: Progress) -> None:
-    """Remove what was written behind the checkpoint.
-
-    Raises:
-        ResumeError: what was written before it is not there any more.
-        OutputError: it cannot be removed.
-    """
-    found = set()
-    for name in place.names(f"part-{progress.writer}-"):
-        file = re.split(r"[/\\]", name)[-1]
-        number = int(re.findall(r"-(\d+)\.", file)[-1])
-        if number > progress.files or file.startswith("."):
-            place.remove(name)
-        else:
-            found.add(number)
-    lacking = progress.files - len(found)
-    if lacking:
-        raise ResumeError(f"{dataset}: {lacking:,} of its files that were finished are gone: read all anew elsewhere")
 
 
 def _folder(dataset: str) -> str:

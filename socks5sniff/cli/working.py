@@ -14,10 +14,11 @@ from .report import Reading
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
-    from socks5sniff.analysis.reading import Keeper, UnknownLink
+    from socks5sniff.analysis.reading import UnknownLink
+    from socks5sniff.archive.parts import Keeper
     from socks5sniff.archive.reading import Workers
+    from socks5sniff.archive.stretch import Printer, Writer
     from socks5sniff.record import Conversation
-    from socks5sniff.record.batch import Batch
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -84,7 +85,8 @@ def working_options(command: Command) -> Command:
 def open_reading(
     files: Sequence[str],
     working: Working,
-    printer: Callable[[Batch], list[str]] | None = None,
+    printer: Printer | None = None,
+    writer: Writer | None = None,
     keeper: Keeper | None = None,
     **options: Any,
 ) -> WholeReading:
@@ -94,7 +96,8 @@ def open_reading(
         files: names of captures.
         working: who reads.
         printer: what makes lines of the records (see `sinks.printing`), where nothing else is wanted of them.
-        keeper: see `analysis.reading.Keeper`.
+        writer: has several processes write records where they make them; then only the others are given.
+        keeper: see `archive.parts.Keeper`.
         options: of `analysis.read`.
     """
     from socks5sniff import analysis
@@ -104,7 +107,7 @@ def open_reading(
         from socks5sniff.archive.reading import ArchiveReading, UnsuitableError
 
         try:
-            return ArchiveReading(files, start, count, printer=printer, keeper=keeper, **options)
+            return ArchiveReading(files, start, count, printer=printer, writer=writer, keeper=keeper, **options)
         except UnsuitableError:
             pass
     if keeper is not None:

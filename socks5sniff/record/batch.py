@@ -99,16 +99,18 @@ class Columns:
     upstream_handshake: NDArray[np.int64]
     process: NDArray[np.intp]
 
-    def alone(self) -> Columns:
-        """The same rows, with no other forms and tunnels than theirs."""
-        forms, form = np.unique(self.form, return_inverse=True)
-        tunnels, tunnel = np.unique(self.tunnel, return_inverse=True)
+    def alone(self, rows: NDArray[np.intp]) -> Columns:
+        """Some rows, with no other forms and tunnels than theirs."""
+        forms, form = np.unique(self.form[rows], return_inverse=True)
+        tunnels, tunnel = np.unique(self.tunnel[rows], return_inverse=True)
+        columns = {name: getattr(self, name) for name in self.__slots__}
+        chosen: dict[str, Any] = {name: each[rows] for name, each in columns.items() if isinstance(each, np.ndarray)}
+        chosen |= {"form": form, "tunnel": tunnel}
         return replace(
             self,
+            **chosen,
             forms=[self.forms[number] for number in forms.tolist()],
-            form=form,
             tunnels=[self.tunnels[number] for number in tunnels.tolist()],
-            tunnel=tunnel,
         )
 
     def conversation(self, row: int, number: int) -> Conversation:
@@ -350,6 +352,15 @@ class Batch:
         """Some of the rows."""
         printed = None if self.printed is None else self.printed[begin:end]
         return Batch(self.id[begin:end], self.written[begin:end], self.columns, self.place[begin:end], printed)
+
+    def alone(self) -> Batch:
+        """The same rows, in columns that have no others."""
+        rows = self.of_forms()
+        if self.columns is None or not len(rows):
+            return Batch(self.id, self.written, None, None, self.printed)
+        place = np.zeros(len(self), np.intp)
+        place[rows] = np.arange(len(rows))
+        return Batch(self.id, self.written, self.columns.alone(self.place[rows]), place, self.printed)
 
     def select(self, chosen: Sequence[bool]) -> Batch:
         """The rows that are chosen."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .parts import writing
 from .sink import FORMATS, Files, Lasting, Options, Row, Sink, Totals, Unfinished, Writer, open_sink, printing
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "Writer",
     "open_sink",
     "printing",
+    "writing",
 ]

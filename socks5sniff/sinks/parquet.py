@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from socks5sniff.errors import MissingError, OutputError
 from socks5sniff.record import Conversation
 from socks5sniff.record.batch import Batch
 from socks5sniff.record.batch import written as written_out
@@ -76,21 +77,20 @@ class DatasetSink:
     def __init__(self, out: Files, options: Options) -> None:
         self._out = out
         self._writer = options.writer or secrets.token_hex(8)  # whoever else writes there has another one
-        self._number = options.files
+        self._number = 0
         self._files: dict[int, _File] = {}
 
     def records(self, batch: Batch) -> None:
-        days = batch.times("start") // _DAY
+        days = _days(batch)
         for day in np.unique(days).tolist():
-            self._add(day, batch.select((days == day).tolist()))
+            self._add(day, batch.take(np.flatnonzero(days == day)))
 
     def conversation(self, conversation: Conversation) -> None:
         self.records(written_out([conversation]))
 
-    def commit(self) -> int:
+    def commit(self) -> None:
         for day in list(self._files):
             self._files.pop(day).commit()
-        return self._number
 
     def close(self, totals: Totals) -> None:
         self.commit()
@@ -105,12 +105,52 @@ class DatasetSink:
             if len(self._files) == _OPEN:
                 self._files.pop(next(iter(self._files))).commit()
             self._number += 1
-            folder = f"date={date(1970, 1, 1) + timedelta(day)}"
-            file = _File(self._out(f"{folder}/part-{self._writer}-{self._number:05}.parquet"))
+            file = _File(self._out(_name(day, f"{self._writer}-{self._number:05}")))
         self._files[day] = file  # behind those that were not wanted for longer
         file.add(batch)
         if file.records >= PART:
             self._files.pop(day).commit()
+
+
+def write_part(out: Files, name: str, batch: Batch, least: int) -> tuple[list[str], Batch]:
+    """Write records into files of their own, one for each day that has at least so many.
+
+    Args:
+        out: begins the files.
+        name: what only their names have.
+
+    Returns:
+        The names of the files; the records of other days, and those of files that could not be written.
+    """
+    names, days = [], _days(batch)
+    left = np.ones(len(batch), np.bool_)
+    found, count = np.unique(days, return_counts=True)
+    for day in found[count >= least].tolist():
+        rows = days == day
+        try:
+            _write_whole(out(_name(day, name)), batch.take(np.flatnonzero(rows)))
+        except (OutputError, MissingError):
+            continue  # whoever gets them says why, if it cannot write them either
+        names.append(_name(day, name))
+        left &= ~rows
+    return names, batch.take(np.flatnonzero(left))
+
+
+def _write_whole(context: AbstractContextManager[IO[bytes]], batch: Batch) -> None:
+    file = _File(context)
+    try:
+        file.add(batch)
+        file.commit()
+    finally:
+        file.discard()
+
+
+def _name(day: int, part: str) -> str:
+    return f"date={date(1970, 1, 1) + timedelta(day)}/part-{part}.parquet"
+
+
+def _days(batch: Batch) -> NDArray[np.int64]:
+    return batch.times("start") // _DAY
 
 
 class _AbandonedError(Exception):

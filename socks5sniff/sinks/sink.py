@@ -79,9 +79,7 @@ class Options:
     max_rows: int = 200_000
     """Conversations that a page's table holds."""
     writer: str = ""
-    """Of a dataset, what the names of its files have in common; a new one where it is empty."""
-    files: int = 0
-    """How many of these there are."""
+    """Of a dataset, what the names of its files have in common, and no others; something new where it is empty."""
     interim: bool = False
     """Open conversations have records too: zeek says which."""
 
@@ -111,8 +109,8 @@ class Unfinished(Protocol):
 class Lasting(Protocol):
     """A sink of many files."""
 
-    def commit(self) -> int:
-        """All that it was given is in files that are whole; gives how many."""
+    def commit(self) -> None:
+        """All that it was given is in files that are whole."""
 
 
 class OneByOne(ABC):

@@ -193,7 +193,7 @@ def test_a_worker_that_is_killed_is_replaced(churn: Path) -> None:
 
     reading = ArchiveReading([str(churn)], start, 2)
     expected = printed(read([str(churn)]).batches)
-    original = reading._sequel.take_stretch
+    original = reading._now.sequel.take_stretch
     killed: list[int] = []
 
     def take(*arguments: object) -> object:
@@ -204,7 +204,7 @@ def test_a_worker_that_is_killed_is_replaced(churn: Path) -> None:
             time.sleep(0.1)
         return original(*arguments)
 
-    reading._sequel.take_stretch = take  # type: ignore[assignment,method-assign]
+    reading._now.sequel.take_stretch = take  # type: ignore[assignment,method-assign]
     assert printed(reading.batches) == expected
     assert killed
     kinds = {type(worker.process).__name__ for worker in found[0]._workers}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from socks5sniff.archive import reading
 from socks5sniff.cli import main
 from socks5sniff.cli.report import report
 from socks5sniff.errors import ExitCode
@@ -133,6 +134,28 @@ def test_a_dataset_that_is_gone_on_with(server: Server, tmp_path: Path, monkeypa
     files.get_file(path, str(tmp_path / "part"))
     assert [record["id"] for record in records(tmp_path / "part")] == list(range(1, 31))
     assert [*(tmp_path / "state/socks5sniff").rglob("*-*")] == []
+
+
+def test_workers_write_their_parts_of_a_dataset(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(reading, "LEAST", 8_000)
+    monkeypatch.setattr(reading, "WORTH", 3)
+    (tmp_path / "x.pcap").write_bytes(capture(40))
+    server.put({"archive/.keep": b"x"})
+    command = ["read", str(tmp_path / "x.pcap"), "--jobs", "2", "--dataset", "s3://archive/parts"]
+    assert main(command) == ExitCode.OK
+    files = s3fs.S3FileSystem(use_listings_cache=False)
+    found = files.find("archive/parts")
+    assert [path for path in found if "-p0" in path]
+    ids = []
+    for path in found:
+        files.get_file(path, str(tmp_path / "part"))
+        ids += [record["id"] for record in records(tmp_path / "part")]
+    assert sorted(ids) == list(range(1, 41))
 
 
 @pytest.mark.parametrize("where", ["read", "written"])

@@ -60,6 +60,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resuming, "SHARE", 0)
     monkeypatch.setattr(merge, "REGION", 100_000)
     monkeypatch.setattr(archive_reading, "LEAST", 150_000)
+    monkeypatch.setattr(archive_reading, "WORTH", 10)
     monkeypatch.setattr(analyser, "AT_ONCE", 20)
 
 
@@ -139,6 +140,7 @@ def test_ended_anywhere_and_gone_on_with(
     status = main([*command, str(tmp_path / "whole")])
     expected = rows(tmp_path / "whole")
     assert len(expected) > 12
+    assert bool([*(tmp_path / "whole").glob("*/*-p*.parquet")]) is (jobs > 1), "workers write"
 
     @settings(max_examples=1, deadline=None, phases=[Phase.generate])
     @given(st.lists(st.integers(1, 9), min_size=2, max_size=3), st.integers(0, 1 << 30))
@@ -180,6 +182,20 @@ def test_a_cluster_s_reading_is_gone_on_with(scheduler: str, churn: Path, tmp_pa
     assert kept(folder) == []
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_workers_of_a_cluster_write_where_they_see_the_folder(
+    shared: bool, scheduler: str, churn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    if not shared:
+        monkeypatch.setattr(checkpoint.Checkpoint, "witness", str(tmp_path / "elsewhere"))
+    assert main(["read", str(churn), "--dataset", str(tmp_path / "whole")]) == ExitCode.OK
+    assert main(["read", str(churn), "--cluster", scheduler, "--dataset", str(folder)]) == ExitCode.OK
+    assert rows(folder) == rows(tmp_path / "whole")
+    assert bool([*folder.glob("*/*-p*.parquet")]) is shared
+    assert kept(folder) == []
+
+
 FAST = """
 import sys
 from socks5sniff.analysis import analyser
@@ -188,7 +204,7 @@ from socks5sniff.capture import merge
 from socks5sniff.cli import main, resuming
 analyser.AT_ONCE = 20
 resuming.LEAST = resuming.SHARE = 0
-merge.REGION, reading.LEAST = 50_000, 100_000
+merge.REGION, reading.LEAST, reading.WORTH = 50_000, 100_000, 10
 sys.exit(main(sys.argv[1:]))
 """
 
