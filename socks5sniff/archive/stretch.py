@@ -37,6 +37,7 @@ from socks5sniff.record.text import plain
 from socks5sniff.streams.flows import NO_TIME, FlowBatch
 from socks5sniff.streams.slots import Rows
 
+from .narrow import narrow, narrow_rows, wide, wide_rows
 from .packets import datagrams_of, segments_of, thin_segments_of
 
 _DNS = 53
@@ -106,7 +107,7 @@ class Outline(NamedTuple):
         interfaces: that `capture` of flows and packets means.
         addresses: IPv6 addresses by their numbers.
         skipped, unknown_links: see `PacketReader`.
-        flows: columns of the flow table, in the order of their beginning.
+        flows: columns of the flow table but for `stream`, in the order of their beginning.
         newest: intp[n], of the flows between the same endpoints the last one, by which these endpoints are called.
         opening: intp[n], the first one of these.
         syn: bool[n], a flow's first packet has SYN; clocks: int64[n], the latest time by then.
@@ -155,11 +156,25 @@ class Outline(NamedTuple):
     fragments: FrameBatch | None
     fragment_frames: NDArray[np.int64]
 
+    def __reduce__(self) -> tuple[Callable[..., Outline], tuple[Any, ...]]:
+        """How it goes to another process."""
+        columns = narrow_rows({**self.flows, "clocks": self.clocks})
+        newest, opening = narrow(self.newest, np.arange(len(self.newest))), narrow(self.opening, self.newest)
+        narrowed = ("flows", "clocks", "newest", "opening")
+        rest = {name: getattr(self, name) for name in self._fields if name not in narrowed}
+        return _outline, (columns, newest, opening, rest)
+
     @property
     def last_closing(self) -> int:
         """The latest time by which a flow has closed that may be SOCKS."""
         closed = self.flows["close_clock"][self.kind != IGNORED]
         return int(closed.max(initial=NO_TIME))
+
+
+def _outline(columns: Any, newest: Any, opening: Any, rest: dict[str, Any]) -> Outline:
+    flows = wide_rows(columns)
+    newest = wide(newest, np.arange(len(flows["low"])))
+    return Outline(clocks=flows.pop("clocks"), flows=flows, newest=newest, opening=wide(opening, newest), **rest)
 
 
 class Order(NamedTuple):
@@ -179,6 +194,14 @@ class Order(NamedTuple):
     learned: frozenset[tuple[str, str]]
     since: int
     until: int
+
+    def __reduce__(self) -> tuple[Callable[..., Order], tuple[Any, ...]]:
+        """How it goes to another process."""
+        return _order, (narrow(self.streams, np.arange(len(self.streams))), len(self.streams), *self[2:], self.frames)
+
+
+def _order(streams: Any, count: int, *rest: Any) -> Order:
+    return Order(rest[-1], wide(streams, np.arange(count)), *rest[:-1])
 
 
 class Inner(NamedTuple):
@@ -329,7 +352,7 @@ class Stretch:
             addresses=analyser.reader.addresses.known(),
             skipped=analyser.reader.skipped,
             unknown_links=analyser.reader.unknown_links,
-            flows=flows.rows(slots),
+            flows={name: column for name, column in flows.rows(slots).items() if name != "stream"},
             newest=newest,
             opening=opening,
             syn=syn,
