@@ -479,12 +479,12 @@ class Stretch:
         mine = np.isin(slots, related)
         kept = np.flatnonzero(~np.isin(_streams(finished), flows.stream[related]))
         streams = _streams(finished)[kept]
-        finished, places = printed(finished.take(kept), self._settings.printer), np.empty(0, np.int64)
+        finished, places = alone(printed(finished.take(kept), self._settings.printer)), np.empty(0, np.int64)
         if self._settings.writer is not None and len(kept) >= max(self._settings.least, 1):
             self._stays, finished = finished, Finished.none()
             streams, places = streams[:0], np.array(self._stays.places, np.int64)
         return Inner(
-            alone(finished),
+            finished,
             streams,
             places,
             state.part(np.flatnonzero(mine)),

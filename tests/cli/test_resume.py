@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas
 import polars
 import pyarrow.dataset
 import pytest
@@ -249,8 +250,10 @@ def test_readers_of_the_dataset_pass_checkpoints_over(begun: tuple[list[str], Pa
     _, folder = begun
     assert kept(folder)
     count = len(rows(folder))
-    # Polars takes every file of a folder for one of the dataset's, so it gets a pattern.
+    # Polars takes every file of a folder for one of the dataset's, whatever its name, unless it is told.
     assert polars.scan_parquet(folder / "*/*.parquet", hive_partitioning=True).collect().height == count
+    assert polars.scan_parquet(folder, hidden_file_prefix="_", hive_partitioning=True).collect().height == count
+    assert pandas.read_parquet(folder).shape[0] == count
     assert pyarrow.dataset.dataset(folder, format="parquet", partitioning="hive").count_rows() == count
 
 
