@@ -27,6 +27,7 @@ class Files:
         whole: names of those that another program has finished.
 
     Attributes:
+        dataset: see above.
         whole: names of those that are whole.
         others: other processes have been writing.
         part: what the names of this program's files have in common, and no others: whatever has become of another
@@ -39,7 +40,7 @@ class Files:
         self.whole = [*whole]
         self.others = False
         self.part = f"{maker}-{secrets.token_hex(4)}"
-        self._dataset = dataset
+        self.dataset = dataset
         self._private = private
         self._maker = maker
         self._place = Place(dataset, private=private)
@@ -64,10 +65,10 @@ class Files:
         from socks5sniff.capture.places import Place
         from socks5sniff.capture.remote import is_everywhere, is_url
 
-        if not is_url(self._dataset):
-            place = Place(os.path.abspath(self._dataset), private=self._private)
+        if not is_url(self.dataset):
+            place = Place(os.path.abspath(self.dataset), private=self._private)
             return writing(place, partial(os.path.lexists, os.path.abspath(witness)), self.part, keep)
-        return writing(self._place, _always, self.part, keep) if is_everywhere(self._dataset) else None
+        return writing(self._place, _always, self.part, keep) if is_everywhere(self.dataset) else None
 
     def clear(self) -> int:
         """Remove what this making has written besides; tells how many files there are not any more.

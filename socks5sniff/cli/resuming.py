@@ -41,7 +41,6 @@ class Keeper:
 
     def __init__(
         self,
-        dataset: str,
         files: Files,
         checkpoint: Checkpoint,
         progress: Progress,
@@ -51,7 +50,6 @@ class Keeper:
         self.state = state
         self.names = (*names,)
         self.sink: object = None
-        self._dataset = dataset
         self._files = files
         self._checkpoint = checkpoint
         self._progress = progress
@@ -125,7 +123,7 @@ class Keeper:
             self._checkpoint.forget()
         else:
             self._checkpoint.leave()
-            complain(f"{self._dataset}: is unfinished; the same command with --resume goes on with it")
+            complain(f"{self._files.dataset}: is unfinished; the same command with --resume goes on with it")
 
     def _states(self, names: Sequence[Any]) -> dict[str, str | None]:
         from socks5sniff.capture.inputs import state
@@ -167,13 +165,13 @@ def keeping(
         except BaseException:
             mine.leave()
             raise
-        return Keeper(dataset, written, mine, progress, names, state)
+        return Keeper(written, mine, progress, names, state)
     names = (*expand(files),)
     if any(map(is_stream, filter(os.path.exists, names))) or "-" in names:
         return None
     checkpoint = Checkpoint(folder)
     written = Files(dataset, private, checkpoint.writer, ())
-    return Keeper(dataset, written, checkpoint, Progress(request, checkpoint.writer), names)
+    return Keeper(written, checkpoint, Progress(request, checkpoint.writer), names)
 
 
 def _unfinished(dataset: str, folder: str, request: Mapping[str, Any], resume: bool) -> Checkpoint | None:
