@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from socks5sniff.analysis import Past
 from socks5sniff.analysis.analyser import AT_ONCE
+from socks5sniff.archive.parts import Parts
 from socks5sniff.archive.sequel import Asks, Sequel
-from socks5sniff.archive.stretch import Outline, Settings, Stretch
+from socks5sniff.archive.stretch import Order, Outline, Settings, Stretch, Written
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, printing
@@ -24,6 +29,8 @@ from socks5sniff.sinks.json_lines import JsonLinesSink
 from socks5sniff.streams.flows import NO_TIME
 from tests.analysis.test_net import CAPTURES, REPORTED, cut, lines, whole
 from tests.traffic import ACK, ANSWER, CLIENT, PLAIN, RST, SECOND, SERVER, START, Packet, batches, connection, six
+
+Value = TypeVar("Value")
 
 
 @pytest.fixture(scope="module", autouse=True, params=[3, AT_ONCE], ids=lambda count: f"{count} at once")
@@ -49,8 +56,10 @@ def analysed(frames: Sequence[FrameBatch], given: Settings, clock: int = NO_TIME
     return again(stretch)
 
 
-def again(stretch: Stretch) -> Stretch:
-    return pickle.loads(pickle.dumps(stretch))
+def again(value: Value) -> Value:
+    """As another process gets it."""
+    found: Value = pickle.loads(pickle.dumps(value))
+    return found
 
 
 def read(stretches: Sequence[Sequence[FrameBatch]]) -> list[str]:
@@ -78,6 +87,60 @@ def records(stretches: Sequence[Sequence[FrameBatch]], past: Past | None = None)
     yield from sequel.finish()
 
 
+def leaving(number: int, batch: Batch, least: int) -> tuple[list[str], Batch]:
+    """In place of what writes files."""
+    return [], batch
+
+
+STAYING = Settings(udp_frames=True, writer=leaving, least=1)
+
+
+def written(stretches: Sequence[Sequence[FrameBatch]], recalls: Sequence[int] = ()) -> list[str]:
+    """The same lines, sorted, where all records stay with their stretches until they have their numbers; behind some
+    stretches all are called back, as for a checkpoint, and another process goes on."""
+    sequel = Sequel(STAYING)
+    read_ = [analysed(frames, STAYING) for frames in stretches]
+    outlines = [stretch.outline() for stretch in read_]
+
+    def ask(place: int, order: Order, ids: NDArray[np.int64]) -> Future[Written]:
+        stretch = read_[place]
+        if place % 2:  # the process that had the records is gone
+            stretch = analysed(stretches[place], STAYING, clocks[place])
+            stretch.outline()
+        future: Future[Written] = Future()
+        future.set_result(again(stretch.write(order, place, ids)))
+        return future
+
+    parts = Parts(ask, lambda place: None, 1, None)
+    clocks: list[int] = []
+    out = StringIO()
+    sink = JsonLinesSink(out, Options())
+    for place, (stretch, outline) in enumerate(zip(read_, outlines, strict=True)):
+        clocks.append(NO_TIME)
+        if not sequel.fits(outline):
+            clocks[place] = sequel.connections.flows.clock
+            stretch = read_[place] = analysed(stretches[place], STAYING, clocks[place])
+            outline = stretch.outline()
+        asks = Asks(stretch.packets, stretch.state, stretch.every_datagram)
+        order = sequel.take_stretch(outline, outlines[place + 1 :], asks)
+        inner = stretch.finish(order)
+        assert not inner.finished.places, "they stay"
+        if len(inner.places):
+            parts.add(place, order, inner.places.tolist())
+        batches = sequel.take_inner(inner)
+        batches += [left for _, left in parts.written(sequel.verdicts.numbering, place in recalls)]
+        if place in recalls:
+            sequel = again(sequel)
+        for batch in batches:
+            sink.records(batch)
+    for batch in sequel.finish():
+        sink.records(batch)
+    for _, left in parts.written(sequel.verdicts.numbering, whole=True):
+        sink.records(left)
+    assert sequel.verdicts.numbering.held == 0
+    return sorted(out.getvalue().splitlines())
+
+
 @pytest.mark.parametrize("path", CAPTURES[::3] + REPORTED[::3], ids=lambda path: path.name)
 def test_cut_at_every_seventh_packet(path: Path) -> None:
     frames = whole(path)
@@ -87,6 +150,13 @@ def test_cut_at_every_seventh_packet(path: Path) -> None:
     expected = lines(frames)
     for size in sizes:
         assert read([[batch] for batch in cut(frames, size)]) == expected, f"every {size} packets"
+
+
+@pytest.mark.parametrize("path", CAPTURES[::18] + REPORTED[::18], ids=lambda path: path.name)
+def test_records_stay_with_their_stretches(path: Path) -> None:
+    frames = whole(path)
+    stretches = [[batch] for batch in cut(frames, max(sum(map(len, frames)) // 15, 2))]
+    assert written(stretches, range(0, len(stretches), 3)) == sorted(lines(frames))
 
 
 # -- made up ---------------------------------------------------------------------------------------------------------
@@ -133,12 +203,15 @@ def traffic(draw: st.DrawFn) -> list[tuple[int, bytes]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(traffic(), st.lists(st.integers(1, 40), min_size=1, max_size=12))
-def test_whatever_is_on_both_sides_of_a_seam(frames: list[tuple[int, bytes]], sizes: list[int]) -> None:
+@given(traffic(), st.lists(st.integers(1, 40), min_size=1, max_size=12), st.sets(st.integers(0, 12), max_size=3))
+def test_whatever_is_on_both_sides_of_a_seam(
+    frames: list[tuple[int, bytes]], sizes: list[int], recalls: set[int]
+) -> None:
     expected = lines([*batches(frames)])
     # With packets a minute late one reading is not always the same in other batches.
     assume(lines([*batches(frames, sizes)]) == expected)
     assert read([[batch] for batch in batches(frames, sizes)]) == expected
+    assert written([[batch] for batch in batches(frames, sizes)], [*recalls]) == sorted(expected)
 
 
 def test_what_a_reset_carries_is_no_octet_of_a_long_connection() -> None:
@@ -163,3 +236,4 @@ def test_a_conversation_that_has_its_id_before_it_is_over() -> None:
     expected = lines([*batches(frames)])
     assert sorted(json.loads(line)["id"] for line in expected) == [*range(1, 32)]
     assert read([[batch] for batch in batches(frames, [200, 100])]) == expected
+    assert written([[batch] for batch in batches(frames, [200, 100])], [0]) == sorted(expected)
