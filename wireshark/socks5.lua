@@ -201,15 +201,8 @@ local ANOMALIES = { -- code, severity, description
 local byte, sub, find, format, rep = string.byte, string.sub, string.find, string.format, string.rep
 local concat, floor, min, max = table.concat, math.floor, math.min, math.max
 
-local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
 local MAX_SOCKS4_STRING = 512 -- the codec's limit, for the codec's reason: a NUL is not waited for any longer
 local MAX_LEAKS = 60 -- payload dissectors that raised through us; near 95 Lua itself would fail
-local MAX_RESOLVED = 100000 -- addresses remembered from DNS answers
-local MAX_HOLES = 64 -- of one side of a connection, while its octets are counted
-local MAX_HOLE = 16777216 -- octets
-local FRAGMENT_LIFE = 5 -- seconds, RFC 1928 s7
-local MAX_FRAGMENTED = 65536 -- octets put together from UDP fragments
-local MAX_TRIES = 6 -- segments of a tunnel that are looked at for what its protocol is
 local UDP_PORT_TYPE = 3 -- pinfo.port_type of a UDP datagram
 local DNS_PORT = 53
 
@@ -385,20 +378,17 @@ local function read_preferences()
 end
 
 -- Methods and attributes of Wireshark's objects as functions, from the first objects seen. `pinfo.number` looks for its
--- name first, which costs more than to read the number does: `get.number(pinfo)`, `set.src_port(pinfo, 80)`.
+-- name first, which costs more than to read the number does: `number_of(pinfo)`, `set_source_port(pinfo, 80)`.
 local length_of, octets_of, offset_of
 local add, set_generated, set_text, refers_to
 local is_tree -- whether there is a tree at all: in it Wireshark hides an item of its own, which we are given
-local get, set, address_text = {}, {}, tostring
+local number_of, is_visited, seconds_of, port_type_of, match_of, columns_of -- seconds: since the first packet
+local source_of, destination_of, source_port_of, destination_port_of, address_text
+local desegments -- how much TCP lets a dissector ask for: 0 is nothing
+local set_source_port, set_destination_port, set_desegments, set_conversation
 
 local use_methods -- what others use of this
 do
-  local GETTERS = {
-    "number", "visited", "rel_ts", "src", "dst", "src_port", "dst_port", "port_type", "match_uint", "can_desegment",
-    "cols",
-  }
-  local SETTERS = { "src_port", "dst_port", "can_desegment", "conversation" }
-
   local function in_metatable(object, what, name)
     local meta = getmetatable(object)
     local functions = type(meta) == "table" and meta[what]
@@ -417,8 +407,13 @@ do
     length_of, octets_of, offset_of = tvb.len, tvb.raw, tvb.offset
     set_generated, set_text, refers_to = tree.set_generated, tree.set_text, tree.referenced
     is_tree = getter(tree, "hidden")
-    for _, name in ipairs(GETTERS) do get[name] = getter(pinfo, name) end
-    for _, name in ipairs(SETTERS) do set[name] = setter(pinfo, name) end
+    number_of, is_visited, seconds_of = getter(pinfo, "number"), getter(pinfo, "visited"), getter(pinfo, "rel_ts")
+    port_type_of, match_of, columns_of = getter(pinfo, "port_type"), getter(pinfo, "match_uint"), getter(pinfo, "cols")
+    source_of, source_port_of = getter(pinfo, "src"), getter(pinfo, "src_port")
+    destination_of, destination_port_of = getter(pinfo, "dst"), getter(pinfo, "dst_port")
+    desegments = getter(pinfo, "can_desegment")
+    set_source_port, set_destination_port = setter(pinfo, "src_port"), setter(pinfo, "dst_port")
+    set_desegments, set_conversation = setter(pinfo, "can_desegment"), setter(pinfo, "conversation")
     local meta = getmetatable(pinfo.src)
     address_text = type(meta) == "table" and meta.__tostring or tostring
     add = tree.add -- last: it tells that all is there
@@ -433,63 +428,66 @@ local dns_in_udp = udp_table:get_dissector(DNS_PORT)
 -- Text from the wire
 ---------------------------------------------------------------------------------------------------------------------
 
--- Length of the valid UTF-8 sequence at `at`, or nil (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
-local function utf8_length(octets, at)
-  local a, b, c, d = byte(octets, at, at + 3)
-  if a < 0x80 then return 1 end
-  if not b or a < 0xC2 or b < 0x80 or b > 0xBF then return nil end
-  if a < 0xE0 then return 2 end
-  if not c or c < 0x80 or c > 0xBF then return nil end
-  if a < 0xF0 then
-    if (a == 0xE0 and b < 0xA0) or (a == 0xED and b > 0x9F) then return nil end
-    return 3
-  end
-  if a > 0xF4 or not d or d < 0x80 or d > 0xBF then return nil end
-  if (a == 0xF0 and b < 0x90) or (a == 0xF4 and b > 0x8F) then return nil end
-  return 4
-end
-
-local function code_point(octets, at, length)
-  local a, b, c, d = byte(octets, at, at + length - 1)
-  if length == 1 then return a end
-  if length == 2 then return (a - 0xC0) * 64 + b - 0x80 end
-  if length == 3 then return ((a - 0xE0) * 64 + b - 0x80) * 64 + c - 0x80 end
-  return (((a - 0xF0) * 64 + b - 0x80) * 64 + c - 0x80) * 64 + d - 0x80
-end
-
--- Code points that do not show as themselves: controls, marks that turn the direction of text, what has no width,
--- line ends, private use. Each pair is the first and the last of a range.
-local UNSEEN = {
-  { 0x00, 0x1F }, { 0x7F, 0xA0 }, { 0xAD, 0xAD }, { 0x61C, 0x61C }, { 0x180E, 0x180E }, { 0x2000, 0x200F },
-  { 0x2028, 0x202F }, { 0x205F, 0x206F }, { 0x3000, 0x3000 }, { 0xE000, 0xF8FF }, { 0xFEFF, 0xFEFF },
-  { 0xFFF0, 0xFFFB }, { 0xE0000, 0x10FFFF },
-}
-
-local function escape_of(point)
-  for _, range in ipairs(UNSEEN) do
-    if point >= range[1] and point <= range[2] then
-      return format(point < 0x100 and "\\x%02x" or point < 0x10000 and "\\u%04x" or "\\U%08x", point)
+local text -- what others use of this
+do
+  -- Length of the valid UTF-8 sequence at `at`, or nil (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+  local function utf8_length(octets, at)
+    local a, b, c, d = byte(octets, at, at + 3)
+    if a < 0x80 then return 1 end
+    if not b or a < 0xC2 or b < 0x80 or b > 0xBF then return nil end
+    if a < 0xE0 then return 2 end
+    if not c or c < 0x80 or c > 0xBF then return nil end
+    if a < 0xF0 then
+      if (a == 0xE0 and b < 0xA0) or (a == 0xED and b > 0x9F) then return nil end
+      return 3
     end
+    if a > 0xF4 or not d or d < 0x80 or d > 0xBF then return nil end
+    if (a == 0xF0 and b < 0x90) or (a == 0xF4 and b > 0x8F) then return nil end
+    return 4
   end
-  return nil
-end
 
--- Octets as UTF-8. Those that are none show as \xNN, characters that would not show as themselves as \xNN, \uNNNN or
--- \UNNNNNNNN: Wireshark's strings end at a NUL, its XML is broken by controls, and its columns are turned by others.
-local function text(octets)
-  if not find(octets, "[%c\128-\255]") then return octets end
-  local out, at, size = {}, 1, #octets
-  while at <= size do
-    local length = utf8_length(octets, at)
-    if length then
-      out[#out + 1] = escape_of(code_point(octets, at, length)) or sub(octets, at, at + length - 1)
-    else
-      length = 1
-      out[#out + 1] = format("\\x%02x", byte(octets, at))
-    end
-    at = at + length
+  local function code_point(octets, at, length)
+    local a, b, c, d = byte(octets, at, at + length - 1)
+    if length == 1 then return a end
+    if length == 2 then return (a - 0xC0) * 64 + b - 0x80 end
+    if length == 3 then return ((a - 0xE0) * 64 + b - 0x80) * 64 + c - 0x80 end
+    return (((a - 0xF0) * 64 + b - 0x80) * 64 + c - 0x80) * 64 + d - 0x80
   end
-  return concat(out)
+
+  -- Code points that do not show as themselves: controls, marks that turn the direction of text, what has no width,
+  -- line ends, private use. Each pair is the first and the last of a range.
+  local UNSEEN = {
+    { 0x00, 0x1F }, { 0x7F, 0xA0 }, { 0xAD, 0xAD }, { 0x61C, 0x61C }, { 0x180E, 0x180E }, { 0x2000, 0x200F },
+    { 0x2028, 0x202F }, { 0x205F, 0x206F }, { 0x3000, 0x3000 }, { 0xE000, 0xF8FF }, { 0xFEFF, 0xFEFF },
+    { 0xFFF0, 0xFFFB }, { 0xE0000, 0x10FFFF },
+  }
+
+  local function escape_of(point)
+    for _, range in ipairs(UNSEEN) do
+      if point >= range[1] and point <= range[2] then
+        return format(point < 0x100 and "\\x%02x" or point < 0x10000 and "\\u%04x" or "\\U%08x", point)
+      end
+    end
+    return nil
+  end
+
+  -- Octets as UTF-8. Those that are none show as \xNN, characters that would not show as themselves as \xNN, \uNNNN or
+  -- \UNNNNNNNN: Wireshark's strings end at a NUL, its XML is broken by controls, and its columns are turned by others.
+  function text(octets)
+    if not find(octets, "[%c\128-\255]") then return octets end
+    local out, at, size = {}, 1, #octets
+    while at <= size do
+      local length = utf8_length(octets, at)
+      if length then
+        out[#out + 1] = escape_of(code_point(octets, at, length)) or sub(octets, at, at + length - 1)
+      else
+        length = 1
+        out[#out + 1] = format("\\x%02x", byte(octets, at))
+      end
+      at = at + length
+    end
+    return concat(out)
+  end
 end
 
 local function ipv4_text(octets)
@@ -2123,7 +2121,7 @@ do
 
   -- In the Info column the frames of a conversation inside another's tunnel say how deep they are.
   function set_info(pinfo, number, key, session, words)
-    local cols = get.cols(pinfo)
+    local cols = columns_of(pinfo)
     cols.protocol = protocol_of(session)
     if session.depth then words = "SOCKS " .. session.depth + 1 .. ": " .. words end
     if last_number == number and last_key ~= key then
@@ -2142,6 +2140,8 @@ end
 
 local dissector, names_port, call_payload, count_leaks, call_datagram, dissect_octets, may_dissect, tunnel
 do
+  local MAX_TRIES = 6 -- segments of a tunnel that are looked at for what its protocol is
+  local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
   local dissectors = {}
   function dissector(name)
     local found = dissectors[name]
@@ -2240,7 +2240,7 @@ do
   function call_payload(pinfo, call, ...)
     in_flight = true
     -- C gives us 1, and a dissector that we call would get none. It is set back when we return.
-    if get.can_desegment(pinfo) > 0 then set.can_desegment(pinfo, 2) end
+    if desegments(pinfo) > 0 then set_desegments(pinfo, 2) end
     local ok, taken = pcall(call, ...)
     in_flight = false
     return ok and taken or 0
@@ -2273,11 +2273,11 @@ do
   end
 
   local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
-    local source, destination = get.src_port(pinfo), get.dst_port(pinfo)
-    if is_from_client then set.dst_port(pinfo, port) else set.src_port(pinfo, port) end
+    local source, destination = source_port_of(pinfo), destination_port_of(pinfo)
+    if is_from_client then set_destination_port(pinfo, port) else set_source_port(pinfo, port) end
     call_payload(pinfo, ports.try, ports, port, payload, pinfo, tree)
-    set.src_port(pinfo, source)
-    set.dst_port(pinfo, destination)
+    set_source_port(pinfo, source)
+    set_destination_port(pinfo, destination)
   end
 
   function call_datagram(port, is_from_client, payload, pinfo, tree)
@@ -2323,7 +2323,7 @@ do
       local frame = decoders.udp(sub(octets, place, place + 262))
       if frame == false then return end
       if frame == nil or #octets < place + frame.size + frame.reserved - 1 then
-        if get.can_desegment(pinfo) > 0 then ask_for_more(pinfo, at + place - 1) end
+        if desegments(pinfo) > 0 then ask_for_more(pinfo, at + place - 1) end
         return
       end
       if frame.reserved == 0 and item then
@@ -2390,7 +2390,7 @@ do
   -- SOCKS in the tunnel. What turns out to be none goes by the destination's port from here on.
   local function call_nested(session, side, payload, pinfo, tree, number, cut)
     local handler = session.handler
-    if not handler.session then handler.session = new_nested_session(session, number, get.rel_ts(pinfo)) end
+    if not handler.session then handler.session = new_nested_session(session, number, seconds_of(pinfo)) end
     if dissect_octets(handler.session, side, payload, pinfo, tree, number, cut) or visited then return end
     session.tries, session.handled_since = MAX_TRIES, number
     session.handler = choose_payload(session, "") or false
@@ -2414,7 +2414,7 @@ do
     local length = length_of(tvb) - at
     if item then add(item, F.data, tvb(at, length)) end
     if at == 0 then
-      local cols = get.cols(pinfo)
+      local cols = columns_of(pinfo)
       cols.protocol = protocol_of(session)
       cols.info = format("Tunnel: %s, %d octets", target_of(session) or "?", length)
     end
@@ -2433,12 +2433,12 @@ do
       handler = session.handler
       if handler == nil or visited then handler, unsure = handler_of(session, tvb, at, number, early) end
     end
-    if unsure and get.can_desegment(pinfo) > 0 then return ask_for_more(pinfo, at) end
+    if unsure and desegments(pinfo) > 0 then return ask_for_more(pinfo, at) end
     if not handler or (cut and not handler.nested) then return name_tunnel(session, item, tvb, at, pinfo) end
     call_handler(session, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
     if at > 0 and pinfo.desegment_len ~= 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
     -- A payload dissector may have made itself the connection's dissector.
-    if not session.parent then set.conversation(pinfo, P) end
+    if not session.parent then set_conversation(pinfo, P) end
   end
 end
 
@@ -2540,7 +2540,7 @@ do
 
   -- Whether the capture lacks the end of this segment.
   local function is_cut(tvb, pinfo)
-    return get.can_desegment(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
+    return desegments(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
   end
 
   local segment = {} -- what `read` is told of the one in hand
@@ -2602,7 +2602,7 @@ do
       tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut or is_cut(tvb, pinfo))
       return true
     end
-    local octets, offset, now = octets_of(tvb), offset_of(tvb), get.rel_ts(pinfo)
+    local octets, offset, now = octets_of(tvb), offset_of(tvb), seconds_of(pinfo)
     local key = key_of(number, offset, session.depth)
     local held = offset == 0 and not session.parent
     local kind, frame, notes
@@ -2625,7 +2625,7 @@ do
 
   -- A protocol of another kind on a SOCKS port: pointed out once, without claiming the packet.
   local function point_out_foreign(session, tvb, pinfo, tree)
-    if not session.trusted or session.pointed_out ~= get.number(pinfo) then return end
+    if not session.trusted or session.pointed_out ~= number_of(pinfo) then return end
     local name = foreign_name(octets_of(tvb, 0, min(length_of(tvb), 16)), 1) or "unknown protocol"
     tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
   end
@@ -2646,24 +2646,24 @@ do
   local function find_session(pinfo, unasked, number, source_port, destination_port)
     local called = unasked
     if not called then
-      local matched = get.match_uint(pinfo)
+      local matched = match_of(pinfo)
       called = matched == source_port or matched == destination_port
     end
     if not called and source_port ~= destination_port then
-      local address = address_text(source_port > destination_port and get.src(pinfo) or get.dst(pinfo))
+      local address = address_text(source_port > destination_port and source_of(pinfo) or destination_of(pinfo))
       local session = sessions_at(address, source_port, destination_port)
       if session and not session.before then return session.first <= number and session or nil end
     end
-    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+    local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
     local session = latest_between(source, source_port, destination, destination_port, number)
     if called and session and not (visited or session.foreign or is_handed_on(session)) then return nil end
     return session
   end
 
   local function begin_session(pinfo, trusted, number, source_port, destination_port)
-    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+    local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
     trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
-    local now = get.rel_ts(pinfo)
+    local now = seconds_of(pinfo)
     local session = new_session(source, source_port, destination, destination_port, trusted, number, now)
     if next(headers) then
       session.ends = ends_of(pinfo)
@@ -2684,13 +2684,13 @@ do
   -- Which side of a session sends the packet.
   local function side_of(session, pinfo, source_port)
     if session.port0 ~= session.port1 then return source_port == session.port0 and 0 or 1 end
-    return address_text(get.src(pinfo)) == session.address0 and 0 or 1
+    return address_text(source_of(pinfo)) == session.address0 and 0 or 1
   end
 
   function dissect_tcp(tvb, pinfo, tree, trusted, unasked)
     if in_flight then count_leaks() end
-    visited = get.visited(pinfo)
-    local number, source_port, destination_port = get.number(pinfo), get.src_port(pinfo), get.dst_port(pinfo)
+    visited = is_visited(pinfo)
+    local number, source_port, destination_port = number_of(pinfo), source_port_of(pinfo), destination_port_of(pinfo)
     local session = find_session(pinfo, unasked, number, source_port, destination_port)
     local fresh = not session
     if fresh then
@@ -2699,7 +2699,7 @@ do
       distrust_trees(tree)
     end
     if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then
-      if fresh then set.conversation(pinfo, P) end
+      if fresh then set_conversation(pinfo, P) end
       return true
     end
     if fresh and session.trusted then
@@ -2724,8 +2724,8 @@ do
   -- Whether these octets come in a conversation that we know and whose PROXY header was left to Wireshark's dissector.
   local function goes_on(pinfo)
     if not next(headers) then return false end
-    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
-    local session = latest_between(source, get.src_port(pinfo), destination, get.dst_port(pinfo), get.number(pinfo))
+    local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
+    local session = latest_between(source, source_port_of(pinfo), destination, destination_port_of(pinfo), number_of(pinfo))
     return session and is_handed_on(session)
   end
 
@@ -2746,6 +2746,8 @@ end
 
 local find_association, dissect_datagram, dissect_udp_port -- what others use of this
 do
+  local MAX_FRAGMENTED = 65536 -- octets put together from UDP fragments
+  local FRAGMENT_LIFE = 5 -- seconds, RFC 1928 s7
   -- The association of a datagram: of those on its port the latest that was open by then.
   function find_association(list, address, number)
     for i = #list, 1, -1 do
@@ -2970,6 +2972,7 @@ end
 
 local learn_names, listen_to_dns -- what others use of this
 do
+  local MAX_RESOLVED = 100000 -- addresses remembered from DNS answers
   local MAX_LABELS = 128
 
   -- The name at a place of a DNS message, and the place behind it; nil where it cannot be read.
@@ -3056,6 +3059,8 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 do
+  local MAX_HOLE = 16777216 -- octets
+  local MAX_HOLES = 64 -- of one side of a connection, while its octets are counted
   -- A payload's dissector may keep octets back until more come, so what reaches us is not what was sent. While
   -- statistics are asked for, a tap on TCP counts each side's octets by their sequence numbers, each once.
   local flows -- tcp.stream -> {address, port of side 0; next, sum, holes of both sides}
@@ -3345,7 +3350,7 @@ end
 -- All octets are taken where nothing is returned.
 function P.dissector(tvb, pinfo, tree)
   if not add then use_methods(tvb, pinfo, tree) end
-  if get.port_type(pinfo) == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
+  if port_type_of(pinfo) == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
   if not dissect_tcp(tvb, pinfo, tree, true) then return 0 end
 end
 
