@@ -322,24 +322,27 @@ local F = {
 }
 
 -- DST, BND and the UDP header's address have fields of their own, so that a filter tells them apart.
-local function address_fields(prefix, title)
-  local name = "socks5." .. prefix
-  return {
-    type = ProtoField.uint8(name .. ".type", title .. " address type", base.DEC, every_value(address_type_name)),
-    length = ProtoField.uint8(name .. ".length", title .. " name length"),
-    host = ProtoField.string(name .. ".host", title .. " host"),
-    port = ProtoField.uint16(name .. ".port", title .. " port"),
-    ipv4 = ProtoField.ipv4(name .. ".ipv4", title .. " IPv4 address"),
-    ipv6 = ProtoField.ipv6(name .. ".ipv6", title .. " IPv6 address"),
-    domain = ProtoField.string(name .. ".domain", title .. " domain name"),
-    octets = ProtoField.bytes(name .. ".octets", title .. " domain name octets"),
-  }
-end
+local DST, BND, PEER, UDP
+do
+  local function address_fields(prefix, title)
+    local name = "socks5." .. prefix
+    return {
+      type = ProtoField.uint8(name .. ".type", title .. " address type", base.DEC, every_value(address_type_name)),
+      length = ProtoField.uint8(name .. ".length", title .. " name length"),
+      host = ProtoField.string(name .. ".host", title .. " host"),
+      port = ProtoField.uint16(name .. ".port", title .. " port"),
+      ipv4 = ProtoField.ipv4(name .. ".ipv4", title .. " IPv4 address"),
+      ipv6 = ProtoField.ipv6(name .. ".ipv6", title .. " IPv6 address"),
+      domain = ProtoField.string(name .. ".domain", title .. " domain name"),
+      octets = ProtoField.bytes(name .. ".octets", title .. " domain name octets"),
+    }
+  end
 
-local DST = address_fields("destination", "Destination")
-local BND = address_fields("bound", "Bound")
-local PEER = address_fields("peer", "Peer")
-local UDP = address_fields("udp", "UDP")
+  DST = address_fields("destination", "Destination")
+  BND = address_fields("bound", "Bound")
+  PEER = address_fields("peer", "Peer")
+  UDP = address_fields("udp", "UDP")
+end
 
 local E = {}
 do
@@ -494,6 +497,13 @@ local function ipv4_text(octets)
   return format("%d.%d.%d.%d", byte(octets, 1, 4))
 end
 
+-- The groups from one to another in hexadecimal.
+local function groups_text(groups, first, last)
+  local words = {}
+  for i = first, last do words[#words + 1] = groups[i] == 0 and "0" or format("%x", groups[i]) end
+  return concat(words, ":")
+end
+
 -- RFC 5952: the longest (first) run of two zero groups or more becomes "::".
 local function ipv6_text(octets)
   if sub(octets, 1, 12) == rep("\0", 10) .. "\255\255" then return "::ffff:" .. ipv4_text(sub(octets, 13)) end
@@ -501,16 +511,15 @@ local function ipv6_text(octets)
   for i = 1, 8 do
     local high, low = byte(octets, 2 * i - 1, 2 * i)
     groups[i] = high * 256 + low
-    if groups[i] == 0 then
+    if groups[i] ~= 0 then
+      start = nil
+    else
       start = start or i
       if i - start + 1 > best_length then best, best_length = start, i - start + 1 end
-    else
-      start = nil
     end
-    groups[i] = format("%x", groups[i])
   end
-  if not best then return concat(groups, ":") end
-  return concat(groups, ":", 1, best - 1) .. "::" .. concat(groups, ":", best + best_length)
+  if not best then return groups_text(groups, 1, 8) end
+  return groups_text(groups, 1, best - 1) .. "::" .. groups_text(groups, best + best_length, 8)
 end
 
 local IPV4, DOMAIN, IPV6 = 1, 3, 4
@@ -652,22 +661,22 @@ do
     local version, count = byte(octets, 1, 2)
     if not count or #octets < 2 + count then return nil end
     local methods = sub(octets, 3, 2 + count)
-    local frame = { kind = "greeting", size = 2 + count, version = version, methods = methods }
+    local seen = {}
+    local frame = { kind = "greeting", size = 2 + count, version = version, methods = methods, offers = seen }
     check_version(frame, "the greeting", 5)
     if count == 0 then
       odd(frame, "no-methods-offered", "the greeting offers no method")
-    elseif count > 1 then
-      local seen, twice = {}, {}
-      for i = 1, count do
-        local method = byte(methods, i)
-        if seen[method] == 1 then twice[#twice + 1] = method end
-        seen[method] = (seen[method] or 0) + 1
-      end
-      if #twice > 0 then
-        table.sort(twice)
-        for i, method in ipairs(twice) do twice[i] = hex2(method) end
-        odd(frame, "duplicate-methods", "offered more than once: " .. concat(twice, ", "))
-      end
+    end
+    local twice = {}
+    for i = 1, count do
+      local method = byte(methods, i)
+      if seen[method] == 1 then twice[#twice + 1] = method end
+      seen[method] = (seen[method] or 0) + 1
+    end
+    if #twice > 0 then
+      table.sort(twice)
+      for i, method in ipairs(twice) do twice[i] = hex2(method) end
+      odd(frame, "duplicate-methods", "offered more than once: " .. concat(twice, ", "))
     end
     return frame
   end
@@ -1030,7 +1039,7 @@ local function new_nested_session(parent, number, now)
   return session
 end
 
-local sessions_at, latest_between, remember -- what others use of this
+local latest_between, remember -- what others use of this
 do
   local function is_between(session, source, destination)
     local one, other = session.address0, session.address1
@@ -1045,7 +1054,7 @@ do
     return source < destination and source or destination
   end
 
-  function sessions_at(address, source_port, destination_port)
+  local function sessions_at(address, source_port, destination_port)
     local there = by_end[address]
     if source_port < destination_port then return there and there[source_port * 65536 + destination_port] end
     return there and there[destination_port * 65536 + source_port]
@@ -1287,8 +1296,10 @@ do
     return nil
   end
 
-  local function after_greeting(session, first, inside)
+  local function after_greeting(session, octets, at, inside)
     local method = method_of(session)
+    if method == 0 then return "request" end
+    local first = byte(octets, at)
     if method == nil then -- pipelined: the choice has not come yet
       local methods = session.greeting and session.greeting.methods or "\2"
       if first == 5 then return "request" end
@@ -1300,27 +1311,27 @@ do
       return "auth-request"
     elseif method == 1 then
       return (inside or first == 5) and "request" or "gssapi"
-    elseif method ~= 0 then
-      return first == 5 and "request" or "opaque"
     end
-    return "request"
+    return first == 5 and "request" or "opaque"
   end
 
   local function due_from_client(session, octets, at, inside)
     if session.request or session.open then return session.resolving and "extra" or "tunnel" end
     if session.socks4 then return "socks4-request" end
     if not session.greeting and looks_like_greeting(octets, at, false) then return "greeting" end
-    return after_greeting(session, byte(octets, at), inside)
+    return after_greeting(session, octets, at, inside)
   end
 
   local function due_from_proxy(session, octets, at, inside)
-    local replied = session.reply and (session.peer or not binds(session))
-    if replied then return session.resolving and "extra" or "tunnel" end
+    local reply, selection = session.reply, session.selection
+    if reply and (session.peer or not binds(session)) then return session.resolving and "extra" or "tunnel" end
     if session.socks4 then return "socks4-reply" end
-    if session.reply then return "reply" end
-    local method, first = method_of(session), byte(octets, at)
+    if reply then return "reply" end
+    local method = selection and selection.method
     if method == nil then return (session.auth_reply or not session.greeting) and "reply" or "method-selection" end
     if method == 2 and not session.auth_reply and not session.skipped_auth then return "auth-reply" end
+    if method == 0 and not session.auth_request then return "reply" end
+    local first = byte(octets, at)
     if session.auth_request and not session.auth_reply and first == 1 then return "auth-reply" end
     if not session.request and not inside then
       if method == 1 then return "gssapi" end
@@ -1371,7 +1382,7 @@ do
     if frame.method == 0xFF then
       note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
       session.failed = "no-acceptable-method"
-    elseif greeting and not greeting.head and not find(greeting.methods, string.char(frame.method), 1, true) then
+    elseif greeting and not greeting.head and not greeting.offers[frame.method] then
       note(notes, "method-not-offered", format("the proxy chose 0x%02x, which was not offered", frame.method))
     end
   end
@@ -1700,13 +1711,14 @@ do
   function read_usual(session, side, octets, number, now)
     if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
     local kind = due(session, side, octets, 1)
-    local version = VERSION_DUE[kind]
-    if not version or byte(octets) ~= version or kind == "gssapi" then return nil end
+    if not VERSION_DUE[kind] or kind == "gssapi" then return nil end
     local asked = kind == "reply" and session.request
     local frame = asked and asked.command == 1 and reply_like(octets) or decode(kind, octets)
-    if not frame or frame.odd or frame.size ~= #octets or (session.reply and frame.kind == "reply") then return nil end
+    if not frame or frame.odd or frame.size ~= #octets then return nil end -- another version than is due is odd
+    local frame_kind = frame.kind
+    if frame_kind == "reply" and session.reply then return nil end
     local notes = spare or {}
-    apply[frame.kind](session, side, frame, notes, number, now)
+    apply[frame_kind](session, side, frame, notes, number, now)
     if #notes == 0 then
       spare = notes
       return kind, frame
@@ -1849,8 +1861,9 @@ do
   end
 
   function words_of.reply(session, frame, peer)
-    local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
-    if frame.code == (frame.socks4 and 90 or 0) and frame.raw_host then
+    local code, socks4, asked = frame.code, frame.socks4, session.request
+    local name = socks4 and socks4_reply_name(code) or REPLIES[code] or reply_name(code)
+    if code == (socks4 and 90 or 0) and frame.raw_host and not (asked and asked.command == 1) then
       if session.resolving then
         name = name .. ", " .. host_of(frame)
       elseif peer then
@@ -1861,7 +1874,7 @@ do
         return "Reply: " .. name .. ", relay " .. endpoint_of(frame)
       end
     end
-    local target = target_of(session)
+    local target = asked and asked.raw_host and (asked.endpoint or endpoint_of(asked))
     return target and "Reply: " .. name .. " (" .. target .. ")" or "Reply: " .. name
   end
 
@@ -2122,7 +2135,7 @@ do
   -- In the Info column the frames of a conversation inside another's tunnel say how deep they are.
   function set_info(pinfo, number, key, session, words)
     local cols = columns_of(pinfo)
-    cols.protocol = protocol_of(session)
+    cols.protocol = session.socks4 and protocol_of(session) or "SOCKS5"
     if session.depth then words = "SOCKS " .. session.depth + 1 .. ": " .. words end
     if last_number == number and last_key ~= key then
       cols.info:append(", " .. words)
@@ -2138,7 +2151,7 @@ end
 -- What the proxy relays
 ---------------------------------------------------------------------------------------------------------------------
 
-local dissector, names_port, call_payload, count_leaks, call_datagram, dissect_octets, may_dissect, tunnel
+local dissector, names_port, call_payload, count_leaks, call_datagram, dissect_octets, may_dissect, tunnel, relay
 do
   local MAX_TRIES = 6 -- segments of a tunnel that are looked at for what its protocol is
   local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
@@ -2184,15 +2197,20 @@ do
 
   local SMB = { smb = true }
 
-  local function by_content(octets)
-    local a, b, c = byte(octets, 1, 3)
-    if a == 0x16 and b == 3 and c and c <= 4 then return by_dissector("tls") end
+  local function by_words(octets)
     if sub(octets, 1, 14) == "PRI * HTTP/2.0" then return by_dissector("http2") end
     local word = octets:match("^(%u+) ")
     if (word and HTTP_METHODS[word]) or find(octets, "^HTTP/1%.") then return by_dissector("http") end
     if find(octets, "^SSH%-") then return by_port(22) end
     if find(octets, "^220[ %-]") and find(octets, "SMTP", 1, true) then return by_port(25) end
     if find(octets, "^[EeHhLl][HhEe][Ll][Oo] ") then return by_port(25) end
+    return nil
+  end
+
+  local function by_content(octets)
+    local a, b, c = byte(octets, 1, 3)
+    if a == 0x16 then return b == 3 and c and c <= 4 and by_dissector("tls") or nil end
+    if a == 0x32 or (a and a >= 0x41 and a <= 0x7A) then return by_words(octets) end -- 2, or a letter
     if a == 0x13 and find(octets, "^\19BitTorrent protocol") then return by_dissector("bittorrent.tcp") end
     if a == 3 and b == 0 and byte(octets, 6) == 0xE0 then return by_dissector("tpkt") end
     if a == 0 and find(octets, "^%z...[\253\254\255]SMB") then return SMB end
@@ -2206,7 +2224,6 @@ do
 
   -- Whether a few octets may go on to be something that `by_content` knows.
   local function says_too_little(octets)
-    if #octets > 8 then return false end
     for _, start in ipairs(BEGINNINGS) do
       if #octets < #start and sub(start, 1, #octets) == octets then return true end
     end
@@ -2214,8 +2231,9 @@ do
   end
 
   local function begins_socks(session, octets)
+    local first, at = byte(octets), 1
+    if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 then return false end
     if (session.depth or 0) + 1 >= MAX_DEPTH or #octets <= 2 then return false end
-    local at = 1
     if is_proxy_header(octets, 1) then
       local header = decode("proxy-protocol", octets)
       if not header then return false end
@@ -2364,7 +2382,7 @@ do
   -- The handler of a tunnel whose first octets these are; nil when there is none (yet), and whether more would tell.
   local function new_handler(session, octets, number)
     local handler = choose_payload(session, octets)
-    if not handler and says_too_little(octets) then return nil, true end
+    if not handler and #octets <= 8 and says_too_little(octets) then return nil, true end
     if handler then
       session.handler = handler
       if session.tries then session.handled_since = number end
@@ -2373,6 +2391,16 @@ do
       if session.tries >= MAX_TRIES then session.handler = false end
     end
     return handler
+  end
+
+  -- From the next packet on, all that this connection's octets need is the payload's dissector (see `relay`), unless the
+  -- beginning of a frame still waits for its end.
+  local function pass_on(session, handler, number)
+    local waiting = session.partial
+    if not handler.dissector or session.parent or session.gssapi or (waiting and (waiting[0] or waiting[1])) then
+      return
+    end
+    session.passed_to, session.passed_after = handler, number
   end
 
   local function handler_of(session, tvb, at, number, early)
@@ -2416,7 +2444,7 @@ do
     if at == 0 then
       local cols = columns_of(pinfo)
       cols.protocol = protocol_of(session)
-      cols.info = format("Tunnel: %s, %d octets", target_of(session) or "?", length)
+      cols.info = "Tunnel: " .. (target_of(session) or "?") .. ", " .. length .. " octets"
     end
   end
 
@@ -2425,8 +2453,8 @@ do
     session.tunnelled = true
     early = early and is_client(session, side)
     if early then session.early = session.early or number end
-    local range = at == 0 and tvb or tvb(at)
-    local item = show_tunnel(session, range, tree, number, early, remarks)
+    local range, item = at == 0 and tvb or tvb(at), nil
+    if early or remarks or is_tree(tree) then item = show_tunnel(session, range, tree, number, early, remarks) end
     if carries_datagrams(session) then return stream_datagrams(session, side, tvb, at, pinfo, tree, item) end
     local handler, unsure
     if may_dissect() then
@@ -2435,10 +2463,21 @@ do
     end
     if unsure and desegments(pinfo) > 0 then return ask_for_more(pinfo, at) end
     if not handler or (cut and not handler.nested) then return name_tunnel(session, item, tvb, at, pinfo) end
+    if session.open and not visited and not session.passed_to then pass_on(session, handler, number) end
     call_handler(session, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
     if at > 0 and pinfo.desegment_len ~= 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
     -- A payload dissector may have made itself the connection's dissector.
     if not session.parent then set_conversation(pinfo, P) end
+  end
+
+  -- What `tunnel` does with most packets: those behind the one that told the payload's dissector, where there is no tree.
+  -- TCP allows its dissectors to ask for more.
+  function relay(handler, tvb, pinfo, tree)
+    in_flight = true
+    set_desegments(pinfo, 2)
+    pcall(handler.call, handler.dissector, tvb, pinfo, tree)
+    in_flight = false
+    set_conversation(pinfo, P)
   end
 end
 
@@ -2508,12 +2547,10 @@ do
     tunnel(session, side, tvb, at, pinfo, tree, number, found.early, cut, found.remarks)
   end
 
-  -- A frame that is all that a segment holds. The tvb is decoded (again) only where there is a tree to show it in.
-  local function present_frame(session, side, kind, frame, tvb, pinfo, tree, number, key)
-    if visited or is_tree(tree) then
-      frame = decode(kind, octets_of(tvb))
-      show_frame(session, side, frame, 0, nil, false, tvb, tree, wanted(tree))
-    end
+  -- A frame that is all that a segment holds.
+  local function present_frame(session, side, kind, tvb, pinfo, tree, number, key)
+    local frame = decode(kind, octets_of(tvb))
+    show_frame(session, side, frame, 0, nil, false, tvb, tree, wanted(tree))
     set_info(pinfo, number, key, session, words_for(session, frame, false))
   end
 
@@ -2522,7 +2559,7 @@ do
     local key = key_of(number, offset_of(tvb), session.depth)
     local record = records[key]
     if decoders[record] then
-      present_frame(session, side, record, nil, tvb, pinfo, tree, number, key)
+      present_frame(session, side, record, tvb, pinfo, tree, number, key)
     elseif record then
       present(session, side, record, tvb, pinfo, tree, number, key, cut)
     elseif session.open and number >= session.open then
@@ -2616,9 +2653,12 @@ do
     if notes then
       records[key] = { frame, notes = { notes } }
       present(session, side, records[key], tvb, pinfo, tree, number, key, cut)
+    elseif is_tree(tree) then
+      records[key] = kind
+      present_frame(session, side, kind, tvb, pinfo, tree, number, key)
     else
       records[key] = kind
-      present_frame(session, side, kind, frame, tvb, pinfo, tree, number, key)
+      set_info(pinfo, number, key, session, frame.words or words_for(session, frame, false))
     end
     return true
   end
@@ -2644,19 +2684,24 @@ do
   -- first frame on: the session there is this one, if there is only one. When the port table or the heuristics
   -- (`unasked`) name us although we know a conversation between these ends, it is another connection.
   local function find_session(pinfo, unasked, number, source_port, destination_port)
-    local called = unasked
-    if not called then
+    if not unasked then
       local matched = match_of(pinfo)
-      called = matched == source_port or matched == destination_port
+      unasked = matched == source_port or matched == destination_port
     end
-    if not called and source_port ~= destination_port then
-      local address = address_text(source_port > destination_port and source_of(pinfo) or destination_of(pinfo))
-      local session = sessions_at(address, source_port, destination_port)
+    if not unasked and source_port ~= destination_port then
+      local ends, address
+      if source_port > destination_port then
+        ends, address = destination_port * 65536 + source_port, source_of(pinfo)
+      else
+        ends, address = source_port * 65536 + destination_port, destination_of(pinfo)
+      end
+      local there = by_end[address_text(address)]
+      local session = there and there[ends]
       if session and not session.before then return session.first <= number and session or nil end
     end
     local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
     local session = latest_between(source, source_port, destination, destination_port, number)
-    if called and session and not (visited or session.foreign or is_handed_on(session)) then return nil end
+    if unasked and session and not (session.foreign or is_handed_on(session) or is_visited(pinfo)) then return nil end
     return session
   end
 
@@ -2687,26 +2732,39 @@ do
     return address_text(source_of(pinfo)) == session.address0 and 0 or 1
   end
 
-  function dissect_tcp(tvb, pinfo, tree, trusted, unasked)
-    if in_flight then count_leaks() end
-    visited = is_visited(pinfo)
-    local number, source_port, destination_port = number_of(pinfo), source_port_of(pinfo), destination_port_of(pinfo)
-    local session = find_session(pinfo, unasked, number, source_port, destination_port)
-    local fresh = not session
-    if fresh then
-      if visited then return false end
-      session = begin_session(pinfo, trusted, number, source_port, destination_port)
-      distrust_trees(tree)
-    end
-    if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then
-      if fresh then set_conversation(pinfo, P) end
+  -- The first packet of a conversation. Returns whether it is SOCKS.
+  local function dissect_first(tvb, pinfo, tree, trusted, number, source_port, destination_port)
+    if visited then return false end
+    local session = begin_session(pinfo, trusted, number, source_port, destination_port)
+    distrust_trees(tree)
+    if dissect_octets(session, 0, tvb, pinfo, tree, number) then
+      set_conversation(pinfo, P)
       return true
     end
-    if fresh and session.trusted then
+    if session.trusted then
       -- Remembered, so that no later octets of a foreign connection are taken for a greeting.
       session.pointed_out = number
       remember(session)
     end
+    point_out_foreign(session, tvb, pinfo, tree)
+    return false
+  end
+
+  -- `unasked` is set where the heuristics ask, `more` is how much TCP lets us ask for.
+  function dissect_tcp(tvb, pinfo, tree, trusted, unasked, more)
+    if in_flight then count_leaks() end
+    local number, source_port, destination_port = number_of(pinfo), source_port_of(pinfo), destination_port_of(pinfo)
+    local session = find_session(pinfo, unasked, number, source_port, destination_port)
+    local handler = session and more > 0 and session.passed_to
+    if handler and number > session.passed_after and dissect_payload and leaks < MAX_LEAKS and not is_tree(tree) then
+      relay(handler, tvb, pinfo, tree)
+      return true
+    end
+    visited = is_visited(pinfo)
+    if not session then
+      return dissect_first(tvb, pinfo, tree, trusted, number, source_port, destination_port)
+    end
+    if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then return true end
     point_out_foreign(session, tvb, pinfo, tree)
     return false
   end
@@ -2736,7 +2794,7 @@ do
     if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 and not goes_on(pinfo) then return false end
     if not P.prefs.heuristic then return false end
     if first > 5 and leave_header(tvb, pinfo) and not goes_on(pinfo) then return false end
-    return dissect_tcp(tvb, pinfo, tree, false, true)
+    return dissect_tcp(tvb, pinfo, tree, false, true, desegments(pinfo))
   end
 end
 
@@ -3350,8 +3408,10 @@ end
 -- All octets are taken where nothing is returned.
 function P.dissector(tvb, pinfo, tree)
   if not add then use_methods(tvb, pinfo, tree) end
-  if port_type_of(pinfo) == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
-  if not dissect_tcp(tvb, pinfo, tree, true) then return 0 end
+  -- Only TCP lets us ask for more octets; where it does not, the type of the ports tells.
+  local more = desegments(pinfo)
+  if more == 0 and port_type_of(pinfo) == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
+  if not dissect_tcp(tvb, pinfo, tree, true, false, more) then return 0 end
 end
 
 local ports -- of the preference, as they are claimed now
