@@ -236,10 +236,12 @@ local function command_name(value)
   return COMMANDS[value] or "unknown-" .. hex2(value)
 end
 
+local COMMAND_TITLES = {}
+for value, name in pairs(COMMANDS) do COMMAND_TITLES[value] = name:upper():gsub("-", " ") end
+COMMAND_TITLES[0xF1] = "RESOLVE_PTR"
+
 local function command_title(value)
-  local name = COMMANDS[value]
-  if not name then return "command " .. hex2(value) end
-  return value == 0xF1 and "RESOLVE_PTR" or (name:upper():gsub("-", " "))
+  return COMMAND_TITLES[value] or "command " .. hex2(value)
 end
 
 local function reply_name(value)
@@ -972,7 +974,7 @@ end
 -- The conversation
 ---------------------------------------------------------------------------------------------------------------------
 
-local sessions -- all, in the order of their first packets
+local sessions -- all, in the order of their first packets, and how many
 local by_end -- address -> ports -> the latest session there, which leads to earlier ones by `before`
 local records -- (frame, offset, depth) -> what the first dissection found there
 local relays -- UDP port -> associations, and as `previous` the dissector that the port belongs to
@@ -992,7 +994,7 @@ end
 
 local function forget_all()
   restore_relays()
-  sessions, by_end, records, headers = {}, {}, {}, {}
+  sessions, by_end, records, headers = { count = 0 }, {}, {}, {}
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
   in_flight, leaks, last_number, last_key = false, 0, nil, nil
 end
@@ -1030,6 +1032,7 @@ local function new_session(source, source_port, destination, destination_port, t
     id = nil, client = nil, greeting = nil, greeting_number = nil, greeting_time = nil,
     selection = nil, selection_number = nil, selection_time = nil, request = nil, request_number = nil,
     request_time = nil, reply = nil, reply_number = nil, reply_time = nil, open = nil, tunnelled = nil, handler = nil,
+    before = nil, next = nil, passed_to = nil, passed_after = nil,
   }
 end
 
@@ -1071,10 +1074,11 @@ do
   end
 
   function remember(session)
-    session.id = #sessions + 1
-    sessions[session.id] = session
+    local id = sessions.count + 1
+    session.id, sessions.count, sessions[id] = id, id, session
     if session.parent then return end
-    local low, high = min(session.port0, session.port1), max(session.port0, session.port1)
+    local low, high = session.port0, session.port1
+    if low > high then low, high = high, low end
     local address = end_of(session.address0, session.port0, session.address1, session.port1)
     local there = by_end[address]
     if not there then
@@ -1705,13 +1709,22 @@ do
     return frame.size == size and frame or nil
   end
 
+  -- What comes next where nothing is odd, from a greeting on, and whether the client sends it.
+  local NEXT = { greeting = "method-selection", ["method-selection"] = "request", request = "reply" }
+  local FROM_CLIENT = { ["method-selection"] = false, request = true, reply = false }
+
   -- Most segments are one frame that is due, with nothing odd, on a connection that is surely SOCKS: what `read` would
-  -- say of it, quicker. Returns its decoder's name, the frame (or one like it, see above), and what is odd about it
-  -- here; nil where `read` has to look.
+  -- say of it, quicker. `session.next` is what `due` would answer, as long as all frames came in order. Returns the
+  -- decoder's name, the frame (or one like it, see above), and what is odd about it here; nil where `read` has to look.
   function read_usual(session, side, octets, number, now)
-    if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
-    local kind = due(session, side, octets, 1)
-    if not VERSION_DUE[kind] or kind == "gssapi" then return nil end
+    local kind = session.next
+    local in_order = kind and FROM_CLIENT[kind] == (side == session.client)
+    if not in_order then
+      if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
+      kind = due(session, side, octets, 1)
+      if not VERSION_DUE[kind] or kind == "gssapi" then return nil end
+      in_order = kind == "greeting"
+    end
     local asked = kind == "reply" and session.request
     local frame = asked and asked.command == 1 and reply_like(octets) or decode(kind, octets)
     if not frame or frame.odd or frame.size ~= #octets then return nil end -- another version than is due is odd
@@ -1720,10 +1733,10 @@ do
     local notes = spare or {}
     apply[frame_kind](session, side, frame, notes, number, now)
     if #notes == 0 then
-      spare = notes
+      spare, session.next = notes, in_order and frame.method ~= 2 and NEXT[kind] or nil
       return kind, frame
     end
-    spare = nil
+    spare, session.next = nil, nil
     return kind, decode(kind, octets), notes
   end
 
@@ -2393,8 +2406,8 @@ do
     return handler
   end
 
-  -- From the next packet on, all that this connection's octets need is the payload's dissector (see `relay`), unless the
-  -- beginning of a frame still waits for its end.
+  -- From the next packet on, all that this connection's octets need is the payload's dissector (see `relay`), unless
+  -- the beginning of a frame still waits for its end.
   local function pass_on(session, handler, number)
     local waiting = session.partial
     if not handler.dissector or session.parent or session.gssapi or (waiting and (waiting[0] or waiting[1])) then
@@ -2470,8 +2483,8 @@ do
     if not session.parent then set_conversation(pinfo, P) end
   end
 
-  -- What `tunnel` does with most packets: those behind the one that told the payload's dissector, where there is no tree.
-  -- TCP allows its dissectors to ask for more.
+  -- What `tunnel` does with most packets: those behind the one that told the payload's dissector, where there is no
+  -- tree, and TCP lets its dissectors ask for more.
   function relay(handler, tvb, pinfo, tree)
     in_flight = true
     set_desegments(pinfo, 2)
@@ -2615,6 +2628,7 @@ do
 
   -- Returns whether the octets are SOCKS.
   local function dissect_handshake(session, side, octets, tvb, pinfo, tree, number, now, key, held, cut)
+    session.next = nil
     local found, spent = first_reading(session, side, octets, number, now, key, held, cut)
     if not found then
       session.foreign = true
@@ -2635,7 +2649,7 @@ do
       replay(session, side, tvb, pinfo, tree, number, cut or is_cut(tvb, pinfo))
       return true
     end
-    if session.open and not session.gssapi and not (session.partial and session.partial[side]) then
+    if not session.next and session.open and not session.gssapi and not (session.partial and session.partial[side]) then
       tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut or is_cut(tvb, pinfo))
       return true
     end
@@ -2648,7 +2662,8 @@ do
       cut = cut or is_cut(tvb, pinfo)
       return dissect_handshake(session, side, octets, tvb, pinfo, tree, number, now, key, held, cut)
     end
-    spend(session, side, #octets)
+    local spent = SPENT[side]
+    session[spent] = session[spent] + #octets
     if not session.id then remember(session) end
     if notes then
       records[key] = { frame, notes = { notes } }
@@ -2680,9 +2695,10 @@ do
     return session.handed_on ~= nil and headers[session.ends] == session.handed_on
   end
 
-  -- The conversation of a packet, or nil. TCP calls a connection's dissector once it has one, and we are that from our
-  -- first frame on: the session there is this one, if there is only one. When the port table or the heuristics
-  -- (`unasked`) name us although we know a conversation between these ends, it is another connection.
+  -- The conversation of a packet, or nil, and both addresses where it had to be looked for by them. TCP calls a
+  -- connection's dissector once it has one, and we are that from our first frame on: the session there is this one, if
+  -- there is only one. When the port table or the heuristics (`unasked`) name us although we know a conversation
+  -- between these ends, it is another connection.
   local function find_session(pinfo, unasked, number, source_port, destination_port)
     if not unasked then
       local matched = match_of(pinfo)
@@ -2701,12 +2717,13 @@ do
     end
     local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
     local session = latest_between(source, source_port, destination, destination_port, number)
-    if unasked and session and not (session.foreign or is_handed_on(session) or is_visited(pinfo)) then return nil end
-    return session
+    local known = session and (not unasked or session.foreign or is_handed_on(session) or is_visited(pinfo))
+    return known and session, source, destination
   end
 
-  local function begin_session(pinfo, trusted, number, source_port, destination_port)
-    local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
+  local function begin_session(pinfo, trusted, number, source, source_port, destination, destination_port)
+    source = source or address_text(source_of(pinfo))
+    destination = destination or address_text(destination_of(pinfo))
     trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
     local now = seconds_of(pinfo)
     local session = new_session(source, source_port, destination, destination_port, trusted, number, now)
@@ -2733,10 +2750,8 @@ do
   end
 
   -- The first packet of a conversation. Returns whether it is SOCKS.
-  local function dissect_first(tvb, pinfo, tree, trusted, number, source_port, destination_port)
-    if visited then return false end
-    local session = begin_session(pinfo, trusted, number, source_port, destination_port)
-    distrust_trees(tree)
+  local function dissect_first(session, tvb, pinfo, tree, number)
+    if sessions.count == 0 then distrust_trees(tree) end
     if dissect_octets(session, 0, tvb, pinfo, tree, number) then
       set_conversation(pinfo, P)
       return true
@@ -2754,7 +2769,7 @@ do
   function dissect_tcp(tvb, pinfo, tree, trusted, unasked, more)
     if in_flight then count_leaks() end
     local number, source_port, destination_port = number_of(pinfo), source_port_of(pinfo), destination_port_of(pinfo)
-    local session = find_session(pinfo, unasked, number, source_port, destination_port)
+    local session, source, destination = find_session(pinfo, unasked, number, source_port, destination_port)
     local handler = session and more > 0 and session.passed_to
     if handler and number > session.passed_after and dissect_payload and leaks < MAX_LEAKS and not is_tree(tree) then
       relay(handler, tvb, pinfo, tree)
@@ -2762,7 +2777,9 @@ do
     end
     visited = is_visited(pinfo)
     if not session then
-      return dissect_first(tvb, pinfo, tree, trusted, number, source_port, destination_port)
+      if visited then return false end
+      session = begin_session(pinfo, trusted, number, source, source_port, destination, destination_port)
+      return dissect_first(session, tvb, pinfo, tree, number)
     end
     if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then return true end
     point_out_foreign(session, tvb, pinfo, tree)
@@ -2783,7 +2800,8 @@ do
   local function goes_on(pinfo)
     if not next(headers) then return false end
     local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
-    local session = latest_between(source, source_port_of(pinfo), destination, destination_port_of(pinfo), number_of(pinfo))
+    local source_port, destination_port = source_port_of(pinfo), destination_port_of(pinfo)
+    local session = latest_between(source, source_port, destination, destination_port, number_of(pinfo))
     return session and is_handed_on(session)
   end
 
