@@ -14,7 +14,8 @@
 --     sequence numbers here; that octets are missing is told from what the others mean.
 --   * What a packet costs is calls into Wireshark and objects that it makes for them: attributes are read through the
 --     functions behind them, one address finds the conversation, and where there is no tree nothing is put into it.
---     `read_usual` takes the segment that is one frame, as most are; `read` takes all others.
+--     `read_usual` takes the segment that is one frame, as most are; `read` takes all others. `relay` hands on what
+--     comes later in a tunnel, where there is no tree.
 --   * The built-in socks dissector is never called (it crashes without TCP's data), nor DissectorTable.try_heuristics.
 --   * A C dissector that raises skips the rest of our function. State is therefore complete before any dissector of
 --     the payload is called, and such calls are counted: see `call_payload`.
@@ -509,10 +510,9 @@ end
 -- RFC 5952: the longest (first) run of two zero groups or more becomes "::".
 local function ipv6_text(octets)
   if sub(octets, 1, 12) == rep("\0", 10) .. "\255\255" then return "::ffff:" .. ipv4_text(sub(octets, 13)) end
-  local groups, best, best_length, start = {}, nil, 1, nil
+  local bytes, groups, best, best_length, start = { byte(octets, 1, 16) }, {}, nil, 1, nil
   for i = 1, 8 do
-    local high, low = byte(octets, 2 * i - 1, 2 * i)
-    groups[i] = high * 256 + low
+    groups[i] = bytes[2 * i - 1] * 256 + bytes[2 * i]
     if groups[i] ~= 0 then
       start = nil
     else
@@ -1442,8 +1442,10 @@ do
     if frame.socks4 then session.socks4 = true end
     session.request, session.request_number, session.request_time = frame, number, now
     if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
-    local method = method_of(session)
-    if method == 2 and not session.auth_request and session.greeting then session.skipped_auth = true end
+    local selection = session.selection
+    if selection and selection.method == 2 and not session.auth_request and session.greeting then
+      session.skipped_auth = true
+    end
     if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
     local reply = session.reply
     if reply and not session.settled then
@@ -2064,8 +2066,22 @@ do
     end
   end
 
-  function show.request(session, frame, item, tvb, at)
+  -- What is odd about a frame beyond what its reading told.
+  local later = {}
+
+  function later.request(session, frame, item)
     if resolved_count > 0 then note_local_dns(session, frame, item) end
+  end
+
+  -- Now that all is read: a request that came late has said so itself.
+  function later.reply(session, _, item)
+    if visited and session.greeting and not (session.request or session.settled or session.unreadable) then
+      add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
+    end
+  end
+
+  function show.request(session, frame, item, tvb, at)
+    later.request(session, frame, item)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.command, tvb(at + 1, 1), frame.command)
     if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
@@ -2082,10 +2098,7 @@ do
     if peer then set_generated(add(item, F.reply_peer, true)) end
     link_question(item, session.request_number, session.request_time,
       peer and session.peer_number or session.reply_number, peer and session.peer_time or session.reply_time)
-    -- Now that all is read: a request that came late has said so itself.
-    if visited and session.greeting and not (session.request or session.settled or session.unreadable) then
-      add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
-    end
+    later.reply(session, frame, item)
   end
 
   local SPEAKERS = {
@@ -2106,14 +2119,7 @@ do
     end
   end
 
-  -- A frame that begins at `at` of a tvb. Our layer is there wherever a tree is, its fields only when somebody looks
-  -- (`all`) or when there is something odd: expert information counts even where nobody looks at the tree.
-  function show_frame(session, side, frame, at, notes, peer, tvb, tree, all)
-    local plain = not all and not frame.odd and not notes and (resolved_count == 0 or frame.kind ~= "request")
-    if plain and not is_tree(tree) then return end
-    local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
-    local item = add(tree, P, range)
-    if plain then return end
+  local function show_fields(session, side, frame, item, at, peer, tvb)
     set_text(item, protocol_of(session) .. ", " .. words_for(session, frame, peer))
     show_conversation(session, item, frame.kind)
     if not SPEAKERS[frame.kind] and session.client then -- the type does not tell
@@ -2126,6 +2132,21 @@ do
       show_head(frame, item, tvb, at)
     else
       details(session, frame, item, tvb, at, peer)
+    end
+  end
+
+  -- A frame that begins at `at` of a tvb. Our layer is there wherever a tree is, its fields only when somebody looks
+  -- (`all`), and what is odd always: expert information counts even where nobody looks at the tree.
+  function show_frame(session, side, frame, at, notes, peer, tvb, tree, all)
+    local plain = not all and not frame.odd and not notes and (resolved_count == 0 or frame.kind ~= "request")
+    if plain and not is_tree(tree) then return end
+    local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
+    local item = add(tree, P, range)
+    if plain then return end
+    if all then
+      show_fields(session, side, frame, item, at, peer, tvb)
+    elseif later[frame.kind] and frame.raw_host and not frame.head then
+      later[frame.kind](session, frame, item)
     end
     if frame.odd then add_anomalies(item, frame.odd) end
     if notes then add_anomalies(item, notes) end
@@ -2743,9 +2764,8 @@ do
     end
   end
 
-  -- Which side of a session sends the packet.
-  local function side_of(session, pinfo, source_port)
-    if session.port0 ~= session.port1 then return source_port == session.port0 and 0 or 1 end
+  -- Which side of a session sends the packet, where both have the same port.
+  local function side_by_address(session, pinfo)
     return address_text(source_of(pinfo)) == session.address0 and 0 or 1
   end
 
@@ -2781,7 +2801,9 @@ do
       session = begin_session(pinfo, trusted, number, source, source_port, destination, destination_port)
       return dissect_first(session, tvb, pinfo, tree, number)
     end
-    if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then return true end
+    local side = source_port == session.port0 and 0 or 1
+    if source_port == destination_port then side = side_by_address(session, pinfo) end
+    if dissect_octets(session, side, tvb, pinfo, tree, number) then return true end
     point_out_foreign(session, tvb, pinfo, tree)
     return false
   end
