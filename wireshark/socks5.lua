@@ -14,7 +14,8 @@
 --     sequence numbers here; that octets are missing is told from what the others mean.
 --   * What a packet costs is calls into Wireshark and objects that it makes for them: attributes are read through the
 --     functions behind them, one address finds the conversation, and where there is no tree nothing is put into it.
---     `read_usual` takes the segment that is one frame, as most are; `read` takes all others.
+--     `read_usual` takes the segment that is one frame, as most are; `read` takes all others. `relay` hands on what
+--     comes later in a tunnel, where there is no tree.
 --   * The built-in socks dissector is never called (it crashes without TCP's data), nor DissectorTable.try_heuristics.
 --   * A C dissector that raises skips the rest of our function. State is therefore complete before any dissector of
 --     the payload is called, and such calls are counted: see `call_payload`.
@@ -201,15 +202,8 @@ local ANOMALIES = { -- code, severity, description
 local byte, sub, find, format, rep = string.byte, string.sub, string.find, string.format, string.rep
 local concat, floor, min, max = table.concat, math.floor, math.min, math.max
 
-local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
 local MAX_SOCKS4_STRING = 512 -- the codec's limit, for the codec's reason: a NUL is not waited for any longer
 local MAX_LEAKS = 60 -- payload dissectors that raised through us; near 95 Lua itself would fail
-local MAX_RESOLVED = 100000 -- addresses remembered from DNS answers
-local MAX_HOLES = 64 -- of one side of a connection, while its octets are counted
-local MAX_HOLE = 16777216 -- octets
-local FRAGMENT_LIFE = 5 -- seconds, RFC 1928 s7
-local MAX_FRAGMENTED = 65536 -- octets put together from UDP fragments
-local MAX_TRIES = 6 -- segments of a tunnel that are looked at for what its protocol is
 local UDP_PORT_TYPE = 3 -- pinfo.port_type of a UDP datagram
 local DNS_PORT = 53
 
@@ -243,10 +237,12 @@ local function command_name(value)
   return COMMANDS[value] or "unknown-" .. hex2(value)
 end
 
+local COMMAND_TITLES = {}
+for value, name in pairs(COMMANDS) do COMMAND_TITLES[value] = name:upper():gsub("-", " ") end
+COMMAND_TITLES[0xF1] = "RESOLVE_PTR"
+
 local function command_title(value)
-  local name = COMMANDS[value]
-  if not name then return "command " .. hex2(value) end
-  return value == 0xF1 and "RESOLVE_PTR" or (name:upper():gsub("-", " "))
+  return COMMAND_TITLES[value] or "command " .. hex2(value)
 end
 
 local function reply_name(value)
@@ -329,24 +325,27 @@ local F = {
 }
 
 -- DST, BND and the UDP header's address have fields of their own, so that a filter tells them apart.
-local function address_fields(prefix, title)
-  local name = "socks5." .. prefix
-  return {
-    type = ProtoField.uint8(name .. ".type", title .. " address type", base.DEC, every_value(address_type_name)),
-    length = ProtoField.uint8(name .. ".length", title .. " name length"),
-    host = ProtoField.string(name .. ".host", title .. " host"),
-    port = ProtoField.uint16(name .. ".port", title .. " port"),
-    ipv4 = ProtoField.ipv4(name .. ".ipv4", title .. " IPv4 address"),
-    ipv6 = ProtoField.ipv6(name .. ".ipv6", title .. " IPv6 address"),
-    domain = ProtoField.string(name .. ".domain", title .. " domain name"),
-    octets = ProtoField.bytes(name .. ".octets", title .. " domain name octets"),
-  }
-end
+local DST, BND, PEER, UDP
+do
+  local function address_fields(prefix, title)
+    local name = "socks5." .. prefix
+    return {
+      type = ProtoField.uint8(name .. ".type", title .. " address type", base.DEC, every_value(address_type_name)),
+      length = ProtoField.uint8(name .. ".length", title .. " name length"),
+      host = ProtoField.string(name .. ".host", title .. " host"),
+      port = ProtoField.uint16(name .. ".port", title .. " port"),
+      ipv4 = ProtoField.ipv4(name .. ".ipv4", title .. " IPv4 address"),
+      ipv6 = ProtoField.ipv6(name .. ".ipv6", title .. " IPv6 address"),
+      domain = ProtoField.string(name .. ".domain", title .. " domain name"),
+      octets = ProtoField.bytes(name .. ".octets", title .. " domain name octets"),
+    }
+  end
 
-local DST = address_fields("destination", "Destination")
-local BND = address_fields("bound", "Bound")
-local PEER = address_fields("peer", "Peer")
-local UDP = address_fields("udp", "UDP")
+  DST = address_fields("destination", "Destination")
+  BND = address_fields("bound", "Bound")
+  PEER = address_fields("peer", "Peer")
+  UDP = address_fields("udp", "UDP")
+end
 
 local E = {}
 do
@@ -385,20 +384,17 @@ local function read_preferences()
 end
 
 -- Methods and attributes of Wireshark's objects as functions, from the first objects seen. `pinfo.number` looks for its
--- name first, which costs more than to read the number does: `get.number(pinfo)`, `set.src_port(pinfo, 80)`.
+-- name first, which costs more than to read the number does: `number_of(pinfo)`, `set_source_port(pinfo, 80)`.
 local length_of, octets_of, offset_of
 local add, set_generated, set_text, refers_to
 local is_tree -- whether there is a tree at all: in it Wireshark hides an item of its own, which we are given
-local get, set, address_text = {}, {}, tostring
+local number_of, is_visited, seconds_of, port_type_of, match_of, columns_of -- seconds: since the first packet
+local source_of, destination_of, source_port_of, destination_port_of, address_text
+local desegments -- how much TCP lets a dissector ask for: 0 is nothing
+local set_source_port, set_destination_port, set_desegments, set_conversation
 
 local use_methods -- what others use of this
 do
-  local GETTERS = {
-    "number", "visited", "rel_ts", "src", "dst", "src_port", "dst_port", "port_type", "match_uint", "can_desegment",
-    "cols",
-  }
-  local SETTERS = { "src_port", "dst_port", "can_desegment", "conversation" }
-
   local function in_metatable(object, what, name)
     local meta = getmetatable(object)
     local functions = type(meta) == "table" and meta[what]
@@ -417,8 +413,13 @@ do
     length_of, octets_of, offset_of = tvb.len, tvb.raw, tvb.offset
     set_generated, set_text, refers_to = tree.set_generated, tree.set_text, tree.referenced
     is_tree = getter(tree, "hidden")
-    for _, name in ipairs(GETTERS) do get[name] = getter(pinfo, name) end
-    for _, name in ipairs(SETTERS) do set[name] = setter(pinfo, name) end
+    number_of, is_visited, seconds_of = getter(pinfo, "number"), getter(pinfo, "visited"), getter(pinfo, "rel_ts")
+    port_type_of, match_of, columns_of = getter(pinfo, "port_type"), getter(pinfo, "match_uint"), getter(pinfo, "cols")
+    source_of, source_port_of = getter(pinfo, "src"), getter(pinfo, "src_port")
+    destination_of, destination_port_of = getter(pinfo, "dst"), getter(pinfo, "dst_port")
+    desegments = getter(pinfo, "can_desegment")
+    set_source_port, set_destination_port = setter(pinfo, "src_port"), setter(pinfo, "dst_port")
+    set_desegments, set_conversation = setter(pinfo, "can_desegment"), setter(pinfo, "conversation")
     local meta = getmetatable(pinfo.src)
     address_text = type(meta) == "table" and meta.__tostring or tostring
     add = tree.add -- last: it tells that all is there
@@ -433,86 +434,94 @@ local dns_in_udp = udp_table:get_dissector(DNS_PORT)
 -- Text from the wire
 ---------------------------------------------------------------------------------------------------------------------
 
--- Length of the valid UTF-8 sequence at `at`, or nil (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
-local function utf8_length(octets, at)
-  local a, b, c, d = byte(octets, at, at + 3)
-  if a < 0x80 then return 1 end
-  if not b or a < 0xC2 or b < 0x80 or b > 0xBF then return nil end
-  if a < 0xE0 then return 2 end
-  if not c or c < 0x80 or c > 0xBF then return nil end
-  if a < 0xF0 then
-    if (a == 0xE0 and b < 0xA0) or (a == 0xED and b > 0x9F) then return nil end
-    return 3
-  end
-  if a > 0xF4 or not d or d < 0x80 or d > 0xBF then return nil end
-  if (a == 0xF0 and b < 0x90) or (a == 0xF4 and b > 0x8F) then return nil end
-  return 4
-end
-
-local function code_point(octets, at, length)
-  local a, b, c, d = byte(octets, at, at + length - 1)
-  if length == 1 then return a end
-  if length == 2 then return (a - 0xC0) * 64 + b - 0x80 end
-  if length == 3 then return ((a - 0xE0) * 64 + b - 0x80) * 64 + c - 0x80 end
-  return (((a - 0xF0) * 64 + b - 0x80) * 64 + c - 0x80) * 64 + d - 0x80
-end
-
--- Code points that do not show as themselves: controls, marks that turn the direction of text, what has no width,
--- line ends, private use. Each pair is the first and the last of a range.
-local UNSEEN = {
-  { 0x00, 0x1F }, { 0x7F, 0xA0 }, { 0xAD, 0xAD }, { 0x61C, 0x61C }, { 0x180E, 0x180E }, { 0x2000, 0x200F },
-  { 0x2028, 0x202F }, { 0x205F, 0x206F }, { 0x3000, 0x3000 }, { 0xE000, 0xF8FF }, { 0xFEFF, 0xFEFF },
-  { 0xFFF0, 0xFFFB }, { 0xE0000, 0x10FFFF },
-}
-
-local function escape_of(point)
-  for _, range in ipairs(UNSEEN) do
-    if point >= range[1] and point <= range[2] then
-      return format(point < 0x100 and "\\x%02x" or point < 0x10000 and "\\u%04x" or "\\U%08x", point)
+local text -- what others use of this
+do
+  -- Length of the valid UTF-8 sequence at `at`, or nil (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+  local function utf8_length(octets, at)
+    local a, b, c, d = byte(octets, at, at + 3)
+    if a < 0x80 then return 1 end
+    if not b or a < 0xC2 or b < 0x80 or b > 0xBF then return nil end
+    if a < 0xE0 then return 2 end
+    if not c or c < 0x80 or c > 0xBF then return nil end
+    if a < 0xF0 then
+      if (a == 0xE0 and b < 0xA0) or (a == 0xED and b > 0x9F) then return nil end
+      return 3
     end
+    if a > 0xF4 or not d or d < 0x80 or d > 0xBF then return nil end
+    if (a == 0xF0 and b < 0x90) or (a == 0xF4 and b > 0x8F) then return nil end
+    return 4
   end
-  return nil
-end
 
--- Octets as UTF-8. Those that are none show as \xNN, characters that would not show as themselves as \xNN, \uNNNN or
--- \UNNNNNNNN: Wireshark's strings end at a NUL, its XML is broken by controls, and its columns are turned by others.
-local function text(octets)
-  if not find(octets, "[%c\128-\255]") then return octets end
-  local out, at, size = {}, 1, #octets
-  while at <= size do
-    local length = utf8_length(octets, at)
-    if length then
-      out[#out + 1] = escape_of(code_point(octets, at, length)) or sub(octets, at, at + length - 1)
-    else
-      length = 1
-      out[#out + 1] = format("\\x%02x", byte(octets, at))
-    end
-    at = at + length
+  local function code_point(octets, at, length)
+    local a, b, c, d = byte(octets, at, at + length - 1)
+    if length == 1 then return a end
+    if length == 2 then return (a - 0xC0) * 64 + b - 0x80 end
+    if length == 3 then return ((a - 0xE0) * 64 + b - 0x80) * 64 + c - 0x80 end
+    return (((a - 0xF0) * 64 + b - 0x80) * 64 + c - 0x80) * 64 + d - 0x80
   end
-  return concat(out)
+
+  -- Code points that do not show as themselves: controls, marks that turn the direction of text, what has no width,
+  -- line ends, private use. Each pair is the first and the last of a range.
+  local UNSEEN = {
+    { 0x00, 0x1F }, { 0x7F, 0xA0 }, { 0xAD, 0xAD }, { 0x61C, 0x61C }, { 0x180E, 0x180E }, { 0x2000, 0x200F },
+    { 0x2028, 0x202F }, { 0x205F, 0x206F }, { 0x3000, 0x3000 }, { 0xE000, 0xF8FF }, { 0xFEFF, 0xFEFF },
+    { 0xFFF0, 0xFFFB }, { 0xE0000, 0x10FFFF },
+  }
+
+  local function escape_of(point)
+    for _, range in ipairs(UNSEEN) do
+      if point >= range[1] and point <= range[2] then
+        return format(point < 0x100 and "\\x%02x" or point < 0x10000 and "\\u%04x" or "\\U%08x", point)
+      end
+    end
+    return nil
+  end
+
+  -- Octets as UTF-8. Those that are none show as \xNN, characters that would not show as themselves as \xNN, \uNNNN or
+  -- \UNNNNNNNN: Wireshark's strings end at a NUL, its XML is broken by controls, and its columns are turned by others.
+  function text(octets)
+    if not find(octets, "[%c\128-\255]") then return octets end
+    local out, at, size = {}, 1, #octets
+    while at <= size do
+      local length = utf8_length(octets, at)
+      if length then
+        out[#out + 1] = escape_of(code_point(octets, at, length)) or sub(octets, at, at + length - 1)
+      else
+        length = 1
+        out[#out + 1] = format("\\x%02x", byte(octets, at))
+      end
+      at = at + length
+    end
+    return concat(out)
+  end
 end
 
 local function ipv4_text(octets)
   return format("%d.%d.%d.%d", byte(octets, 1, 4))
 end
 
+-- The groups from one to another in hexadecimal.
+local function groups_text(groups, first, last)
+  local words = {}
+  for i = first, last do words[#words + 1] = groups[i] == 0 and "0" or format("%x", groups[i]) end
+  return concat(words, ":")
+end
+
 -- RFC 5952: the longest (first) run of two zero groups or more becomes "::".
 local function ipv6_text(octets)
   if sub(octets, 1, 12) == rep("\0", 10) .. "\255\255" then return "::ffff:" .. ipv4_text(sub(octets, 13)) end
-  local groups, best, best_length, start = {}, nil, 1, nil
+  local bytes, groups, best, best_length, start = { byte(octets, 1, 16) }, {}, nil, 1, nil
   for i = 1, 8 do
-    local high, low = byte(octets, 2 * i - 1, 2 * i)
-    groups[i] = high * 256 + low
-    if groups[i] == 0 then
+    groups[i] = bytes[2 * i - 1] * 256 + bytes[2 * i]
+    if groups[i] ~= 0 then
+      start = nil
+    else
       start = start or i
       if i - start + 1 > best_length then best, best_length = start, i - start + 1 end
-    else
-      start = nil
     end
-    groups[i] = format("%x", groups[i])
   end
-  if not best then return concat(groups, ":") end
-  return concat(groups, ":", 1, best - 1) .. "::" .. concat(groups, ":", best + best_length)
+  if not best then return groups_text(groups, 1, 8) end
+  return groups_text(groups, 1, best - 1) .. "::" .. groups_text(groups, best + best_length, 8)
 end
 
 local IPV4, DOMAIN, IPV6 = 1, 3, 4
@@ -654,22 +663,22 @@ do
     local version, count = byte(octets, 1, 2)
     if not count or #octets < 2 + count then return nil end
     local methods = sub(octets, 3, 2 + count)
-    local frame = { kind = "greeting", size = 2 + count, version = version, methods = methods }
+    local seen = {}
+    local frame = { kind = "greeting", size = 2 + count, version = version, methods = methods, offers = seen }
     check_version(frame, "the greeting", 5)
     if count == 0 then
       odd(frame, "no-methods-offered", "the greeting offers no method")
-    elseif count > 1 then
-      local seen, twice = {}, {}
-      for i = 1, count do
-        local method = byte(methods, i)
-        if seen[method] == 1 then twice[#twice + 1] = method end
-        seen[method] = (seen[method] or 0) + 1
-      end
-      if #twice > 0 then
-        table.sort(twice)
-        for i, method in ipairs(twice) do twice[i] = hex2(method) end
-        odd(frame, "duplicate-methods", "offered more than once: " .. concat(twice, ", "))
-      end
+    end
+    local twice = {}
+    for i = 1, count do
+      local method = byte(methods, i)
+      if seen[method] == 1 then twice[#twice + 1] = method end
+      seen[method] = (seen[method] or 0) + 1
+    end
+    if #twice > 0 then
+      table.sort(twice)
+      for i, method in ipairs(twice) do twice[i] = hex2(method) end
+      odd(frame, "duplicate-methods", "offered more than once: " .. concat(twice, ", "))
     end
     return frame
   end
@@ -965,7 +974,7 @@ end
 -- The conversation
 ---------------------------------------------------------------------------------------------------------------------
 
-local sessions -- all, in the order of their first packets
+local sessions -- all, in the order of their first packets, and how many
 local by_end -- address -> ports -> the latest session there, which leads to earlier ones by `before`
 local records -- (frame, offset, depth) -> what the first dissection found there
 local relays -- UDP port -> associations, and as `previous` the dissector that the port belongs to
@@ -985,7 +994,7 @@ end
 
 local function forget_all()
   restore_relays()
-  sessions, by_end, records, headers = {}, {}, {}, {}
+  sessions, by_end, records, headers = { count = 0 }, {}, {}, {}
   relays, datagrams, resolved, resolved_count = {}, {}, {}, 0
   in_flight, leaks, last_number, last_key = false, 0, nil, nil
 end
@@ -1023,6 +1032,7 @@ local function new_session(source, source_port, destination, destination_port, t
     id = nil, client = nil, greeting = nil, greeting_number = nil, greeting_time = nil,
     selection = nil, selection_number = nil, selection_time = nil, request = nil, request_number = nil,
     request_time = nil, reply = nil, reply_number = nil, reply_time = nil, open = nil, tunnelled = nil, handler = nil,
+    before = nil, next = nil, passed_to = nil, passed_after = nil,
   }
 end
 
@@ -1032,7 +1042,7 @@ local function new_nested_session(parent, number, now)
   return session
 end
 
-local sessions_at, latest_between, remember -- what others use of this
+local latest_between, remember -- what others use of this
 do
   local function is_between(session, source, destination)
     local one, other = session.address0, session.address1
@@ -1047,7 +1057,7 @@ do
     return source < destination and source or destination
   end
 
-  function sessions_at(address, source_port, destination_port)
+  local function sessions_at(address, source_port, destination_port)
     local there = by_end[address]
     if source_port < destination_port then return there and there[source_port * 65536 + destination_port] end
     return there and there[destination_port * 65536 + source_port]
@@ -1064,10 +1074,11 @@ do
   end
 
   function remember(session)
-    session.id = #sessions + 1
-    sessions[session.id] = session
+    local id = sessions.count + 1
+    session.id, sessions.count, sessions[id] = id, id, session
     if session.parent then return end
-    local low, high = min(session.port0, session.port1), max(session.port0, session.port1)
+    local low, high = session.port0, session.port1
+    if low > high then low, high = high, low end
     local address = end_of(session.address0, session.port0, session.address1, session.port1)
     local there = by_end[address]
     if not there then
@@ -1289,8 +1300,10 @@ do
     return nil
   end
 
-  local function after_greeting(session, first, inside)
+  local function after_greeting(session, octets, at, inside)
     local method = method_of(session)
+    if method == 0 then return "request" end
+    local first = byte(octets, at)
     if method == nil then -- pipelined: the choice has not come yet
       local methods = session.greeting and session.greeting.methods or "\2"
       if first == 5 then return "request" end
@@ -1302,27 +1315,27 @@ do
       return "auth-request"
     elseif method == 1 then
       return (inside or first == 5) and "request" or "gssapi"
-    elseif method ~= 0 then
-      return first == 5 and "request" or "opaque"
     end
-    return "request"
+    return first == 5 and "request" or "opaque"
   end
 
   local function due_from_client(session, octets, at, inside)
     if session.request or session.open then return session.resolving and "extra" or "tunnel" end
     if session.socks4 then return "socks4-request" end
     if not session.greeting and looks_like_greeting(octets, at, false) then return "greeting" end
-    return after_greeting(session, byte(octets, at), inside)
+    return after_greeting(session, octets, at, inside)
   end
 
   local function due_from_proxy(session, octets, at, inside)
-    local replied = session.reply and (session.peer or not binds(session))
-    if replied then return session.resolving and "extra" or "tunnel" end
+    local reply, selection = session.reply, session.selection
+    if reply and (session.peer or not binds(session)) then return session.resolving and "extra" or "tunnel" end
     if session.socks4 then return "socks4-reply" end
-    if session.reply then return "reply" end
-    local method, first = method_of(session), byte(octets, at)
+    if reply then return "reply" end
+    local method = selection and selection.method
     if method == nil then return (session.auth_reply or not session.greeting) and "reply" or "method-selection" end
     if method == 2 and not session.auth_reply and not session.skipped_auth then return "auth-reply" end
+    if method == 0 and not session.auth_request then return "reply" end
+    local first = byte(octets, at)
     if session.auth_request and not session.auth_reply and first == 1 then return "auth-reply" end
     if not session.request and not inside then
       if method == 1 then return "gssapi" end
@@ -1373,7 +1386,7 @@ do
     if frame.method == 0xFF then
       note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
       session.failed = "no-acceptable-method"
-    elseif greeting and not greeting.head and not find(greeting.methods, string.char(frame.method), 1, true) then
+    elseif greeting and not greeting.head and not greeting.offers[frame.method] then
       note(notes, "method-not-offered", format("the proxy chose 0x%02x, which was not offered", frame.method))
     end
   end
@@ -1429,8 +1442,10 @@ do
     if frame.socks4 then session.socks4 = true end
     session.request, session.request_number, session.request_time = frame, number, now
     if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
-    local method = method_of(session)
-    if method == 2 and not session.auth_request and session.greeting then session.skipped_auth = true end
+    local selection = session.selection
+    if selection and selection.method == 2 and not session.auth_request and session.greeting then
+      session.skipped_auth = true
+    end
     if session.skipped_auth then note(notes, "bad-version", "a request came where user name and password were due") end
     local reply = session.reply
     if reply and not session.settled then
@@ -1696,24 +1711,34 @@ do
     return frame.size == size and frame or nil
   end
 
+  -- What comes next where nothing is odd, from a greeting on, and whether the client sends it.
+  local NEXT = { greeting = "method-selection", ["method-selection"] = "request", request = "reply" }
+  local FROM_CLIENT = { ["method-selection"] = false, request = true, reply = false }
+
   -- Most segments are one frame that is due, with nothing odd, on a connection that is surely SOCKS: what `read` would
-  -- say of it, quicker. Returns its decoder's name, the frame (or one like it, see above), and what is odd about it
-  -- here; nil where `read` has to look.
+  -- say of it, quicker. `session.next` is what `due` would answer, as long as all frames came in order. Returns the
+  -- decoder's name, the frame (or one like it, see above), and what is odd about it here; nil where `read` has to look.
   function read_usual(session, side, octets, number, now)
-    if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
-    local kind = due(session, side, octets, 1)
-    local version = VERSION_DUE[kind]
-    if not version or byte(octets) ~= version or kind == "gssapi" then return nil end
+    local kind = session.next
+    local in_order = kind and FROM_CLIENT[kind] == (side == session.client)
+    if not in_order then
+      if session.partial or session.header or not (session.trusted or confirmed(session)) then return nil end
+      kind = due(session, side, octets, 1)
+      if not VERSION_DUE[kind] or kind == "gssapi" then return nil end
+      in_order = kind == "greeting"
+    end
     local asked = kind == "reply" and session.request
     local frame = asked and asked.command == 1 and reply_like(octets) or decode(kind, octets)
-    if not frame or frame.odd or frame.size ~= #octets or (session.reply and frame.kind == "reply") then return nil end
+    if not frame or frame.odd or frame.size ~= #octets then return nil end -- another version than is due is odd
+    local frame_kind = frame.kind
+    if frame_kind == "reply" and session.reply then return nil end
     local notes = spare or {}
-    apply[frame.kind](session, side, frame, notes, number, now)
+    apply[frame_kind](session, side, frame, notes, number, now)
     if #notes == 0 then
-      spare = notes
+      spare, session.next = notes, in_order and frame.method ~= 2 and NEXT[kind] or nil
       return kind, frame
     end
-    spare = nil
+    spare, session.next = nil, nil
     return kind, decode(kind, octets), notes
   end
 
@@ -1851,8 +1876,9 @@ do
   end
 
   function words_of.reply(session, frame, peer)
-    local name = frame.socks4 and socks4_reply_name(frame.code) or reply_name(frame.code)
-    if frame.code == (frame.socks4 and 90 or 0) and frame.raw_host then
+    local code, socks4, asked = frame.code, frame.socks4, session.request
+    local name = socks4 and socks4_reply_name(code) or REPLIES[code] or reply_name(code)
+    if code == (socks4 and 90 or 0) and frame.raw_host and not (asked and asked.command == 1) then
       if session.resolving then
         name = name .. ", " .. host_of(frame)
       elseif peer then
@@ -1863,7 +1889,7 @@ do
         return "Reply: " .. name .. ", relay " .. endpoint_of(frame)
       end
     end
-    local target = target_of(session)
+    local target = asked and asked.raw_host and (asked.endpoint or endpoint_of(asked))
     return target and "Reply: " .. name .. " (" .. target .. ")" or "Reply: " .. name
   end
 
@@ -2040,8 +2066,22 @@ do
     end
   end
 
-  function show.request(session, frame, item, tvb, at)
+  -- What is odd about a frame beyond what its reading told.
+  local later = {}
+
+  function later.request(session, frame, item)
     if resolved_count > 0 then note_local_dns(session, frame, item) end
+  end
+
+  -- Now that all is read: a request that came late has said so itself.
+  function later.reply(session, _, item)
+    if visited and session.greeting and not (session.request or session.settled or session.unreadable) then
+      add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
+    end
+  end
+
+  function show.request(session, frame, item, tvb, at)
+    later.request(session, frame, item)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.command, tvb(at + 1, 1), frame.command)
     if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
@@ -2058,10 +2098,7 @@ do
     if peer then set_generated(add(item, F.reply_peer, true)) end
     link_question(item, session.request_number, session.request_time,
       peer and session.peer_number or session.reply_number, peer and session.peer_time or session.reply_time)
-    -- Now that all is read: a request that came late has said so itself.
-    if visited and session.greeting and not (session.request or session.settled or session.unreadable) then
-      add_anomalies(item, { "handshake-gap", "the request is not in the capture" })
-    end
+    later.reply(session, frame, item)
   end
 
   local SPEAKERS = {
@@ -2082,14 +2119,7 @@ do
     end
   end
 
-  -- A frame that begins at `at` of a tvb. Our layer is there wherever a tree is, its fields only when somebody looks
-  -- (`all`) or when there is something odd: expert information counts even where nobody looks at the tree.
-  function show_frame(session, side, frame, at, notes, peer, tvb, tree, all)
-    local plain = not all and not frame.odd and not notes and (resolved_count == 0 or frame.kind ~= "request")
-    if plain and not is_tree(tree) then return end
-    local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
-    local item = add(tree, P, range)
-    if plain then return end
+  local function show_fields(session, side, frame, item, at, peer, tvb)
     set_text(item, protocol_of(session) .. ", " .. words_for(session, frame, peer))
     show_conversation(session, item, frame.kind)
     if not SPEAKERS[frame.kind] and session.client then -- the type does not tell
@@ -2102,6 +2132,21 @@ do
       show_head(frame, item, tvb, at)
     else
       details(session, frame, item, tvb, at, peer)
+    end
+  end
+
+  -- A frame that begins at `at` of a tvb. Our layer is there wherever a tree is, its fields only when somebody looks
+  -- (`all`), and what is odd always: expert information counts even where nobody looks at the tree.
+  function show_frame(session, side, frame, at, notes, peer, tvb, tree, all)
+    local plain = not all and not frame.odd and not notes and (resolved_count == 0 or frame.kind ~= "request")
+    if plain and not is_tree(tree) then return end
+    local range = frame.size == length_of(tvb) and tvb or tvb(at, frame.size)
+    local item = add(tree, P, range)
+    if plain then return end
+    if all then
+      show_fields(session, side, frame, item, at, peer, tvb)
+    elseif later[frame.kind] and frame.raw_host and not frame.head then
+      later[frame.kind](session, frame, item)
     end
     if frame.odd then add_anomalies(item, frame.odd) end
     if notes then add_anomalies(item, notes) end
@@ -2123,8 +2168,8 @@ do
 
   -- In the Info column the frames of a conversation inside another's tunnel say how deep they are.
   function set_info(pinfo, number, key, session, words)
-    local cols = get.cols(pinfo)
-    cols.protocol = protocol_of(session)
+    local cols = columns_of(pinfo)
+    cols.protocol = session.socks4 and protocol_of(session) or "SOCKS5"
     if session.depth then words = "SOCKS " .. session.depth + 1 .. ": " .. words end
     if last_number == number and last_key ~= key then
       cols.info:append(", " .. words)
@@ -2140,8 +2185,10 @@ end
 -- What the proxy relays
 ---------------------------------------------------------------------------------------------------------------------
 
-local dissector, names_port, call_payload, count_leaks, call_datagram, dissect_octets, may_dissect, tunnel
+local dissector, names_port, call_payload, count_leaks, call_datagram, dissect_octets, may_dissect, tunnel, relay
 do
+  local MAX_TRIES = 6 -- segments of a tunnel that are looked at for what its protocol is
+  local MAX_DEPTH = 8 -- SOCKS inside SOCKS inside SOCKS ...
   local dissectors = {}
   function dissector(name)
     local found = dissectors[name]
@@ -2184,15 +2231,20 @@ do
 
   local SMB = { smb = true }
 
-  local function by_content(octets)
-    local a, b, c = byte(octets, 1, 3)
-    if a == 0x16 and b == 3 and c and c <= 4 then return by_dissector("tls") end
+  local function by_words(octets)
     if sub(octets, 1, 14) == "PRI * HTTP/2.0" then return by_dissector("http2") end
     local word = octets:match("^(%u+) ")
     if (word and HTTP_METHODS[word]) or find(octets, "^HTTP/1%.") then return by_dissector("http") end
     if find(octets, "^SSH%-") then return by_port(22) end
     if find(octets, "^220[ %-]") and find(octets, "SMTP", 1, true) then return by_port(25) end
     if find(octets, "^[EeHhLl][HhEe][Ll][Oo] ") then return by_port(25) end
+    return nil
+  end
+
+  local function by_content(octets)
+    local a, b, c = byte(octets, 1, 3)
+    if a == 0x16 then return b == 3 and c and c <= 4 and by_dissector("tls") or nil end
+    if a == 0x32 or (a and a >= 0x41 and a <= 0x7A) then return by_words(octets) end -- 2, or a letter
     if a == 0x13 and find(octets, "^\19BitTorrent protocol") then return by_dissector("bittorrent.tcp") end
     if a == 3 and b == 0 and byte(octets, 6) == 0xE0 then return by_dissector("tpkt") end
     if a == 0 and find(octets, "^%z...[\253\254\255]SMB") then return SMB end
@@ -2206,7 +2258,6 @@ do
 
   -- Whether a few octets may go on to be something that `by_content` knows.
   local function says_too_little(octets)
-    if #octets > 8 then return false end
     for _, start in ipairs(BEGINNINGS) do
       if #octets < #start and sub(start, 1, #octets) == octets then return true end
     end
@@ -2214,8 +2265,9 @@ do
   end
 
   local function begins_socks(session, octets)
+    local first, at = byte(octets), 1
+    if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 then return false end
     if (session.depth or 0) + 1 >= MAX_DEPTH or #octets <= 2 then return false end
-    local at = 1
     if is_proxy_header(octets, 1) then
       local header = decode("proxy-protocol", octets)
       if not header then return false end
@@ -2240,7 +2292,7 @@ do
   function call_payload(pinfo, call, ...)
     in_flight = true
     -- C gives us 1, and a dissector that we call would get none. It is set back when we return.
-    if get.can_desegment(pinfo) > 0 then set.can_desegment(pinfo, 2) end
+    if desegments(pinfo) > 0 then set_desegments(pinfo, 2) end
     local ok, taken = pcall(call, ...)
     in_flight = false
     return ok and taken or 0
@@ -2273,11 +2325,11 @@ do
   end
 
   local function call_by_port(ports, port, is_from_client, payload, pinfo, tree)
-    local source, destination = get.src_port(pinfo), get.dst_port(pinfo)
-    if is_from_client then set.dst_port(pinfo, port) else set.src_port(pinfo, port) end
+    local source, destination = source_port_of(pinfo), destination_port_of(pinfo)
+    if is_from_client then set_destination_port(pinfo, port) else set_source_port(pinfo, port) end
     call_payload(pinfo, ports.try, ports, port, payload, pinfo, tree)
-    set.src_port(pinfo, source)
-    set.dst_port(pinfo, destination)
+    set_source_port(pinfo, source)
+    set_destination_port(pinfo, destination)
   end
 
   function call_datagram(port, is_from_client, payload, pinfo, tree)
@@ -2323,7 +2375,7 @@ do
       local frame = decoders.udp(sub(octets, place, place + 262))
       if frame == false then return end
       if frame == nil or #octets < place + frame.size + frame.reserved - 1 then
-        if get.can_desegment(pinfo) > 0 then ask_for_more(pinfo, at + place - 1) end
+        if desegments(pinfo) > 0 then ask_for_more(pinfo, at + place - 1) end
         return
       end
       if frame.reserved == 0 and item then
@@ -2364,7 +2416,7 @@ do
   -- The handler of a tunnel whose first octets these are; nil when there is none (yet), and whether more would tell.
   local function new_handler(session, octets, number)
     local handler = choose_payload(session, octets)
-    if not handler and says_too_little(octets) then return nil, true end
+    if not handler and #octets <= 8 and says_too_little(octets) then return nil, true end
     if handler then
       session.handler = handler
       if session.tries then session.handled_since = number end
@@ -2373,6 +2425,16 @@ do
       if session.tries >= MAX_TRIES then session.handler = false end
     end
     return handler
+  end
+
+  -- From the next packet on, all that this connection's octets need is the payload's dissector (see `relay`), unless
+  -- the beginning of a frame still waits for its end.
+  local function pass_on(session, handler, number)
+    local waiting = session.partial
+    if not handler.dissector or session.parent or session.gssapi or (waiting and (waiting[0] or waiting[1])) then
+      return
+    end
+    session.passed_to, session.passed_after = handler, number
   end
 
   local function handler_of(session, tvb, at, number, early)
@@ -2390,7 +2452,7 @@ do
   -- SOCKS in the tunnel. What turns out to be none goes by the destination's port from here on.
   local function call_nested(session, side, payload, pinfo, tree, number, cut)
     local handler = session.handler
-    if not handler.session then handler.session = new_nested_session(session, number, get.rel_ts(pinfo)) end
+    if not handler.session then handler.session = new_nested_session(session, number, seconds_of(pinfo)) end
     if dissect_octets(handler.session, side, payload, pinfo, tree, number, cut) or visited then return end
     session.tries, session.handled_since = MAX_TRIES, number
     session.handler = choose_payload(session, "") or false
@@ -2414,9 +2476,9 @@ do
     local length = length_of(tvb) - at
     if item then add(item, F.data, tvb(at, length)) end
     if at == 0 then
-      local cols = get.cols(pinfo)
+      local cols = columns_of(pinfo)
       cols.protocol = protocol_of(session)
-      cols.info = format("Tunnel: %s, %d octets", target_of(session) or "?", length)
+      cols.info = "Tunnel: " .. (target_of(session) or "?") .. ", " .. length .. " octets"
     end
   end
 
@@ -2425,20 +2487,31 @@ do
     session.tunnelled = true
     early = early and is_client(session, side)
     if early then session.early = session.early or number end
-    local range = at == 0 and tvb or tvb(at)
-    local item = show_tunnel(session, range, tree, number, early, remarks)
+    local range, item = at == 0 and tvb or tvb(at), nil
+    if early or remarks or is_tree(tree) then item = show_tunnel(session, range, tree, number, early, remarks) end
     if carries_datagrams(session) then return stream_datagrams(session, side, tvb, at, pinfo, tree, item) end
     local handler, unsure
     if may_dissect() then
       handler = session.handler
       if handler == nil or visited then handler, unsure = handler_of(session, tvb, at, number, early) end
     end
-    if unsure and get.can_desegment(pinfo) > 0 then return ask_for_more(pinfo, at) end
+    if unsure and desegments(pinfo) > 0 then return ask_for_more(pinfo, at) end
     if not handler or (cut and not handler.nested) then return name_tunnel(session, item, tvb, at, pinfo) end
+    if session.open and not visited and not session.passed_to then pass_on(session, handler, number) end
     call_handler(session, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
     if at > 0 and pinfo.desegment_len ~= 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
     -- A payload dissector may have made itself the connection's dissector.
-    if not session.parent then set.conversation(pinfo, P) end
+    if not session.parent then set_conversation(pinfo, P) end
+  end
+
+  -- What `tunnel` does with most packets: those behind the one that told the payload's dissector, where there is no
+  -- tree, and TCP lets its dissectors ask for more.
+  function relay(handler, tvb, pinfo, tree)
+    in_flight = true
+    set_desegments(pinfo, 2)
+    pcall(handler.call, handler.dissector, tvb, pinfo, tree)
+    in_flight = false
+    set_conversation(pinfo, P)
   end
 end
 
@@ -2508,12 +2581,10 @@ do
     tunnel(session, side, tvb, at, pinfo, tree, number, found.early, cut, found.remarks)
   end
 
-  -- A frame that is all that a segment holds. The tvb is decoded (again) only where there is a tree to show it in.
-  local function present_frame(session, side, kind, frame, tvb, pinfo, tree, number, key)
-    if visited or is_tree(tree) then
-      frame = decode(kind, octets_of(tvb))
-      show_frame(session, side, frame, 0, nil, false, tvb, tree, wanted(tree))
-    end
+  -- A frame that is all that a segment holds.
+  local function present_frame(session, side, kind, tvb, pinfo, tree, number, key)
+    local frame = decode(kind, octets_of(tvb))
+    show_frame(session, side, frame, 0, nil, false, tvb, tree, wanted(tree))
     set_info(pinfo, number, key, session, words_for(session, frame, false))
   end
 
@@ -2522,7 +2593,7 @@ do
     local key = key_of(number, offset_of(tvb), session.depth)
     local record = records[key]
     if decoders[record] then
-      present_frame(session, side, record, nil, tvb, pinfo, tree, number, key)
+      present_frame(session, side, record, tvb, pinfo, tree, number, key)
     elseif record then
       present(session, side, record, tvb, pinfo, tree, number, key, cut)
     elseif session.open and number >= session.open then
@@ -2540,7 +2611,7 @@ do
 
   -- Whether the capture lacks the end of this segment.
   local function is_cut(tvb, pinfo)
-    return get.can_desegment(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
+    return desegments(pinfo) == 0 and tvb:reported_len() > length_of(tvb)
   end
 
   local segment = {} -- what `read` is told of the one in hand
@@ -2578,6 +2649,7 @@ do
 
   -- Returns whether the octets are SOCKS.
   local function dissect_handshake(session, side, octets, tvb, pinfo, tree, number, now, key, held, cut)
+    session.next = nil
     local found, spent = first_reading(session, side, octets, number, now, key, held, cut)
     if not found then
       session.foreign = true
@@ -2598,11 +2670,11 @@ do
       replay(session, side, tvb, pinfo, tree, number, cut or is_cut(tvb, pinfo))
       return true
     end
-    if session.open and not session.gssapi and not (session.partial and session.partial[side]) then
+    if not session.next and session.open and not session.gssapi and not (session.partial and session.partial[side]) then
       tunnel(session, side, tvb, 0, pinfo, tree, number, false, cut or is_cut(tvb, pinfo))
       return true
     end
-    local octets, offset, now = octets_of(tvb), offset_of(tvb), get.rel_ts(pinfo)
+    local octets, offset, now = octets_of(tvb), offset_of(tvb), seconds_of(pinfo)
     local key = key_of(number, offset, session.depth)
     local held = offset == 0 and not session.parent
     local kind, frame, notes
@@ -2611,21 +2683,25 @@ do
       cut = cut or is_cut(tvb, pinfo)
       return dissect_handshake(session, side, octets, tvb, pinfo, tree, number, now, key, held, cut)
     end
-    spend(session, side, #octets)
+    local spent = SPENT[side]
+    session[spent] = session[spent] + #octets
     if not session.id then remember(session) end
     if notes then
       records[key] = { frame, notes = { notes } }
       present(session, side, records[key], tvb, pinfo, tree, number, key, cut)
+    elseif is_tree(tree) then
+      records[key] = kind
+      present_frame(session, side, kind, tvb, pinfo, tree, number, key)
     else
       records[key] = kind
-      present_frame(session, side, kind, frame, tvb, pinfo, tree, number, key)
+      set_info(pinfo, number, key, session, frame.words or words_for(session, frame, false))
     end
     return true
   end
 
   -- A protocol of another kind on a SOCKS port: pointed out once, without claiming the packet.
   local function point_out_foreign(session, tvb, pinfo, tree)
-    if not session.trusted or session.pointed_out ~= get.number(pinfo) then return end
+    if not session.trusted or session.pointed_out ~= number_of(pinfo) then return end
     local name = foreign_name(octets_of(tvb, 0, min(length_of(tvb), 16)), 1) or "unknown protocol"
     tree:add_proto_expert_info(E["not-socks-on-socks-port"], name .. " on a SOCKS port")
   end
@@ -2640,30 +2716,37 @@ do
     return session.handed_on ~= nil and headers[session.ends] == session.handed_on
   end
 
-  -- The conversation of a packet, or nil. TCP calls a connection's dissector once it has one, and we are that from our
-  -- first frame on: the session there is this one, if there is only one. When the port table or the heuristics
-  -- (`unasked`) name us although we know a conversation between these ends, it is another connection.
+  -- The conversation of a packet, or nil, and both addresses where it had to be looked for by them. TCP calls a
+  -- connection's dissector once it has one, and we are that from our first frame on: the session there is this one, if
+  -- there is only one. When the port table or the heuristics (`unasked`) name us although we know a conversation
+  -- between these ends, it is another connection.
   local function find_session(pinfo, unasked, number, source_port, destination_port)
-    local called = unasked
-    if not called then
-      local matched = get.match_uint(pinfo)
-      called = matched == source_port or matched == destination_port
+    if not unasked then
+      local matched = match_of(pinfo)
+      unasked = matched == source_port or matched == destination_port
     end
-    if not called and source_port ~= destination_port then
-      local address = address_text(source_port > destination_port and get.src(pinfo) or get.dst(pinfo))
-      local session = sessions_at(address, source_port, destination_port)
+    if not unasked and source_port ~= destination_port then
+      local ends, address
+      if source_port > destination_port then
+        ends, address = destination_port * 65536 + source_port, source_of(pinfo)
+      else
+        ends, address = source_port * 65536 + destination_port, destination_of(pinfo)
+      end
+      local there = by_end[address_text(address)]
+      local session = there and there[ends]
       if session and not session.before then return session.first <= number and session or nil end
     end
-    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+    local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
     local session = latest_between(source, source_port, destination, destination_port, number)
-    if called and session and not (visited or session.foreign or is_handed_on(session)) then return nil end
-    return session
+    local known = session and (not unasked or session.foreign or is_handed_on(session) or is_visited(pinfo))
+    return known and session, source, destination
   end
 
-  local function begin_session(pinfo, trusted, number, source_port, destination_port)
-    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
+  local function begin_session(pinfo, trusted, number, source, source_port, destination, destination_port)
+    source = source or address_text(source_of(pinfo))
+    destination = destination or address_text(destination_of(pinfo))
     trusted = trusted or is_proxy_port(source_port) or is_proxy_port(destination_port)
-    local now = get.rel_ts(pinfo)
+    local now = seconds_of(pinfo)
     local session = new_session(source, source_port, destination, destination_port, trusted, number, now)
     if next(headers) then
       session.ends = ends_of(pinfo)
@@ -2681,32 +2764,46 @@ do
     end
   end
 
-  -- Which side of a session sends the packet.
-  local function side_of(session, pinfo, source_port)
-    if session.port0 ~= session.port1 then return source_port == session.port0 and 0 or 1 end
-    return address_text(get.src(pinfo)) == session.address0 and 0 or 1
+  -- Which side of a session sends the packet, where both have the same port.
+  local function side_by_address(session, pinfo)
+    return address_text(source_of(pinfo)) == session.address0 and 0 or 1
   end
 
-  function dissect_tcp(tvb, pinfo, tree, trusted, unasked)
-    if in_flight then count_leaks() end
-    visited = get.visited(pinfo)
-    local number, source_port, destination_port = get.number(pinfo), get.src_port(pinfo), get.dst_port(pinfo)
-    local session = find_session(pinfo, unasked, number, source_port, destination_port)
-    local fresh = not session
-    if fresh then
-      if visited then return false end
-      session = begin_session(pinfo, trusted, number, source_port, destination_port)
-      distrust_trees(tree)
-    end
-    if dissect_octets(session, side_of(session, pinfo, source_port), tvb, pinfo, tree, number) then
-      if fresh then set.conversation(pinfo, P) end
+  -- The first packet of a conversation. Returns whether it is SOCKS.
+  local function dissect_first(session, tvb, pinfo, tree, number)
+    if sessions.count == 0 then distrust_trees(tree) end
+    if dissect_octets(session, 0, tvb, pinfo, tree, number) then
+      set_conversation(pinfo, P)
       return true
     end
-    if fresh and session.trusted then
+    if session.trusted then
       -- Remembered, so that no later octets of a foreign connection are taken for a greeting.
       session.pointed_out = number
       remember(session)
     end
+    point_out_foreign(session, tvb, pinfo, tree)
+    return false
+  end
+
+  -- `unasked` is set where the heuristics ask, `more` is how much TCP lets us ask for.
+  function dissect_tcp(tvb, pinfo, tree, trusted, unasked, more)
+    if in_flight then count_leaks() end
+    local number, source_port, destination_port = number_of(pinfo), source_port_of(pinfo), destination_port_of(pinfo)
+    local session, source, destination = find_session(pinfo, unasked, number, source_port, destination_port)
+    local handler = session and more > 0 and session.passed_to
+    if handler and number > session.passed_after and dissect_payload and leaks < MAX_LEAKS and not is_tree(tree) then
+      relay(handler, tvb, pinfo, tree)
+      return true
+    end
+    visited = is_visited(pinfo)
+    if not session then
+      if visited then return false end
+      session = begin_session(pinfo, trusted, number, source, source_port, destination, destination_port)
+      return dissect_first(session, tvb, pinfo, tree, number)
+    end
+    local side = source_port == session.port0 and 0 or 1
+    if source_port == destination_port then side = side_by_address(session, pinfo) end
+    if dissect_octets(session, side, tvb, pinfo, tree, number) then return true end
     point_out_foreign(session, tvb, pinfo, tree)
     return false
   end
@@ -2724,8 +2821,9 @@ do
   -- Whether these octets come in a conversation that we know and whose PROXY header was left to Wireshark's dissector.
   local function goes_on(pinfo)
     if not next(headers) then return false end
-    local source, destination = address_text(get.src(pinfo)), address_text(get.dst(pinfo))
-    local session = latest_between(source, get.src_port(pinfo), destination, get.dst_port(pinfo), get.number(pinfo))
+    local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
+    local source_port, destination_port = source_port_of(pinfo), destination_port_of(pinfo)
+    local session = latest_between(source, source_port, destination, destination_port, number_of(pinfo))
     return session and is_handed_on(session)
   end
 
@@ -2736,7 +2834,7 @@ do
     if first ~= 5 and first ~= 4 and first ~= 0x50 and first ~= 13 and not goes_on(pinfo) then return false end
     if not P.prefs.heuristic then return false end
     if first > 5 and leave_header(tvb, pinfo) and not goes_on(pinfo) then return false end
-    return dissect_tcp(tvb, pinfo, tree, false, true)
+    return dissect_tcp(tvb, pinfo, tree, false, true, desegments(pinfo))
   end
 end
 
@@ -2746,6 +2844,8 @@ end
 
 local find_association, dissect_datagram, dissect_udp_port -- what others use of this
 do
+  local MAX_FRAGMENTED = 65536 -- octets put together from UDP fragments
+  local FRAGMENT_LIFE = 5 -- seconds, RFC 1928 s7
   -- The association of a datagram: of those on its port the latest that was open by then.
   function find_association(list, address, number)
     for i = #list, 1, -1 do
@@ -2970,6 +3070,7 @@ end
 
 local learn_names, listen_to_dns -- what others use of this
 do
+  local MAX_RESOLVED = 100000 -- addresses remembered from DNS answers
   local MAX_LABELS = 128
 
   -- The name at a place of a DNS message, and the place behind it; nil where it cannot be read.
@@ -3056,6 +3157,8 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 
 do
+  local MAX_HOLE = 16777216 -- octets
+  local MAX_HOLES = 64 -- of one side of a connection, while its octets are counted
   -- A payload's dissector may keep octets back until more come, so what reaches us is not what was sent. While
   -- statistics are asked for, a tap on TCP counts each side's octets by their sequence numbers, each once.
   local flows -- tcp.stream -> {address, port of side 0; next, sum, holes of both sides}
@@ -3345,8 +3448,10 @@ end
 -- All octets are taken where nothing is returned.
 function P.dissector(tvb, pinfo, tree)
   if not add then use_methods(tvb, pinfo, tree) end
-  if get.port_type(pinfo) == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
-  if not dissect_tcp(tvb, pinfo, tree, true) then return 0 end
+  -- Only TCP lets us ask for more octets; where it does not, the type of the ports tells.
+  local more = desegments(pinfo)
+  if more == 0 and port_type_of(pinfo) == UDP_PORT_TYPE then return dissect_udp_port(tvb, pinfo, tree) end
+  if not dissect_tcp(tvb, pinfo, tree, true, false, more) then return 0 end
 end
 
 local ports -- of the preference, as they are claimed now

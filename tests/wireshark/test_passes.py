@@ -11,13 +11,15 @@ import pytest
 
 from socks5sniff.dissector.verify import FRAME_TYPES
 
-from .payloads import HTTP
+from .payloads import HTTP, client_hello
 from .run import LUA, layers, require_tshark, rows, tshark
 from .scenario import CHOICE, CLIENT, GREETING, PROXY, Capture, Tcp, octet_by_octet, opened, request
 
 TWO_PASSES = ("-2", "-R", "frame")
 LATER = {"socks5.response_in", "socks5.outcome", "socks5.destination.host", "socks5.destination.port"}
 """What a frame shows of those that come after it."""
+ALERT = bytes.fromhex("15030300020100")
+"""TLS 1.2: the side will send no more."""
 
 
 @pytest.fixture
@@ -96,6 +98,22 @@ def test_the_packet_list_is_the_same_without_a_tree(capture: Path) -> None:
     hierarchy = tshark(capture, "-q", "-z", "io,phs").splitlines()
     counted = next(line.split()[1] for line in hierarchy if line.split()[:1] == ["socks5"])
     assert counted == f"frames:{len({layer.frame for layer in layers(capture)})}"
+
+
+@pytest.mark.parametrize("size", [1, 50, 200])
+def test_the_packet_list_of_a_tunnel_in_pieces(tmp_path: Path, size: int) -> None:
+    """Without a tree the later segments of a tunnel go straight to the payload's dissector."""
+    hello = client_hello()
+    pieces = [(CLIENT, hello[at : at + size]) for at in range(0, len(hello), size)]
+    made = Capture()
+    Tcp(made, client_port=49801).play(opened(port=443) + pieces + [(PROXY, ALERT)] * 2).close()
+    Tcp(made, client_port=49802).play(opened() + HTTP + HTTP).close()
+    path = made.write(tmp_path / "pieces.pcap")
+    assert tshark(path) == tshark(path, "-Y", "frame")
+    assert tshark(path, "-2") == tshark(path, "-2", "-Y", "frame")
+    tunnel = rows(path, "tls || http", "tcp.stream", "_ws.col.Protocol")
+    assert [protocol for stream, protocol in tunnel if stream == "0"][-2:] == ["TLSv1.2"] * 2
+    assert [protocol for stream, protocol in tunnel if stream == "1"] == ["HTTP"] * 4
 
 
 def test_a_lost_segment_is_noticed(tmp_path: Path) -> None:
