@@ -125,6 +125,7 @@ def _of_forms(found: Recognised, forms: Sequence[Form]) -> Iterator[tuple[int, O
                 int(found.times[row, asked]),
                 int(found.times[row, replied]),
                 int(found.numbers[row, replied]),
+                int(found.numbers[row, : replied + 1].max()),
             ),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from socks5sniff.codec import ADDRESS_TYPES, Decoded, GssapiMessageType, decode_
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import FrameEntry
 
-from .association import MAX_LOOKED, MAX_PORTS, Association, is_loopback
-from .datagrams import Places, UdpRows, headers_of
+from .association import MAX_LOOKED, MAX_PORTS, NEVER, Association, is_loopback
+from .datagrams import Copies, Places, UdpRows, headers_of
 from .faults import Faults
 
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
@@ -28,6 +28,7 @@ class Delivery:
         outward: bool[n], whether the party sends to the relay.
         relay, party: uint64[n], endpoints.
         sound: bool[n], a party shows by it that it speaks SOCKS.
+        like: bool[n], it begins like a header.
     """
 
     def __init__(
@@ -44,18 +45,14 @@ class Delivery:
         self.outward = outward
         self.relay = np.where(outward, rows.destination, rows.source)
         self.party = np.where(outward, rows.source, rows.destination)
-        self.sound = outward & self.headers.whole & (self.headers.reserved == 0)
+        self.like = (self.headers.size > 0) & (self.headers.reserved == 0)
+        self.sound = outward & self.headers.whole & self.like
 
-    def pairs(self) -> Iterator[NDArray[np.intp]]:
-        """Rows by relay and party: those of a pair in their order, pairs in the order in which parties first send."""
-        relay, party = self.relay, self.party
-        order = np.lexsort((party, relay))
-        edges = (relay[order][1:] != relay[order][:-1]) | (party[order][1:] != party[order][:-1])
-        starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), edges)))
-        first = np.minimum.reduceat(np.where(self.outward[order], order, len(order) + order), starts)
-        bounds = np.append(starts, len(order)).tolist()
-        for pair in np.argsort(first, kind="stable").tolist():
-            yield order[bounds[pair] : bounds[pair + 1]]
+    def names(self, owner: Association, party: int, row: int) -> bool:
+        """Whether datagrams that are an association's, and come before this row, name a party as where they go."""
+        number = self._numbers.get(id(owner), -2)
+        named = (self._owner == number) & (self.headers.key == party) & self.headers.whole
+        return bool((named & (self.rows.frame < self.rows.frame[row])).any())
 
     def give(self, rows: NDArray[np.intp], owner: Association) -> None:
         """These rows, of one pair, are an association's."""
@@ -68,22 +65,28 @@ class Delivery:
                 owner.amounts.answered.add(int(self.party[rows[0]]) & 0xFFFF)
             owner.bound.served |= int(self.relay[rows[0]]) == owner.bound.named
 
-    def run(self, faults: Faults) -> None:
-        """Count all, and look at the odd ones."""
+    def without_owner(self, parts: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+        """Those of some rows that are no association's, in their order."""
+        rows = np.unique(np.concatenate(parts)) if parts else np.empty(0, np.intp)
+        return rows[self._owner[rows] < 0]
+
+    def run(self, copies: Copies, faults: Faults) -> None:
+        """Count all, each once, and look at the odd ones."""
         try:
-            self._run(faults)
+            self._run(copies, faults)
         except Exception as error:
             told = faults.note(error)
             for association in self._owners:
                 association.fault = association.fault or told
 
-    def _run(self, faults: Faults) -> None:
+    def _run(self, copies: Copies, faults: Faults) -> None:
         rows, headers, owner = self.rows, self.headers, self._owner
         mine = np.flatnonzero(owner >= 0)
+        mine = mine[copies.fresh(rows.take(mine))]
+        enclosed = np.array([each.enclosed for each in self._owners], np.bool_)[owner[mine]]
+        mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
         if not len(mine):
             return
-        enclosed = np.array([each.enclosed for each in self._owners])[owner[mine]]
-        mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
         none = ~headers.whole | ((headers.reserved != 0) & (headers.fragment != 0))
         named = ~self.outward & headers.whole & (headers.key & _ADDRESS == self.party & _ADDRESS)
         odd = mine[headers.odd[mine] | named[mine]]
@@ -189,9 +192,9 @@ class Delivery:
         reserved = len(octets) > 3 and octets[:2] == b"\0\0"
         known_type = reserved and octets[3] in ADDRESS_TYPES
         cut = rows.captured[row] < length and (self.headers.size[row] or known_type or len(octets) < 5)
-        known = port in association.ports or port == association.port != 0
+        known = association.ports.get(port, NEVER) <= frame or port == association.port != 0
         # On the client's own machine another of its ports may be the destination's.
-        if not length or cut or not (known or (outward and not association.ports)):
+        if not length or cut or not (known or (outward and not association.had_sent(frame))):
             return
         if outward and reserved and not known_type:
             association.note("unknown-address-type", frame, f"no address type 0x{octets[3]:02x} is known")

@@ -283,6 +283,42 @@ def test_associations_with_a_form_are_those_of_dialogues_judged_by_themselves(da
     assert found(0) == found(1 << 30)
 
 
+PARTIES = [(ONE, 50_000), (ONE, 50_001), (OTHER, 50_000), (LOOPBACK, 50_000), REMOTE, (ONE, 53)]
+SIX_PARTIES = [("2001:db8::1", 50_000), ("2001:db8::2", 50_001)]
+BEGINNINGS = [b"\0\0\0", b"\0\0\0", b"\0\0\0", b"\0\0\1", b"\0\0\x82", b"\0\7\0", b""]
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_whose_datagrams_are_does_not_depend_on_batches(data: st.DataObject) -> None:
+    """Clients and strangers of both IP versions at relays of their own or shared, before replies and after closes."""
+    frames: list[Frame] = []
+    for number in range(data.draw(st.integers(1, 4))):
+        six = data.draw(st.booleans())
+        host = "2001:db8::1" if six else data.draw(st.sampled_from([ONE, OTHER]))
+        talk = associate(
+            (host, 41_000 + number),
+            bound=data.draw(st.sampled_from([RELAY, RELAY, ("0.0.0.0", 3000), (PROXY, 0), (PROXY, 3001)])),
+            declared=data.draw(st.sampled_from([0, 0, 50_000, 50_001])),
+            begin=START + data.draw(st.integers(0, 30)) * 1_000_100,
+            closing=data.draw(st.booleans()),
+            proxy="2001:db8::9" if six else PROXY,
+        )
+        frames += [(packet.time, packet.frame()) for packet in talk]
+    for number in range(data.draw(st.integers(1, 12))):
+        six = data.draw(st.sampled_from([False, False, True]))
+        party = data.draw(st.sampled_from(SIX_PARTIES if six else PARTIES))
+        ends = party, ("2001:db8::9" if six else PROXY, data.draw(st.sampled_from([3000, 3000, 3001])))
+        remote = data.draw(st.sampled_from([REMOTE, (ONE, 53), party]))
+        octets = data.draw(st.sampled_from(BEGINNINGS)) + address(*remote) + b"what is said"
+        time = START + data.draw(st.integers(0, 40)) * 1_000_100 + number
+        frames.append((time, datagram(*(ends if data.draw(st.booleans()) else ends[::-1]), octets)))
+    frames.sort(key=lambda frame: frame[0])
+    expected = [record.as_dict() for record in analyse(frames, udp_frames=True)]
+    for sizes in ([1] * len(frames), data.draw(st.lists(st.integers(1, 20), max_size=10))):
+        assert [record.as_dict() for record in analyse(frames, sizes, udp_frames=True)] == expected
+
+
 def test_what_zeros_mean_is_told_of_each_association(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many that are alike but for their addresses."""
     monkeypatch.setattr(handshakes, "FEW", 0)
