@@ -64,12 +64,16 @@ class Assignment:
         learned: endpoints from which clients have sent, with their associations.
     """
 
-    def __init__(self, delivery: Delivery, relays: Relays, book: AddressBook, faults: Faults) -> None:
+    def __init__(
+        self, delivery: Delivery, relays: Relays, book: AddressBook, faults: Faults, since: int = 0
+    ) -> None:
+        """`since`: the packet from which on the rows may be somebody's; before they were nobody's."""
         self.learned: dict[int, Association] = {}
         self._delivery = delivery
         self._relays = relays
         self._book = book
         self._faults = faults
+        self._moments = np.maximum(delivery.rows.frame, since)
         self._queue: list[tuple[int, int, int]] = []
         self._pairs: list[Pair] = []
         self._strangers: dict[tuple[int, int], Strangers] = {}
@@ -80,9 +84,9 @@ class Assignment:
     def run(self) -> _Rows:
         """Decide all of them; the rows that are nobody's yet, in their order."""
         self._pairs += self._grouped()
-        frame, queue = self._delivery.rows.frame, self._queue
+        queue, moments = self._queue, self._moments
         starts = np.array([pair.rows[0] for pair in self._pairs], np.intp)
-        queue += zip(frame[starts].tolist(), starts.tolist(), range(len(starts)), strict=True)
+        queue += zip(moments[starts].tolist(), starts.tolist(), range(len(starts)), strict=True)
         heapify(queue)
         while queue:
             moment, _, number = heappop(queue)
@@ -96,7 +100,7 @@ class Assignment:
                 continue
             if pair.at < len(pair.rows):
                 row = int(pair.rows[pair.at])
-                heappush(queue, (int(frame[row]), row, number))
+                heappush(queue, (int(moments[row]), row, number))
         return self._delivery.without_owner(self._nobodys)
 
     def _grouped(self) -> Iterator[Pair]:
@@ -139,30 +143,30 @@ class Assignment:
         alike = self._alike(pair, share, owner, moment)
         pair.at += len(alike)
         if not self._is_destination(owner, pair.party, row):
-            self._learn(share, owner, pair.party, alike)
+            self._learn(share, owner, pair.party, alike, moment)
             self._delivery.give(alike, owner)
             if self._delivery.rows.frame[row] < owner.agreed:
-                self._is_no_stranger(pair.relay, pair.party, row, moment)
+                self._are_no_strangers(pair, alike, moment)
 
     def _alike(self, pair: Pair, share: Share, owner: Association, moment: int) -> _Rows:
         """The next rows that are the same owner's, whatever other datagrams show."""
         rows = pair.rows[pair.at :]
         if len(rows) == 1 or pair.party in self._named:
             return rows[:1]
-        self._learn(share, owner, pair.party, rows[:1])
-        times, frames = self._delivery.rows.time[rows], self._delivery.rows.frame[rows]
+        self._learn(share, owner, pair.party, rows[:1], moment)
+        times, moments = self._delivery.rows.time[rows], self._moments[rows]
         stays = share.stays(owner, pair.party & 0xFFFF, int(times[0]), moment)
         if stays is None:
             return rows[:1]
         begin, until, before = stays
-        fits = (times >= begin) & (times <= until) & (frames < before)
+        fits = (times >= begin) & (times <= until) & (moments < before)
         return rows if fits.all() else rows[: max(int(fits.argmin()), 1)]
 
-    def _learn(self, share: Share, owner: Association, party: int, rows: _Rows) -> None:
+    def _learn(self, share: Share, owner: Association, party: int, rows: _Rows, moment: int) -> None:
         """The client shows its port with the first sound one of these rows."""
         sound = rows[self._delivery.sound[rows]]
         if len(sound) and party not in owner.amounts.remotes:
-            share.learn(owner, party & 0xFFFF, int(self._delivery.rows.frame[sound[0]]))
+            share.learn(owner, party & 0xFFFF, max(int(self._moments[sound[0]]), moment))
             self.learned[party] = owner
 
     def _is_destination(self, owner: Association, party: int, row: int) -> bool:
@@ -171,12 +175,12 @@ class Assignment:
             return True
         return party in self._named and self._delivery.names(owner, party, row)
 
-    def _is_no_stranger(self, relay: int, party: int, row: int, moment: int) -> None:
-        """A datagram that had come before its association was known disturbs no other."""
-        frame = int(self._delivery.rows.frame[row])
-        for association in self._relays.known(relay, moment):
-            if association.strangers.get(party) == frame:
-                del association.strangers[party]
+    def _are_no_strangers(self, pair: Pair, rows: _Rows, moment: int) -> None:
+        """Datagrams that had come before their association was known disturb no other."""
+        frames = {*self._delivery.rows.frame[rows].tolist()}
+        for association in self._relays.known(pair.relay, moment):
+            if association.strangers.get(pair.party) in frames:
+                del association.strangers[pair.party]
 
     def _leave(self, pair: Pair, moment: int) -> None:
         """The next row is nobody's yet; once another association is known it may be."""
@@ -207,25 +211,26 @@ class Assignment:
         end = looks[-1] if looks else len(rows)
         passed, pair.at = rows[pair.at : end], end
         first = min((association.agreed for association in self._relays.at[pair.relay][:1]), default=NEVER)
-        early = delivery.rows.frame[passed] < first
+        early = self._moments[passed] < first
         for row in passed[early].tolist():
             self._leave(Pair(pair.relay, int(delivery.party[row]), np.array([row], np.intp)), moment)
         self._nobodys.append(passed[~early & delivery.like[passed]])
 
-    def _adopt(self, association: Association, host: int, moment: int) -> None:
-        """A client is known by another address too: from this packet on its rows are looked at by port."""
+    def _adopt(self, association: Association, host: int, row: int, moment: int) -> None:
+        """A client is known by another address too: from this row on, at that moment, they are looked at by port."""
         self._relays.adopt(association, host)
         delivery = self._delivery
         for relay in association.relays:
             pair = self._strangers.pop((relay, host), None)
             if pair is None:
                 continue
-            rows = pair.rows[delivery.rows.frame[pair.rows] >= moment]
+            moments = self._moments[pair.rows]
+            rows = pair.rows[(moments > moment) | ((moments == moment) & (pair.rows >= row))]
             pair.at = len(pair.rows)
             for party in np.unique(delivery.party[rows]).tolist():
                 own = rows[delivery.party[rows] == party]
-                row = int(own[0])
-                heappush(self._queue, (int(delivery.rows.frame[row]), row, len(self._pairs)))
+                first = int(own[0])
+                heappush(self._queue, (int(self._moments[first]), first, len(self._pairs)))
                 self._pairs.append(Pair(relay, party, own))
 
     def _meet(self, relay: int, party: int, row: int, moment: int) -> bool:
@@ -238,7 +243,7 @@ class Assignment:
             return False
         local = is_loopback(self._book.endpoint_address(relay)) and is_loopback(self._book.endpoint_address(party))
         if not latest.had_sent(moment) and ((party ^ latest.client) & IPV6 or local):
-            self._adopt(latest, party & _HOST, moment)
+            self._adopt(latest, party & _HOST, row, moment)
             return True
         known = party in latest.strangers or len(latest.strangers) >= MAX_STRANGERS
         if not known and not self._is_destination(latest, party, row):

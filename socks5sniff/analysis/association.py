@@ -351,7 +351,7 @@ class Association:
         bound: where its datagrams go.
         relays: endpoints where the proxy may take datagrams.
         hosts: the client's addresses, endpoints with port 0: that of its TCP connection first.
-        ports: from which it has sent, each with the number of the first packet.
+        ports: from which it has sent, each with the number of the packet from which on that is known.
         forgotten: its record has been made.
         amounts, queues (towards the client, from the client), elsewhere (from where else the client got answers).
         frames: its datagrams, where they are wanted.
@@ -449,8 +449,12 @@ class Association:
 
     def note(self, code: str, frame: int, message: str) -> None:
         """An anomaly, each code once per association: a stream of datagrams repeats what is wrong with it."""
-        if all(entry.code != code for entry in self.anomalies):
-            self.anomalies.append(anomaly(code, frame, message))
+        for place, entry in enumerate(self.anomalies):
+            if entry.code == code:
+                if frame < (entry.frame or 0):  # of one that came before the association was known
+                    self.anomalies[place] = anomaly(code, frame, message)
+                return
+        self.anomalies.append(anomaly(code, frame, message))
 
     def findings(self, book: AddressBook) -> list[AnomalyEntry]:
         """What was odd, with what only the whole tells."""

@@ -207,10 +207,17 @@ class Delivery:
     def _note_names_client(self, row: int, association: Association) -> None:
         key = int(self.headers.key[row])
         host, port = self._place(key)
-        place = association.amounts.places.get((host, port))
-        if key == int(self.party[row]) or not (is_loopback(host) or (place is not None and place.sent)):
+        if key == int(self.party[row]) or not (is_loopback(host) or self._sent_before(row, association)):
             message = f"the header of an answer names the client, {host}:{port}, instead of the remote sender"
             association.note("udp-names-client", int(self.rows.frame[row]), message)
+
+    def _sent_before(self, row: int, association: Association) -> bool:
+        """Whether the client had sent to where a datagram says that it comes from."""
+        place = association.amounts.places.get(self._place(int(self.headers.key[row])))
+        if place is None or not place.sent:
+            return False
+        same = (self._owner == self._owner[row]) & (self.headers.key == self.headers.key[row]) & self.outward
+        return place.sent > int(np.count_nonzero(same[row:]))
 
     def _entry(self, row: int) -> FrameEntry:
         rows, headers, outward = self.rows, self.headers, bool(self.outward[row])

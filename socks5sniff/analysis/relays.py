@@ -56,10 +56,10 @@ class Share:
             if not there:
                 self._by_port.pop(port, None)
 
-    def learn(self, association: Association, port: int, frame: int) -> None:
-        """The client has sent a datagram of this association from that port, in that frame."""
+    def learn(self, association: Association, port: int, moment: int) -> None:
+        """The client has sent a datagram of this association from that port, as is known from then on."""
         if port not in association.ports and len(association.ports) < MAX_PORTS:
-            association.ports[port] = frame
+            association.ports[port] = moment
             there = self._by_port.setdefault(port, [])
             if association not in there:
                 there.append(association)

@@ -12,7 +12,7 @@ at once. Only what is odd about a datagram is looked at by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -61,7 +61,7 @@ class Associations:
         """UDP ASSOCIATEs have succeeded; datagrams that came before them in the file are looked through."""
         if not associations:
             return
-        known = {relay for each in associations for relay in each.relays if relay in self._relays.at}
+        known = self._relays.at.keys() & {relay for each in associations for relay in each.relays}
         for association in sorted(associations, key=_agreed):
             for relay in association.relays:
                 self._enlist(association, relay)
@@ -72,18 +72,9 @@ class Associations:
             rows = UdpRows.join(self._recent)
             self._recent = []
             self._seek(rows)
-            related = self._concerned(rows, associations, known)
-            self._remember(rows.take(~related))
-            self._deliver(rows.take(related))
-
-    def _concerned(self, rows: UdpRows, fresh: Sequence[Association], known: set[int]) -> NDArray[np.bool_]:
-        """Rows that may be those of fresh associations, or disturb them where no other one was `known` at their relay.
-        """
-        related = self._related(rows.source, rows.destination)
-        hosts = np.array([*{host for each in fresh for host in each.hosts}], np.uint64)
-        others = np.array([*known], np.uint64)
-        own = np.isin(rows.source & _ADDRESS, hosts) | np.isin(rows.destination & _ADDRESS, hosts)
-        return related & (own | ~(np.isin(rows.source, others) | np.isin(rows.destination, others)))
+            concerned = _concerned(rows, associations, known)
+            self._remember(rows.take(~concerned))
+            self._deliver(rows.take(concerned), min(association.agreed for association in associations))
 
     def endpoints(self) -> Iterator[int]:
         """All endpoints that are still needed."""
@@ -252,18 +243,30 @@ class Associations:
 
     # -- whose they are ------------------------------------------------------------------------------------------
 
-    def _deliver(self, rows: UdpRows) -> None:
-        """Count datagrams that come from relays or go to them."""
+    def _deliver(self, rows: UdpRows, since: int = 0) -> None:
+        """Count datagrams that come from relays or go to them; up to a packet they were nobody's."""
         if not rows.size:
             return
         if (np.diff(rows.frame) < 0).any():
             rows = rows.take(np.argsort(rows.frame, kind="stable"))
         to_relay = self._in("relays", rows.destination)
         delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
-        assignment = Assignment(delivery, self._relays, self._book, self._faults)
+        assignment = Assignment(delivery, self._relays, self._book, self._faults, since)
         nobodys = assignment.run()
         if any(self._clients.get(party) is not owner for party, owner in assignment.learned.items()):
             self._clients.update(assignment.learned)
             self._columns.pop("clients", None)
         delivery.run(self._copies, self._faults)
         self._remember(rows.take(nobodys))
+
+
+def _concerned(rows: UdpRows, fresh: Sequence[Association], known: Collection[int]) -> NDArray[np.bool_]:
+    """Rows that may be those of fresh associations, or disturb them at relays that were not `known` before."""
+    relays = {relay for each in fresh for relay in each.relays}
+    all_, others = np.array([*relays], np.uint64), np.array([*known], np.uint64)
+    hosts = np.array([*{host for each in fresh for host in each.hosts}], np.uint64)
+    own = np.isin(rows.source & _ADDRESS, hosts) | np.isin(rows.destination & _ADDRESS, hosts)
+    there = np.isin(rows.source, all_) | np.isin(rows.destination, all_)
+    before = np.isin(rows.source, others) | np.isin(rows.destination, others)
+    found: NDArray[np.bool_] = there & (own | ~before)
+    return found
