@@ -22,6 +22,8 @@ from .faults import Faults
 from .relays import Relays, Share
 
 _HOST = ~0xFFFF
+_MANY, _MOST = 8, 512
+"""With fewer rows, or more associations, it is not worth while to find out how long nothing changes."""
 _Rows = NDArray[np.intp]
 
 
@@ -78,6 +80,7 @@ class Assignment:
         self._pairs: list[Pair] = []
         self._strangers: dict[tuple[int, int], Strangers] = {}
         self._nobodys: list[_Rows] = []
+        self._sound: dict[int, NDArray[np.int64]] = {}
         # Parties that some of these datagrams name as where they go or come from.
         self._named = {*np.intersect1d(delivery.party, delivery.headers.key).tolist()}
 
@@ -157,10 +160,26 @@ class Assignment:
         times, moments = self._delivery.rows.time[rows], self._moments[rows]
         stays = share.stays(owner, pair.party & 0xFFFF, int(times[0]), moment)
         if stays is None:
-            return rows[:1]
-        begin, until, before = stays
+            shown = self._next_sound(pair.party, moment)
+            if len(share.all) > _MOST or int(np.searchsorted(moments, shown)) < _MANY:
+                return rows[:1]
+            begin, until, before = share.lasts(int(times[0]), moment)
+            before = min(before, shown)
+        else:
+            begin, until, before = stays
         fits = (times >= begin) & (times <= until) & (moments < before)
         return rows if fits.all() else rows[: max(int(fits.argmin()), 1)]
+
+    def _next_sound(self, party: int, moment: int) -> int:
+        """The first packet from then on by which a party's address may show another port."""
+        host = party & _HOST
+        sound = self._sound.get(host)
+        if sound is None:
+            delivery = self._delivery
+            sound = np.sort(self._moments[delivery.sound & (delivery.party & np.uint64(_HOST & (1 << 64) - 1) == host)])
+            self._sound[host] = sound
+        place = int(np.searchsorted(sound, moment, side="right"))
+        return int(sound[place]) if place < len(sound) else NEVER
 
     def _learn(self, share: Share, owner: Association, party: int, rows: _Rows, moment: int) -> None:
         """The client shows its port with the first sound one of these rows."""

@@ -121,6 +121,17 @@ class Share:
         return begin, until, before
 
 
+    def lasts(self, time: int, moment: int) -> tuple[int, int, int]:
+        """See `stays`; of a port that nobody knows, as long as no client shows another one."""
+        moments = [NEVER]
+        before = NEVER
+        for each in self.all:
+            moments += (each.opened - SLACK, each.opened, each.ends + 1, each.ends + OUTLIVE + 1)
+            if each.agreed > moment:
+                before = min(before, each.agreed)
+        return time, min(each for each in moments if each > time) - 1, before
+
+
 class Relays:
     """All associations that are open, or of which something may yet come.
 
