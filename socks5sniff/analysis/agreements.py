@@ -62,11 +62,18 @@ class Agreements:
         """Open the associations of flows that were looked at, those that are not open yet."""
         known = self.slots
         fresh = [found for found in self._openings(decided) if found[0] not in known]
-        fresh.sort(key=lambda found: int(self._flows.stream[found[0]]))
+        if not fresh:
+            return
         opened = []
-        for slot, side, opening in fresh:
+        slots = np.array([slot for slot, _, _ in fresh], np.intp)
+        turned = (self._watch.turns(slots) ^ np.array([side for _, side, _ in fresh], np.uint8)).tolist()
+        low, high = self._flows.low[slots].tolist(), self._flows.high[slots].tolist()
+        open_ = (self._flows.close_time[slots] == NO_TIME).tolist()
+        for place, (slot, _, opening) in enumerate(fresh):
             try:
-                self.by_slot[slot] = self._association(slot, side, opening)
+                closed = None if open_[place] else self._endings.ended(slot)
+                ends = (high[place], low[place]) if turned[place] else (low[place], high[place])
+                self.by_slot[slot] = Association.of(opening, *ends, closed, self._book)
                 opened.append(self.by_slot[slot])
             except Exception as error:
                 self.faults[slot] = self._contained.note(error, int(self._flows.stream[slot]))
@@ -103,31 +110,22 @@ class Agreements:
             if side is not None and found is not None:
                 yield slot, side, found
 
-    def _association(self, slot: int, side: int, opening: Opening) -> Association:
-        flows = self._flows
-        ends = int(flows.low[slot]), int(flows.high[slot])
-        client = side ^ int(self._watch.turns(np.array([slot]))[0])
-        closed = None if int(flows.close_time[slot]) == NO_TIME else self._endings.ended(slot)
-        return Association.of(opening, ends[client], ends[1 - client], closed, self._book)
-
 
 def _of_forms(found: Recognised, forms: Sequence[Form]) -> Iterator[tuple[int, Opening]]:
     """What rows of forms open, by flow."""
-    for row in _associating(found, forms).tolist():
-        form = forms[found.form[row]]
-        asked = next(frame.place for frame in form.frames if frame.type == "request")
-        replied = form.replied or 0
-        yield (
-            int(found.slot[row]),
-            Opening(
-                _address(form.destination, plain(found.destination[row]), int(found.destination_port[row])),
-                _address(form.bound, plain(found.bound[row]), int(found.bound_port[row])),
-                int(found.times[row, asked]),
-                int(found.times[row, replied]),
-                int(found.numbers[row, replied]),
-                int(found.numbers[row, : replied + 1].max()),
-            ),
-        )
+    rows = _associating(found, forms)
+    for number in np.unique(found.form[rows]).tolist():
+        form, mine = forms[number], rows[found.form[rows] == number]
+        asked, replied = next(frame.place for frame in form.frames if frame.type == "request"), form.replied or 0
+        columns = (
+            found.slot[mine], found.destination_port[mine], found.bound_port[mine], found.times[mine, asked],
+            found.times[mine, replied], found.numbers[mine, replied], found.numbers[mine, : replied + 1].max(1),
+        )  # fmt: skip
+        rest = zip(*(column.tolist() for column in columns), strict=True)
+        for row, (slot, destination, bound, *times_and_frames) in zip(mine.tolist(), rest, strict=True):
+            declared = _address(form.destination, found.destination[row], destination)
+            opening = Opening(declared, _address(form.bound, found.bound[row], bound), *times_and_frames)
+            yield slot, opening
 
 
 def _associating(found: Recognised, forms: Sequence[Form]) -> NDArray[np.intp]:
@@ -137,8 +135,8 @@ def _associating(found: Recognised, forms: Sequence[Form]) -> NDArray[np.intp]:
     return np.flatnonzero(np.isin(found.form, open_))
 
 
-def _address(kind: str | None, host: str, port: int) -> Address | None:
-    if kind is None:
-        return None
-    make = {"ipv4": Address.ipv4, "ipv6": Address.ipv6, "domain": Address.domain}[kind]
-    return make(host, port)
+def _address(kind: str | None, host: NDArray[np.uint32], port: int) -> Address | None:
+    return None if kind is None else _MAKE[kind](plain(host), port)
+
+
+_MAKE = {"ipv4": Address.ipv4, "ipv6": Address.ipv6, "domain": Address.domain}

@@ -142,6 +142,12 @@ class Relays:
     def __init__(self) -> None:
         self.at: dict[int, list[Association]] = {}
         self._shares: dict[tuple[int, int], Share] = {}
+        # Those of each address, as endpoints with port 0, in the order in which they came.
+        self._by_address: dict[int, dict[int, None]] = {}
+
+    def of_address(self, endpoint: int) -> list[int]:
+        """The first relays of an endpoint's address."""
+        return [*islice(self._by_address.get(endpoint & ~0xFFFF, ()), MAX_LOOKED_AT)]
 
     def share(self, relay: int, party: int) -> Share | None:
         """The associations of a party's address."""
@@ -153,6 +159,7 @@ class Relays:
             self._shares.setdefault((relay, host), Share()).add(association)
         there = self.at.setdefault(relay, [])
         there.insert(bisect_right(there, association.agreed, key=_agreed), association)
+        self._by_address.setdefault(relay & ~0xFFFF, {})[relay] = None
         return len(there) == 1
 
     def adopt(self, association: Association, host: int) -> None:
@@ -171,7 +178,9 @@ class Relays:
                 place -= 1
             del there[place]
             if not there:
-                del self.at[relay]
+                del self.at[relay], self._by_address[relay & ~0xFFFF][relay]
+                if not self._by_address[relay & ~0xFFFF]:
+                    del self._by_address[relay & ~0xFFFF]
                 last = True
             for host in association.hosts:
                 share = self._shares[relay, host]

@@ -129,27 +129,22 @@ class Associations:
 
     def note_errors(self, errors: Sequence[Reported]) -> None:
         """Take what ICMP says of datagrams: those of clients, and those that proxies sent on."""
-        if not errors:
-            return
-        relays: dict[int, list[int]] = {}
-        for relay in self._relays.at:
-            relays.setdefault(relay >> 16, []).append(relay)
         for frame, time, error in errors:
             if error.destination in self._relays.at:
                 association = self._relays.owner(error.destination, error.source, time, frame)
                 place = None
             else:
-                association = self._sent_on(relays.get(error.source >> 16, []), error.destination, frame)
+                association = self._sent_on(error.source, error.destination, frame)
                 place = error.destination
             if association is not None and association.icmp is None:
                 association.icmp = Icmp(error.reason, error.sender, frame, place)
 
-    def _sent_on(self, relays: list[int], destination: int, frame: int) -> Association | None:
-        """Whose datagram it was that the proxy with these relays sent to a destination before that frame: the latest's
-        that asked for it."""
+    def _sent_on(self, proxy: int, destination: int, frame: int) -> Association | None:
+        """Whose datagram it was that a proxy sent to a destination before that frame: the latest's that asked for it.
+        """
         found = [
             association
-            for relay in relays[:MAX_LOOKED_AT]
+            for relay in self._relays.of_address(proxy)
             for association in self._relays.known(relay, frame)
             if association.amounts.remotes.get(destination, frame) < frame
         ]
