@@ -34,15 +34,18 @@ class Pair:
         rows: of the delivery.
         at: how many of them are decided.
         relay, party: endpoints.
+        earliest, latest: their times (ns) lie between these.
     """
 
-    __slots__ = ("at", "party", "relay", "rows")
+    __slots__ = ("at", "earliest", "latest", "party", "relay", "rows")
 
-    def __init__(self, relay: int, party: int, rows: _Rows) -> None:
+    def __init__(self, relay: int, party: int, rows: _Rows, earliest: int = -NEVER, latest: int = NEVER) -> None:
         self.relay = relay
         self.party = party
         self.rows = rows
         self.at = 0
+        self.earliest = earliest
+        self.latest = latest
 
 
 class Strangers(Pair):
@@ -113,12 +116,14 @@ class Assignment:
         edges = (relay[1:] != relay[:-1]) | (party[1:] != party[:-1])
         starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), edges)))
         bounds = np.append(starts, len(order)).tolist()
-        for place, (at, by) in enumerate(zip(relay[starts].tolist(), party[starts].tolist(), strict=True)):
+        time = delivery.rows.time[order]
+        columns = relay[starts], party[starts], np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
+        for place, (at, by, *times) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             rows = order[bounds[place] : bounds[place + 1]]
             if self._relays.share(at, by) is None:
                 strangers.setdefault((at, by & _HOST), []).append(rows)
             else:
-                yield Pair(at, by, rows)
+                yield Pair(at, by, rows, *times)
         for (at, host), parts in strangers.items():
             rows = np.sort(np.concatenate(parts))
             self._strangers[at, host] = Strangers(at, host, rows, self._looks(at, rows))
@@ -157,17 +162,20 @@ class Assignment:
         if len(rows) == 1 or pair.party in self._named:
             return rows[:1]
         self._learn(share, owner, pair.party, rows[:1], moment)
-        times, moments = self._delivery.rows.time[rows], self._moments[rows]
-        stays = share.stays(owner, pair.party & 0xFFFF, int(times[0]), moment)
+        time = int(self._delivery.rows.time[rows[0]])
+        stays = share.stays(owner, pair.party & 0xFFFF, time, moment)
         if stays is None:
             shown = self._next_sound(pair.party, moment)
-            if len(share.all) > _MOST or int(np.searchsorted(moments, shown)) < _MANY:
+            if len(share.all) > _MOST or int(np.searchsorted(self._moments[rows], shown)) < _MANY:
                 return rows[:1]
-            begin, until, before = share.lasts(int(times[0]), moment)
+            begin, until, before = share.lasts(time, moment)
             before = min(before, shown)
         else:
             begin, until, before = stays
-        fits = (times >= begin) & (times <= until) & (moments < before)
+        if begin <= pair.earliest and pair.latest <= until and before == NEVER:
+            return rows
+        times = self._delivery.rows.time[rows]
+        fits = (times >= begin) & (times <= until) & (self._moments[rows] < before)
         return rows if fits.all() else rows[: max(int(fits.argmin()), 1)]
 
     def _next_sound(self, party: int, moment: int) -> int:
@@ -183,6 +191,8 @@ class Assignment:
 
     def _learn(self, share: Share, owner: Association, party: int, rows: _Rows, moment: int) -> None:
         """The client shows its port with the first sound one of these rows."""
+        if self.learned.get(party) is owner and party & 0xFFFF in owner.ports:
+            return
         sound = rows[self._delivery.sound[rows]]
         if len(sound) and party not in owner.amounts.remotes:
             share.learn(owner, party & 0xFFFF, max(int(self._moments[sound[0]]), moment))

@@ -181,8 +181,11 @@ class Amounts:
 
     def count(
         self, place: tuple[str, int], endpoint: int | None, outward: bool, datagrams: int, octets: int, first: int
-    ) -> None:
-        """Count datagrams that went to a place, or came from it; the first of them is in frame `first`."""
+    ) -> Place | None:
+        """Count datagrams that went to a place, or came from it; the first of them is in frame `first`.
+
+        Gives the place, None where there are too many.
+        """
         known = self.places.get(place)
         if known is None and len(self.places) < MAX_DESTINATIONS:
             known = self.places[place] = Place(first, patient=len(self.places) < MAX_WAITING)
@@ -200,6 +203,7 @@ class Amounts:
             self.received_octets += octets
             if known is not None:
                 known.received += datagrams
+        return known
 
     def tunnel(self) -> Tunnel | None:
         """What the first datagrams carry, where they are DNS or QUIC."""
@@ -353,7 +357,8 @@ class Association:
         hosts: the client's addresses, endpoints with port 0: that of its TCP connection first.
         ports: from which it has sent, each with the number of the packet from which on that is known.
         forgotten: its record has been made.
-        amounts, queues (towards the client, from the client), elsewhere (from where else the client got answers).
+        amounts, elsewhere (from where else the client got answers).
+        queues: of fragments, from the client (True) and towards it, once there are some.
         frames: its datagrams, where they are wanted.
         numbers: where those are wanted, of its datagrams `frame * 2`, one more where the client sent it.
         anomalies: what datagrams showed.
@@ -376,7 +381,7 @@ class Association:
     hosts: list[int] = field(default_factory=list)
     ports: dict[int, int] = field(default_factory=dict)
     amounts: Amounts = field(default_factory=Amounts)
-    queues: tuple[Queue, Queue] = field(default_factory=lambda: (Queue(), Queue()))
+    queues: dict[bool, Queue] = field(default_factory=dict)
     elsewhere: int | None = None
     strangers: dict[int, int] = field(default_factory=dict)
     frames: list[FrameEntry] = field(default_factory=list)
@@ -470,8 +475,9 @@ class Association:
                     f"the client cannot reach the relay at {self.bound.address}: {self.bound.unreachable}",
                 )
             )
-        for queue, sender in zip(self.queues, ("proxy", "client"), strict=True):
-            incomplete = queue.unfinished()
+        for outward, sender in enumerate(("proxy", "client")):
+            queue = self.queues.get(bool(outward))
+            incomplete = None if queue is None else queue.unfinished()
             if incomplete is not None:
                 frame, count = incomplete
                 came = "1 fragment" if count == 1 else f"{count} fragments"

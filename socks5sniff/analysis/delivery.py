@@ -11,7 +11,7 @@ from socks5sniff.codec import ADDRESS_TYPES, Decoded, GssapiMessageType, decode_
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import FrameEntry
 
-from .association import MAX_LOOKED, MAX_PORTS, NEVER, Association, is_loopback
+from .association import MAX_LOOKED, MAX_PORTS, NEVER, Association, Place, Queue, is_loopback
 from .datagrams import Copies, Places, UdpRows, headers_of
 from .faults import Faults
 
@@ -60,10 +60,6 @@ class Delivery:
         if number == len(self._owners):
             self._owners.append(owner)
         self._owner[rows] = number
-        if (~self.outward[rows] & self.headers.whole[rows]).any():
-            if len(owner.amounts.answered) < MAX_PORTS:
-                owner.amounts.answered.add(int(self.party[rows[0]]) & 0xFFFF)
-            owner.bound.served |= int(self.relay[rows[0]]) == owner.bound.named
 
     def without_owner(self, parts: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
         """Those of some rows that are no association's, in their order."""
@@ -82,6 +78,7 @@ class Delivery:
     def _run(self, copies: Copies, faults: Faults) -> None:
         rows, headers, owner = self.rows, self.headers, self._owner
         mine = np.flatnonzero(owner >= 0)
+        self._note_answers(mine[~self.outward[mine] & headers.whole[mine]])
         mine = mine[copies.fresh(rows.take(mine))]
         enclosed = np.array([each.enclosed for each in self._owners], np.bool_)[owner[mine]]
         mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
@@ -107,6 +104,19 @@ class Delivery:
             numbers = rows.frame[counted] * 2 + self.outward[counted]
             for number in np.unique(owner[counted]).tolist():
                 self._owners[number].numbers.append(numbers[owner[counted] == number])
+
+    def _note_answers(self, answers: NDArray[np.intp]) -> None:
+        """To which ports answers went, and whether they came from where BND says."""
+        answers = answers[np.lexsort((self.party[answers], self.relay[answers], self._owner[answers]))]
+        columns = self._owner[answers], self.relay[answers], self.party[answers]
+        differ = np.ones(len(answers), np.bool_)
+        if len(answers):
+            differ[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        for number, relay, party in zip(*(column[differ].tolist() for column in columns), strict=True):
+            owner = self._owners[number]
+            if len(owner.amounts.answered) < MAX_PORTS:
+                owner.amounts.answered.add(party & 0xFFFF)
+            owner.bound.served |= relay == owner.bound.named
 
     def _note_latest(self, mine: NDArray[np.intp]) -> None:
         order = mine[np.lexsort((self.rows.frame[mine], self.rows.time[mine], self._owner[mine]))]
@@ -134,30 +144,30 @@ class Delivery:
             np.minimum.reduceat(self.rows.frame[mine], starts),
             np.maximum.reduceat(self.rows.frame[mine], starts),
         )  # fmt: skip
+        places = []
         for number, place, outward, count, octets, fragments, first, last in zip(
             *(column.tolist() for column in columns), strict=True
         ):
-            amounts = self._owners[number].amounts
-            amounts.count(self._place(place), self._places.endpoint(place), outward, count, octets, first)
+            amounts, endpoint = self._owners[number].amounts, self._places.endpoint(place)
+            places.append((outward, amounts.count(self._place(place), endpoint, outward, count, octets, first)))
             amounts.fragments += fragments
             if outward:
                 amounts.last = max(amounts.last, last)
-        self._look_inside(mine, starts)
+        self._look_inside(mine, starts, places)
 
-    def _look_inside(self, mine: NDArray[np.intp], starts: NDArray[np.intp]) -> None:
+    def _look_inside(
+        self, mine: NDArray[np.intp], starts: NDArray[np.intp], places: list[tuple[bool, Place | None]]
+    ) -> None:
         """Look at the first datagrams to each destination, and then at those from it.
 
         Args:
-            mine: rows by owner, destination and way; starts: where each of these begins.
+            mine: rows by owner, destination and way; starts: where each of these begins; places: what each way goes to
+                or comes from.
         """
-        ends = [*starts[1:].tolist(), len(mine)]
-        for outward in (True, False):
-            for begin, end in zip(starts.tolist(), ends, strict=True):
-                row = int(mine[begin])
-                if bool(self.outward[row]) is not outward:
-                    continue
-                place = self._owners[self._owner[row]].amounts.places.get(self._place(int(self.headers.key[row])))
-                if place is None or not place.wants(outward):
+        bounds = [*starts.tolist(), len(mine)]
+        for wanted in (True, False):
+            for begin, end, (outward, place) in zip(bounds, bounds[1:], places, strict=False):
+                if outward is not wanted or place is None or not place.wants(outward):
                     continue
                 for row in mine[begin : min(end, begin + MAX_LOOKED)].tolist():
                     if place.wants(outward) and not self.headers.fragment[row]:
@@ -181,7 +191,7 @@ class Delivery:
         if fragment:
             host, port = self._place(int(headers.key[row]))
             association.note("udp-fragmented", frame, f"datagram {host}:{port} is sent in fragments")
-            association.queues[bool(self.outward[row])].add(fragment, frame, time)
+            association.queues.setdefault(bool(self.outward[row]), Queue()).add(fragment, frame, time)
         if names:
             self._note_names_client(row, association)
 

@@ -257,11 +257,12 @@ class Associations:
 
 def _concerned(rows: UdpRows, fresh: Sequence[Association], known: Collection[int]) -> NDArray[np.bool_]:
     """Rows that may be those of fresh associations, or disturb them at relays that were not `known` before."""
-    relays = {relay for each in fresh for relay in each.relays}
-    all_, others = np.array([*relays], np.uint64), np.array([*known], np.uint64)
-    hosts = np.array([*{host for each in fresh for host in each.hosts}], np.uint64)
-    own = np.isin(rows.source & _ADDRESS, hosts) | np.isin(rows.destination & _ADDRESS, hosts)
-    there = np.isin(rows.source, all_) | np.isin(rows.destination, all_)
-    before = np.isin(rows.source, others) | np.isin(rows.destination, others)
-    found: NDArray[np.bool_] = there & (own | ~before)
+    relays = np.array([*{relay for each in fresh for relay in each.relays}], np.uint64)
+    found: NDArray[np.bool_] = np.isin(rows.source, relays) | np.isin(rows.destination, relays)
+    there = np.flatnonzero(found)
+    if len(there):
+        ends = np.stack((rows.source[there], rows.destination[there]))
+        others = np.array([*known], np.uint64)
+        hosts = np.array([*{host for each in fresh for host in each.hosts}], np.uint64)
+        found[there] = np.isin(ends & _ADDRESS, hosts).any(0) | ~np.isin(ends, others).any(0)
     return found
