@@ -295,6 +295,24 @@ def test_an_association_whose_endpoints_are_taken_over_without_a_close(first: in
     assert amounts(analyse(frames, [first])) == [EACH]
 
 
+@pytest.mark.parametrize("greeting", [GREETING, b"\5\3\0\1\2", b"\5\3\5\3\0"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_an_association_is_known_while_its_datagrams_pass(greeting: bytes, size: int, swapped: bool) -> None:
+    """However its request is cut, or comes in disorder: only then a datagram without a header is found."""
+    request = b"\5\3\0" + address("0.0.0.0", 0)
+    asked = [(CLIENT, request[place : place + size]) for place in range(0, len(request), size)]
+    talk = [(CLIENT, greeting), (SERVER, CHOICE), *asked, (SERVER, b"\5\0\0" + address(*RELAY))]
+    packets = connection(talk, closing=False)
+    if swapped and len(asked) > 1:
+        packets[5], packets[6] = packets[6], packets[5]
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    time = frames[-1][0] + 1000
+    frames += [(time, exchange((ONE, 50_000))[0][1]), (time + 1, datagram((ONE, 50_000), RELAY, b"no header at all"))]
+    (record,) = analyse(frames, [len(packets), 1])
+    assert "udp-no-header" in codes([record])
+
+
 DECLARED = [("0.0.0.0", 0), ("0.0.0.0", 40_100), ("::", 0), (ONE, 40_100), (OTHER, 40_100), ("8.8.8.8", 53)]
 BOUND = [RELAY, ("0.0.0.0", 3000), ("::", 3000), (LOOPBACK, 3000), (PROXY, 0), ("2001:db8::9", 3000)]
 
