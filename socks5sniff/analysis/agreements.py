@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from socks5sniff.codec import Address
+from socks5sniff.codec import Address, AddressType
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record.form import Form
-from socks5sniff.record.text import plain
+from socks5sniff.record.text import Text, plain
 from socks5sniff.streams.flows import NO_TIME
 
 from .association import Association, Opening
@@ -61,12 +61,19 @@ class Agreements:
     def open(self, decided: Decided) -> None:
         """Open the associations of flows that were looked at, those that are not open yet."""
         known = self.slots
-        fresh = [found for found in self._openings(decided) if found[0] not in known]
-        fresh.sort(key=lambda found: int(self._flows.stream[found[0]]))
+        fresh = [*self._openings(decided, known)]
+        if not fresh:
+            return
         opened = []
-        for slot, side, opening in fresh:
+        slots = np.array([slot for slot, _, _ in fresh], np.intp)
+        turned = (self._watch.turns(slots) ^ np.array([side for _, side, _ in fresh], np.uint8)).tolist()
+        low, high = self._flows.low[slots].tolist(), self._flows.high[slots].tolist()
+        open_ = (self._flows.close_time[slots] == NO_TIME).tolist()
+        for place, (slot, _, opening) in enumerate(fresh):
             try:
-                self.by_slot[slot] = self._association(slot, side, opening)
+                closed = None if open_[place] else self._endings.ended(slot)
+                ends = (high[place], low[place]) if turned[place] else (low[place], high[place])
+                self.by_slot[slot] = Association.of(opening, *ends, closed, self._book)
                 opened.append(self.by_slot[slot])
             except Exception as error:
                 self.faults[slot] = self._contained.note(error, int(self._flows.stream[slot]))
@@ -92,41 +99,36 @@ class Agreements:
         for slot in self.faults.keys() & slots.tolist():
             del self.faults[slot]
 
-    def _openings(self, decided: Decided) -> Iterator[tuple[int, int, Opening]]:
-        """By flow: the client's TCP side, and what opens its association."""
-        if decided.recognised is not None:
-            for slot, opening in _of_forms(decided.recognised, self._forms.forms):
+    def _openings(self, decided: Decided, known: set[int]) -> Iterator[tuple[int, int, Opening]]:
+        """By flow, of those that are not `known`: the client's TCP side, and what opens its association."""
+        recognised = decided.recognised
+        if recognised is not None:
+            rows = _associating(recognised, self._forms.forms)
+            rows = rows[~np.isin(recognised.slot[rows], [*known])] if known else rows
+            for slot, opening in _of_forms(recognised, rows, self._forms.forms):
                 yield slot, 0, opening
         for slot, dialogue in decided.dialogues.items():
             side = dialogue.session.client_side
-            found = Opening.of(dialogue.session) if dialogue.associates else None
+            found = Opening.of(dialogue.session) if dialogue.associates and slot not in known else None
             if side is not None and found is not None:
                 yield slot, side, found
 
-    def _association(self, slot: int, side: int, opening: Opening) -> Association:
-        flows = self._flows
-        ends = int(flows.low[slot]), int(flows.high[slot])
-        client = side ^ int(self._watch.turns(np.array([slot]))[0])
-        closed = None if int(flows.close_time[slot]) == NO_TIME else self._endings.ended(slot)
-        return Association.of(opening, ends[client], ends[1 - client], closed, self._book)
 
-
-def _of_forms(found: Recognised, forms: Sequence[Form]) -> Iterator[tuple[int, Opening]]:
+def _of_forms(
+    found: Recognised, rows: NDArray[np.intp], forms: Sequence[Form]
+) -> Iterator[tuple[int, Opening]]:
     """What rows of forms open, by flow."""
-    for row in _associating(found, forms).tolist():
-        form = forms[found.form[row]]
-        asked = next(frame.place for frame in form.frames if frame.type == "request")
-        replied = form.replied or 0
-        yield (
-            int(found.slot[row]),
-            Opening(
-                _address(form.destination, plain(found.destination[row]), int(found.destination_port[row])),
-                _address(form.bound, plain(found.bound[row]), int(found.bound_port[row])),
-                int(found.times[row, asked]),
-                int(found.times[row, replied]),
-                int(found.numbers[row, replied]),
-            ),
-        )
+    for number in np.unique(found.form[rows]).tolist():
+        form, mine = forms[number], rows[found.form[rows] == number]
+        asked, replied = next(frame.place for frame in form.frames if frame.type == "request"), form.replied or 0
+        declared = _addresses(form.destination, mine, found.destination, found.destination4, found.destination_port)
+        bound = _addresses(form.bound, mine, found.bound, found.bound4, found.bound_port)
+        columns = (
+            found.times[mine, asked], found.times[mine, replied], found.numbers[mine, replied],
+            found.numbers[mine, : replied + 1].max(1),
+        )  # fmt: skip
+        rest = (column.tolist() for column in columns)
+        yield from zip(found.slot[mine].tolist(), map(Opening, declared, bound, *rest), strict=True)
 
 
 def _associating(found: Recognised, forms: Sequence[Form]) -> NDArray[np.intp]:
@@ -136,8 +138,14 @@ def _associating(found: Recognised, forms: Sequence[Form]) -> NDArray[np.intp]:
     return np.flatnonzero(np.isin(found.form, open_))
 
 
-def _address(kind: str | None, host: str, port: int) -> Address | None:
+def _addresses(
+    kind: str | None, rows: NDArray[np.intp], hosts: Text, numbers: NDArray[np.int64], ports: NDArray[np.int64]
+) -> list[Address | None]:
+    """The addresses in some rows of columns, of one kind."""
     if kind is None:
-        return None
-    make = {"ipv4": Address.ipv4, "ipv6": Address.ipv6, "domain": Address.domain}[kind]
-    return make(host, port)
+        return [None] * len(rows)
+    both = zip(rows.tolist(), numbers[rows].tolist(), ports[rows].tolist(), strict=True)
+    if kind == "ipv4":
+        return [Address(AddressType.IPV4, number.to_bytes(4, "big"), port) for _, number, port in both]
+    make = Address.ipv6 if kind == "ipv6" else Address.domain
+    return [make(plain(hosts[row]), port) for row, _, port in both]

@@ -32,6 +32,8 @@ SLACK = 1_000_000_000
 """Nanoseconds a datagram's time may lie before its association's life: two capture clocks are never the same."""
 MAX_LOOKED = 8
 """Datagrams of a destination that are looked at for a DNS question and its answer."""
+NEVER = 1 << 62
+"""Later than every time and every packet."""
 FRAGMENT_LIFE = 5_000_000_000
 """Nanoseconds a fragment queue lives at least (RFC 1928 s7)."""
 
@@ -162,7 +164,7 @@ class Amounts:
         last: number of the last packet that the client sent.
         latest: time (ns) and number of the packet with the latest datagram, either way.
         places: by name or address and port.
-        remotes: endpoints among them.
+        remotes: endpoints among them, each with the number of the first packet.
         answered: the client's ports to which the relay has sent.
     """
 
@@ -174,20 +176,23 @@ class Amounts:
     last: int = 0
     latest: tuple[int, int] = (0, 0)
     places: dict[tuple[str, int], Place] = field(default_factory=dict)
-    remotes: set[int] = field(default_factory=set)
+    remotes: dict[int, int] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
 
     def count(
         self, place: tuple[str, int], endpoint: int | None, outward: bool, datagrams: int, octets: int, first: int
-    ) -> None:
-        """Count datagrams that went to a place, or came from it; the first of them is in frame `first`."""
+    ) -> Place | None:
+        """Count datagrams that went to a place, or came from it; the first of them is in frame `first`.
+
+        Gives the place, None where there are too many.
+        """
         known = self.places.get(place)
         if known is None and len(self.places) < MAX_DESTINATIONS:
             known = self.places[place] = Place(first, patient=len(self.places) < MAX_WAITING)
-            if endpoint is not None:
-                self.remotes.add(endpoint)
         if known is not None:
             known.frame = min(known.frame, first)
+            if endpoint is not None:
+                self.remotes[endpoint] = known.frame
         if outward:
             self.sent += datagrams
             self.sent_octets += octets
@@ -198,6 +203,7 @@ class Amounts:
             self.received_octets += octets
             if known is not None:
                 known.received += datagrams
+        return known
 
     def tunnel(self) -> Tunnel | None:
         """What the first datagrams carry, where they are DNS or QUIC."""
@@ -311,6 +317,7 @@ class Opening(NamedTuple):
         bound: BND of the reply, None where the capture lacks it.
         requested, replied: ns.
         frame: number of the reply's packet.
+        agreed: number of the packet from which on all of this is known: others may come later in a capture.
         enclosed: it was agreed on inside GSSAPI tokens.
     """
 
@@ -319,6 +326,7 @@ class Opening(NamedTuple):
     requested: int
     replied: int
     frame: int
+    agreed: int
     enclosed: bool = False
 
     @staticmethod
@@ -327,7 +335,10 @@ class Opening(NamedTuple):
         request, reply = session.request, session.reply_frame
         if request is None or reply is None:
             return None
-        return Opening(session.destination, session.bound, request.time, reply.time, reply.frame, session.enclosed)
+        agreed = max(entry.frame for entry in session.frames)
+        return Opening(
+            session.destination, session.bound, request.time, reply.time, reply.frame, agreed, session.enclosed
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -338,20 +349,22 @@ class Association:
         client, proxy: endpoints of the TCP connection.
         port: the port the client said it will use, 0 unknown.
         opened, closed: ns, request to end of the TCP connection by the later clock; `closed` is None while it lives.
-        replied: ns, when the reply came, before which a reader of packets does not know of it.
+        replied: ns, when the reply came.
+        agreed: see `Opening`; before that packet a reader does not know of it.
         enclosed: it was agreed on inside GSSAPI tokens, so that datagrams may come in such tokens; those are not read.
         bound: where its datagrams go.
         relays: endpoints where the proxy may take datagrams.
         hosts: the client's addresses, endpoints with port 0: that of its TCP connection first.
-        ports: from which it has sent.
-        number: of a capture's associations, in the order in which they were found.
+        ports: from which it has sent, each with the number of the packet from which on that is known.
         forgotten: its record has been made.
-        amounts, queues (towards the client, from the client), elsewhere (from where else the client got answers).
+        amounts, elsewhere (from where else the client got answers).
+        queues: of fragments, from the client (True) and towards it, once there are some.
         frames: its datagrams, where they are wanted.
         numbers: where those are wanted, of its datagrams `frame * 2`, one more where the client sent it.
         anomalies: what datagrams showed.
         fault: the error of this program that some of them were lost to; see `Faults`.
         icmp: the first error that ICMP told of them.
+        strangers: who else has sent to the relay, each with the number of the first packet.
     """
 
     client: int
@@ -359,18 +372,18 @@ class Association:
     port: int
     opened: int
     replied: int
+    agreed: int
     bound: Bound
     enclosed: bool = False
     closed: int | None = None
-    number: int = 0
     forgotten: bool = False
     relays: list[int] = field(default_factory=list)
     hosts: list[int] = field(default_factory=list)
-    ports: set[int] = field(default_factory=set)
+    ports: dict[int, int] = field(default_factory=dict)
     amounts: Amounts = field(default_factory=Amounts)
-    queues: tuple[Queue, Queue] = field(default_factory=lambda: (Queue(), Queue()))
+    queues: dict[bool, Queue] = field(default_factory=dict)
     elsewhere: int | None = None
-    strangers: set[int] = field(default_factory=set)
+    strangers: dict[int, int] = field(default_factory=dict)
     frames: list[FrameEntry] = field(default_factory=list)
     anomalies: list[AnomalyEntry] = field(default_factory=list)
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
@@ -389,6 +402,7 @@ class Association:
             declared.port if own and declared is not None else 0,
             min(opening.requested, opening.replied),
             opening.replied,
+            opening.agreed,
             bound,
             opening.enclosed,
             closed,
@@ -401,6 +415,11 @@ class Association:
         """Its relay has yet to be found by the client's datagrams."""
         return not self.amounts.sent and self.bound.may_be_elsewhere(self.proxy)
 
+    @property
+    def ends(self) -> int:
+        """When its TCP connection ended (ns); later than everything while it lives."""
+        return NEVER if self.closed is None else self.closed
+
     def lived(self, time: int) -> bool:
         """Whether its TCP connection was open at that time."""
         return self.opened <= time and (self.closed is None or time <= self.closed)
@@ -408,6 +427,10 @@ class Association:
     def may_have(self, time: int) -> bool:
         """Whether a datagram of that time can be this association's."""
         return self.opened - SLACK <= time and (self.closed is None or time <= self.closed + OUTLIVE)
+
+    def had_sent(self, moment: int) -> bool:
+        """Whether the client had shown a port of its by that packet."""
+        return any(frame <= moment for frame in self.ports.values())
 
     def endpoints(self) -> Iterator[int]:
         """Endpoints that datagrams are compared with."""
@@ -431,12 +454,19 @@ class Association:
 
     def note(self, code: str, frame: int, message: str) -> None:
         """An anomaly, each code once per association: a stream of datagrams repeats what is wrong with it."""
-        if all(entry.code != code for entry in self.anomalies):
-            self.anomalies.append(anomaly(code, frame, message))
+        for place, entry in enumerate(self.anomalies):
+            if entry.code == code:
+                if frame < (entry.frame or 0):  # of one that came before the association was known
+                    self.anomalies[place] = anomaly(code, frame, message)
+                return
+        self.anomalies.append(anomaly(code, frame, message))
 
     def findings(self, book: AddressBook) -> list[AnomalyEntry]:
         """What was odd, with what only the whole tells."""
         found = list(self.anomalies)
+        for party, frame in self.strangers.items():
+            message = f"{book.endpoint_address(party)}:{party & 0xFFFF} sends to the relay, which is another client's"
+            found.append(anomaly("udp-unassociated", frame, message))
         if self.bound.unreachable is not None and not self.bound.served:
             found.append(
                 anomaly(
@@ -445,8 +475,9 @@ class Association:
                     f"the client cannot reach the relay at {self.bound.address}: {self.bound.unreachable}",
                 )
             )
-        for queue, sender in zip(self.queues, ("proxy", "client"), strict=True):
-            incomplete = queue.unfinished()
+        for outward, sender in enumerate(("proxy", "client")):
+            queue = self.queues.get(bool(outward))
+            incomplete = None if queue is None else queue.unfinished()
             if incomplete is not None:
                 frame, count = incomplete
                 came = "1 fragment" if count == 1 else f"{count} fragments"
@@ -456,7 +487,7 @@ class Association:
             late = (time - self.closed) / 1e9
             message = f"a datagram {late:.3g} s after the association's TCP connection had ended"
             found.append(anomaly("udp-after-close", frame, message))
-        if self.amounts.sent and not self.amounts.answered & self.ports:
+        if self.amounts.sent and not self.amounts.answered & self.ports.keys():
             found.append(anomaly("udp-one-way", self.amounts.last, self._one_way(book)))
         return found
 

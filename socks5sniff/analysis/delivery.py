@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from socks5sniff.codec import ADDRESS_TYPES, Decoded, GssapiMessageType, decode_
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.record import FrameEntry
 
-from .association import MAX_LOOKED, MAX_PORTS, Association, is_loopback
-from .datagrams import Places, UdpRows, headers_of
+from .association import MAX_LOOKED, MAX_PORTS, NEVER, Association, Place, Queue, is_loopback
+from .datagrams import Copies, Places, UdpRows, headers_of
 from .faults import Faults
 
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
@@ -28,6 +28,7 @@ class Delivery:
         outward: bool[n], whether the party sends to the relay.
         relay, party: uint64[n], endpoints.
         sound: bool[n], a party shows by it that it speaks SOCKS.
+        like: bool[n], it begins like a header.
     """
 
     def __init__(
@@ -44,18 +45,14 @@ class Delivery:
         self.outward = outward
         self.relay = np.where(outward, rows.destination, rows.source)
         self.party = np.where(outward, rows.source, rows.destination)
-        self.sound = outward & self.headers.whole & (self.headers.reserved == 0)
+        self.like = (self.headers.size > 0) & (self.headers.reserved == 0)
+        self.sound = outward & self.headers.whole & self.like
 
-    def pairs(self) -> Iterator[NDArray[np.intp]]:
-        """Rows by relay and party: those of a pair in their order, pairs in the order in which parties first send."""
-        relay, party = self.relay, self.party
-        order = np.lexsort((party, relay))
-        edges = (relay[order][1:] != relay[order][:-1]) | (party[order][1:] != party[order][:-1])
-        starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), edges)))
-        first = np.minimum.reduceat(np.where(self.outward[order], order, len(order) + order), starts)
-        bounds = np.append(starts, len(order)).tolist()
-        for pair in np.argsort(first, kind="stable").tolist():
-            yield order[bounds[pair] : bounds[pair + 1]]
+    def names(self, owner: Association, party: int, row: int) -> bool:
+        """Whether datagrams that are an association's, and come before this row, name a party as where they go."""
+        number = self._numbers.get(id(owner), -2)
+        named = (self._owner == number) & (self.headers.key == party) & self.headers.whole
+        return bool((named & (self.rows.frame < self.rows.frame[row])).any())
 
     def give(self, rows: NDArray[np.intp], owner: Association) -> None:
         """These rows, of one pair, are an association's."""
@@ -63,27 +60,30 @@ class Delivery:
         if number == len(self._owners):
             self._owners.append(owner)
         self._owner[rows] = number
-        if (~self.outward[rows] & self.headers.whole[rows]).any():
-            if len(owner.amounts.answered) < MAX_PORTS:
-                owner.amounts.answered.add(int(self.party[rows[0]]) & 0xFFFF)
-            owner.bound.served |= int(self.relay[rows[0]]) == owner.bound.named
 
-    def run(self, faults: Faults) -> None:
-        """Count all, and look at the odd ones."""
+    def without_owner(self, parts: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+        """Those of some rows that are no association's, in their order."""
+        rows = np.unique(np.concatenate(parts)) if parts else np.empty(0, np.intp)
+        return rows[self._owner[rows] < 0]
+
+    def run(self, copies: Copies, faults: Faults) -> None:
+        """Count all, each once, and look at the odd ones."""
         try:
-            self._run(faults)
+            self._run(copies, faults)
         except Exception as error:
             told = faults.note(error)
             for association in self._owners:
                 association.fault = association.fault or told
 
-    def _run(self, faults: Faults) -> None:
+    def _run(self, copies: Copies, faults: Faults) -> None:
         rows, headers, owner = self.rows, self.headers, self._owner
         mine = np.flatnonzero(owner >= 0)
+        self._note_answers(mine[~self.outward[mine] & headers.whole[mine]])
+        mine = mine[copies.fresh(rows.take(mine))]
+        enclosed = np.array([each.enclosed for each in self._owners], np.bool_)[owner[mine]]
+        mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
         if not len(mine):
             return
-        enclosed = np.array([each.enclosed for each in self._owners])[owner[mine]]
-        mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
         none = ~headers.whole | ((headers.reserved != 0) & (headers.fragment != 0))
         named = ~self.outward & headers.whole & (headers.key & _ADDRESS == self.party & _ADDRESS)
         odd = mine[headers.odd[mine] | named[mine]]
@@ -104,6 +104,19 @@ class Delivery:
             numbers = rows.frame[counted] * 2 + self.outward[counted]
             for number in np.unique(owner[counted]).tolist():
                 self._owners[number].numbers.append(numbers[owner[counted] == number])
+
+    def _note_answers(self, answers: NDArray[np.intp]) -> None:
+        """To which ports answers went, and whether they came from where BND says."""
+        answers = answers[np.lexsort((self.party[answers], self.relay[answers], self._owner[answers]))]
+        columns = self._owner[answers], self.relay[answers], self.party[answers]
+        differ = np.ones(len(answers), np.bool_)
+        if len(answers):
+            differ[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        for number, relay, party in zip(*(column[differ].tolist() for column in columns), strict=True):
+            owner = self._owners[number]
+            if len(owner.amounts.answered) < MAX_PORTS:
+                owner.amounts.answered.add(party & 0xFFFF)
+            owner.bound.served |= relay == owner.bound.named
 
     def _note_latest(self, mine: NDArray[np.intp]) -> None:
         order = mine[np.lexsort((self.rows.frame[mine], self.rows.time[mine], self._owner[mine]))]
@@ -131,30 +144,30 @@ class Delivery:
             np.minimum.reduceat(self.rows.frame[mine], starts),
             np.maximum.reduceat(self.rows.frame[mine], starts),
         )  # fmt: skip
+        places = []
         for number, place, outward, count, octets, fragments, first, last in zip(
             *(column.tolist() for column in columns), strict=True
         ):
-            amounts = self._owners[number].amounts
-            amounts.count(self._place(place), self._places.endpoint(place), outward, count, octets, first)
+            amounts, endpoint = self._owners[number].amounts, self._places.endpoint(place)
+            places.append((outward, amounts.count(self._place(place), endpoint, outward, count, octets, first)))
             amounts.fragments += fragments
             if outward:
                 amounts.last = max(amounts.last, last)
-        self._look_inside(mine, starts)
+        self._look_inside(mine, starts, places)
 
-    def _look_inside(self, mine: NDArray[np.intp], starts: NDArray[np.intp]) -> None:
+    def _look_inside(
+        self, mine: NDArray[np.intp], starts: NDArray[np.intp], places: list[tuple[bool, Place | None]]
+    ) -> None:
         """Look at the first datagrams to each destination, and then at those from it.
 
         Args:
-            mine: rows by owner, destination and way; starts: where each of these begins.
+            mine: rows by owner, destination and way; starts: where each of these begins; places: what each way goes to
+                or comes from.
         """
-        ends = [*starts[1:].tolist(), len(mine)]
-        for outward in (True, False):
-            for begin, end in zip(starts.tolist(), ends, strict=True):
-                row = int(mine[begin])
-                if bool(self.outward[row]) is not outward:
-                    continue
-                place = self._owners[self._owner[row]].amounts.places.get(self._place(int(self.headers.key[row])))
-                if place is None or not place.wants(outward):
+        bounds = [*starts.tolist(), len(mine)]
+        for wanted in (True, False):
+            for begin, end, (outward, place) in zip(bounds, bounds[1:], places, strict=False):
+                if outward is not wanted or place is None or not place.wants(outward):
                     continue
                 for row in mine[begin : min(end, begin + MAX_LOOKED)].tolist():
                     if place.wants(outward) and not self.headers.fragment[row]:
@@ -178,7 +191,7 @@ class Delivery:
         if fragment:
             host, port = self._place(int(headers.key[row]))
             association.note("udp-fragmented", frame, f"datagram {host}:{port} is sent in fragments")
-            association.queues[bool(self.outward[row])].add(fragment, frame, time)
+            association.queues.setdefault(bool(self.outward[row]), Queue()).add(fragment, frame, time)
         if names:
             self._note_names_client(row, association)
 
@@ -189,9 +202,9 @@ class Delivery:
         reserved = len(octets) > 3 and octets[:2] == b"\0\0"
         known_type = reserved and octets[3] in ADDRESS_TYPES
         cut = rows.captured[row] < length and (self.headers.size[row] or known_type or len(octets) < 5)
-        known = port in association.ports or port == association.port != 0
+        known = association.ports.get(port, NEVER) <= frame or port == association.port != 0
         # On the client's own machine another of its ports may be the destination's.
-        if not length or cut or not (known or (outward and not association.ports)):
+        if not length or cut or not (known or (outward and not association.had_sent(frame))):
             return
         if outward and reserved and not known_type:
             association.note("unknown-address-type", frame, f"no address type 0x{octets[3]:02x} is known")
@@ -204,10 +217,17 @@ class Delivery:
     def _note_names_client(self, row: int, association: Association) -> None:
         key = int(self.headers.key[row])
         host, port = self._place(key)
-        place = association.amounts.places.get((host, port))
-        if key == int(self.party[row]) or not (is_loopback(host) or (place is not None and place.sent)):
+        if key == int(self.party[row]) or not (is_loopback(host) or self._sent_before(row, association)):
             message = f"the header of an answer names the client, {host}:{port}, instead of the remote sender"
             association.note("udp-names-client", int(self.rows.frame[row]), message)
+
+    def _sent_before(self, row: int, association: Association) -> bool:
+        """Whether the client had sent to where a datagram says that it comes from."""
+        place = association.amounts.places.get(self._place(int(self.headers.key[row])))
+        if place is None or not place.sent:
+            return False
+        same = (self._owner == self._owner[row]) & (self.headers.key == self.headers.key[row]) & self.outward
+        return place.sent > int(np.count_nonzero(same[row:]))
 
     def _entry(self, row: int) -> FrameEntry:
         rows, headers, outward = self.rows, self.headers, bool(self.outward[row])

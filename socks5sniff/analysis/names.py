@@ -92,11 +92,11 @@ class Names:
         """Number of addresses remembered, each client's by itself."""
         return len(self._learned)
 
-    def learn(self, datagrams: Datagrams, relayed: Callable[[int, int, int], bool]) -> None:
+    def learn(self, datagrams: Datagrams, relayed: Callable[[int, int, int, int], bool]) -> None:
         """Read the DNS answers among a batch's datagrams.
 
         Args:
-            relayed: whether a datagram (source, destination, ns) goes through an association.
+            relayed: whether a datagram (source, destination, ns, frame number) goes through an association.
         """
         rows = np.flatnonzero((datagrams.source & np.uint64(0xFFFF)) == PORT)
         if not len(rows):
@@ -112,7 +112,7 @@ class Names:
         ):
             octets = payload_octets(datagrams, row, MAX_ANSWER)
             name, addresses = read_answer(octets)
-            if addresses and not relayed(source, destination, time):
+            if addresses and not relayed(source, destination, time, frame):
                 self._keep(name, addresses, destination, frame, time)
 
     def learn_from_streams(self, segments: Segments) -> None:

@@ -12,10 +12,7 @@ at once. Only what is odd about a datagram is looked at by itself.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -23,86 +20,22 @@ from numpy.typing import NDArray
 
 from socks5sniff.codec import Decoded, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
-from socks5sniff.packets.columns import IPV6, Datagrams
+from socks5sniff.packets.columns import Datagrams
 from socks5sniff.packets.icmp import Reported
 
-from .anomalies import anomaly
-from .association import MAX_PORTS, MAX_STRANGERS, SLACK, Association, Icmp, is_loopback
+from .assignment import Assignment
+from .association import Association, Icmp
 from .datagrams import Copies, UdpRows, header_like
 from .delivery import Delivery
-from .endings import OUTLIVE
 from .faults import Faults
+from .relays import MAX_LOOKED_AT, Relays
 
 MAX_REMEMBERED = 4096
 """Datagrams kept because an association may turn out to be theirs."""
-MAX_LOOKED_AT = 64
-"""Associations of one client at one relay that are compared, where neither port nor time tell whose a datagram is."""
 
 _ADDRESS = np.uint64(0xFFFF_FFFF_FFFF_0000)
-_opened, _replied = attrgetter("opened"), attrgetter("replied")
+_opened, _agreed = attrgetter("opened"), attrgetter("agreed")
 _Ends = NDArray[np.uint64]
-
-
-class Share:
-    """The associations of one client at one relay."""
-
-    __slots__ = ("_by_port", "_fresh", "all")
-
-    def __init__(self) -> None:
-        self.all: list[Association] = []
-        self._by_port: dict[int, list[Association]] = {}
-        self._fresh: deque[Association] = deque()
-
-    def add(self, association: Association) -> None:
-        """One more, in the order of opening."""
-        self.all.insert(bisect_right(self.all, association.opened, key=_opened), association)
-        if association.port:
-            self._by_port.setdefault(association.port, []).append(association)
-        else:
-            self._fresh.append(association)
-
-    def remove(self, association: Association) -> None:
-        """Its record has been made."""
-        place = bisect_right(self.all, association.opened, key=_opened) - 1
-        while self.all[place] is not association:
-            place -= 1
-        del self.all[place]
-        for port in {association.port, *association.ports}:
-            there = self._by_port.get(port, [])
-            if association in there:
-                there.remove(association)
-            if not there:
-                self._by_port.pop(port, None)
-
-    def learn(self, association: Association, port: int) -> None:
-        """The client has sent a datagram of this association from that port."""
-        if port not in association.ports and len(association.ports) < MAX_PORTS:
-            association.ports.add(port)
-            there = self._by_port.setdefault(port, [])
-            if association not in there:
-                there.append(association)
-
-    def owner(self, port: int, time: int) -> Association | None:
-        """Whose a datagram from or to this port is at that time.
-
-        Best is one that lives then, then one that knows the port, then the first that has no port yet, then the latest.
-        """
-        while self._fresh and (self._fresh[0].ports or self._fresh[0].forgotten):
-            self._fresh.popleft()
-        known = self._by_port.get(port, ())[-MAX_LOOKED_AT:]
-        for fits in (Association.lived, Association.may_have):
-            found = [association for association in known if fits(association, time)]
-            if found:
-                return max(found, key=_opened)
-            fresh = (self._fresh[place] for place in range(min(len(self._fresh), MAX_LOOKED_AT)))
-            first = [association for association in fresh if not association.ports and fits(association, time)]
-            if first:
-                return min(first, key=_opened)
-            until = bisect_right(self.all, time, key=_opened) if fits is Association.lived else len(self.all)
-            for association in reversed(self.all[max(until - MAX_LOOKED_AT, 0) : until]):
-                if fits(association, time):
-                    return association
-        return None
 
 
 class Associations:
@@ -116,11 +49,8 @@ class Associations:
         self._keep_frames = keep_frames
         self._keep_numbers = keep_numbers
         self._copies = Copies()
-        self._opened = 0
-        # By relay and client's address, both as endpoints; by relay in the order of opening; by client's address
-        # those whose relay is not certain; by client's endpoint the one that it has used.
-        self._shares: dict[tuple[int, int], Share] = {}
-        self._by_relay: dict[int, dict[int, Association]] = {}
+        self._relays = Relays()
+        # By client's address those whose relay is not certain; by client's endpoint the one that it has used.
         self._seeking: dict[int, list[Association]] = {}
         self._clients: dict[int, Association] = {}
         # The keys of three of them as sorted columns, made again where they have changed.
@@ -131,9 +61,8 @@ class Associations:
         """UDP ASSOCIATEs have succeeded; datagrams that came before them in the file are looked through."""
         if not associations:
             return
-        for association in associations:
-            self._opened += 1
-            association.number = self._opened
+        known = self._relays.at.keys() & {relay for each in associations for relay in each.relays}
+        for association in sorted(associations, key=_agreed):
             for relay in association.relays:
                 self._enlist(association, relay)
             if association.seeks:
@@ -143,15 +72,15 @@ class Associations:
             rows = UdpRows.join(self._recent)
             self._recent = []
             self._seek(rows)
-            related = self._related(rows.source, rows.destination)
-            self._deliver(rows.take(related))
-            self._remember(rows.take(~related))
+            concerned = _concerned(rows, associations, known)
+            self._remember(rows.take(~concerned))
+            self._deliver(rows.take(concerned), min(association.agreed for association in associations))
 
     def endpoints(self) -> Iterator[int]:
         """All endpoints that are still needed."""
-        for relay, there in self._by_relay.items():
+        for relay, there in self._relays.at.items():
             yield relay
-            for association in there.values():
+            for association in there:
                 yield from association.endpoints()
         for seeking in self._seeking.values():
             for association in seeking:
@@ -163,17 +92,8 @@ class Associations:
     def forget(self, association: Association) -> None:
         """The conversation's record has been made."""
         association.forgotten = True
-        for relay in association.relays:
-            there = self._by_relay[relay]
-            del there[association.number]
-            if not there:
-                del self._by_relay[relay]
-                self._columns.pop("relays", None)
-            for host in association.hosts:
-                share = self._shares[relay, host]
-                share.remove(association)
-                if not share.all:
-                    del self._shares[relay, host]
+        if self._relays.remove(association):
+            self._columns.pop("relays", None)
         self._stop_seeking(association)
         for host in association.hosts:
             for port in association.ports:
@@ -194,6 +114,9 @@ class Associations:
             found = self._seek(UdpRows.of(datagrams, like[self._in("seeking", datagrams.source[like] & _ADDRESS)]))
             if found:
                 related = self._related(datagrams.source, datagrams.destination)
+                for relay, frame in found.items():
+                    there = (datagrams.source == relay) | (datagrams.destination == relay)
+                    related &= ~there | (datagrams.frame >= frame)
                 like = like[~related[like]]
         rows = np.flatnonzero(related)
         if len(rows):
@@ -206,27 +129,24 @@ class Associations:
 
     def note_errors(self, errors: Sequence[Reported]) -> None:
         """Take what ICMP says of datagrams: those of clients, and those that proxies sent on."""
-        relays: dict[int, list[int]] = {}
-        for relay in self._by_relay:
-            relays.setdefault(relay >> 16, []).append(relay)
         for frame, time, error in errors:
-            if error.destination in self._by_relay:
-                association = self._owner(error.destination, error.source, time)
+            if error.destination in self._relays.at:
+                association = self._relays.owner(error.destination, error.source, time, frame)
                 place = None
             else:
-                association = self._sent_on(relays.get(error.source >> 16, []), error.destination)
+                association = self._sent_on(error.source, error.destination, frame)
                 place = error.destination
             if association is not None and association.icmp is None:
                 association.icmp = Icmp(error.reason, error.sender, frame, place)
 
-    def _sent_on(self, relays: list[int], destination: int) -> Association | None:
-        """Whose datagram it was that the proxy with these relays sent to a destination: the latest's that asked for it.
+    def _sent_on(self, proxy: int, destination: int, frame: int) -> Association | None:
+        """Whose datagram it was that a proxy sent to a destination before that frame: the latest's that asked for it.
         """
         found = [
             association
-            for relay in relays[:MAX_LOOKED_AT]
-            for association in [*self._by_relay[relay].values()][-MAX_LOOKED_AT:]
-            if destination in association.amounts.remotes
+            for relay in self._relays.of_address(proxy)
+            for association in self._relays.known(relay, frame)
+            if association.amounts.remotes.get(destination, frame) < frame
         ]
         return max(found, key=_opened, default=None)
 
@@ -234,10 +154,10 @@ class Associations:
         """Which of a batch's datagrams go to a relay or come from one."""
         return self._related(datagrams.source, datagrams.destination)
 
-    def carries(self, source: int, destination: int, time: int) -> bool:
-        """Whether a datagram goes from or to the relay of an association that lives at that time."""
+    def carries(self, source: int, destination: int, time: int, frame: int) -> bool:
+        """Whether a datagram goes from or to the relay of an association that lives at that time, and is known."""
         for relay, party in ((destination, source), (source, destination)):
-            if relay in self._by_relay and self._owner(relay, party, time) is not None:
+            if relay in self._relays.at and self._relays.owner(relay, party, time, frame) is not None:
                 return True
         return False
 
@@ -247,19 +167,15 @@ class Associations:
         """An association has its relay there."""
         if relay not in association.relays:
             association.relays.append(relay)
-        for host in association.hosts:
-            self._shares.setdefault((relay, host), Share()).add(association)
-        if relay not in self._by_relay:
-            self._by_relay[relay] = {}
+        if self._relays.add(association, relay):
             self._columns.pop("relays", None)
-        self._by_relay[relay][association.number] = association
 
     def _in(self, name: str, ends: _Ends) -> NDArray[np.bool_]:
         """Which endpoints are among the relays, the clients, or the addresses of clients whose relay is sought."""
         column = self._columns.get(name)
         if column is None:
             tables: dict[str, Iterable[int]] = {
-                "relays": self._by_relay,
+                "relays": self._relays.at,
                 "clients": self._clients,
                 "seeking": self._seeking,
             }
@@ -273,9 +189,9 @@ class Associations:
     def _related(self, source: _Ends, destination: _Ends) -> NDArray[np.bool_]:
         return self._in("relays", destination) | self._in("relays", source)
 
-    def _seek(self, rows: UdpRows) -> bool:
-        """Find relays that BND does not tell, by what the clients send; True where there is one."""
-        adopted = False
+    def _seek(self, rows: UdpRows) -> dict[int, int]:
+        """Find relays that BND does not tell, by what the clients send: those, each with the number of the packet."""
+        adopted: dict[int, int] = {}
         rows = rows.take(self._in("seeking", rows.source & _ADDRESS)) if self._seeking else rows.take(np.arange(0))
         for row in range(rows.size):
             host, relay, time = int(rows.source[row] & _ADDRESS), int(rows.destination[row]), int(rows.time[row])
@@ -286,7 +202,7 @@ class Associations:
                     if relay not in association.relays:
                         self._enlist(association, relay)
                     self._stop_seeking(association)
-                    adopted = True
+                    adopted.setdefault(relay, int(rows.frame[row]))
                     break
         return adopted
 
@@ -310,7 +226,10 @@ class Associations:
     def _find_elsewhere(self, datagrams: Datagrams, rows: NDArray[np.intp]) -> None:
         """Datagrams to a client's port, with a header, that come from somewhere else than its relay."""
         for row in rows[:MAX_REMEMBERED].tolist():
-            association = self._clients[int(datagrams.destination[row])]
+            party, frame = int(datagrams.destination[row]), int(datagrams.frame[row])
+            association = self._clients[party]
+            if association.ports.get(party & 0xFFFF, frame) >= frame:
+                continue
             source, time = int(datagrams.source[row]), int(datagrams.time[row])
             if association.elsewhere is None and association.may_have(time):
                 found = decode_udp_header(UdpRows.of(datagrams, np.array([row])).octets(0))
@@ -319,119 +238,31 @@ class Associations:
 
     # -- whose they are ------------------------------------------------------------------------------------------
 
-    def _deliver(self, rows: UdpRows) -> None:
-        """Count datagrams that come from relays or go to them."""
-        rows = rows.take(self._copies.fresh(rows))
+    def _deliver(self, rows: UdpRows, since: int = 0) -> None:
+        """Count datagrams that come from relays or go to them; up to a packet they were nobody's."""
         if not rows.size:
             return
+        if (np.diff(rows.frame) < 0).any():
+            rows = rows.take(np.argsort(rows.frame, kind="stable"))
         to_relay = self._in("relays", rows.destination)
         delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
-        strangers = [pair for pair in delivery.pairs() if not self._assigned(pair, delivery)]
-        delivery.run(self._faults)
-        # Whom clients have sent to is known now: destinations answer relays, and are no strangers.
-        if strangers:
-            delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
-            for pair in strangers:
-                with self._faults.contained():
-                    self._adopt(pair, delivery)
-            delivery.run(self._faults)
+        assignment = Assignment(delivery, self._relays, self._book, self._faults, since)
+        nobodys = assignment.run()
+        if any(self._clients.get(party) is not owner for party, owner in assignment.learned.items()):
+            self._clients.update(assignment.learned)
+            self._columns.pop("clients", None)
+        delivery.run(self._copies, self._faults)
+        self._remember(rows.take(nobodys))
 
-    def _adopt(self, pair: NDArray[np.intp], delivery: Delivery) -> None:
-        """Datagrams of a party that no association knows, from the first on by which it shows that it speaks SOCKS."""
-        relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
-        sound = pair[delivery.sound[pair]]
-        for row in sound[self._turns(relay, delivery.rows.time[sound])].tolist():
-            if self._knows(relay, party, delivery.rows, row):
-                self._assign(pair[pair >= row], delivery)
-                return
 
-    def _turns(self, relay: int, time: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Those of some times, in their order, from which on another association may be the relay's latest."""
-        moments: set[int] = set()
-        for each in islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT):
-            ends = () if each.closed is None else (each.closed + 1, each.closed + OUTLIVE + 1)
-            moments.update((each.opened - SLACK, each.opened, each.replied, *ends))
-        between = np.searchsorted(np.array(sorted(moments), np.int64), time, side="right")
-        return np.sort(np.unique(between, return_index=True)[1])
-
-    def _assigned(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
-        """See `_assign`; an error leaves out this pair alone."""
-        try:
-            return self._assign(pair, delivery)
-        except Exception as error:
-            self._faults.note(error)
-            return True
-
-    def _assign(self, pair: NDArray[np.intp], delivery: Delivery) -> bool:
-        """Whose the datagrams between a relay and a party are; False where nobody knows the party."""
-        relay, party = int(delivery.relay[pair[0]]), int(delivery.party[pair[0]])
-        rows, sound = delivery.rows, pair[delivery.sound[pair]]
-        share = self._shares.get((relay, party & ~0xFFFF))
-        if share is None:
-            return False
-        time = rows.time[pair]
-        first, last = int(time.min()), int(time.max())
-        owner = share.owner(party & 0xFFFF, first)
-        if owner is not None and owner.lived(first) and owner.lived(last):
-            self._give(owner, pair, len(sound) > 0, share, delivery)
-            return True
-        for row in pair[np.argsort(time, kind="stable")].tolist():
-            owner = share.owner(party & 0xFFFF, int(rows.time[row]))
-            if owner is not None:
-                self._give(owner, np.array([row]), bool(delivery.sound[row]), share, delivery)
-        return True
-
-    def _give(
-        self, owner: Association, rows: NDArray[np.intp], sound: bool, share: Share, delivery: Delivery
-    ) -> None:
-        """Datagrams of one pair are an association's; with a `sound` one the client shows its port."""
-        party = int(delivery.party[rows[0]])
-        if party in owner.amounts.remotes:
-            return  # the leg between proxy and destination, which carries no SOCKS header
-        if sound:
-            share.learn(owner, party & 0xFFFF)
-            if self._clients.get(party) is not owner:
-                self._clients[party] = owner
-                self._columns.pop("clients", None)
-        delivery.give(rows, owner)
-
-    def _knows(self, relay: int, party: int, rows: UdpRows, row: int) -> bool:
-        """Whether a client is known by another address at its relay: of the other IP version, or loopback on its own
-        machine. Anybody else disturbs the relay's latest association."""
-        latest = self._latest(relay, int(rows.time[row]))
-        if latest is None:
-            return False
-        local = is_loopback(self._book.endpoint_address(relay)) and is_loopback(self._book.endpoint_address(party))
-        if not latest.ports and ((party ^ latest.client) & IPV6 or local):
-            latest.hosts.append(party & ~0xFFFF)
-            for known in latest.relays:
-                self._shares.setdefault((known, party & ~0xFFFF), Share()).add(latest)
-            return True
-        if party in latest.amounts.remotes or party in latest.strangers or len(latest.strangers) >= MAX_STRANGERS:
-            return False
-        latest.strangers.add(party)
-        sender = self._book.endpoint_address(party)
-        message = f"{sender}:{party & 0xFFFF} sends to the relay, which is another client's"
-        latest.anomalies.append(anomaly("udp-unassociated", int(rows.frame[row]), message))
-        return False
-
-    def _owner(self, relay: int, party: int, time: int) -> Association | None:
-        """The association that a datagram between `relay` and `party` belongs to, or disturbs."""
-        share = self._shares.get((relay, party & ~0xFFFF))
-        if share is not None:
-            return share.owner(party & 0xFFFF, time)
-        return self._latest(relay, time)
-
-    def _latest(self, relay: int, time: int) -> Association | None:
-        """The association whose reply came last at a relay, of those that live at that time or else may have lived.
-
-        Before any reply it is the first that comes: of requests that have no reply yet a later batch may tell.
-        """
-        there = [*islice(reversed(self._by_relay[relay].values()), MAX_LOOKED_AT)]
-        replied = [association for association in there if association.replied <= time]
-        for fits in (Association.lived, Association.may_have):
-            found = [association for association in replied if fits(association, time)]
-            if found:
-                return max(found, key=_replied)
-        first = min((each for each in there if each.replied > time), key=_replied, default=None)
-        return first if first is not None and first.may_have(time) else None
+def _concerned(rows: UdpRows, fresh: Sequence[Association], known: Collection[int]) -> NDArray[np.bool_]:
+    """Rows that may be those of fresh associations, or disturb them at relays that were not `known` before."""
+    relays = np.array([*{relay for each in fresh for relay in each.relays}], np.uint64)
+    found: NDArray[np.bool_] = np.isin(rows.source, relays) | np.isin(rows.destination, relays)
+    there = np.flatnonzero(found)
+    if len(there):
+        ends = np.stack((rows.source[there], rows.destination[there]))
+        others = np.array([*known], np.uint64)
+        hosts = np.array([*{host for each in fresh for host in each.hosts}], np.uint64)
+        found[there] = np.isin(ends & _ADDRESS, hosts).any(0) | ~np.isin(ends, others).any(0)
+    return found

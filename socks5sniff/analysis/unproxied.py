@@ -292,7 +292,8 @@ class Exchanges:
         if not found.relayed and related[first]:
             assert self._associations is not None, "it has related them"
             carries = self._associations.carries
-            found.relayed = any(carries(source, destination, time) for time in times.tolist())
+            moments = zip(times.tolist(), datagrams.frame[rows].tolist(), strict=True)
+            found.relayed = any(carries(source, destination, time, frame) for time, frame in moments)
         for head, mine in zip(found.heads, (sent, ~sent), strict=True):
             for row in rows[mine][: DATAGRAM_LIMIT - len(head)].tolist():
                 head.append(payload_octets(datagrams, row, HEAD_LIMIT))

@@ -364,6 +364,7 @@ class Dialogue(Facts):
             return False
         held = self.held[self.client_side]
         self.malformed = True
+        del held.octets[step.length :]
         self._accept_held(step, self.client_side, held)
         held.cut = True  # where the request ends nobody knows
         return True

@@ -102,11 +102,14 @@ def decode_step(state: State, role: int, octets: bytes) -> Step | NeedMore | Mis
 
 
 def unaddressed_step(octets: bytes) -> Step | None:
-    """A request whose address type is in no table, up to the end of `octets`; None where they are not even that."""
+    """A request whose address type is in no table, up to that; None where octets are not even that.
+
+    What follows is an address whose length nobody knows: how much of it has come is up to the segments.
+    """
     if len(octets) < 4 or octets[0] != 5:
         return None
     request = Request(octets[1], Address(octets[3], b"", 0), octets[2])
-    return Step(UNADDRESSED, request, len(octets), (), False)
+    return Step(UNADDRESSED, request, 4, (), False)
 
 
 def unfinished_step(octets: bytes) -> tuple[Step, str] | None:

@@ -181,6 +181,55 @@ def test_a_client_whose_datagrams_go_over_the_other_ip_version(first: int) -> No
     assert amounts(analyse(sorted(frames, key=lambda frame: frame[0]), [first])) == [(2, 2, 10, 18)]
 
 
+@pytest.mark.parametrize("first", range(13))
+def test_what_the_relay_sends_to_a_port_that_the_client_has_not_used_yet(first: int) -> None:
+    """Nobody knows then that it is the client's: that it lacks a header says nothing, in the same batch or not."""
+    talk = [(packet.time, packet.frame()) for packet in associate(closing=False)]
+    sent = exchange((ONE, 50_000))[0]
+    before = sent[0] - 1000, datagram(RELAY, (ONE, 50_000), b"no header at all")
+    records = analyse([*talk, before, sent], [first])
+    assert amounts(records) == [(1, 0, 5, 0)]
+    assert codes(records) == {"udp-one-way"}
+
+
+@pytest.mark.parametrize("first", range(13))
+def test_of_two_parties_of_the_other_ip_version_the_first_that_speaks_socks_is_the_client(first: int) -> None:
+    """Though the other one had sent before, something else."""
+    relay = ("192.0.2.9", 3000)
+    talk = associate(("2001:db8::1", 40_000), bound=relay, proxy="2001:db8::9", closing=False)
+    other, one = ("192.0.2.7", 50_000), ("192.0.2.1", 50_000)
+    times = [exchange(one, relay)[0][0] + number for number in range(3)]
+    sent = [datagram(other, relay, b"hello"), *(exchange(party, relay)[0][1] for party in (one, other))]
+    frames = [(packet.time, packet.frame()) for packet in talk] + [*zip(times, sent, strict=True)]
+    (record,) = analyse(frames, [first], udp_frames=True)
+    assert record.frames[-1].frame == len(talk) + 2
+    assert [entry.message[:9] for entry in record.anomalies if entry.code == "udp-unassociated"] == ["192.0.2.7"]
+
+
+@pytest.mark.parametrize("first", range(24))
+def test_a_datagram_before_the_reply_disturbs_nobody_else_at_that_relay(first: int) -> None:
+    """Until the reply it looks like a stranger's; then it is the client's."""
+    talks = associate(closing=False), associate((OTHER, 40_000), begin=START + SECOND, closing=False)
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    early = exchange((OTHER, 50_000), begin=START + SECOND - 2_000_000)[:1]
+    frames += [*exchange((ONE, 50_000)), *early, *exchange((OTHER, 50_000), begin=START + SECOND)]
+    records = analyse(sorted(frames, key=lambda frame: frame[0]), [first])
+    assert amounts(records) == [EACH, (2, 1, 10, 9)]
+    assert codes(records) == set()
+
+
+@pytest.mark.parametrize("first", range(13))
+def test_an_answer_from_where_the_client_sends_to_only_later_names_the_client(first: int) -> None:
+    """A destination on the client's own machine: what comes from it before is no answer, in the same batch or not."""
+    talk = [(packet.time, packet.frame()) for packet in associate(closing=False)]
+    out, back = exchange((ONE, 50_000), remote=(ONE, 53))
+    named = datagram(RELAY, (ONE, 50_000), b"\0\0\0" + address(ONE, 53) + b"too early")
+    frames = [*talk, exchange((ONE, 50_000))[0], (out[0] + 1, named), (out[0] + 2, out[1]), back]
+    (record,) = analyse(frames, [first])
+    assert [entry.frame for entry in record.anomalies] == [len(talk) + 2]
+    assert codes([record]) == {"udp-names-client"}
+
+
 @pytest.mark.parametrize("fragment", [0, 1, 0x7F, 0x82])
 def test_the_list_of_datagrams_says_which_are_fragments(fragment: int) -> None:
     (sent, datagram_), _ = exchange((ONE, 50_000))
@@ -246,6 +295,24 @@ def test_an_association_whose_endpoints_are_taken_over_without_a_close(first: in
     assert amounts(analyse(frames, [first])) == [EACH]
 
 
+@pytest.mark.parametrize("greeting", [GREETING, b"\5\3\0\1\2", b"\5\3\5\3\0"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_an_association_is_known_while_its_datagrams_pass(greeting: bytes, size: int, swapped: bool) -> None:
+    """However its request is cut, or comes in disorder: only then a datagram without a header is found."""
+    request = b"\5\3\0" + address("0.0.0.0", 0)
+    asked = [(CLIENT, request[place : place + size]) for place in range(0, len(request), size)]
+    talk = [(CLIENT, greeting), (SERVER, CHOICE), *asked, (SERVER, b"\5\0\0" + address(*RELAY))]
+    packets = connection(talk, closing=False)
+    if swapped and len(asked) > 1:
+        packets[5], packets[6] = packets[6], packets[5]
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    time = frames[-1][0] + 1000
+    frames += [(time, exchange((ONE, 50_000))[0][1]), (time + 1, datagram((ONE, 50_000), RELAY, b"no header at all"))]
+    (record,) = analyse(frames, [len(packets), 1])
+    assert "udp-no-header" in codes([record])
+
+
 DECLARED = [("0.0.0.0", 0), ("0.0.0.0", 40_100), ("::", 0), (ONE, 40_100), (OTHER, 40_100), ("8.8.8.8", 53)]
 BOUND = [RELAY, ("0.0.0.0", 3000), ("::", 3000), (LOOPBACK, 3000), (PROXY, 0), ("2001:db8::9", 3000)]
 
@@ -281,6 +348,42 @@ def test_associations_with_a_form_are_those_of_dialogues_judged_by_themselves(da
             return [record.as_dict() for record in analyse(frames, sizes, udp_frames=udp_frames)]
 
     assert found(0) == found(1 << 30)
+
+
+PARTIES = [(ONE, 50_000), (ONE, 50_001), (OTHER, 50_000), (LOOPBACK, 50_000), REMOTE, (ONE, 53)]
+SIX_PARTIES = [("2001:db8::1", 50_000), ("2001:db8::2", 50_001)]
+BEGINNINGS = [b"\0\0\0", b"\0\0\0", b"\0\0\0", b"\0\0\1", b"\0\0\x82", b"\0\7\0", b""]
+
+
+@settings(max_examples=25, derandomize=True)
+@given(data=st.data())
+def test_whose_datagrams_are_does_not_depend_on_batches(data: st.DataObject) -> None:
+    """Clients and strangers of both IP versions at relays of their own or shared, before replies and after closes."""
+    frames: list[Frame] = []
+    for number in range(data.draw(st.integers(1, 4))):
+        six = data.draw(st.booleans())
+        host = "2001:db8::1" if six else data.draw(st.sampled_from([ONE, OTHER]))
+        talk = associate(
+            (host, 41_000 + number),
+            bound=data.draw(st.sampled_from([RELAY, ("0.0.0.0", 3000)])),
+            declared=data.draw(st.sampled_from([0, 0, 50_000, 50_001])),
+            begin=START + data.draw(st.integers(0, 30)) * 1_000_100,
+            closing=data.draw(st.booleans()),
+            proxy="2001:db8::9" if six else PROXY,
+        )
+        frames += [(packet.time, packet.frame()) for packet in talk]
+    for number in range(data.draw(st.integers(1, 12))):
+        six = data.draw(st.sampled_from([False, False, True]))
+        party = data.draw(st.sampled_from(SIX_PARTIES if six else PARTIES))
+        ends = party, ("2001:db8::9" if six else PROXY, 3000)
+        remote = data.draw(st.sampled_from([REMOTE, (ONE, 53)]))
+        octets = data.draw(st.sampled_from(BEGINNINGS)) + address(*remote) + b"what is said"
+        time = START + data.draw(st.integers(0, 40)) * 1_000_100 + number
+        frames.append((time, datagram(*(ends if data.draw(st.booleans()) else ends[::-1]), octets)))
+    frames.sort(key=lambda frame: frame[0])
+    expected = [record.as_dict() for record in analyse(frames, udp_frames=True)]
+    for sizes in ([1] * len(frames), data.draw(st.lists(st.integers(1, 20), max_size=10))):
+        assert [record.as_dict() for record in analyse(frames, sizes, udp_frames=True)] == expected
 
 
 def test_what_zeros_mean_is_told_of_each_association(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,13 @@ class TestAnImpossibleAddressType:
             session.frames[-1].summary,
         ]
 
+    def test_of_a_request_that_has_no_end_only_what_can_be_read_counts(self) -> None:
+        """However many octets of the address have come by then."""
+        script = self.BEGIN + "C 05 01 00 05 c6336407 0050\nP 05 08 00 01 00000000 0000"
+        for session in (play(script), play(bit_by_bit(script)), play(script.replace(" c6336407", "\nC c6336407"))):
+            assert [frame.length for frame in session.frames] == [3, 2, 4, 10]
+            assert (session.outcome(), session.reply) == ("rejected", 8)
+
     def test_a_request_in_pieces_is_no_optimistic_data(self) -> None:
         session = play(self.BEGIN + bit_by_bit("C 05 03 00 09 00000000 0000\nP 05 08 00 01 00000000 0000"))
         assert (session.outcome(), session.command) == ("rejected", 3)
