@@ -120,7 +120,6 @@ class Share:
                     begin = max(begin, other.ends + 1)
         return begin, until, before
 
-
     def lasts(self, time: int, moment: int) -> tuple[int, int, int]:
         """See `stays`; of a port that nobody knows, as long as no client shows another one."""
         moments = [NEVER]
