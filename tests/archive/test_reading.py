@@ -21,9 +21,10 @@ import pytest
 
 from socks5sniff.analysis import read
 from socks5sniff.archive import reading as reading_module
-from socks5sniff.archive.piece import Task
+from socks5sniff.archive.piece import Task, analyse
 from socks5sniff.archive.processes import Processes
-from socks5sniff.archive.reading import ArchiveReading, Workers
+from socks5sniff.archive.reading import ArchiveReading, Workers, planned
+from socks5sniff.archive.stretch import Settings
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
 from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, open_sink, printing
@@ -261,6 +262,15 @@ def test_a_cluster_of_processes_also_where_the_port_of_a_dashboard_is_taken(chur
     assert reading.conversations == 2_000
     assert sum(reading.workers.values()) == churn.stat().st_size
     assert 1 <= len(reading.workers) <= 2
+
+
+def test_a_cluster_knows_how_much_a_stretch_is(churn: Path) -> None:
+    """Else Dask takes it for next to nothing, and sends it from one worker to another for each question."""
+    sizeof = pytest.importorskip("dask.sizeof").sizeof
+    for piece in planned([str(churn)], 2, [], lambda _: None):
+        for each in (piece, piece._replace(slice=None)):
+            stretch, _ = analyse(Task(each, Settings()))
+            assert each.octets <= sizeof((stretch, None)) < 2 * each.octets + 4_000_000
 
 
 def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
