@@ -255,13 +255,8 @@ def test_forms_give_what_each_dialogue_by_itself_gives(data: st.DataObject):
             assert printed[name] == written[name], name
 
 
-def test_a_login_without_a_name_or_a_password_has_a_form_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an anomaly, which the others are not."""
-    logins = [b"\1\5alice\6secret", b"\1\3bob\2pw", b"\1\0\6secret", b"\1\5alice\0", b"\1\0\0"] * 3
-    packets: list[Packet] = []
-    for number, login in enumerate(logins):
-        said = [*PASSWORD[:2], (CLIENT, login), *PASSWORD[3:]]
-        packets += connection(said, client=(f"10.0.1.{number}", 40_000), begin=START + number * 50_000_000)
+def all_by_forms(packets: list[Packet], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The records of dialogues which all have forms: those that each dialogue by itself gives, and left in columns."""
     monkeypatch.setattr(handshakes, "FEW", 0)
     analyser = Analyser()
     frames = [(packet.time, packet.frame()) for packet in packets]
@@ -270,6 +265,17 @@ def test_a_login_without_a_name_or_a_password_has_a_form_of_its_own(monkeypatch:
     fast = [record.as_dict() for part in found for record in part]
     monkeypatch.setattr(handshakes, "FEW", 1 << 30)
     assert fast == [record.as_dict() for record in analyse(packets)]
+    return fast
+
+
+def test_a_login_without_a_name_or_a_password_has_a_form_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an anomaly, which the others are not."""
+    logins = [b"\1\5alice\6secret", b"\1\3bob\2pw", b"\1\0\6secret", b"\1\5alice\0", b"\1\0\0"] * 3
+    packets: list[Packet] = []
+    for number, login in enumerate(logins):
+        said = [*PASSWORD[:2], (CLIENT, login), *PASSWORD[3:]]
+        packets += connection(said, client=(f"10.0.1.{number}", 40_000), begin=START + number * 50_000_000)
+    fast = all_by_forms(packets, monkeypatch)
     odd = ["empty-credential" in [entry["code"] for entry in record["anomalies"]] for record in fast]
     assert odd == [False, False, True, True, True] * 3
 
@@ -312,14 +318,7 @@ def test_bind_has_forms_one_for_each_second_reply(monkeypatch: pytest.MonkeyPatc
         for number, said in enumerate(talks * 3)
         for packet in connection(said, client=(f"10.0.1.{number}", 40_000), begin=START + number * 50_000_000)
     ]
-    monkeypatch.setattr(handshakes, "FEW", 0)
-    analyser = Analyser()
-    frames = [(packet.time, packet.frame()) for packet in packets]
-    found = [part for batch in batches(frames) for part in analyser.take(batch)] + analyser.finish()
-    assert sum(record is not None for part in found for record in part.written) == 0
-    fast = [record.as_dict() for part in found for record in part]
-    monkeypatch.setattr(handshakes, "FEW", 1 << 30)
-    assert fast == [record.as_dict() for record in analyse(packets)]
+    fast = all_by_forms(packets, monkeypatch)
     peers = [record["peer"] and record["peer"]["host"] for record in fast[:8]]
     assert peers == [None, "10.0.0.7", "::1", "0.0.0.0", "10.0.0.7", None, "10.0.0.7", "0.0.0.0"]
 
