@@ -107,16 +107,15 @@ class Endings:
         With a size, which flows are together follows from the capture alone, not from where its batches end.
         """
         closing = self._closing
-        until = now
         if size is None:
             ripe = bool(closing) and closing[0][0] + LINGER + GATHER < now
+            most, until = len(closing) if ripe else 0, now
+        elif len(closing) >= size and closing[size - 1][0] + LINGER < now:
+            most, until = size, closing[size - 1][0] + LINGER
         else:
-            ripe = len(closing) >= size and closing[size - 1][0] + LINGER < now
-            until = closing[size - 1][0] + LINGER if ripe else now
-        if not ripe and size is not None:
             return None
         over: list[tuple[int, int]] = []
-        while ripe and closing and closing[0][0] + LINGER < now and len(over) != size:
+        while len(over) < most and closing[0][0] + LINGER < now:
             over.append(closing.popleft()[1:])
         slots, streams = np.array(over, np.intp).reshape(-1, 2).T
         return slots[self._flows.stream[slots] == streams], until

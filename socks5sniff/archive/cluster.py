@@ -14,7 +14,7 @@ from typing import Any
 from socks5sniff.errors import InputError, MissingError
 
 from .piece import Result, Task, analyse
-from .stretch import Stretch
+from .stretch import LONG, Stretch
 
 LOCAL = "local"
 """In place of an address: a cluster of this machine's processes, for the time of the reading."""
@@ -71,7 +71,7 @@ class Cluster:
 
     def ask(self, number: int, method: str, *arguments: Any) -> Future[Any]:
         """See `Processes.ask`."""
-        priority = 0 if method in ("finish", "write") else 2
+        priority = 0 if method in LONG else 2
         return self._told(
             self._client.submit(_asked, self._analysed[number], method, arguments, pure=False, priority=priority)
         )

@@ -21,13 +21,11 @@ from socks5sniff.analysis.forms import Forms
 from socks5sniff.errors import WorkerError
 
 from .piece import Memories, Result, Task, analyse
-from .stretch import Stretch
+from .stretch import LONG, Stretch
 
 _DEATHS = 3
 """So many times a worker is replaced."""
 _ANALYSE, _ASK, _FORGET = "analyse", "ask", "forget"
-_LONG = ("finish", "write")
-"""What is asked of stretches and takes its time."""
 _Message = tuple[str, int, Any]
 
 
@@ -183,7 +181,7 @@ def serve(connection: Connection, theirs: Connection) -> None:
         try:
             while True:
                 message = connection.recv()
-                if message[0] == _ASK and message[2][0] not in _LONG and message[1] in stretches:
+                if message[0] == _ASK and message[2][0] not in LONG and message[1] in stretches:
                     answer(message)
                 else:
                     tasks.put(message)

@@ -45,6 +45,8 @@ _DNS = 53
 
 Printer = Callable[[Batch], list[str]]
 """See `Batch.printed`; it can be sent to other processes."""
+LONG = ("finish", "write")
+"""What is asked of a stretch and takes its time."""
 Writer = Callable[[int, Batch, int], tuple[list[str], Batch]]
 """Writes records into files where they are, given a number that no others have; those of files that would have fewer
 records than so many are left. Gives the names of the files, which are whole by then and take the place of any that had
@@ -111,7 +113,7 @@ class Outline(NamedTuple):
         newest: intp[n], of the flows between the same endpoints the last one, by which these endpoints are called.
         opening: intp[n], the first one of these.
         syn: bool[n], a flow's first packet has SYN; clocks: int64[n], the latest time by then.
-        kind: uint8[n], as far as it is known; marks: uint64[2, n], see `Watch`.
+        closed: intp[m], flows that have closed, in the order in which they closed.
         shared: flows with the same endpoints that may still have packets.
         closed: intp[m], flows that have closed and may be SOCKS, in the order in which they closed.
         associating: endpoints (see `newest`) of flows that open UDP associations.
