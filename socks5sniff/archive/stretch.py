@@ -113,9 +113,9 @@ class Outline(NamedTuple):
         newest: intp[n], of the flows between the same endpoints the last one, by which these endpoints are called.
         opening: intp[n], the first one of these.
         syn: bool[n], a flow's first packet has SYN; clocks: int64[n], the latest time by then.
-        closed: intp[m], flows that have closed, in the order in which they closed.
+        kind: uint8[n], as far as it is known; marks: uint64[2, n], see `Watch`.
         shared: flows with the same endpoints that may still have packets.
-        closed: intp[m], flows that have closed and may be SOCKS, in the order in which they closed.
+        closed: intp[m], flows that have closed, in the order in which they closed.
         associating: endpoints (see `newest`) of flows that open UDP associations.
         open: what is known of flows that have not closed.
         dns: segments from name servers.
