@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from socks5sniff.codec import PROXY_SIGNATURE, PROXY_WORD, Command
 from socks5sniff.packets.columns import payload_octet, payload_octets
-from socks5sniff.session import PREAMBLE_LIMIT
+from socks5sniff.session import PREAMBLE_LIMIT, SOUND_METHODS
 from socks5sniff.streams.flows import UNKNOWN, FlowTable
 from socks5sniff.streams.heads import HEAD, HeadRows, marks, windows
 from socks5sniff.streams.octets import Payloads
@@ -48,6 +48,9 @@ TOKENS = 1 << 18
 _NAME_SIZES = tuple(map(len, NAMES))
 _UNHEARD, _OPENS, _ANSWERS, _NEITHER = range(4)
 _OTHER, _ZERO, _MISFIT = range(3)
+_METHODS = 8
+"""So many methods of what may be a greeting are looked at."""
+_SOUND = np.isin(np.arange(256), list(SOUND_METHODS))
 _LONG = 512
 """A direction that began as neither side of SOCKS does, in little pieces, is ruled out here at the latest."""
 
@@ -170,11 +173,10 @@ class Watch(SlotTable):
             self.begins[way[first], slot[first]] = _beginnings(short[first], captured[first])
             self.zero[way[first], slot[first]] = _zeros(short[first], captured[first])
             self.mark[way[first], slot[first]] = marks(short[first], captured[first])
-        early = np.flatnonzero(~self.greets[way, slot] & (self.begins[way, slot] == _NEITHER))
+        early = np.flatnonzero(~self.greets[way, slot] & (self.begins[way, slot] != _OPENS))
         if len(early):
-            within = np.arange(PREAMBLE_LIMIT + 1) <= (PREAMBLE_LIMIT - payloads.offset[early])[:, None]
-            greets = ((short[early, : PREAMBLE_LIMIT + 1] == 5) & within).any(1)
-            self.greets[way[early[greets]], slot[early[greets]]] = True
+            greets = early[_greet(short[early], captured[early], PREAMBLE_LIMIT - payloads.offset[early])]
+            self.greets[way[greets], slot[greets]] = True
 
     def _rule_out(self, payloads: Payloads) -> None:
         slot, way, offset = payloads.slot, payloads.way, payloads.offset
@@ -220,6 +222,25 @@ def _beginnings(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArra
     opens = (octet == 5) | ((octet == 4) & command) | header | (captured < 1)
     answers = (octet == 0) | (octet == 4)
     return np.where(opens, _OPENS, np.where(answers, _ANSWERS, _NEITHER)).astype(np.uint8)
+
+
+def _greet(
+    short: NDArray[np.uint8], captured: NDArray[np.int64], last: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """Those of these rows in which a sound greeting may begin (see `session.opening`), at `last` at the latest.
+
+    Most octets 05 of other protocols have something behind them that no method is. What lies beyond the row may be
+    anything.
+    """
+    row, at = np.nonzero(short[:, : PREAMBLE_LIMIT + 1] == 5)
+    near = at <= last[row]
+    row, at = row[near], at[near]
+    count = np.where(at + 1 < captured[row], short[row, at + 1], _METHODS)
+    sound = count > 0
+    for number in range(_METHODS):
+        there = (number < count) & (at + 2 + number < captured[row])
+        sound &= ~there | _SOUND[short[row, at + 2 + number]]
+    return np.unique(row[sound])
 
 
 def _zeros(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint8]:

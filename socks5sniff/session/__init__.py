@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from .facts import HalfFrame, SessionAnomaly, SessionFrame, Verdict
 from .held import Run
-from .opening import PREAMBLE_LIMIT, could_begin, could_open, find_greeting
+from .opening import PREAMBLE_LIMIT, SOUND_METHODS, could_begin, could_open, find_greeting
 from .session import Session
 
 __all__ = [
     "PREAMBLE_LIMIT",
+    "SOUND_METHODS",
     "HalfFrame",
     "Run",
     "Session",
