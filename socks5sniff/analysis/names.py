@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -135,9 +135,9 @@ class Names:
         """The names that proxies were asked for, each with the frame of the first request for it."""
         return dict(self._requested)
 
-    def learned(self) -> frozenset[tuple[str, str]]:
-        """Clients, and addresses that they got from DNS."""
-        return frozenset(self._learned)
+    def learned(self, clients: Collection[str]) -> frozenset[tuple[str, str]]:
+        """Which of these clients, and addresses that they got from DNS."""
+        return frozenset(key for key in self._learned if key[0] in clients)
 
     def note_requests(self, requested: Mapping[tuple[str, bytes], int]) -> None:
         """Proxies were asked for these names, too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -97,15 +98,16 @@ class Memories:
     """Where pieces were read into, to be used again: memory that is new costs as much as to read into it."""
 
     def __init__(self) -> None:
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> mmap.mmap:
         """So many octets, or some more."""
         for number, memory in enumerate(self._free):
             if len(memory) >= size:
                 return self._free.pop(number)
         self._free.clear()  # too small for pieces as they are now
-        return bytearray(size + (size >> 3))
+        # Not a `bytearray`, which would be cleared before it is read into.
+        return mmap.mmap(-1, size + (size >> 3), access=mmap.ACCESS_COPY)
 
     def give(self, stretch: Stretch) -> None:
         """A stretch that is finished has no use for its memory."""
@@ -147,7 +149,7 @@ def analyse(task: Task, forms: Forms | None = None, memories: Memories | None = 
 
 
 def _frames(
-    piece: Piece, memory: bytearray | None, end: list[Read | Socks5sniffError], notes: list[str]
+    piece: Piece, memory: mmap.mmap | None, end: list[Read | Socks5sniffError], notes: list[str]
 ) -> Iterator[FrameBatch]:
     """The frames, in memories that stay."""
     if piece.slice is not None and memory is not None:

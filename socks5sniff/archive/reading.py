@@ -29,11 +29,15 @@ from socks5sniff.streams.spaces import LINGER
 
 from .parts import Keeper, Parts
 from .piece import Piece, Result, Task, at_frame
-from .sequel import Asks, Sequel
-from .stretch import Inner, Order, Outline, Printer, Settings, Writer, Written
+from .sequel import Asks, Coming, Sequel
+from .stretch import Inner, Order, Printer, Settings, Writer, Written
 
 LEAST, MOST = 4 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
+FRAMES = 256_000
+"""Frames of a piece of a large file: what is known of them takes as much memory as they do, or more."""
+LOOK = 8
+"""Pieces that are analysed before their turn, at least, to see what packets still come."""
 SMALL = 16 << 20
 """Octets of files that are read as one piece; a larger file is one by itself."""
 LARGE = 64 << 20
@@ -130,7 +134,7 @@ def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], 
     for group in _groups(found, size):
         whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]
         if len(group) == 1 and group[0].plain:
-            pieces += [whole[0]._replace(slice=part) for part in slices(whole[0].names[0], size)]
+            pieces += [whole[0]._replace(slice=part) for part in slices(whole[0].names[0], size, FRAMES)]
         else:
             pieces.append(reduce(Piece.joined, whole))
     _check_order(pieces)
@@ -140,7 +144,8 @@ def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], 
 def _check_order(pieces: Sequence[Piece]) -> None:
     """Large files that overlap are merged by one process."""
     latest = NO_TIME
-    for piece in pieces:
+    files = [place for place, piece in enumerate(pieces) if piece.begins]
+    for piece in pieces[: files[-1] + 1]:
         if piece.begins and latest > piece.first:
             raise UnsuitableError
         if piece.partial and piece.slice is not None:
@@ -415,6 +420,7 @@ class _Flow:
         self._start = workers
         self._workers: Workers | None = None
         self._numbers = 0
+        self._taken = 0
         self._analysing: deque[tuple[int, Piece, Future[Result]]] = deque()
         self._ready: deque[_Ready] = deque()
 
@@ -431,19 +437,20 @@ class _Flow:
         if not self._ready:
             return None
         ready = self._ready.popleft()
+        self._taken = 1
         self.last = ready.end
         if not sequel.fits(ready.result.outline):
             ready = self._again(ready.number, ready.piece, sequel.connections.flows.clock)
         return ready
 
-    def coming(self, clock: int) -> list[Outline]:
-        """What follows, as far as last packets of what closed before `clock` may be in it."""
-        count = 2
-        while True:
+    def coming(self, clock: int) -> Coming:
+        """What follows, as far as last packets of what closed before `clock` may be in it, and as there is room."""
+        for count in range(1, max(self.ahead, LOOK) + 1):
             self._fetch(count)
-            if len(self._ready) < count or self._ready[-1].result.outline.first > clock + LINGER:
-                return [ready.result.outline for ready in self._ready]
-            count += 1
+            whole = len(self._ready) < count or self._ready[-1].result.outline.first > clock + LINGER
+            if whole:
+                break
+        return Coming([ready.result.outline for ready in self._ready], whole)
 
     def asks(self, ready: _Ready) -> Asks:
         """What can be asked of who has analysed it."""
@@ -454,8 +461,11 @@ class _Flow:
         return Asks(asked("packets"), asked("state"), asked("every_datagram"))
 
     def finish(self, ready: _Ready, order: Order) -> Future[Inner]:
-        """Have its records made."""
-        return self.workers.ask(ready.number, "finish", order)
+        """Have its records made: then what it held is free for the next one."""
+        finished: Future[Inner] = self.workers.ask(ready.number, "finish", order)
+        self._taken = 0
+        self._fill(self.ahead)
+        return finished
 
     def write(self, number: int, order: Order, ids: NDArray[np.int64]) -> Future[Written]:
         """Have records written that have stayed there."""
@@ -477,8 +487,7 @@ class _Flow:
     def _fetch(self, count: int) -> None:
         """So many pieces are ready, if there are so many."""
         while len(self._ready) < count:
-            while self._pieces and len(self._analysing) + len(self._ready) < max(self.ahead, count):
-                self._submit(self._pieces.popleft(), NO_TIME)
+            self._fill(max(self.ahead, count + self._taken))
             if not self._analysing:
                 return
             number, piece, future = self._analysing.popleft()
@@ -489,6 +498,11 @@ class _Flow:
             following = self._following(self._ready[-1].end if self._ready else self.last, ready)
             if following is not None:
                 self._ready.append(following)
+
+    def _fill(self, count: int) -> None:
+        """So many pieces are on their way or not finished, if there are so many."""
+        while self._pieces and len(self._analysing) + len(self._ready) + self._taken < count:
+            self._submit(self._pieces.popleft(), NO_TIME)
 
     def _merged(self, one: _Ready, other: _Ready) -> _Ready:
         """Files that overlap, as one piece."""

@@ -48,6 +48,18 @@ class Asks(NamedTuple):
     every_datagram: Callable[[], Datagrams]
 
 
+class Coming(NamedTuple):
+    """What is known of the stretches behind one.
+
+    Attributes:
+        outlines: of the next ones.
+        whole: nothing behind them comes in time to be a last packet of what closed in that one.
+    """
+
+    outlines: Sequence[Outline]
+    whole: bool
+
+
 class _Seam(NamedTuple):
     """A stretch that was taken, and whose own records are awaited."""
 
@@ -87,12 +99,12 @@ class Sequel(Analyser):
         """Whether a stretch was analysed with the clock that it begins with."""
         return outline.first == NO_TIME or self.connections.flows.clock <= outline.first
 
-    def take_stretch(self, outline: Outline, coming: Sequence[Outline], asks: Asks) -> Order:
+    def take_stretch(self, outline: Outline, coming: Coming, asks: Asks) -> Order:
         """Take the next stretch.
 
         Args:
             outline: what is in it.
-            coming: the stretches behind it, as far as they begin before this one's last packets are waited for.
+            coming: the stretches behind it.
             asks: whoever has analysed it.
         """
         before, first = self.packets, self.connections.flows.streams
@@ -132,9 +144,22 @@ class Sequel(Analyser):
         self._count(outline, before)
         self._seams.append(_Seam(before, self.connections.flows.clock, slots))
         streams = np.where(slots >= 0, self.connections.flows.stream[slots], -1)
-        until = min((each.earliest for each in coming if each.frames), default=_NEVER)
+        until = min(
+            (each.earliest for each in coming.outlines if each.frames),
+            default=_NEVER if coming.whole else outline.latest,
+        )
         elsewhere = np.flatnonzero(seen | followed)
-        return Order(before, streams, elsewhere, self.records.names.learned(), since, until)
+        return Order(before, streams, elsewhere, self._learned(outline, elsewhere), since, until)
+
+    def _learned(self, outline: Outline, elsewhere: NDArray[np.intp]) -> frozenset[tuple[str, str]]:
+        """What those got from DNS whose records the stretch makes."""
+        if not len(self.records.names):
+            return frozenset()
+        mine = outline.kind != IGNORED
+        mine[elsewhere] = False
+        ends = np.concatenate((outline.flows["low"][mine], outline.flows["high"][mine]))
+        hosts = np.unique(ends >> np.uint64(16)) << np.uint64(16)
+        return self.records.names.learned(set(map(self.reader.addresses.endpoint_address, hosts.tolist())))
 
     def take_inner(self, inner: Inner) -> list[Batch]:
         """Take the records of the first stretch whose own ones are awaited; give those that have their numbers."""
@@ -289,13 +314,14 @@ class Sequel(Analyser):
     # -- what is taken over --------------------------------------------------------------------------------------
 
     def _followed(
-        self, outline: Outline, seen: NDArray[np.bool_], coming: Sequence[Outline]
+        self, outline: Outline, seen: NDArray[np.bool_], coming: Coming
     ) -> NDArray[np.bool_]:
-        """bool[n]: flows that are followed here from now on: open ones, and those that get packets behind the seam."""
+        """bool[n]: flows that are followed here from now on: open ones, and those that get packets behind the seam, or
+        may get some where nobody has looked yet."""
         closed = outline.flows["close_clock"]
         followed = (closed == NO_TIME) & (outline.kind != IGNORED)
         late = np.flatnonzero((closed != NO_TIME) & (outline.kind != IGNORED) & ~seen)
-        for stretch in coming:
+        for stretch in coming.outlines:
             if not len(late):
                 break
             if stretch.first == NO_TIME:
@@ -304,6 +330,9 @@ class Sequel(Analyser):
             mine = _pairs(outline, late)
             theirs = _pairs(stretch, np.unique(stretch.opening))
             followed[late[np.isin(mine, theirs)]] = True
+        if not coming.whole:
+            clock = max(each.clock for each in (outline, *coming.outlines))
+            followed[late[closed[late] + LINGER >= clock]] = True
         found: NDArray[np.bool_] = followed & ~seen
         return found
 

@@ -7,6 +7,7 @@ packets of the ones, and what is known of the others.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -272,7 +273,7 @@ class Stretch:
         self._settings = settings
         self._inner: Inner | None = None
         self._stays = Finished.none()
-        self.memory: bytearray | None = None
+        self.memory: mmap.mmap | None = None
         self._batches: list[FrameBatch] = []
         self._segments: list[Segments] = []
         self._datagrams: list[Datagrams] = []

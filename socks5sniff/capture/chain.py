@@ -9,12 +9,16 @@ every record; where the guesses do not fit, that stretch is walked one by one.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
+
+Memory = bytearray | mmap.mmap
+"""What captures are read into."""
 
 RECORD_LIMIT = 16 << 20
 """Largest record that is believed, octets: 64 times libpcap's largest snapshot length of 262,144; Wireshark stops at
@@ -56,7 +60,7 @@ class Layout:
     mark_at: int
     mark_size: int
 
-    def sizes(self, memory: bytearray, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    def sizes(self, memory: Memory, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sizes of the records at `starts`, octets, header and filling included."""
         sizes = _field(memory, self.order + "u4", self.size_at)[starts].astype(np.int64)
         sizes += self.extra + self.align - 1
@@ -64,13 +68,13 @@ class Layout:
             sizes &= -self.align
         return sizes
 
-    def size(self, memory: bytearray, start: int) -> int:
+    def size(self, memory: Memory, start: int) -> int:
         """Size of the record at `start`, octets, header and filling included."""
         field: int = struct.unpack_from(self.order + "I", memory, start + self.size_at)[0]
         return field + self.extra + self.align - 1 & -self.align
 
 
-def chain(memory: bytearray, begin: int, end: int, layout: Layout, mark: bytes) -> tuple[NDArray[np.int64], int]:
+def chain(memory: Memory, begin: int, end: int, layout: Layout, mark: bytes) -> tuple[NDArray[np.int64], int]:
     """Starts of the records that lie wholly in `memory[begin:end]`, in order.
 
     Args:
@@ -96,7 +100,7 @@ def chain(memory: bytearray, begin: int, end: int, layout: Layout, mark: bytes) 
 
 
 def _walk(
-    memory: bytearray, start: int, end: int, layout: Layout, known: set[int], limit: int
+    memory: Memory, start: int, end: int, layout: Layout, known: set[int], limit: int
 ) -> tuple[list[int], int]:
     """Record by record from `start` to a record in `known`, to one that is not whole, or to `limit` records."""
     starts: list[int] = []
@@ -112,7 +116,7 @@ def _walk(
     return starts, start
 
 
-def _lock_step(memory: bytearray, end: int, layout: Layout, seeds: NDArray[np.int64]) -> NDArray[np.int64]:
+def _lock_step(memory: Memory, end: int, layout: Layout, seeds: NDArray[np.int64]) -> NDArray[np.int64]:
     """Record starts in order as the chains from `seeds` tell, each up to the next seed; right wherever its seed is."""
     targets = np.append(seeds[1:], end)
     sizes = _field(memory, layout.order + "u4", layout.size_at)
@@ -130,7 +134,7 @@ def _lock_step(memory: bytearray, end: int, layout: Layout, seeds: NDArray[np.in
     return starts
 
 
-def _seeds(memory: bytearray, begin: int, end: int, layout: Layout, mark: bytes, count: int) -> NDArray[np.int64]:
+def _seeds(memory: Memory, begin: int, end: int, layout: Layout, mark: bytes, count: int) -> NDArray[np.int64]:
     """`begin` and up to `count` places after it that look like record starts, increasing.
 
     A place looks like one if the mark is there and again where the record that starts there would end.
@@ -157,7 +161,7 @@ def _seeds(memory: bytearray, begin: int, end: int, layout: Layout, mark: bytes,
 
 
 def _linked(
-    memory: bytearray, begin: int, end: int, layout: Layout, guessed: NDArray[np.int64], seeds: NDArray[np.int64]
+    memory: Memory, begin: int, end: int, layout: Layout, guessed: NDArray[np.int64], seeds: NDArray[np.int64]
 ) -> tuple[list[NDArray[np.int64]], int]:
     """The true record starts from `begin` on: stretches of `guessed` that are linked, else walked one by one."""
     sizes = layout.sizes(memory, guessed)
@@ -183,7 +187,7 @@ def _linked(
             return found, start
 
 
-def _field(memory: bytearray, kind: str, at: int) -> NDArray[np.unsignedinteger]:
+def _field(memory: Memory, kind: str, at: int) -> NDArray[np.unsignedinteger]:
     """The field `kind` of a record at any start: item s of the array is the field of the record that starts at s."""
     field: NDArray[np.unsignedinteger] = np.ndarray((len(memory) - SLACK + 1,), np.dtype(kind), memory, at, (1,))
     return field

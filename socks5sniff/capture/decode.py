@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import FrameBatch
+from .chain import Memory
 
 BATCH = 16_384
 """Most frames of a batch: the columns of this many stay in a core's cache."""
@@ -32,7 +33,7 @@ class Decoder(Protocol):
 
     rest: int
 
-    def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
+    def batches(self, memory: Memory, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
         """Frames of all whole records in `memory[begin:end]`, of which `octets` is a view.
 
         Raises:
@@ -40,7 +41,7 @@ class Decoder(Protocol):
         """
         ...
 
-    def needed(self, memory: bytearray, begin: int, end: int) -> int:
+    def needed(self, memory: Memory, begin: int, end: int) -> int:
         """Octets that the unfinished record at `begin` needs in all, as far as its octets up to `end` tell.
 
         Raises:
@@ -49,7 +50,7 @@ class Decoder(Protocol):
         ...
 
 
-def headers(memory: bytearray, starts: NDArray[np.int64], size: int, order: str) -> NDArray[np.uint32]:
+def headers(memory: Memory, starts: NDArray[np.int64], size: int, order: str) -> NDArray[np.uint32]:
     """The first `size` octets of the records at `starts` as 32-bit numbers: one row per record."""
     overlapping: NDArray[np.void] = np.ndarray((len(memory) - size + 1,), np.dtype((np.void, size)), memory, 0, (1,))
     return overlapping[starts].view(order + "u4").reshape(-1, size // 4)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import INTERFACE_LIMIT, FrameBatch, Interface
-from .chain import RECORD_LIMIT, Layout, chain
+from .chain import RECORD_LIMIT, Layout, Memory, chain
 from .decode import DamageError, headers, parts
 
 HEADER = 24
@@ -73,7 +73,7 @@ class PcapDecoder:
         known, self._interfaces = self._interfaces, interfaces
         interfaces.extend(known)
 
-    def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
+    def batches(self, memory: Memory, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
         """See `decode.Decoder`."""
         self.rest = begin
         if self._layout is None:
@@ -101,7 +101,7 @@ class PcapDecoder:
                 interfaces=self._interfaces,
             )
 
-    def needed(self, memory: bytearray, begin: int, end: int) -> int:
+    def needed(self, memory: Memory, begin: int, end: int) -> int:
         """See `decode.Decoder`."""
         if self._layout is None:
             return HEADER

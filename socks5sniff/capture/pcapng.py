@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import INTERFACE_LIMIT, FrameBatch, Interface, Process
-from .chain import RECORD_LIMIT, Layout, chain
+from .chain import RECORD_LIMIT, Layout, Memory, chain
 from .decode import DamageError, headers, parts
 from .pcap import link_type
 
@@ -93,7 +93,7 @@ class PcapngDecoder:
         known, self._interfaces = self._interfaces, interfaces
         interfaces.extend(known)
 
-    def batches(self, memory: bytearray, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
+    def batches(self, memory: Memory, octets: NDArray[np.uint8], begin: int, end: int) -> Iterator[FrameBatch]:
         """See `decode.Decoder`."""
         self.rest = begin
         reach = end - begin
@@ -115,7 +115,7 @@ class PcapngDecoder:
             else:
                 return
 
-    def needed(self, memory: bytearray, begin: int, end: int) -> int:
+    def needed(self, memory: Memory, begin: int, end: int) -> int:
         """See `decode.Decoder`."""
         have = end - begin
         section = have >= 4 and memory[begin : begin + 4] == SECTION
@@ -130,7 +130,7 @@ class PcapngDecoder:
         return size
 
     def _frames(
-        self, memory: bytearray, octets: NDArray[np.uint8], starts: NDArray[np.int64], layout: Layout
+        self, memory: Memory, octets: NDArray[np.uint8], starts: NDArray[np.int64], layout: Layout
     ) -> Iterator[FrameBatch]:
         """Batches of the packet blocks among the blocks at `starts`."""
         kinds = headers(memory, starts, 4, layout.order)[:, 0]
@@ -174,7 +174,7 @@ class PcapngDecoder:
 
     def _batch(
         self,
-        memory: bytearray,
+        memory: Memory,
         octets: NDArray[np.uint8],
         starts: NDArray[np.int64],
         layout: Layout,
@@ -245,7 +245,7 @@ class PcapngDecoder:
             raise DamageError(f"damaged: {what}", int(starts[stop]))
 
     def _process_column(
-        self, memory: bytearray, starts: NDArray[np.int64], layout: Layout, scope: NDArray[np.int64]
+        self, memory: Memory, starts: NDArray[np.int64], layout: Layout, scope: NDArray[np.int64]
     ) -> NDArray[np.int32] | None:
         """`FrameBatch.process` of the packet blocks at `starts`."""
         if not scope[-1, 3]:
@@ -274,7 +274,7 @@ class PcapngDecoder:
         column: NDArray[np.int32] = numbers.astype(np.int32)
         return column
 
-    def _describe(self, memory: bytearray, start: int, layout: Layout, place: int) -> _Description:
+    def _describe(self, memory: Memory, start: int, layout: Layout, place: int) -> _Description:
         """The interface that the description block at `start` describes, number `place` of its section."""
         size = layout.size(memory, start)
         if size < 20:
@@ -363,7 +363,7 @@ class _Processes:
         self.blocks.append((number,))
 
 
-def _process(memory: bytearray, start: int, layout: Layout) -> Process:
+def _process(memory: Memory, start: int, layout: Layout) -> Process:
     """The process that the block at `start` describes."""
     size = layout.size(memory, start)
     pid = struct.unpack_from(layout.order + "i", memory, start + 8)[0] if size >= 16 else 0
@@ -374,7 +374,7 @@ def _process(memory: bytearray, start: int, layout: Layout) -> Process:
     return Process(max(pid, 0), name.decode("utf-8", "replace"))
 
 
-def _options(memory: bytearray, at: int, stop: int, layout: Layout) -> Iterator[tuple[int, bytes]]:
+def _options(memory: Memory, at: int, stop: int, layout: Layout) -> Iterator[tuple[int, bytes]]:
     """Code and value of a block's options."""
     unpack = struct.Struct(layout.order + "HH").unpack_from
     while at + 4 <= stop:
@@ -385,7 +385,7 @@ def _options(memory: bytearray, at: int, stop: int, layout: Layout) -> Iterator[
         at += 4 + (length + 3 & -4)
 
 
-def _section_layout(memory: bytearray, start: int) -> Layout:
+def _section_layout(memory: Memory, start: int) -> Layout:
     """How blocks look in the section whose header block is at `start`."""
     magic = bytes(memory[start + 8 : start + 12])
     if magic == _BYTE_ORDER_MAGIC.to_bytes(4, "little"):

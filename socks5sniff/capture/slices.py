@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import DamagedInputError, InputError
 from .batch import FrameBatch, Interface
-from .chain import RECORD_LIMIT, SLACK, Layout
+from .chain import RECORD_LIMIT, SLACK, Layout, Memory
 from .decode import DamageError
 from .pcap import PcapDecoder, is_pcap
 from .pcapng import SECTION, PcapngDecoder
@@ -60,8 +60,12 @@ class Read(NamedTuple):
     fault: DamagedInputError | None
 
 
-def slices(name: str, size: int) -> list[Slice]:
-    """A file in slices of about this size; one where it cannot be cut.
+def slices(name: str, size: int, frames: int) -> list[Slice]:
+    """A file in slices that are about equal; one where it cannot be cut.
+
+    Args:
+        size: octets that are enough for one.
+        frames: the same, as far as the file's beginning tells how large its frames are.
 
     Raises:
         InputError: it cannot be read.
@@ -70,13 +74,13 @@ def slices(name: str, size: int) -> list[Slice]:
         with open(name, "rb") as file:
             total = os.fstat(file.fileno()).st_size
             found = [Slice(name, 0, total)]
-            if total < 2 * size:
+            known = _known(name, file)
+            if known is None or known.decoder.layout is None:
                 return found
-            decoder = _known(name, file)
-            if decoder is None or decoder.layout is None:
-                return found
-            for at in range(size, total - size // 2, size):
-                begin = _record(file, at, decoder)
+            decoder = known.decoder
+            count = max(total // max(min(size, frames * known.mean), 1), 1)
+            for number in range(1, count):
+                begin = _record(file, total * number // count, decoder)
                 if begin is not None and begin > found[-1].begin:
                     found[-1] = found[-1]._replace(end=begin)
                     found.append(Slice(name, begin, total, decoder))
@@ -90,7 +94,8 @@ def last_time(part: Slice) -> int:
     decoder = part.decoder
     found = 0
     with open(part.name, "rb", buffering=0) as file:
-        decoder = decoder or _known(part.name, file)
+        if decoder is None and (known := _known(part.name, file)) is not None:
+            decoder = known.decoder
         start = None if decoder is None else _record(file, max(part.end - _REACH[0], part.begin), decoder)
         if decoder is None or start is None:
             return found
@@ -111,7 +116,7 @@ def room(part: Slice) -> int:
     return part.end - part.begin + SLACK
 
 
-def read(part: Slice, interfaces: list[Interface], memory: bytearray) -> Iterator[FrameBatch | Read]:
+def read(part: Slice, interfaces: list[Interface], memory: Memory) -> Iterator[FrameBatch | Read]:
     """The frames of a slice, and at last what it came to.
 
     Args:
@@ -129,7 +134,7 @@ def read(part: Slice, interfaces: list[Interface], memory: bytearray) -> Iterato
         raise InputError(f"{part.name}: cannot be read: {error.strerror or error}") from None
 
 
-def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: bytearray) -> Iterator[FrameBatch | Read]:
+def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: Memory) -> Iterator[FrameBatch | Read]:
     file.seek(part.begin)
     total = part.end - part.begin
     have = _fill(file, memory, 0, min(REGION, total))
@@ -151,7 +156,7 @@ def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: byte
                 continue
             # The last record ends behind the slice.
             needed = decoder.needed(memory, begin, have)
-            memory = memory[begin:have] + bytearray(max(needed - (have - begin), 0) + SLACK)
+            memory = bytearray(memory[begin:have]) + bytes(max(needed - (have - begin), 0) + SLACK)
             part = part._replace(begin=part.begin + begin)
             begin, have = 0, _fill(file, memory, have - begin, len(memory) - SLACK)
             total = have
@@ -163,7 +168,7 @@ def _read(part: Slice, interfaces: list[Interface], file: BinaryIO, memory: byte
     yield Read(part.begin + begin, decoder, fault)
 
 
-def _fill(file: BinaryIO, memory: bytearray, have: int, until: int) -> int:
+def _fill(file: BinaryIO, memory: Memory, have: int, until: int) -> int:
     view = memoryview(memory)[:until]
     while have < len(view):
         count = file.readinto(view[have:])  # type: ignore[attr-defined]
@@ -180,8 +185,19 @@ def _decoder(name: str, head: bytes, interfaces: list[Interface]) -> Decoder:
     return PcapngDecoder(name, interfaces)
 
 
-def _known(name: str, file: BinaryIO) -> Decoder | None:
-    """What the beginning of a file tells of the rest; None where it is no capture."""
+class _Known(NamedTuple):
+    """What the beginning of a file tells of the rest.
+
+    Attributes:
+        mean: octets of a record, by the first ones.
+    """
+
+    decoder: Decoder
+    mean: int
+
+
+def _known(name: str, file: BinaryIO) -> _Known | None:
+    """What is known of a file; None where it is no capture."""
     memory = bytearray(_HEAD + SLACK)
     have = _fill(file, memory, 0, _HEAD)
     head = bytes(memory[:4])
@@ -189,11 +205,10 @@ def _known(name: str, file: BinaryIO) -> Decoder | None:
         return None
     decoder = _decoder(name, head, [])
     try:
-        for _ in decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have):
-            pass
+        frames = sum(map(len, decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have)))
     except DamageError:
         return None
-    return decoder
+    return _Known(decoder, have // max(frames, 1))
 
 
 def _record(file: BinaryIO, at: int, decoder: Decoder) -> int | None:
@@ -209,7 +224,7 @@ def _record(file: BinaryIO, at: int, decoder: Decoder) -> int | None:
     return None
 
 
-def _linked(memory: bytearray, end: int, layout: Layout, mark: bytes) -> int | None:
+def _linked(memory: Memory, end: int, layout: Layout, mark: bytes) -> int | None:
     place = memory.find(mark, 0, end)
     while place >= 0:
         start = at = place - layout.mark_at

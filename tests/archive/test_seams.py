@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from socks5sniff.analysis import Past
 from socks5sniff.analysis.analyser import AT_ONCE
 from socks5sniff.archive.parts import Parts
-from socks5sniff.archive.sequel import Asks, Sequel
+from socks5sniff.archive.sequel import Asks, Coming, Sequel
 from socks5sniff.archive.stretch import Order, Outline, Settings, Stretch, Written
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.record.batch import Batch
@@ -62,17 +62,23 @@ def again(value: Value) -> Value:
     return found
 
 
-def read(stretches: Sequence[Sequence[FrameBatch]]) -> list[str]:
-    """What `jsonl` prints of a capture that is cut into these stretches."""
+def read(stretches: Sequence[Sequence[FrameBatch]], look: int = 1 << 30) -> list[str]:
+    """What `jsonl` prints of a capture that is cut into these stretches; see `records`."""
     out = StringIO()
     sink = JsonLinesSink(out, Options())
-    for batch in records(stretches):
+    for batch in records(stretches, look=look):
         sink.records(batch)
     return out.getvalue().splitlines()
 
 
-def records(stretches: Sequence[Sequence[FrameBatch]], past: Past | None = None) -> Iterator[Batch]:
-    """The records of a capture that is cut into these stretches, and beside them what goes past its proxies."""
+def records(
+    stretches: Sequence[Sequence[FrameBatch]], past: Past | None = None, look: int = 1 << 30
+) -> Iterator[Batch]:
+    """The records of a capture that is cut into these stretches, and beside them what goes past its proxies.
+
+    Args:
+        look: so many stretches are known behind the one that is taken.
+    """
     given = asked(past)
     sequel = Sequel(given, past)
     read_ = [analysed(frames, given) for frames in stretches]
@@ -82,9 +88,14 @@ def records(stretches: Sequence[Sequence[FrameBatch]], past: Past | None = None)
             stretch = analysed(stretches[place], given, sequel.connections.flows.clock)
             outline = stretch.outline()
         asks = Asks(stretch.packets, stretch.state, stretch.every_datagram)
-        order = sequel.take_stretch(outline, outlines[place + 1 :], asks)
+        order = sequel.take_stretch(outline, coming(outlines, place + 1, look), asks)
         yield from sequel.take_inner(pickle.loads(pickle.dumps(stretch.finish(order))))
     yield from sequel.finish()
+
+
+def coming(outlines: list[Outline], begin: int, look: int) -> Coming:
+    """What is known behind a stretch."""
+    return Coming(outlines[begin : begin + look], whole=begin + look >= len(outlines))
 
 
 def leaving(number: int, batch: Batch, least: int) -> tuple[list[str], Batch]:
@@ -122,7 +133,7 @@ def written(stretches: Sequence[Sequence[FrameBatch]], recalls: Sequence[int] = 
             stretch = read_[place] = analysed(stretches[place], STAYING, clocks[place])
             outline = stretch.outline()
         asks = Asks(stretch.packets, stretch.state, stretch.every_datagram)
-        order = sequel.take_stretch(outline, outlines[place + 1 :], asks)
+        order = sequel.take_stretch(outline, coming(outlines, place + 1, 1), asks)
         inner = stretch.finish(order)
         assert not inner.finished.places, "they stay"
         if len(inner.places):
@@ -149,7 +160,8 @@ def test_cut_at_every_seventh_packet(path: Path) -> None:
     sizes = [size for size, most in ((1, 12), (2, 30), (7, 300)) if count <= most] or [max(count // 20, 7)]
     expected = lines(frames)
     for size in sizes:
-        assert read([[batch] for batch in cut(frames, size)]) == expected, f"every {size} packets"
+        stretches = [[batch] for batch in cut(frames, size)]
+        assert read(stretches, look=1 if size == 2 else 1 << 30) == expected, f"every {size} packets"
 
 
 @pytest.mark.parametrize("path", CAPTURES[::18] + REPORTED[::18], ids=lambda path: path.name)
@@ -211,6 +223,7 @@ def test_whatever_is_on_both_sides_of_a_seam(
     # With packets a minute late one reading is not always the same in other batches.
     assume(lines([*batches(frames, sizes)]) == expected)
     assert read([[batch] for batch in batches(frames, sizes)]) == expected
+    assert read([[batch] for batch in batches(frames, sizes)], look=1) == expected
     assert written([[batch] for batch in batches(frames, sizes)], [*recalls]) == sorted(expected)
 
 
