@@ -71,6 +71,25 @@ class _Seam(NamedTuple):
     """Of its flows, -1 for those whose packets were seen."""
 
 
+class _Made(NamedTuple):
+    """Records that a stretch has made, and that wait until their flows are over here, too.
+
+    Attributes:
+        streams: int64[n], of their flows.
+        rows: intp[m], which of them wait.
+    """
+
+    finished: Finished
+    streams: NDArray[np.int64]
+    rows: NDArray[np.intp]
+
+    def waiting(self, rows: NDArray[np.intp]) -> _Made:
+        """The same, of which these rows are left; the others are let go when they are the most."""
+        if 2 * len(rows) >= len(self.streams):
+            return self._replace(rows=rows)
+        return _Made(self.finished.take(rows), self.streams[rows], np.arange(len(rows)))
+
+
 class Sequel(Analyser):
     """See this module's docstring."""
 
@@ -93,7 +112,7 @@ class Sequel(Analyser):
         self._captures: dict[Interface, int] = {}
         self._noted: set[tuple[str, int]] = set()
         self._seams: deque[_Seam] = deque()
-        self._inner: list[Inner] = []
+        self._made: list[_Made] = []
 
     def fits(self, outline: Outline) -> bool:
         """Whether a stretch was analysed with the clock that it begins with."""
@@ -167,7 +186,7 @@ class Sequel(Analyser):
         self.verdicts.numbering.add(inner.finished.places)
         if len(inner.places):
             self.verdicts.numbering.expect(inner.places.tolist())
-        self._inner.append(inner)
+        self._made.append(_Made(inner.finished, inner.streams, np.arange(len(inner.streams))))
         self._take_over(seam.slots[inner.related.slots], inner.related)
         self.records.names.note_requests(inner.requested)
         self.attempts.add(inner.attempts)
@@ -180,13 +199,12 @@ class Sequel(Analyser):
         streams = self.connections.flows.stream[elsewhere]
         parts = [printed(finished, self._printer)]
         left = []
-        for inner in self._inner:
-            given = np.isin(inner.streams, streams)
-            parts.append(inner.finished.take(np.flatnonzero(given)))
+        for made in self._made:
+            given = np.isin(made.streams[made.rows], streams)
+            parts.append(made.finished.take(made.rows[given]))
             if not given.all():
-                rest = np.flatnonzero(~given)
-                left.append(inner._replace(finished=inner.finished.take(rest), streams=inner.streams[rest]))
-        self._inner = left
+                left.append(made.waiting(made.rows[~given]))
+        self._made = left
         for part in merged(parts):
             self.verdicts.numbering.finish(part)
 
