@@ -240,7 +240,8 @@ def _greet(
     for number in range(_METHODS):
         there = (number < count) & (at + 2 + number < captured[row])
         sound &= ~there | _SOUND[short[row, at + 2 + number]]
-    return np.unique(row[sound])
+    row = row[sound]
+    return row[np.diff(row, prepend=-1) != 0]
 
 
 def _zeros(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint8]:

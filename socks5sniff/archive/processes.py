@@ -78,6 +78,8 @@ class Processes:
         self._waiting: dict[tuple[str, int], tuple[Future[Any], _Message]] = {}
         # Forks are quick, but what other threads hold in the moment of one is held in it for ever.
         forks = sys.platform == "linux" and threading.active_count() == 1
+        if forks:
+            import numpy.ma  # noqa: F401 - `np.unique` needs it: here once, not in each process
         context = multiprocessing.get_context("fork" if forks else "spawn")
         self._workers = [_Worker(context, self._answered) for _ in range(count)]
         for worker in self._workers:
