@@ -241,7 +241,8 @@ def _greet(
         there = (number < count) & (at + 2 + number < captured[row])
         sound &= ~there | _SOUND[short[row, at + 2 + number]]
     row = row[sound]
-    return row[np.diff(row, prepend=-1) != 0]
+    rows: NDArray[np.intp] = row[np.diff(row, prepend=-1) != 0]
+    return rows
 
 
 def _zeros(short: NDArray[np.uint8], captured: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -34,7 +34,7 @@ from .stretch import Inner, Order, Printer, Settings, Writer, Written
 
 LEAST, MOST = 4 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
-FRAMES = 256_000
+FRAMES = 128_000
 """Frames of a piece of a large file: what is known of them takes as much memory as they do, or more."""
 LOOK = 8
 """Pieces that are analysed before their turn, at least, to see what packets still come."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import DamagedInputError, InputError
 from .batch import FrameBatch, Interface
-from .chain import RECORD_LIMIT, SLACK, Layout, Memory
+from .chain import RECORD_LIMIT, SLACK, Layout, Memory, chain
 from .decode import DamageError
 from .pcap import PcapDecoder, is_pcap
 from .pcapng import SECTION, PcapngDecoder
@@ -65,7 +65,7 @@ def slices(name: str, size: int, frames: int) -> list[Slice]:
 
     Args:
         size: octets that are enough for one.
-        frames: the same, as far as the file's beginning tells how large its frames are.
+        frames: the same, as far as the middle of the file tells how large its frames are.
 
     Raises:
         InputError: it cannot be read.
@@ -74,11 +74,10 @@ def slices(name: str, size: int, frames: int) -> list[Slice]:
         with open(name, "rb") as file:
             total = os.fstat(file.fileno()).st_size
             found = [Slice(name, 0, total)]
-            known = _known(name, file)
-            if known is None or known.decoder.layout is None:
+            decoder = _known(name, file)
+            if decoder is None or decoder.layout is None:
                 return found
-            decoder = known.decoder
-            count = max(total // max(min(size, frames * known.mean), 1), 1)
+            count = max(total // min(size, frames * _mean(file, total // 2, decoder)), 1)
             for number in range(1, count):
                 begin = _record(file, total * number // count, decoder)
                 if begin is not None and begin > found[-1].begin:
@@ -94,8 +93,7 @@ def last_time(part: Slice) -> int:
     decoder = part.decoder
     found = 0
     with open(part.name, "rb", buffering=0) as file:
-        if decoder is None and (known := _known(part.name, file)) is not None:
-            decoder = known.decoder
+        decoder = decoder or _known(part.name, file)
         start = None if decoder is None else _record(file, max(part.end - _REACH[0], part.begin), decoder)
         if decoder is None or start is None:
             return found
@@ -185,19 +183,8 @@ def _decoder(name: str, head: bytes, interfaces: list[Interface]) -> Decoder:
     return PcapngDecoder(name, interfaces)
 
 
-class _Known(NamedTuple):
-    """What the beginning of a file tells of the rest.
-
-    Attributes:
-        mean: octets of a record, by the first ones.
-    """
-
-    decoder: Decoder
-    mean: int
-
-
-def _known(name: str, file: BinaryIO) -> _Known | None:
-    """What is known of a file; None where it is no capture."""
+def _known(name: str, file: BinaryIO) -> Decoder | None:
+    """What the beginning of a file tells of the rest; None where it is no capture."""
     memory = bytearray(_HEAD + SLACK)
     have = _fill(file, memory, 0, _HEAD)
     head = bytes(memory[:4])
@@ -205,10 +192,24 @@ def _known(name: str, file: BinaryIO) -> _Known | None:
         return None
     decoder = _decoder(name, head, [])
     try:
-        frames = sum(map(len, decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have)))
+        for _ in decoder.batches(memory, np.frombuffer(memory, np.uint8), 0, have):
+            pass
     except DamageError:
         return None
-    return _Known(decoder, have // max(frames, 1))
+    return decoder
+
+
+def _mean(file: BinaryIO, at: int, decoder: Decoder) -> int:
+    """Octets of a record, as those behind `at` have it; the largest that is believed where none is found there."""
+    begin = _record(file, at, decoder)
+    if begin is None:
+        return RECORD_LIMIT
+    assert decoder.layout is not None
+    file.seek(begin)
+    memory = bytearray(_REACH[0] + SLACK)
+    have = _fill(file, memory, 0, _REACH[0])
+    starts, rest = chain(memory, 0, have, decoder.layout, decoder.mark)
+    return rest // max(len(starts), 1) or RECORD_LIMIT
 
 
 def _record(file: BinaryIO, at: int, decoder: Decoder) -> int | None:

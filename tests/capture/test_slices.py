@@ -11,6 +11,7 @@ from socks5sniff.capture import slices as slices_module
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
 from socks5sniff.capture.slices import Read, read, room, slices
+from tests.capture.samples import START, Frame, pcap
 
 CAPTURES = sorted((Path(__file__).resolve().parents[2] / "captures").glob("*.pcap*"))
 
@@ -49,3 +50,16 @@ def test_slices_have_the_file_s_frames(path: Path, monkeypatch: pytest.MonkeyPat
     assert found == expected
     assert rest == path.stat().st_size
     assert len(parts) > 1 or path.stat().st_size < 2_000
+
+
+@pytest.mark.parametrize("frame", [60, 1400])
+def test_slices_are_about_equal_and_hold_so_many_frames_at_most(tmp_path: Path, frame: int) -> None:
+    """What a worker knows of many small frames takes more memory than these do."""
+    path = tmp_path / "frames.pcap"
+    path.write_bytes(pcap([Frame(START + number * 1000, bytes(frame)) for number in range(4000)]))
+    total = path.stat().st_size
+    parts = slices(str(path), total // 3, 1000)
+    assert len(parts) == 4
+    assert all(abs(part.end - part.begin - total / 4) < 2 * frame for part in parts)
+    assert len(slices(str(path), total // 3, 1 << 30)) == 3
+    assert len(slices(str(path), total + 1, 1 << 30)) == 1
