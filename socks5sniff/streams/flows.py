@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from socks5sniff.packets.columns import Segments, TcpFlag
 
 from .slots import Rows, SlotTable
-from .spaces import ELSEWHERE, LINGER, Route, Space, resets
+from .spaces import ELSEWHERE, FORGET, LINGER, Route, Space, resets
 
 NO_TIME = np.iinfo(np.int64).min
 UNKNOWN = 2
@@ -278,7 +278,9 @@ class FlowTable(SlotTable):
         syn = np.flatnonzero((flags & _SYN_ACK) == TcpFlag.SYN)
         if len(syn):
             group = np.searchsorted(starts, syn, side="right") - 1
-            found.update(group[(starts[group] != syn) | (slots[group] >= 0)].tolist())
+            odd = (starts[group] != syn) | (slots[group] >= 0)
+            syn, group = syn[odd], group[odd]
+            found.update(group[~self._sent_again(batch, syn, group)].tolist())
         # What comes long after the end.
         known = np.maximum(slots, 0)
         ended = np.where((slots >= 0) & (self.close_clock[known] != NO_TIME), self.close_clock[known], _FAR)
@@ -297,6 +299,27 @@ class FlowTable(SlotTable):
                 if (int(batch.low[starts[group]]), int(batch.high[starts[group]])) in self._shared:
                     found.add(group)
         return np.array(sorted(found), np.intp)
+
+    def _sent_again(self, batch: _Sorted, syn: NDArray[np.intp], group: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of these SYN of runs are the one that the only connection there began with, once more.
+
+        Each is where packets are seen at several interfaces of a machine. `Route` would come to the same.
+        """
+        starts, order, segments = batch.starts, batch.order, batch.segments
+        begin, slot, way = starts[group], np.maximum(batch.slots[group], 0), batch.direction[syn]
+        known = batch.slots[group] >= 0
+        # Of a connection that begins in this batch the first packet of its run tells.
+        opens = ((batch.flags[begin] & _SYN_ACK) == TcpFlag.SYN) & (batch.direction[begin] == way)
+        first = np.where(opens, segments.sequence[order[begin]].astype(np.int64) + 1, -1)
+        base = np.where(known, np.where(way == 1, self.base1[slot], self.base0[slot]), first)
+        time = np.where(known, self.last_time[slot], self._clocks[order[begin]])
+        again = (base >= 0) & ((base - 1 - segments.sequence[order[syn]]) & 0xFFFFFFFF == 0)
+        again &= self._clocks[order[syn]] <= time + FORGET
+        # Before its end.
+        ending = np.flatnonzero(batch.flags & (TcpFlag.FIN | TcpFlag.RST))
+        ends = np.append(ending, len(order))[np.searchsorted(ending, begin)]
+        found: NDArray[np.bool_] = again & (ends > syn) & ~(known & (self.close_clock[slot] != NO_TIME))
+        return found
 
     def _elsewhere(self, batch: _Sorted) -> NDArray[np.bool_]:
         """bool[g]: runs in which something behind an end has nothing to do with it, see `Space.is_over_for`.

@@ -210,8 +210,13 @@ def reused(strokes: list[tuple[str, int, int, int]]) -> list[Packet]:
     return packets
 
 
+def seen_twice(packets: list[Packet]) -> list[Packet]:
+    """As at two interfaces of one machine."""
+    return [packet for packet in packets for _ in range(2)]
+
+
 @settings(max_examples=400)
-@given(some_packets() | REUSED.map(reused), st.lists(st.integers(0, 12), max_size=6), st.booleans())
+@given(some_packets() | REUSED.map(reused) | REUSED.map(reused).map(seen_twice), st.lists(st.integers(0, 12), max_size=6), st.booleans())
 @example(
     reused([("whole", 0, 0, 5), ("open", 7, LINGER + 1, 5), ("open once more", 1000, 0, 5), ("talk", 1000, 0, 5)]),
     [4],
@@ -250,6 +255,17 @@ def test_every_column_agrees_with_the_model_wherever_batches_end(
     assert table.live().tolist() == [*range(len(expected))]
     for (_, flow), slot in zip(expected, [*map(table.slot_of, range(len(expected)))], strict=True):
         assert {name: int(getattr(table, name)[slot]) for name in FlowTable.COLUMNS} == flow, flow["stream"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_packets_that_are_seen_twice_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """On a machine with bridges that is every connection."""
+    monkeypatch.setattr(FlowTable, "_route_group", None)
+    packets = seen_twice(reused([("whole", 0, 0, 5)])[:-1])
+    table = FlowTable()
+    for begin in range(0, len(packets), size):
+        table.update(segments(packets[begin : begin + size], begin + 1))
+    assert table.streams == 1
 
 
 def opened(packets: list[Packet]) -> tuple[FlowTable, int]:
