@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from socks5sniff.packets.columns import Segments, TcpFlag
 
 from .slots import Rows, SlotTable
-from .spaces import ELSEWHERE, FORGET, LINGER, Route, Space, resets
+from .spaces import ELSEWHERE, FORGET, LATE_SYN, LINGER, Route, Space, resets
 
 NO_TIME = np.iinfo(np.int64).min
 UNKNOWN = 2
@@ -30,6 +30,7 @@ UNKNOWN = 2
 _SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
 _ACK_RST = TcpFlag.ACK | TcpFlag.RST
 _FAR = np.iinfo(np.int64).max
+_MASK = 0xFFFFFFFF
 
 _COLUMNS: dict[str, tuple[type, int | bool]] = {
     "low": (np.uint64, 0),
@@ -279,8 +280,9 @@ class FlowTable(SlotTable):
         if len(syn):
             group = np.searchsorted(starts, syn, side="right") - 1
             odd = (starts[group] != syn) | (slots[group] >= 0)
-            syn, group = syn[odd], group[odd]
-            found.update(group[~self._sent_again(batch, syn, group)].tolist())
+            if odd.any():
+                odd &= ~self._fit(batch, syn, group)
+            found.update(group[odd].tolist())
         # What comes long after the end.
         known = np.maximum(slots, 0)
         ended = np.where((slots >= 0) & (self.close_clock[known] != NO_TIME), self.close_clock[known], _FAR)
@@ -300,25 +302,41 @@ class FlowTable(SlotTable):
                     found.add(group)
         return np.array(sorted(found), np.intp)
 
-    def _sent_again(self, batch: _Sorted, syn: NDArray[np.intp], group: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which of these SYN of runs are the one that the only connection there began with, once more.
+    def _fit(self, batch: _Sorted, syn: NDArray[np.intp], group: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """bool[n]: SYN of runs that are the one with which the only connection there began: seen again, as packets are
+        at several interfaces of a machine, or late in the file. `Route` would come to the same.
 
-        Each is where packets are seen at several interfaces of a machine. `Route` would come to the same.
+        Args:
+            syn: positions of all SYN without ACK; group: their runs.
         """
-        starts, order, segments = batch.starts, batch.order, batch.segments
-        begin, slot, way = starts[group], np.maximum(batch.slots[group], 0), batch.direction[syn]
+        starts, order, flags, count = batch.starts, batch.order, batch.flags, len(batch.order)
+        sequence, time = batch.segments.sequence[order].astype(np.int64), self._clocks[order]
+        way, slot = batch.direction[syn], np.maximum(batch.slots[group], 0)
+        # Where their direction began: as the table knows it, else with its first packet in the run.
+        place = np.arange(count)
+        firsts = [np.minimum.reduceat(np.where(batch.direction == this, place, count - 1), starts) for this in (0, 1)]
+        first = np.where(way == 1, firsts[1][group], firsts[0][group])
+        base = np.where(way == 1, self.base1[slot], self.base0[slot])
         known = batch.slots[group] >= 0
-        # Of a connection that begins in this batch the first packet of its run tells.
-        opens = ((batch.flags[begin] & _SYN_ACK) == TcpFlag.SYN) & (batch.direction[begin] == way)
-        first = np.where(opens, segments.sequence[order[begin]].astype(np.int64) + 1, -1)
-        base = np.where(known, np.where(way == 1, self.base1[slot], self.base0[slot]), first)
-        time = np.where(known, self.last_time[slot], self._clocks[order[begin]])
-        again = (base >= 0) & ((base - 1 - segments.sequence[order[syn]]) & 0xFFFFFFFF == 0)
-        again &= self._clocks[order[syn]] <= time + FORGET
-        # Before its end.
-        ending = np.flatnonzero(batch.flags & (TcpFlag.FIN | TcpFlag.RST))
-        ends = np.append(ending, len(order))[np.searchsorted(ending, begin)]
-        found: NDArray[np.bool_] = again & (ends > syn) & ~(known & (self.close_clock[slot] != NO_TIME))
+        told = known & (base >= 0)
+        began = (sequence[first] + ((flags[first] & TcpFlag.SYN) != 0)) & _MASK
+        base = np.where(told, base, np.where(first < syn, began, -1))
+        said = np.where(told, np.where(way == 1, self.flags1[slot], self.flags0[slot]), flags[first]) & TcpFlag.SYN
+        ahead = (base - 1 - sequence[syn]) & _MASK
+        last = np.where(known, self.last_time[slot], batch.segments.time[order[starts[group]]])
+        recent = time[syn] <= last + FORGET
+        late = (said == 0) & (ahead > 0) & (ahead < LATE_SYN)
+        other = syn[np.searchsorted(group, group)]
+        fits = np.where(other < syn, recent, (base < 0) | ((ahead == 0) & recent) | late)
+        # It has not ended by then, and nothing else in the run says where the direction begins.
+        ending = np.flatnonzero(flags & (TcpFlag.FIN | TcpFlag.RST))
+        fits &= np.append(ending, count)[np.searchsorted(ending, starts[group])] > syn
+        fits &= ~known | (self.close_clock[slot] == NO_TIME)
+        fits &= (batch.direction[other] == way) & (sequence[other] == sequence[syn])
+        answers = np.flatnonzero((flags & _SYN_ACK) == _SYN_ACK)
+        answered = np.zeros((2, len(starts)), np.bool_)
+        answered[batch.direction[answers], np.searchsorted(starts, answers, side="right") - 1] = True
+        found: NDArray[np.bool_] = fits & ~answered[way, group]
         return found
 
     def _elsewhere(self, batch: _Sorted) -> NDArray[np.bool_]:
@@ -398,6 +416,7 @@ class FlowTable(SlotTable):
                 int(segments.acknowledgment[row]) if flags & TcpFlag.ACK else None,
                 int(segments.length[row]),
                 int(self._clocks[row]),
+                int(segments.time[row]),
                 int(segments.network[row]),
             )
         self._routed[key] = slots, [space for space in route.spaces if space.rows]
@@ -545,7 +564,7 @@ class FlowTable(SlotTable):
             groups = np.flatnonzero(lacking & (first != _FAR))
             at = first[groups]
             syn = (batch.flags[at] & TcpFlag.SYN) != 0
-            bases[slots[groups]] = (batch.segments.sequence[order[at]].astype(np.int64) + syn) & 0xFFFFFFFF
+            bases[slots[groups]] = (batch.segments.sequence[order[at]].astype(np.int64) + syn) & _MASK
             networks[slots[groups]] = batch.segments.network[order[at]]
 
     def _note_syn(self, batch: FlowBatch) -> None:
@@ -560,7 +579,7 @@ class FlowTable(SlotTable):
         unset = self.opener[slot] == UNKNOWN
         self.opener[slot[unset]] = direction[unset] ^ answers[unset]
         # It may come late in the file, behind packets that seemed to be the first.
-        begins = (batch.segments.sequence[row].astype(np.int64) + 1) & 0xFFFFFFFF
+        begins = (batch.segments.sequence[row].astype(np.int64) + 1) & _MASK
         for way, bases, flags in ((0, self.base0, self.flags0), (1, self.base1, self.flags1)):
             first = (direction == way) & ((flags[slot] & TcpFlag.SYN) == 0)
             bases[slot[first]] = begins[first]
@@ -588,7 +607,7 @@ class FlowTable(SlotTable):
             groups = np.flatnonzero(last >= 0)
             rows = batch.order[last[groups]]
             ends = batch.segments.sequence[rows].astype(np.int64) + batch.segments.length[rows]
-            following[batch.slots[groups]] = (ends + ((batch.flags[last[groups]] & TcpFlag.SYN) != 0)) & 0xFFFFFFFF
+            following[batch.slots[groups]] = (ends + ((batch.flags[last[groups]] & TcpFlag.SYN) != 0)) & _MASK
 
     def _note_close(self, batch: FlowBatch) -> None:
         """When a connection had closed: with its first RST, or with the later one of the two first FINs."""
@@ -622,7 +641,7 @@ class FlowTable(SlotTable):
             mine = np.flatnonzero(fin & (batch.direction[at] == way))[::-1]
             mine = mine[fins[slot[mine]] < 0]
             rows = batch.order[at[mine]]
-            fins[slot[mine]] = (segments.sequence[rows].astype(np.int64) + segments.length[rows] + 1) & 0xFFFFFFFF
+            fins[slot[mine]] = (segments.sequence[rows].astype(np.int64) + segments.length[rows] + 1) & _MASK
             heard[slot[mine]] = segments.acknowledgment[rows]
 
     # -- what the users of the table ask for ---------------------------------------------------------------------

@@ -23,7 +23,7 @@ RESET_WINDOW = 1 << 20
 """An RST counts within so many octets of where its direction stands; windows are rarely larger."""
 ELSEWHERE = 1 << 24
 """Octets from where a closed connection's numbers stand that its late packets keep within; windows are smaller."""
-_LATE_SYN = 1 << 20
+LATE_SYN = 1 << 20
 """So many octets before the first ones seen a SYN can still be theirs, put behind them in the file."""
 _WRAP = 1 << 32
 
@@ -40,7 +40,7 @@ class Space:
         fin: by direction, whether it has ended.
         closed: ns, the latest time in the capture when the connection had ended; None while it has not.
         network: by direction, the network that its packets come from (VLAN, VNI); -1 unknown.
-        last: ns, of its last packet.
+        last: ns, the latest time of its packets.
         beside: another one has had packets at the same time.
         rows: positions of its packets in this batch.
     """
@@ -90,12 +90,14 @@ class Space:
         if self.base[way] == first:
             # Some always begin with the same number. No SYN is sent again once something was said.
             return self.following[way] == first or time <= self.last + FORGET
-        return not self.syn[way] and (self.base[way] - first) % _WRAP < _LATE_SYN
+        return not self.syn[way] and (self.base[way] - first) % _WRAP < LATE_SYN
 
-    def add(self, position: int, way: int, flags: int, sequence: int, length: int, time: int, network: int) -> None:
+    def add(
+        self, position: int, way: int, flags: int, sequence: int, length: int, time: int, stamp: int, network: int
+    ) -> None:
         """Take a packet."""
         self.rows.append(position)
-        self.last = max(self.last, time)
+        self.last = max(self.last, stamp)
         if self.network[way] < 0:
             self.network[way] = network
         syn = bool(flags & TcpFlag.SYN)
@@ -146,9 +148,14 @@ class Route:
         acknowledgment: int | None,
         length: int,
         time: int,
+        stamp: int,
         network: int,
     ) -> None:
-        """Give one packet to the connection it belongs to, to a new one, or to none."""
+        """Give one packet to the connection it belongs to, to a new one, or to none.
+
+        Args:
+            time: ns, the latest in the capture by then; stamp: the packet's own one.
+        """
         known = self._known(time)
         if flags & TcpFlag.SYN and not flags & TcpFlag.ACK:
             fitting = [space for space in known if space.begins(way, (sequence + 1) % _WRAP, time)]
@@ -167,11 +174,11 @@ class Route:
             return
         else:
             self._open = [space for space in known if space.lingers(time)]
-            space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None, [-1, -1], time)
+            space = Space(-1, [-1, -1], [False, False], [-1, -1], [False, False], None, [-1, -1], stamp)
             # Ports that are reused faster than connections end would make every packet look at all of them.
             self._open = [*self._open, space][-MOST:]
             self.spaces.append(space)
-        space.add(position, way, flags, sequence, length, time, network)
+        space.add(position, way, flags, sequence, length, time, stamp, network)
 
     def _known(self, time: int) -> list[Space]:
         """Those that packets may belong to: what has ended long before is not known from one batch to the next."""

@@ -67,7 +67,7 @@ class Model:
         route = self.routes.setdefault((min(p[:2]), max(p[:2])), Route([]))
         heard = p.acknowledgment if p.flags & ACK else None
         position, clock = len(self.packets), self.clocks[-1]
-        route.take(position, _way(p), p.flags, p.sequence, heard, p.length, clock, p.network)
+        route.take(position, _way(p), p.flags, p.sequence, heard, p.length, clock, p.time, p.network)
         self.packets.append(p)
 
     def flows(self) -> list[tuple[list[int], dict[str, int]]]:
@@ -215,8 +215,30 @@ def seen_twice(packets: list[Packet]) -> list[Packet]:
     return [packet for packet in packets for _ in range(2)]
 
 
+def in_disorder(packets: list[Packet]) -> list[Packet]:
+    """As two interfaces may put them into a file: each answer before what it answers."""
+    return [packet for begin in range(0, len(packets), 2) for packet in packets[begin : begin + 2][::-1]]
+
+
+MADE = st.sampled_from([list, seen_twice, in_disorder])
+
+
 @settings(max_examples=400)
-@given(some_packets() | REUSED.map(reused) | REUSED.map(reused).map(seen_twice), st.lists(st.integers(0, 12), max_size=6), st.booleans())
+@given(
+    some_packets() | st.builds(lambda made, strokes: made(reused(strokes)), MADE, REUSED),
+    st.lists(st.integers(0, 12), max_size=6),
+    st.booleans(),
+)
+@example(
+    [
+        Packet(5, 1, ACK, 5000, 0, 1000),
+        Packet(5, 1, SYN, 0, 0, 1000),
+        Packet(5, 1, ACK, 0, 0, 1000),
+        Packet(5, 1, SYN, 0, 0, 1000 + FORGET + LINGER),
+    ],
+    [],
+    False,
+)
 @example(
     reused([("whole", 0, 0, 5), ("open", 7, LINGER + 1, 5), ("open once more", 1000, 0, 5), ("talk", 1000, 0, 5)]),
     [4],
@@ -231,6 +253,18 @@ def seen_twice(packets: list[Packet]) -> list[Packet]:
         ]
     ),
     [7, 2, 5],
+    False,
+)
+@example(
+    in_disorder(
+        reused(
+            [
+                *(("whole", 0, 0, 5), ("open once more", 0, 0, 5), ("whole", 1000, 0, 5)),
+                *(("whole", 0, FORGET + LINGER, 5), ("whole", 1000, 0, 5)),
+            ]
+        )
+    ),
+    [10],
     False,
 )
 @example(reused([("open", 0, 0, 5), ("whole", 1000, 0, 5), ("open", 7, LINGER + 1, 5), ("talk", 0, 0, 5)]), [6], False)

@@ -13,15 +13,15 @@ CLIENT, SERVER = 0, 1
 def two_at_once(elsewhere: int = 2) -> Route:
     """Two connections with the same endpoints, whose servers have said nothing yet; one comes from network 1."""
     route = Route([])
-    route.take(0, CLIENT, TcpFlag.SYN, 1000, None, 0, 0, 1)
-    route.take(1, CLIENT, TcpFlag.SYN, 900_000_000, None, 0, 1, elsewhere)
+    route.take(0, CLIENT, TcpFlag.SYN, 1000, None, 0, 0, 0, 1)
+    route.take(1, CLIENT, TcpFlag.SYN, 900_000_000, None, 0, 1, 1, elsewhere)
     return route
 
 
 @pytest.mark.parametrize(("network", "rows"), [(1, [[0, 2], [1]]), (2, [[0], [1, 2]])])
 def test_a_direction_not_seen_yet_comes_from_the_network_of_the_other(network: int, rows: list[list[int]]) -> None:
     route = two_at_once()
-    route.take(2, SERVER, TcpFlag.PSH, 5000, None, 10, 2, network)
+    route.take(2, SERVER, TcpFlag.PSH, 5000, None, 10, 2, 2, network)
     assert [space.rows for space in route.spaces] == rows
 
 
@@ -29,14 +29,14 @@ def test_a_direction_not_seen_yet_comes_from_the_network_of_the_other(network: i
 def test_a_direction_that_was_seen_goes_on_in_its_network(network: int, rows: list[list[int]]) -> None:
     route = two_at_once()
     for position, sequence in ((2, 5000), (3, 2_000_000_000)):
-        route.take(position, SERVER, TcpFlag.PSH, sequence, None, 10, position, network)
+        route.take(position, SERVER, TcpFlag.PSH, sequence, None, 10, position, position, network)
     assert [space.rows for space in route.spaces] == rows
 
 
 def test_numbers_tell_where_the_network_does_not() -> None:
     route = two_at_once(elsewhere=1)
-    route.take(2, SERVER, TcpFlag.ACK, 5000, 1001, 0, 2, 1)
-    route.take(3, SERVER, TcpFlag.ACK, 5000, 900_000_001, 0, 3, 1)
+    route.take(2, SERVER, TcpFlag.ACK, 5000, 1001, 0, 2, 2, 1)
+    route.take(3, SERVER, TcpFlag.ACK, 5000, 900_000_001, 0, 3, 3, 1)
     assert [space.rows for space in route.spaces] == [[0, 2], [1, 3]]
 
 
@@ -49,7 +49,7 @@ def routed(*packets: Packet) -> list[list[int]]:
     """The packets of each connection."""
     route = Route([])
     for position, packet in enumerate(packets):
-        route.take(position, *packet, 0)
+        route.take(position, *packet, packet[-1], 0)
     return [space.rows for space in route.spaces]
 
 
@@ -150,11 +150,11 @@ def test_connections_are_beside_each_other_when_an_older_one_goes_on() -> None:
     route = Route([])
     numbers = [0, 1 << 24, 1 << 25]
     for position, number in enumerate(numbers):
-        route.take(position, CLIENT, SYN, number, None, 0, 0, 0)
+        route.take(position, CLIENT, SYN, number, None, 0, 0, 0, 0)
     assert [space.beside for space in route.spaces] == [False] * 3
-    route.take(3, CLIENT, ACK, (1 << 25) + 1, None, 0, 0, 0)
+    route.take(3, CLIENT, ACK, (1 << 25) + 1, None, 0, 0, 0, 0)
     assert [space.beside for space in route.spaces] == [False] * 3
-    route.take(4, CLIENT, ACK, (1 << 24) + 1, None, 0, 0, 0)
+    route.take(4, CLIENT, ACK, (1 << 24) + 1, None, 0, 0, 0, 0)
     assert [space.beside for space in route.spaces] == [False, True, True]
 
 
@@ -162,14 +162,14 @@ def test_connections_are_beside_each_other_when_an_older_one_goes_on() -> None:
 def test_one_that_has_ended_is_beside_none(time: int, beside: bool) -> None:
     """Neither with what comes late of it, nor with an older one that goes on once nothing of it is waited for."""
     route = Route([])
-    route.take(0, CLIENT, SYN, 0, None, 0, 0, 0)
-    route.take(1, CLIENT, SYN, 1 << 24, None, 0, 0, 0)
-    route.take(2, CLIENT, RST, (1 << 24) + 1, None, 0, 0, 0)
-    route.take(3, CLIENT, ACK, 1, None, 0, time, 0)
+    route.take(0, CLIENT, SYN, 0, None, 0, 0, 0, 0)
+    route.take(1, CLIENT, SYN, 1 << 24, None, 0, 0, 0, 0)
+    route.take(2, CLIENT, RST, (1 << 24) + 1, None, 0, 0, 0, 0)
+    route.take(3, CLIENT, ACK, 1, None, 0, time, time, 0)
     assert [space.beside for space in route.spaces] == [beside] * 2
     route = Route([])
-    route.take(0, CLIENT, SYN, 0, None, 0, 0, 0)
-    route.take(1, CLIENT, RST, 1, None, 0, 0, 0)
-    route.take(2, CLIENT, SYN, 1 << 24, None, 0, 0, 0)
-    route.take(3, CLIENT, ACK, 1, None, 0, time, 0)
+    route.take(0, CLIENT, SYN, 0, None, 0, 0, 0, 0)
+    route.take(1, CLIENT, RST, 1, None, 0, 0, 0, 0)
+    route.take(2, CLIENT, SYN, 1 << 24, None, 0, 0, 0, 0)
+    route.take(3, CLIENT, ACK, 1, None, 0, time, time, 0)
     assert [space.beside for space in route.spaces] == [False] * 2
