@@ -244,9 +244,10 @@ class FlowTable(SlotTable):
 
     def _route(self, batch: _Sorted) -> _Sorted:
         """Give packets between endpoints of more than one connection to the one they belong to."""
-        doubtful, groups = self._elsewhere(batch), self._doubtful(batch)
-        groups = groups[~doubtful[groups]]
-        doubtful[groups[~self._begin_again(batch, groups)]] = True
+        groups = self._doubtful(batch)
+        groups = groups[~self._begin_again(batch, groups)]
+        doubtful = self._elsewhere(batch)
+        doubtful[groups] = True
         groups = np.flatnonzero(doubtful)
         if not len(groups):
             return batch
@@ -405,20 +406,15 @@ class FlowTable(SlotTable):
         key = int(batch.low[positions[0]]), int(batch.high[positions[0]])
         slots = self._shared.get(key, [slot] if slot >= 0 else [])
         route = Route([self._space(known) for known in slots])
-        for position in positions:
-            row = int(batch.order[position])
-            flags = int(batch.flags[position])
-            route.take(
-                position,
-                int(batch.direction[position]),
-                flags,
-                int(segments.sequence[row]),
-                int(segments.acknowledgment[row]) if flags & TcpFlag.ACK else None,
-                int(segments.length[row]),
-                int(self._clocks[row]),
-                int(segments.time[row]),
-                int(segments.network[row]),
-            )
+        run = slice(positions.start, positions.stop)
+        rows = batch.order[run]
+        heard = np.where(batch.flags[run] & TcpFlag.ACK, segments.acknowledgment[rows].astype(np.int64), -1)
+        columns = (
+            *(batch.direction[run], batch.flags[run], segments.sequence[rows], heard, segments.length[rows]),
+            *(self._clocks[rows], segments.time[rows], segments.network[rows]),
+        )
+        for packet in zip(positions, *(column.tolist() for column in columns), strict=True):
+            route.take(*packet)
         self._routed[key] = slots, [space for space in route.spaces if space.rows]
         for space in route.spaces:
             if space.beside and space.slot >= 0:

@@ -26,9 +26,10 @@ ELSEWHERE = 1 << 24
 LATE_SYN = 1 << 20
 """So many octets before the first ones seen a SYN can still be theirs, put behind them in the file."""
 _WRAP = 1 << 32
+_SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Space:
     """One connection's sequence numbers, as far as they are known.
 
@@ -66,19 +67,24 @@ class Space:
             return 0 if self.network[way] == network else 2
         return 0 if self.network[1 - way] in (network, -1) else 1
 
-    def distance(self, way: int, sequence: int, acknowledgment: int | None) -> int:
+    def distance(self, way: int, sequence: int, acknowledgment: int) -> int:
         """How far a packet's numbers are from where both directions stand."""
         apart = _apart(sequence, self.following[way])
-        if acknowledgment is not None:
+        if acknowledgment >= 0:
             apart = max(apart, _apart(acknowledgment, self.following[1 - way]))
         return apart
 
-    def is_over_for(self, way: int, flags: int, sequence: int, acknowledgment: int | None) -> bool:
+    def goes_on(self, way: int, sequence: int, acknowledgment: int, time: int, network: int) -> bool:
+        """Whether a packet is the very next one: no other connection is nearer."""
+        next_ = self.distance(way, sequence, acknowledgment) == 0 and self.strange(way, network) == 0
+        return next_ and self.lingers(time)
+
+    def is_over_for(self, way: int, flags: int, sequence: int, acknowledgment: int) -> bool:
         """Whether it has closed, and a packet has nothing to do with it: a later connection's, whose SYN was lost.
 
         Both numbers tell so: one alone goes far in a direction of which much was not captured.
         """
-        if self.closed is None or acknowledgment is None or flags & TcpFlag.RST:
+        if self.closed is None or acknowledgment < 0 or flags & TcpFlag.RST:
             return False
         apart = _apart(sequence, self.following[way]), _apart(acknowledgment, self.following[1 - way])
         return min(apart) > ELSEWHERE
@@ -145,7 +151,7 @@ class Route:
         way: int,
         flags: int,
         sequence: int,
-        acknowledgment: int | None,
+        acknowledgment: int,
         length: int,
         time: int,
         stamp: int,
@@ -154,10 +160,16 @@ class Route:
         """Give one packet to the connection it belongs to, to a new one, or to none.
 
         Args:
+            acknowledgment: -1 for none.
             time: ns, the latest in the capture by then; stamp: the packet's own one.
         """
+        opens = flags & _SYN_ACK == TcpFlag.SYN
+        # Most are the newest one's, which need not be compared with the others.
+        if not opens and self._open and self._open[-1].goes_on(way, sequence, acknowledgment, time, network):
+            self._open[-1].add(position, way, flags, sequence, length, time, stamp, network)
+            return
         known = self._known(time)
-        if flags & TcpFlag.SYN and not flags & TcpFlag.ACK:
+        if opens:
             fitting = [space for space in known if space.begins(way, (sequence + 1) % _WRAP, time)]
         else:
             fitting = [space for space in known if not space.is_over_for(way, flags, sequence, acknowledgment)]

@@ -65,7 +65,7 @@ class Model:
     def take(self, p: Packet) -> None:
         self.clocks.append(max([p.time, *self.clocks[-1:]]))
         route = self.routes.setdefault((min(p[:2]), max(p[:2])), Route([]))
-        heard = p.acknowledgment if p.flags & ACK else None
+        heard = p.acknowledgment if p.flags & ACK else -1
         position, clock = len(self.packets), self.clocks[-1]
         route.take(position, _way(p), p.flags, p.sequence, heard, p.length, clock, p.time, p.network)
         self.packets.append(p)
