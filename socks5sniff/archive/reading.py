@@ -32,7 +32,7 @@ from .piece import Piece, Result, Task, at_frame
 from .sequel import Asks, Coming, Sequel
 from .stretch import Inner, Order, Printer, Settings, Writer, Written
 
-LEAST, MOST = 4 << 20, 64 << 20
+LEAST, MOST = 8 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
 FRAMES = 128_000
 """Frames of a piece of a large file: what is known of them takes as much memory as they do, or more."""
