@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from functools import partial
 from io import StringIO
@@ -21,7 +22,7 @@ import pytest
 
 from socks5sniff.analysis import read
 from socks5sniff.archive import reading as reading_module
-from socks5sniff.archive.piece import Task, analyse
+from socks5sniff.archive.piece import Result, Task, analyse
 from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import ArchiveReading, Workers, planned
 from socks5sniff.archive.stretch import Settings
@@ -97,6 +98,34 @@ def split(path: Path, folder: Path, count: int) -> list[str]:
 
 def test_one_file_in_pieces(churn: Path) -> None:
     assert same([str(churn)]).conversations == 2_000
+
+
+class Counted(Processes):
+    """Counts the pieces that are analysed, or are to be, and not finished."""
+
+    held = most = 0
+
+    def analyse(self, number: int, task: Task) -> Future[Result]:
+        self.held += 1
+        self.most = max(self.most, self.held)
+        return super().analyse(number, task)
+
+    def ask(self, number: int, method: str, *arguments: object) -> Future[object]:
+        self.held -= method == "finish"
+        return super().ask(number, method, *arguments)
+
+
+@pytest.mark.parametrize(("look", "most"), [(1, 5), (8, 9)])
+def test_few_pieces_are_held_however_much_comes_at_once(
+    churn: Path, monkeypatch: pytest.MonkeyPatch, look: int, most: int
+) -> None:
+    """All of it lies within the time that a connection's last packets are waited for."""
+    monkeypatch.setattr(reading_module, "FRAMES", 1_000)
+    monkeypatch.setattr(reading_module, "LOOK", look)
+    workers = Counted(2)
+    assert same([str(churn)], lambda: workers).conversations == 2_000
+    assert len(planned([str(churn)], 2, [], print)) > 20
+    assert most - 1 <= workers.most <= most
 
 
 @pytest.mark.parametrize("form", [*PRINTED, "zeek"])
