@@ -59,7 +59,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resuming, "LEAST", 0)
     monkeypatch.setattr(resuming, "SHARE", 0)
     monkeypatch.setattr(merge, "REGION", 100_000)
-    monkeypatch.setattr(archive_reading, "LEAST", 150_000)
+    monkeypatch.setattr(archive_reading, "LEAST", 100_000)
     monkeypatch.setattr(archive_reading, "WORTH", 10)
     monkeypatch.setattr(analyser, "AT_ONCE", 20)
 
