@@ -291,6 +291,10 @@ class Stretch:
         octets = sum(len(batch.octets) for batch in self._batches) if self.memory is None else len(self.memory)
         return super().__sizeof__() + octets
 
+    def __getstate__(self) -> dict[str, Any]:
+        """How it goes to another process, where work is divided so: its arrays take their octets along."""
+        return {**self.__dict__, "memory": None}
+
     def read(self, batches: Iterable[FrameBatch]) -> None:
         """Take all frames; their memory must stay."""
         analyser = self._analyser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import socket
@@ -18,14 +19,17 @@ from io import StringIO
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from socks5sniff.analysis import read
+from socks5sniff.analysis.watch import IGNORED
 from socks5sniff.archive import reading as reading_module
 from socks5sniff.archive.piece import Result, Task, analyse
 from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import ArchiveReading, Workers, planned
-from socks5sniff.archive.stretch import Settings
+from socks5sniff.archive.stretch import Order, Settings
+from socks5sniff.archive.thinning import WHOLE
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
 from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, open_sink, printing
@@ -300,6 +304,18 @@ def test_a_cluster_knows_how_much_a_stretch_is(churn: Path) -> None:
         for each in (piece, piece._replace(slice=None)):
             stretch, _ = analyse(Task(each, Settings()))
             assert each.octets <= sizeof((stretch, None)) < 2 * each.octets + 4_000_000
+
+
+def test_a_cluster_may_send_a_stretch_elsewhere(churn: Path) -> None:
+    """What it has read goes along, and is asked there."""
+    here, result = analyse(Task(planned([str(churn)], 2, [], lambda _: None)[0], Settings()))
+    there = pickle.loads(pickle.dumps(here))
+    ends = np.flatnonzero(result.outline.kind != IGNORED)
+    wants = np.full(len(ends), WHOLE, np.uint8)
+    assert there.packets(ends, wants).segments.octets.tobytes() == here.packets(ends, wants).segments.octets.tobytes()
+    streams = np.arange(len(result.outline.kind))
+    order = Order(0, streams, np.empty(0, np.intp), frozenset(), 0, 1 << 62)
+    assert there.finish(order).finished.places == here.finish(order).finished.places
 
 
 def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
