@@ -53,7 +53,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "session": ("tests/session", "tests/analysis", *WHOLE),
     "packets": ("tests/packets", *WHOLE),
     "streams": ("tests/streams", "tests/analysis", *WHOLE),
-    "capture": ("tests/capture", "tests/cli/test_bad_input.py", "tests/proxy/test_trace.py", *WHOLE),
+    "capture": (
+        *("tests/capture", "tests/live/test_files.py", "tests/cli/test_bad_input.py", "tests/proxy/test_trace.py"),
+        *WHOLE,
+    ),
     "record": ("tests/record", "tests/sinks", "tests/report", *WHOLE),
     "analysis": (
         *("tests/analysis", *WHOLE, "tests/payload/test_second_look.py"),
@@ -115,6 +118,19 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
         "socks5sniff/record/text.py", "middle + 1000 * (low == 0)", "(middle - 1000 * (low == 0))"
     ): "counted from the end it is the same of 2,000 entries",
+    (
+        "socks5sniff/record/text.py", "high + 1000 * (low == 0)", "(high - 1000 * (low == 0))"
+    ): "counted from the end it is the same of 2,000 entries",
+    (
+        "socks5sniff/capture/chain.py",
+        "edges = np.linspace(begin + layout.mark_at + 1, end, count + 1).astype(np.int64)", "2"
+    ): "where the search begins; what is found does not depend on it",
+    (
+        "socks5sniff/capture/pcapng.py", "self._count = 0", "1"
+    ): "a section comes first, and rows before it are no section's",
+    (
+        "socks5sniff/sinks/columns.py", 'Column(TIME, TIME, lambda c: "", 23, 5),', "24"
+    ): "no time is longer than 23 characters",
 }  # fmt: skip
 """Module, what is written there and what instead, as they are printed: why nobody can notice."""
 

@@ -31,7 +31,6 @@ MAX_ANSWERS = 8
 """Answers remembered that gave one address."""
 
 _RESPONSE = 0x80
-_CUT = MAX_ANSWER + 1
 _HEADER = struct.Struct(">4x4H")
 _RECORD = struct.Struct(">HHIH")
 _IN = 1
@@ -251,7 +250,7 @@ def _first_name(octets: bytes) -> bytes | None:
 
 
 def _behind_name(octets: bytes, at: int) -> int:
-    """Where a name ends: at its empty label or its first pointer, which is not followed. Of a damaged one, too far."""
+    """Where a name ends: at its empty label or first pointer, which is not followed. Of a damaged one, their end."""
     while at < len(octets):
         length = octets[at]
         if not length:
@@ -261,4 +260,4 @@ def _behind_name(octets: bytes, at: int) -> int:
         if length > 63:
             break
         at += 1 + length
-    return _CUT
+    return len(octets)

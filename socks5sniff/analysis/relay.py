@@ -132,13 +132,6 @@ class Relay:
             yield nested
             nested = None if nested.relay is None else nested.relay.nested
 
-    def undecided(self) -> Nested | None:
-        """The innermost one, if it may yet turn out to be none."""
-        innermost = self.nested
-        for certain in self.conversations():
-            innermost = None if certain.relay is None else certain.relay.nested
-        return innermost
-
     def _nest(self, frame: int, time: int) -> None:
         if self._depth < DEPTH:
             self.nested = Nested(self._setting, self._depth + 1, frame, time)

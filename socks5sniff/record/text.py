@@ -101,7 +101,7 @@ def seconds(values: NDArray[np.int64], missing: NDArray[np.bool_] | None = None)
             integers(whole),
             np.full(len(values), _POINT),
             first,
-            np.where(ends_high, np.uint32(0), _FRACTION[middle + 1000 * (low == 0)]),
+            _FRACTION[middle + 1000 * (low == 0)],
             _FRACTION[low + 1000],
         )
     )
@@ -138,12 +138,11 @@ def _tiny(values: NDArray[np.int64]) -> Text:
     lead = mantissa // 10_000
     rest = mantissa - lead * 10_000
     high, low = rest // 10, rest % 10
-    nothing = np.uint32(0)
     return np.column_stack(
         (
             _DIGITS[lead + 1000],
-            np.where(rest > 0, _POINT, nothing),
-            np.where(rest > 0, _FRACTION[high + 1000 * (low == 0)], nothing),
+            np.where(rest > 0, _POINT, np.uint32(0)),
+            _FRACTION[high + 1000 * (low == 0)],
             _LEADING[low],
             _EXPONENTS[power],
         )

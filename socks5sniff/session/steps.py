@@ -120,7 +120,7 @@ def unfinished_step(octets: bytes) -> tuple[Step, str] | None:
     found = decode_socks4_request(octets + b"\0")
     if isinstance(found, NeedMore):
         found, lacks = decode_socks4_request(octets + b"\0\0"), "the NUL of its user id and the host name"
-    if not isinstance(found, Decoded) or found.length <= len(octets):
+    if not isinstance(found, Decoded):
         return None
     row = STATES["request4"].rows[CLIENT]
     assert row is not None, "SOCKS4 begins with a request"

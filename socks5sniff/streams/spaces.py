@@ -65,7 +65,7 @@ class Space:
         """How odd a packet from a network would be: 0 where packets of its direction come from there."""
         if self.network[way] >= 0:
             return 0 if self.network[way] == network else 2
-        return 0 if self.network[1 - way] in (network, -1) else 1
+        return 0 if self.network[1 - way] == network else 1
 
     def distance(self, way: int, sequence: int, acknowledgment: int) -> int:
         """How far a packet's numbers are from where both directions stand."""

@@ -135,6 +135,16 @@ def test_cut_repeated_and_shuffled_segments_give_the_same_record(name: str, data
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
+def test_sequence_numbers_may_wrap_with_the_fin(name: str) -> None:
+    """However far the dialogue came."""
+    for length in range(2, len(DIALOGUES[name]) + 1):
+        said = DIALOGUES[name][:length]
+        client, proxy = (sum(len(octets) for side, octets in said if side == each) + 2 for each in (CLIENT, SERVER))
+        wrapped = only(analyse(connection(said, starts=((1 << 32) - client, (1 << 32) - proxy))))
+        assert facts(wrapped) == facts(only(analyse(connection(said))))
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
 def test_one_octet_in_each_segment(name: str):
     whole = connection(DIALOGUES[name])
     record = only(analyse(list(cut(whole, iter(lambda: 1, 0)))))

@@ -11,7 +11,11 @@ from dataclasses import replace
 
 import pytest
 
-from socks5sniff.analysis import Analyser, handshakes
+from socks5sniff.analysis import Analyser, forms, handshakes
+from socks5sniff.analysis.exchanges import PLACES
+from socks5sniff.session import Session, SessionFrame
+from socks5sniff.session.states import STATES
+from socks5sniff.session.steps import Step, decode_step
 from tests.traffic import ANSWER, CLIENT, GREETING, HTTP, REPLY, SERVER, START, analyse, batches, connection
 
 Said = list[tuple[int, bytes]]
@@ -184,3 +188,22 @@ def test_time_stamps_that_contradict_each_other_in_the_tunnel_take_no_timing(
     records = analyse([(packet.time, packet.frame()) for packet in packets])
     assert len(records) == 6
     assert {record.timing.request for record in records} == {0.001}
+
+
+@pytest.mark.parametrize(
+    ("changes", "has"),
+    [
+        ({}, True),
+        ({"damaged": True}, False),
+        ({"frame": forms._MARK + 2}, False),
+        ({"frame": forms._MARK - 1, "time": forms._MARK_TIME}, False),
+        ({"frame": forms._MARK + PLACES, "time": forms._MARK_TIME + (forms._MARK_STEP << PLACES)}, False),
+    ],
+)
+def test_a_form_has_whole_frames_of_known_segments(changes: dict[str, int], has: bool) -> None:
+    """What it says of times is of the segment that a frame ends in."""
+    step = decode_step(STATES["choice"], 1, CHOICE)
+    assert isinstance(step, Step)
+    frame = SessionFrame(step, forms._MARK + 1, forms._MARK_TIME + (forms._MARK_STEP << 1), 0, 0, 2)._replace(**changes)
+    session, frames = Session(), None  # of a choice nothing else is asked
+    assert (forms._form_frame(frame, session, None, 0, frames) is not None) == has  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ import subprocess
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from socks5sniff.packets.kinds import ETHERTYPES, Kind
 from tests.capture.samples import START, Frame, enhanced, interface, pcap, section
 
 from .layouts import LAYOUTS, TEREDO, bits, in_udp, one_bit_changed
@@ -95,6 +97,16 @@ def test_every_layout_is_what_tshark_says(tmp_path: Path) -> None:
     assert {number: ours[number][: len(row)] for number, row in theirs.items()} == {
         number: row[: len(ours[number])] for number, row in theirs.items()
     }
+
+
+@needs_tshark
+def test_what_is_known_to_carry_nothing_of_ours_is_known_to_tshark() -> None:
+    """It has a dissector for each of those EtherTypes, but for MOP and a switch vendor's discovery."""
+    told = subprocess.run(["tshark", "-G", "decodes"], capture_output=True, text=True, check=True).stdout
+    theirs = {int(line.split("\t")[1]) for line in told.splitlines() if line.startswith("ethertype\t")}
+    known = set(np.flatnonzero(ETHERTYPES.kinds == Kind.OTHER).tolist())
+    assert known - theirs == {0x6002, 0x8999}
+    assert {0x0806, 0x8035, 0x888E, 0x88CC} <= known
 
 
 ONE_BIT = Path(__file__).with_name("one_bit.json")

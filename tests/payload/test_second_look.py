@@ -175,6 +175,17 @@ def test_the_end_is_known_from_a_fin_and_from_what_is_acknowledged(tmp_path: Pat
         assert looked.tunnels[0].missing == ([], [(100, 50)])
 
 
+def test_a_fin_ends_a_stream_whatever_its_number(tmp_path: Path) -> None:
+    """Also behind the last sequence number there is, where the next one is 0."""
+    said = [*HANDSHAKE, (CLIENT, b"question"), (SERVER, b"answer")]
+    ends = [sum(len(octets) for side, octets in said if side == each) + 2 for each in (CLIENT, SERVER)]
+    packets = connection(said, starts=((1 << 32) - ends[CLIENT], (1 << 32) - ends[SERVER]))
+    looked = Looked([written(tmp_path, packets)])
+    assert (looked.octets(0, CLIENT), looked.octets(0, DESTINATION)) == (b"question", b"answer")
+    assert looked.tunnels[0].missing == ([], [])
+
+
+
 def test_octets_that_were_not_captured_are_missing_unless_another_copy_has_them(tmp_path: Path) -> None:
     packets = connection([*HANDSHAKE, (SERVER, b"a" * 300)])
     looked = Looked([written(tmp_path, packets, captured=154)])
@@ -305,3 +316,14 @@ def test_where_tunnels_lie_does_not_depend_on_where_batches_end(path: Path) -> N
     expected = extents(frames, False)
     assert extents(cut_frames(frames, 1), False) == expected
     assert extents(cut_frames(frames, 7), True) == expected
+
+
+def test_holes_are_where_they_are_also_where_later_octets_come_first(tmp_path: Path) -> None:
+    """And the connection's beginning in another batch than those."""
+    said = [(CLIENT, b"a" * 100), (CLIENT, b"b" * 50), (SERVER, b"c" * 70), (SERVER, b"d" * 30)]
+    packets = connection([*HANDSHAKE, *said])
+    request, reply = packets[5:7]
+    path = written(tmp_path, [request, reply, *packets[:5], packets[8], *packets[10:]])
+    assert survey([path]).tunnels[0].missing == ([(0, 100)], [(0, 70)])
+    frames = whole(Path(path))
+    assert extents(cut_frames(frames, 1), False) == extents(frames, False)
