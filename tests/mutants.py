@@ -93,9 +93,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "socks5sniff/analysis/tunnel/tls.py", "_REMEMBERED = 1024", "1025"
     ): "one list more is remembered",
     (
-        "socks5sniff/packets/kinds.py",
-        'IP_VERSIONS = NumberSpace(_table(16, Kind.OTHER, {4: Kind.IPV4, 6: Kind.IPV6}), "IP version {}")', "17"
-    ): "four bits are 15 at most",
+        "socks5sniff/packets/kinds.py", "table = np.full(np.iinfo(numbers).max + 1, default, np.uint8)", "2"
+    ): "no number is larger",
     (
         "socks5sniff/packets/tunnels.py", "rows = taken(rows, rows.at + 4 <= rows.end)", "5"
     ): "a frame that ends with its key carries nothing",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,8 +135,8 @@ class NumberSpace:
         return f"{text} ({self.names[number]})" if number in self.names else text
 
 
-def _table(size: int, default: int, entries: Mapping[int, int]) -> NDArray[np.uint8]:
-    table = np.full(size, default, np.uint8)
+def _table(numbers: type[np.unsignedinteger[Any]], default: int, entries: Mapping[int, int]) -> NDArray[np.uint8]:
+    table = np.full(np.iinfo(numbers).max + 1, default, np.uint8)
     for number, kind in entries.items():
         table[number] = kind
     table.flags.writeable = False
@@ -195,10 +196,11 @@ LINK_TYPES: dict[int, int] = {
 }
 """LINKTYPE_ values (https://www.tcpdump.org/linktypes.html); any other one is unsupported."""
 
-LINKS = NumberSpace(_table(65536, Kind.UNSUPPORTED, LINK_TYPES), "link type {}", LINK_NAMES)
+LINKS = NumberSpace(_table(np.uint16, Kind.UNSUPPORTED, LINK_TYPES), "link type {}", LINK_NAMES)
 
 ADDRESS_FAMILIES = NumberSpace(
-    _table(256, Kind.OTHER, {2: Kind.IPV4} | dict.fromkeys((10, 23, 24, 26, 28, 30), Kind.IPV6)), "address family {}"
+    _table(np.uint8, Kind.OTHER, {2: Kind.IPV4} | dict.fromkeys((10, 23, 24, 26, 28, 30), Kind.IPV6)),
+    "address family {}",
 )
 """AF_ values: AF_INET6 differs by platform."""
 
@@ -274,11 +276,11 @@ _ETHERTYPES = (
     )
 )
 
-ETHERTYPES = NumberSpace(_table(65536, Kind.UNSUPPORTED, _ETHERTYPES), "EtherType 0x{:04x}")
+ETHERTYPES = NumberSpace(_table(np.uint16, Kind.UNSUPPORTED, _ETHERTYPES), "EtherType 0x{:04x}")
 
 IP_PROTOCOLS = NumberSpace(
     _table(
-        256,
+        np.uint8,
         Kind.OTHER,
         {
             0: Kind.IPV6_EXTENSION,  # hop-by-hop options
@@ -312,7 +314,7 @@ IP_PROTOCOLS = NumberSpace(
 
 PPP_PROTOCOLS = NumberSpace(
     _table(
-        65536,
+        np.uint16,
         Kind.OTHER,
         {
             0x0021: Kind.IPV4,
@@ -332,7 +334,7 @@ PPP_PROTOCOLS = NumberSpace(
 
 NLPIDS = NumberSpace(
     _table(
-        256,
+        np.uint8,
         Kind.OTHER,
         {0xCC: Kind.IPV4, 0x8E: Kind.IPV6, 0x80: Kind.FRAME_RELAY_SNAP, 0xCF: Kind.PPP},
     ),
@@ -342,7 +344,7 @@ NLPIDS = NumberSpace(
 
 ERF_TYPES = NumberSpace(
     _table(
-        128,
+        np.uint8,
         Kind.UNSUPPORTED,
         dict.fromkeys((2, 11, 16, 20), Kind.ETHERNET_AFTER_2)
         | dict.fromkeys((1, 10, 15, 19), Kind.PPP)  # HDLC, which may be Cisco's
@@ -353,10 +355,10 @@ ERF_TYPES = NumberSpace(
     "ERF type {}",
 )
 
-IP_VERSIONS = NumberSpace(_table(16, Kind.OTHER, {4: Kind.IPV4, 6: Kind.IPV6}), "IP version {}")
+IP_VERSIONS = NumberSpace(_table(np.uint8, Kind.OTHER, {4: Kind.IPV4, 6: Kind.IPV6}), "IP version {}")
 
 UDP_PORTS = _table(
-    65536,
+    np.uint16,
     Kind.DATAGRAM,
     {
         1701: Kind.L2TP,
@@ -374,8 +376,8 @@ UDP_PORTS = _table(
 )
 """Destination ports of tunnels in UDP. What does not look like the tunnel stays a datagram."""
 
-UDP_SOURCES = _table(65536, Kind.DATAGRAM, {1701: Kind.L2TP, 3544: Kind.TEREDO, 5247: Kind.CAPWAP})
+UDP_SOURCES = _table(np.uint16, Kind.DATAGRAM, {1701: Kind.L2TP, 3544: Kind.TEREDO, 5247: Kind.CAPWAP})
 """Source ports of tunnels whose other end may have any port."""
 
-KINDS = NumberSpace(_table(256, Kind.OTHER, {kind: kind for kind in range(256)}), "kind {}")
+KINDS = NumberSpace(_table(np.uint8, Kind.OTHER, {kind: kind for kind in range(256)}), "kind {}")
 """For numbers that are kinds already."""
