@@ -130,6 +130,19 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
         "socks5sniff/sinks/columns.py", 'Column(TIME, TIME, lambda c: "", 23, 5),', "24"
     ): "no time is longer than 23 characters",
+    (
+        "socks5sniff/sinks/parquet.py", "self._entries >= _ENTRIES", "(self._entries > _ENTRIES)"
+    ): "a bound of memory, not of what is written",
+    (
+        "socks5sniff/proxy/association.py", "MOST_PEERS = 4096", "4097"
+    ): "a peer more is remembered",
+    (
+        "socks5sniff/analysis/exchanges.py", "PROXY_OCTETS = 64", "65"
+    ): "an octet more is at hand than any handshake's frames are read from",
+    (
+        "socks5sniff/analysis/forms.py",
+        "keys[:, 0] = situations.expected + 2 * situations.loopback + 4 * frames.socks4 + 8 * frames.opens", "9"
+    ): "what is different stays different",
 }  # fmt: skip
 """Module, what is written there and what instead, as they are printed: why nobody can notice."""
 

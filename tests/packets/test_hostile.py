@@ -133,11 +133,25 @@ def test_lengths_that_lie(name: str) -> None:
     assert (reader.skipped.malformed, reader.skipped.total) == (1, 1)
 
 
-def test_tags_that_lead_beyond_the_memory() -> None:
+BEYOND = {
+    "TZSP": (37008, "01000001 0aff"),
+    "Teredo": (3544, "0001ffff"),
+    "Teredo, just beyond": (3544, "00010020"),
+    "CAPWAP": (5247, "00f80000"),
+    "CAPWAP, IEEE 802.11": (5247, "00f80100"),
+    "L2TP": (1701, "0202 0001 0001 ffff"),
+    "GTP": (2152, "34ff0020 00000001 0000 00 85 ff"),
+}
+"""Port and header of tunnels in UDP whose lengths lead far away."""
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_lengths_that_lead_beyond_the_memory(name: str) -> None:
     """The frame is the last one: behind it there is nothing that could be read by mistake."""
-    frame = ethernet(0x0800, ipv4(17, udp(bytes.fromhex("01000001 0aff") + bytes(40), 50000, 37008)))
-    _, datagrams, reader = read(batch_of([frame]))
-    assert [len(found.payload) for found in datagrams] == [46]
+    port, header = BEYOND[name]
+    payload = bytes.fromhex(header) + bytes(40)
+    _, datagrams, reader = read(batch_of([ethernet(0x0800, ipv4(17, udp(payload, 50000, port)))]))
+    assert [len(found.payload) for found in datagrams] == [len(payload)]
     assert reader.skipped.total == 0
 
 

@@ -181,11 +181,12 @@ def test_pktap_names_the_process_at_either_end() -> None:
         pktap(1, around, pid=4242, name=b"curl", flags=1)(4, ip),
         pktap(1, around, pid=0, name=b"", flags=2)(4, ip),
         pktap(1, around, pid=0xFFFFFFFF, name=b"\xff" * 20, flags=2)(4, ip),
+        pktap(1, around, pid=4242, name=b"curl", flags=2)(4, ip),
     ]
     reader = PacketReader()
     segments, datagrams = reader.read(batch_of(frames, 258))
     assert segments.process is not None
-    assert segments.process.tolist() == [1, -2, -1, 0, 3]
+    assert segments.process.tolist() == [1, -2, -1, 0, 3, 1]
     assert reader.processes[1:] == [Process(4242, "curl"), Process(77, "sockd"), Process(0, "\ufffd" * 20)]
     assert datagrams.process is not None
     assert len(datagrams.process) == 0
