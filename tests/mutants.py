@@ -140,6 +140,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "socks5sniff/analysis/exchanges.py", "PROXY_OCTETS = 64", "65"
     ): "an octet more is at hand than any handshake's frames are read from",
     (
+        "socks5sniff/analysis/exchanges.py", "CLIENT_OCTETS = 256", "257"
+    ): "an octet more is at hand than any handshake's frames are read from",
+    (
         "socks5sniff/analysis/forms.py",
         "keys[:, 0] = situations.expected + 2 * situations.loopback + 4 * frames.socks4 + 8 * frames.opens", "9"
     ): "what is different stays different",

@@ -75,6 +75,12 @@ def test_no_answer_and_a_failure() -> None:
     assert dns(relayed((True, query("a.example")), (False, answer("a.example", number=8)))) == ["A a.example"]
 
 
+def test_a_refusal_need_not_repeat_the_question() -> None:
+    refusal = struct.pack(">HHHHHH", 7, 0x8185, 0, 0, 0, 0)
+    assert dns(relayed((True, query("a.example")), (False, refusal))) == ["A a.example: REFUSED"]
+    assert dns(relayed((True, query("a.example")), (False, refusal[:-1]))) == ["A a.example"]
+
+
 def test_an_answer_to_a_later_question_is_not_the_first_one_s() -> None:
     record = relayed(
         (True, query("a.example", number=1)), (True, query("b.example", number=2)),

@@ -192,6 +192,75 @@ def test_what_carries_neither_tcp_nor_udp_is_counted_as_such(name: str) -> None:
     assert (reader.skipped.other, reader.skipped.total) == (3, 3)
 
 
+LLDP = b"\x88\xcc"
+FRAME = ethernet(0x88CC, b"")
+SNAP = b"\xaa\xaa\3\0\0\0" + LLDP
+NAMED = {
+    "Ethernet": (1, FRAME),
+    "VLAN": (1, ethernet(0x8100, b"\0\5" + LLDP)),
+    "FabricPath": (1, ethernet(0x8903, bytes(2) + FRAME)),
+    "VN tag": (1, ethernet(0x8926, bytes(4) + LLDP)),
+    "E tag": (1, ethernet(0x893F, bytes(6) + LLDP)),
+    "HSR": (1, ethernet(0x892F, bytes(4) + LLDP)),
+    "metadata": (1, ethernet(0x8909, bytes(6) + LLDP)),
+    "timestamp tag": (1, ethernet(0x8988, bytes(6) + LLDP)),
+    "MACsec": (1, ethernet(0x88E5, bytes(6) + LLDP)),
+    "MACsec with channel": (1, ethernet(0x88E5, b"\x20" + bytes(13) + LLDP)),
+    "backbone bridging": (1, ethernet(0x88E7, bytes(4) + FRAME)),
+    "TRILL": (1, ethernet(0x22F3, bytes(6) + FRAME)),
+    "SLL": (113, bytes(14) + LLDP),
+    "SLL2": (276, LLDP + bytes(18)),
+    "HDLC": (104, b"\x0f\0" + LLDP),
+    "PPP": (9, b"\xc0\x21"),
+    "PPP in HDLC": (9, b"\xff\3\xc0\x21"),
+    "PPPoE": (1, ethernet(0x8864, b"\x11\0\0\1\0\2\xc0\x21")),
+    "multilink PPP": (9, b"\0\x3d\xc0\0\0\1\xc0\x21"),
+    "BSD loopback": (0, b"\x10\0\0\0"),
+    "encapsulating interface": (109, b"\x10\0\0\0" + bytes(8)),
+    "GRE": (101, ipv4(47, b"\0\0" + LLDP)),
+    "ERSPAN type II": (101, ipv4(47, b"\x10\0\x88\xbe" + bytes(4) + b"\x10\1\0\1\0\0\0\1" + FRAME)),
+    "service header": (1, ethernet(0x894F, b"\0\2\2\3" + bytes(4) + FRAME)),
+    "IPv4": (101, ipv4(132, b"")),
+    "IPv6": (101, ipv6(59, b"")),
+    "IPv6 fragment": (101, ipv6(44, b"\x3b\0" + bytes(6))),
+    "frame relay": (107, b"\x18\x40\0\1" + LLDP + bytes(2)),
+    "ERF": (197, bytes(8) + b"\x0d" + bytes(7)),
+    "ERF with Ethernet": (197, bytes(8) + b"\2" + bytes(9) + FRAME),
+    "IP over InfiniBand": (242, bytes(40) + LLDP + bytes(2)),
+    "DSA": (284, bytes(12) + b"\x40\0\0\0" + LLDP),
+    "EDSA": (285, bytes(12) + b"\xda\xda\0\0\x40\0\0\0" + LLDP),
+    "PPI": (192, b"\0\0\x08\0\1\0\0\0" + FRAME),
+    "LAN emulation": (123, b"\1\0\0\0\0\1" + FRAME),
+    "FireWire": (138, bytes(16) + LLDP),
+    "EtherIP": (101, ipv4(97, b"\x30\0" + FRAME)),
+    "netANALYZER": (240, bytes(4) + FRAME),
+}
+"""Link type and a frame that ends with the header that names what would come next: nothing of ours."""
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_header_may_be_the_last_but_not_in_part(name: str) -> None:
+    link, octets = NAMED[name]
+    _, _, reader = read(batch_of([octets, octets[:-1]], link))
+    assert (reader.skipped.other, reader.skipped.malformed + reader.skipped.cut, reader.skipped.total) == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("link", "octets"),
+    [
+        *((link, bytes(begin) + SNAP) for link, begin in ((6, 14), (10, 13), (122, 24))),
+        (1, ethernet(8, SNAP)),
+        (101, ipv6(0, b"\x3b\0" + bytes(6))),
+        (101, ipv6(51, b"\x3b\1" + bytes(10))),
+        (117, b"\x3d\x10" + bytes(62)),
+        (239, b"\x10\0\0\5\4\0\x09\0"),
+    ],
+)
+def test_a_header_without_anything_behind_it_is_no_damage(link: int, octets: bytes) -> None:
+    _, _, reader = read(batch_of([octets], link))
+    assert (reader.skipped.other, reader.skipped.total) == (1, 1)
+
+
 def test_an_unknown_link_type_is_counted_as_such() -> None:
     _, _, reader = read(batch_of([bytes(64)], 65000))
     assert (reader.skipped.unsupported, reader.skipped.total) == (1, 1)
