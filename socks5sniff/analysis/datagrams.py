@@ -29,6 +29,8 @@ MAX_COPIES = 65_536
 """Datagrams remembered because a copy of them may follow."""
 
 _NAMED = 1 << 62
+_TELLING = 12
+"""Octets that tell: the header of a DNS message."""
 _PRIMES = tuple(np.uint64(prime) for prime in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 
 
@@ -39,8 +41,8 @@ class UdpRows(NamedTuple):
         frame, time, source, destination, length, ident: see `Datagrams`.
         captured: octets that are there.
         short: uint8[n, SHORT], the first octets, zeros behind them.
-        long: object[n], the first 2 * MAX_HEADER octets where the header, or a DNS query behind it, is longer than
-            `short`, and MAX_INITIAL more where QUIC's first packet is behind it; else None.
+        long: object[n], the first 2 * MAX_HEADER octets where the header and what tells DNS and QUIC behind it, or a
+            DNS query, is longer than `short`, and MAX_INITIAL more where QUIC's first packet may be; else None.
     """
 
     frame: NDArray[np.int64]
@@ -76,8 +78,8 @@ class UdpRows(NamedTuple):
         short = windows(datagrams, start, captured)
         long: NDArray[np.object_] = np.full(len(rows), None, np.object_)
         behind = _Behind(short)
-        initial = behind.begins_quic()
-        beyond = (captured > SHORT) & (((short[:, 3] == 3) & (short[:, 4] > SHORT - 7)) | behind.asks() | initial)
+        initial = behind.begins_quic() | behind.far
+        beyond = (captured > SHORT) & (behind.asks() | initial)
         for row in np.flatnonzero(beyond).tolist():
             limit = 2 * MAX_HEADER + MAX_INITIAL * int(initial[row])
             long[row] = payload_octets(datagrams, int(rows[row]), limit)
@@ -100,13 +102,18 @@ class UdpRows(NamedTuple):
 
 
 class _Behind:
-    """The first octets behind the header of each datagram: what they look like may need more than `short`."""
+    """The first octets behind the header of each datagram: what they look like may need more than `short`.
+
+    Attributes:
+        far: bool[n], not all that tells is in `short`: it is behind a long name.
+    """
 
     def __init__(self, short: NDArray[np.uint8]) -> None:
         self._short = short
         self._rows = np.arange(len(short))
         size = np.select([short[:, 3] == 1, short[:, 3] == 4], [10, 22], 7 + short[:, 4].astype(np.int64))
-        self._at = np.minimum(size, SHORT - 10)
+        self.far: NDArray[np.bool_] = (short[:, 3] == 3) & (size > SHORT - _TELLING)
+        self._at = np.minimum(size, SHORT - _TELLING)
 
     def asks(self) -> NDArray[np.bool_]:
         """Which look like a DNS query."""

@@ -43,13 +43,13 @@ def header(place: tuple[str, int], named: bool = False) -> bytes:
     return b"\0\0\0" + address + struct.pack(">H", place[1])
 
 
-def relayed(*said: tuple[bool, bytes], named: bool = False, sizes: tuple[int, ...] = ()) -> Conversation:
-    """The record of an association: datagrams to the resolver (True) and from it."""
+def relayed(*said: tuple[bool, bytes], named: bool | str = False, sizes: tuple[int, ...] = ()) -> Conversation:
+    """The record of an association: datagrams to the resolver (True) and from it, by its address or a name."""
     packets: list[Packet | tuple[int, bytes]] = [*connection(ASSOCIATE, closing=False)]
     for number, (outward, octets) in enumerate(said):
         ends = (CALLER, RELAY) if outward else (RELAY, CALLER)
-        place = ("dns.example", 53) if named else RESOLVER
-        packets.append((START + SECOND + number, datagram(*ends, header(place, named) + octets)))
+        place = (named if isinstance(named, str) else "dns.example", 53) if named else RESOLVER
+        packets.append((START + SECOND + number, datagram(*ends, header(place, bool(named)) + octets)))
     (record,) = analyse(packets, sizes)
     return record
 
@@ -67,6 +67,12 @@ def test_question_and_answer(name: str, named: bool, sizes: tuple[int, ...]) -> 
     assert dns(record) == [f"A {name}: NOERROR, 2 answers"]
     assert record.tunnel is not None
     assert (record.tunnel.protocol, record.tunnel.detail) == ("dns", f"A {name}: NOERROR, 2 answers")
+
+
+@pytest.mark.parametrize("length", [76, 77, 78, 79, 80, 89, 90, 255])
+def test_however_long_the_resolvers_name_is(length: int) -> None:
+    record = relayed((True, query("a.example")), (False, answer("a.example")), named="r" * length)
+    assert dns(record) == ["A a.example: NOERROR, 1 answer"]
 
 
 def test_no_answer_and_a_failure() -> None:

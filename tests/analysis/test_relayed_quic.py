@@ -35,6 +35,11 @@ def test_the_name_in_the_first_packet(version: int, name: str, sizes: tuple[int,
     assert "dns" not in shown
 
 
+@pytest.mark.parametrize("length", [79, 80, 90, 255])
+def test_however_long_the_destinations_name_is(length: int) -> None:
+    assert destination(relayed((True, quic_client()[0]), named="q" * length)).server_name == "quic.example.com"
+
+
 @pytest.mark.parametrize("sizes", [(), (1,) * 20])
 def test_a_hello_in_two_datagrams(sizes: tuple[int, ...]) -> None:
     record = relayed((True, LONG[0]), (False, b"answer"), (True, LONG[1]), sizes=sizes)
