@@ -134,6 +134,13 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "socks5sniff/sinks/parquet.py", "self._entries >= _ENTRIES", "(self._entries > _ENTRIES)"
     ): "a bound of memory, not of what is written",
     (
+        "socks5sniff/streams/octets.py",
+        "furthest = np.maximum.reduceat(np.where(other == this, heard, -1), runs)", "2"
+    ): "both are less than what is heard of nothing",
+    (
+        "socks5sniff/analysis/datagrams.py", "_TELLING = 12", "13"
+    ): "more is kept of one length of names",
+    (
         "socks5sniff/proxy/association.py", "MOST_PEERS = 4096", "4097"
     ): "a peer more is remembered",
     (
