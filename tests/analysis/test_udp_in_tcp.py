@@ -180,6 +180,17 @@ def test_dns_is_named(way: str, size: int) -> None:
     assert record.tunnel == ("udp-in-tcp", None, None, f"{way}; DNS A a.example: NXDOMAIN")
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_of_several_questions_to_a_place_the_first_is_told(way: str) -> None:
+    datagram = WAYS[way][2]
+    asked = [datagram(DNS, query(name, number=number)) for number, name in enumerate(("a.example", "b.example"))]
+    answers = [datagram(DNS, answer("b.example", number=1)), datagram(DNS, answer("a.example", 3, 0, number=0))]
+    said = talk(way, [(CLIENT, asked[0]), (CLIENT, asked[1]), (SERVER, answers[0]), (SERVER, answers[1])])
+    (record,) = analyse(connection(said))
+    assert record.udp is not None
+    assert [each.dns for each in record.udp.destinations] == ["A a.example: NXDOMAIN"]
+
+
 @pytest.mark.parametrize("size", [0, 37, 700])
 @pytest.mark.parametrize("way", WAYS)
 def test_quic_is_named(way: str, size: int) -> None:
