@@ -313,6 +313,25 @@ def test_an_association_is_known_while_its_datagrams_pass(greeting: bytes, size:
     assert "udp-no-header" in codes([record])
 
 
+def test_no_association_is_looked_for_once_the_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look judges the dialogue again. Here a CONNECT has the octets of the other request in its address."""
+    looks: list[int] = []
+    asked = handshakes.Handshakes.asked
+
+    def note(self: handshakes.Handshakes, decided: handshakes.Decided) -> None:
+        looks.append(len(decided.dialogues))
+        asked(self, decided)
+
+    monkeypatch.setattr(handshakes.Handshakes, "asked", note)
+    request = [(CLIENT, bytes([octet])) for octet in b"\5\1\0" + address("5.3.0.1", 80)]
+    talk = [(CLIENT, GREETING), (SERVER, CHOICE), *request, (SERVER, b"\5\0\0" + address(*RELAY))]
+    packets = connection([*talk, *[(CLIENT, b"\5\3\0 and so on"), (SERVER, b"what is said")] * 20])
+    analyse(packets, [1] * len(packets))
+    answered = 3 + len(talk)
+    assert sum(looks[:answered]) > 0
+    assert sum(looks[answered:]) == 0
+
+
 DECLARED = [("0.0.0.0", 0), ("0.0.0.0", 40_100), ("::", 0), (ONE, 40_100), (OTHER, 40_100), ("8.8.8.8", 53)]
 BOUND = [RELAY, ("0.0.0.0", 3000), ("::", 3000), (LOOPBACK, 3000), (PROXY, 0), ("2001:db8::9", 3000)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.capture import PcapngWriter, open_captures
+from socks5sniff.capture.batch import Interface
 from socks5sniff.capture.writer import Direction
 from socks5sniff.errors import OutputError
 
@@ -91,6 +93,22 @@ def test_the_interfaces_of_batches_are_described_once_each(tmp_path: Path) -> No
     if shutil.which("capinfos"):
         assert "Number of interfaces in file: 3" in tool("capinfos", str(joined))
     assert len(octets) % 4 == 0
+
+
+def test_interfaces_may_be_described_before_anything_comes_from_them(tmp_path: Path) -> None:
+    """Where frames are cut as they are captured, each says so."""
+    source, path = tmp_path / "a.pcap", tmp_path / "x.pcapng"
+    source.write_bytes(pcap(frames(3), link=113))
+    with PcapngWriter(path.open("wb")) as writer:
+        for batch in open_captures([str(source)]):
+            batch.interfaces = [Interface("", "eth0", 1), Interface("", "any", 113)]
+            batch.interface[:] = 1
+            writer.add_interfaces(batch.interfaces, 96)
+            writer.write_batch(batch)
+    assert [(row.interface, row.link_type) for row in read(path)[0]] == [("any", 113)] * 3
+    octets = path.read_bytes()
+    assert octets.count(struct.pack("<HHI", 1, 0, 96)) == octets.count(struct.pack("<HHI", 113, 0, 96)) == 1
+    assert octets.index(b"eth0") < octets.index(b"any")
 
 
 def test_an_empty_batch_writes_nothing(tmp_path: Path) -> None:
