@@ -32,12 +32,13 @@ def associate(
     begin: int = START,
     closing: bool = True,
     proxy: str = PROXY,
+    host: str = "0.0.0.0",
 ) -> list[Packet]:
     """The TCP connection of an association; its reply is the seventh packet, 6 ms after the first."""
     talk = [
         (CLIENT, GREETING),
         (SERVER, CHOICE),
-        (CLIENT, b"\5\3\0" + address("0.0.0.0", declared)),
+        (CLIENT, b"\5\3\0" + address(host, declared)),
         (SERVER, b"\5\0\0" + address(*bound)),
     ]
     return connection(talk, client=client, proxy=(proxy, 1080), begin=begin, closing=closing)
@@ -98,6 +99,19 @@ def test_one_client_twice_at_one_relay_port(declared: bool) -> None:
         exchange((ONE, 50_000), begin=START + SECOND),
     )
     assert amounts(records) == [(2, 2, 10, 18), EACH]
+
+
+@pytest.mark.parametrize(("host", "tells"), [("0.0.0.0", True), (ONE, True), (OTHER, False)])
+def test_a_declared_port_tells_also_where_another_association_is_older(host: str, tells: bool) -> None:
+    """Unless it is another address' port."""
+    records = read(
+        associate(closing=False, declared=50_001, host=host),
+        associate((ONE, 40_001), begin=START + 1, closing=False, declared=50_000, host=host),
+        exchange((ONE, 50_000)),
+        exchange((ONE, 50_001)),
+        exchange((ONE, 50_000), begin=START + SECOND),
+    )
+    assert amounts(records) == [EACH, (2, 2, 10, 18)][:: 1 if tells else -1]
 
 
 @pytest.mark.parametrize("client", [ONE, OTHER])
