@@ -111,7 +111,6 @@ class Beginning:
             held.need = found.octets
             # Never whole: what is held is looked at as it is, and is foreign.
             return held.cut
-        held.need = 1
         if isinstance(found, Decoded):
             header = ProxyHeader(found.frame.version, None, None) if held.lost > 0 else found.frame
             self._keep_proxy_header(header, found.length, held.completion(found.length)[0])

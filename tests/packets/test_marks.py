@@ -89,6 +89,13 @@ def test_what_names_a_network(name: str, network: str) -> None:
     assert [reader.networks[number] for number in datagrams.network.tolist()] == [network]
 
 
+@pytest.mark.parametrize(("flags", "before"), [(0x2000, 0), (0xA000, 4), (0x3000, 0), (0xB000, 4)])
+def test_the_key_of_bridged_frames_names_their_network(flags: int, before: int) -> None:
+    """It lies behind the checksum and before the sequence number, where they are there."""
+    fields = bytes(before) + b"\1\2\3\4" + bytes(4 * (flags & 0x1000 != 0))
+    assert networks_of(in_gre(flags, 0x6558, fields, whole=True)(4, ipv4(6, tcp()))) == [f"gre key {0x01020304}"]
+
+
 NAMING = {
     "VLAN": "116-127", "QinQ": "116-127 148-159", "QinQ of old": "116-127 148-159",
     "three tags": "116-127 148-159 180-191", "SLL and VLAN": "132-143", "backbone bridging": "120-143",
