@@ -79,6 +79,7 @@ def test_books_agree_on_indices_in_any_order() -> None:
     third = AddressBook()
     third.learn(one.known())
     assert [third.packed(endpoint) for endpoint in found.tolist()] == addresses
+    assert [third.make(packed, 0) >> 16 for packed in addresses] == (found >> np.uint64(16)).tolist()
     with pytest.raises(ValueError, match="same hash"):
         third.learn({int(found[0]) >> 16 & (1 << 47) - 1: bytes(16)[:-1] + b"x"})
 

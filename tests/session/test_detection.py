@@ -25,6 +25,15 @@ def verdicts(script: str, trusted: bool = False) -> list[Verdict]:
     return found
 
 
+def test_what_may_be_an_answer_is_given_up_once_it_is_longer_than_any() -> None:
+    """Of a proxy whose client is not in the capture: before the connection ends."""
+    session = Session()
+    session.feed(1, b"\1\5" + b"A" * (UNDECIDED_OCTETS - 3), 1, 1)
+    assert session.verdict is UNDECIDED
+    session.feed(1, b"AA", 2, 2)
+    assert session.verdict is FOREIGN
+
+
 class TestBothSidesMustFit:
     """On any port: a sound opening, and an answer to it."""
 
