@@ -138,6 +138,14 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "furthest = np.maximum.reduceat(np.where(other == this, heard, -1), runs)", "2"
     ): "both are less than what is heard of nothing",
     (
+        "socks5sniff/streams/flows.py",
+        "batch.segments.sequence[rows].astype(np.int64) + batch.segments.length[rows]",
+        "(batch.segments.sequence[rows].astype(np.int64) - batch.segments.length[rows])",
+    ): "what is looked for is a hundred times farther away than a segment is long",
+    (
+        "socks5sniff/analysis/assignment.py", "len(share.all) > _MOST", "(len(share.all) >= _MOST)"
+    ): "how it is found out, not what",
+    (
         "socks5sniff/analysis/datagrams.py", "_TELLING = 12", "13"
     ): "more is kept of one length of names",
     (

@@ -146,6 +146,15 @@ def test_a_relay_on_another_address() -> None:
     assert amounts(read(associate(bound=relay), exchange((ONE, 50_000), relay))) == [EACH]
 
 
+@pytest.mark.parametrize("first", [0, 10, 11, 12])
+def test_a_relay_that_was_found_is_the_only_one(first: int) -> None:
+    """What the client sends to the same port elsewhere is something else."""
+    talk = [(packet.time, packet.frame()) for packet in associate(bound=("192.168.5.5", 3000), closing=False)]
+    one, other = ("10.0.0.77", 3000), ("10.0.0.78", 3000)
+    frames = [*talk, *exchange((ONE, 50_000), one), *exchange((ONE, 50_000), other, begin=START + SECOND)]
+    assert amounts(analyse(frames, [first])) == [EACH]
+
+
 def test_a_relay_whose_ipv4_address_is_written_as_ipv6() -> None:
     assert amounts(read(associate(bound=(f"::ffff:{PROXY}", 3000)), exchange((ONE, 50_000)))) == [EACH]
 
