@@ -300,6 +300,20 @@ def test_no_step_is_timed_where_something_was_heard_before_it_was_said(early: in
     assert (timing.negotiation is None) == (timing.request is None) == (early > 500_000)
 
 
+def test_what_is_sent_again_was_said_before_what_follows_it() -> None:
+    """Of the greeting only the copy is in the capture, which acknowledges all that the proxy has said by then."""
+    (_, greeting), (_, choice), (_, login), (_, welcome), (_, request), (_, reply), *rest = PASSWORD
+    eager = [(CLIENT, greeting), (CLIENT, login), (CLIENT, request), (SERVER, choice), (SERVER, welcome)]
+    packets = connection([*eager, (SERVER, reply), *rest])
+    again = replace(packets[3], acknowledgment=packets[9].acknowledgment, time=packets[8].time + 1)
+    assert again.acknowledgment > packets[3].acknowledgment + len(greeting)
+    record = only(analyse([*packets[:3], *packets[4:9], again, *packets[9:]]))
+    expected = only(analyse(packets))
+    assert [frame.type for frame in record.frames] == [frame.type for frame in expected.frames]
+    assert (record.outcome, record.bytes, record.username) == (expected.outcome, expected.bytes, expected.username)
+    assert "handshake-gap" not in {entry.code for entry in record.anomalies}
+
+
 def test_a_form_is_learned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the first one, which has the number 0."""
     monkeypatch.setattr(handshakes, "FEW", 0)

@@ -88,6 +88,12 @@ def test_a_long_tunnel_grows() -> None:
     assert {close for _, _, close, _ in told} == {"open"}
 
 
+def test_a_conversation_in_an_open_tunnel_says_whose_tunnel_it_is() -> None:
+    packets = connection([*PLAIN[:4], *PLAIN[:4], *PLAIN], closing=False)
+    *_, (_, standing), _ = asked_after_each(packets, 1)
+    assert [(record.id, record.parent) for record in standing] == [(1, None), (2, 1), (3, 2)]
+
+
 @pytest.mark.parametrize("name", ["connect-many", "chain-of-three", "udp-associate", "gssapi-integrity", "bind"])
 def test_asking_changes_no_record(name: str) -> None:
     """But for ids that must be given before a conversation inside an older tunnel is found."""
