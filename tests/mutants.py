@@ -146,6 +146,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "socks5sniff/analysis/assignment.py", "len(share.all) > _MOST", "(len(share.all) >= _MOST)"
     ): "how it is found out, not what",
     (
+        "socks5sniff/codec/decode.py", "if len(host) > 64 or not host.isascii():", "65"
+    ): "no address in text is so long, with its zone",
+    (
         "socks5sniff/analysis/datagrams.py", "_TELLING = 12", "13"
     ): "more is kept of one length of names",
     (
