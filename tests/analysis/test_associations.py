@@ -146,6 +146,23 @@ def test_a_relay_on_another_address() -> None:
     assert amounts(read(associate(bound=relay), exchange((ONE, 50_000), relay))) == [EACH]
 
 
+def test_datagrams_to_several_names_are_counted_by_name_and_port() -> None:
+    frames = exchange((ONE, 50_000))[:1]
+    names = [b"one.example", b"another.example", b"one.example", b"third.example", b"one.example"]
+    for number, (name, port) in enumerate(zip(names, (53, 53, 53, 53, 54), strict=True), 1):
+        header = b"\0\0\0\3" + bytes([len(name)]) + name + struct.pack(">H", port)
+        frames.append((frames[0][0] + number, datagram((ONE, 50_000), RELAY, header + b"query %d" % number)))
+    (record,) = read(associate(), frames)
+    assert record.udp is not None
+    assert [place[:3] for place in record.udp.destinations] == [
+        ("8.8.8.8", 53, 1),
+        ("one.example", 53, 2),
+        ("another.example", 53, 1),
+        ("third.example", 53, 1),
+        ("one.example", 54, 1),
+    ]
+
+
 @pytest.mark.parametrize("first", [0, 10, 11, 12])
 def test_a_relay_that_was_found_is_the_only_one(first: int) -> None:
     """What the client sends to the same port elsewhere is something else."""
