@@ -247,6 +247,14 @@ def test_what_could_have_held_tcp_is_named() -> None:
     assert reader.skipped.total == sum(reader.not_understood.values()) + 2
 
 
+@pytest.mark.parametrize(("control", "later"), [("0000", False), ("f0ff", False), ("0100", True), ("ff00", True)])
+def test_a_later_fragment_of_ieee_802_11_has_a_number(control: str, later: bool) -> None:
+    """In the lowest four bits; those of the sequence number tell nothing."""
+    reader = PacketReader()
+    reader.read(batch_of([bytes.fromhex("0802 0000") + bytes(18) + bytes.fromhex(control) + b"\x77" * 20], 105))
+    assert reader.not_understood == ({"fragments of IEEE 802.11 frames": 1} if later else {})
+
+
 def test_an_unknown_link_type_is_called_what_the_registry_calls_it() -> None:
     reader = PacketReader()
     reader.read(batch_of([bytes(40)] * 3, [189, 299, 189]))
