@@ -9,9 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socks5sniff.analysis import handshakes
+from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.record import Conversation
-from tests.traffic import CHOICE, CLIENT, GREETING, SECOND, SERVER, START, Packet, analyse, connection, datagram
+from tests.traffic import (
+    CHOICE,
+    CLIENT,
+    GREETING,
+    SECOND,
+    SERVER,
+    START,
+    Packet,
+    analyse,
+    batches,
+    connection,
+    datagram,
+)
 
 ONE, OTHER = "10.0.0.1", "10.0.0.2"
 PROXY = "10.0.0.9"
@@ -144,6 +156,18 @@ def test_a_relay_that_names_an_address_of_another_network(named: str) -> None:
 def test_a_relay_on_another_address() -> None:
     relay = ("10.0.0.77", 3000)
     assert amounts(read(associate(bound=relay), exchange((ONE, 50_000), relay))) == [EACH]
+
+
+def test_the_record_of_an_association_waits_for_datagrams_after_its_close() -> None:
+    """Also where results are wanted as they come: for ten seconds."""
+    analyser = Analyser(patience=SECOND)
+    talks = [associate(), *(associate((OTHER, 40_000 + after), begin=START + after * SECOND) for after in (4, 12))]
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    frames = sorted(frames + exchange((ONE, 50_000), begin=START + 5 * SECOND))
+    found = [record for batch in batches(frames, [1] * len(frames)) for part in analyser.take(batch) for record in part]
+    assert [str(record.client) for record in found] == [f"{ONE}:40000"]
+    assert amounts(found) == [EACH]
+    assert "udp-after-close" in codes(found)
 
 
 def test_datagrams_to_several_names_are_counted_by_name_and_port() -> None:
