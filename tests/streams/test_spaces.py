@@ -38,8 +38,8 @@ def test_a_direction_that_was_seen_goes_on_in_its_network(network: int, rows: li
 def test_a_direction_not_seen_yet_may_come_from_elsewhere_sooner_than_one_that_was_seen() -> None:
     """Whatever its numbers say."""
     route = two_at_once()
-    route.take(2, SERVER, TcpFlag.ACK, 5000, 1001, 0, 2, 1)
-    route.take(3, SERVER, TcpFlag.ACK, 5000, 1001, 0, 3, 7)
+    route.take(2, SERVER, TcpFlag.ACK, 5000, 1001, 0, 2, 2, 1)
+    route.take(3, SERVER, TcpFlag.ACK, 5000, 1001, 0, 3, 3, 7)
     assert [space.rows for space in route.spaces] == [[0, 2], [1, 3]]
 
 
