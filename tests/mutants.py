@@ -143,6 +143,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "(batch.segments.sequence[rows].astype(np.int64) - batch.segments.length[rows])",
     ): "what is looked for is a hundred times farther away than a segment is long",
     (
+        "socks5sniff/analysis/handshakes.py", "len(rest) >= FEW", "(len(rest) > FEW)"
+    ): "how many it takes to be read at once; the same is said of each",
+    (
         "socks5sniff/analysis/assignment.py", "len(share.all) > _MOST", "(len(share.all) >= _MOST)"
     ): "how it is found out, not what",
     (
