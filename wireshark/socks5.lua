@@ -550,7 +550,8 @@ end
 local function endpoint_of(frame)
   local endpoint = frame.endpoint
   if not endpoint then
-    endpoint = endpoint_text(frame.host_type, host_of(frame), frame.port)
+    local kind = frame.host_type
+    endpoint = endpoint_text(kind, frame.host or host_text(kind, frame.raw_host), frame.port)
     frame.endpoint = endpoint
   end
   return endpoint
@@ -643,17 +644,16 @@ do
     end
     local high, low = byte(octets, host_at + size, host_at + size + 1)
     if not low then return nil end
-    frame.host_type, frame.host_at, frame.host_size = kind, host_at, size
-    frame.raw_host = sub(octets, host_at, host_at + size - 1)
+    frame.host_type, frame.raw_host = kind, sub(octets, host_at, host_at + size - 1)
     frame.port = high * 256 + low
     return host_at + size + 2
   end
 
-  -- Space for all that such a frame gets: a table that grows key by key is allocated four times.
+  -- Space for all that such a frame gets as a rule (8 names, since the next size is 16): a table that grows key by key
+  -- is allocated four times. The last is for `command` or `code`.
   local function addressed_frame(kind)
     return {
-      kind = kind, version = nil, reserved = nil, size = nil, host_type = nil, host_at = nil, host_size = nil,
-      raw_host = nil, host = nil, port = nil, endpoint = nil, words = nil, code = nil, odd = nil,
+      kind = kind, version = nil, size = nil, host_type = nil, raw_host = nil, port = nil, endpoint = nil, code = nil,
     }
   end
 
@@ -729,10 +729,12 @@ do
     return frame
   end
 
-  local function check_reserved(frame, what)
-    if frame.reserved ~= 0 then
-      odd(frame, "reserved-nonzero", format("RSV of %s is 0x%02x", what, frame.reserved))
-    end
+  -- RSV is kept only where it is not 0.
+  local function check_reserved(frame, octets, what)
+    local reserved = byte(octets, 3)
+    if reserved == 0 then return end
+    frame.reserved = reserved
+    odd(frame, "reserved-nonzero", format("RSV of %s is 0x%02x", what, reserved))
   end
 
   -- An address type in no table: where the frame ends is unknown, what comes before is not.
@@ -743,7 +745,7 @@ do
 
   -- What a request and a reply end with: address and port, as far as the address type is known.
   local function finish_addressed(frame, octets, after, what)
-    check_reserved(frame, what)
+    check_reserved(frame, octets, what)
     if not after then
       unknown_address(frame, octets)
       return
@@ -756,7 +758,7 @@ do
     local frame = addressed_frame("request")
     local after = read_address(frame, octets)
     if after == nil then return nil end
-    frame.version, frame.command, frame.reserved = byte(octets, 1, 3)
+    frame.version, frame.command = byte(octets, 1, 2)
     check_version(frame, "the request", 5)
     if not COMMANDS[frame.command] then
       odd(frame, "unknown-command", format("no command 0x%02x is known", frame.command))
@@ -770,7 +772,7 @@ do
     local frame = addressed_frame("reply")
     local after = read_address(frame, octets)
     if after == nil then return nil end
-    frame.version, frame.code, frame.reserved = byte(octets, 1, 3)
+    frame.version, frame.code = byte(octets, 1, 2)
     check_version(frame, "the reply", 5)
     if not REPLIES[frame.code] then
       odd(frame, "unknown-reply", format("reply code 0x%02x is unassigned", frame.code))
@@ -795,7 +797,7 @@ do
     local frame = {
       kind = "request", socks4 = true, version = version, command = command, port = high * 256 + low,
       username = sub(octets, 9, user_end - 1), size = user_end,
-      host_type = IPV4, host_at = 5, host_size = 4, raw_host = sub(octets, 5, 8),
+      host_type = IPV4, raw_host = sub(octets, 5, 8),
     }
     check_version(frame, "the SOCKS4 request", 4)
     if not SOCKS4_COMMANDS[command] then
@@ -805,8 +807,7 @@ do
     if a == 0 and b == 0 and c == 0 and d ~= 0 then
       local host_end = socks4_string(octets, user_end + 1)
       if not host_end then return host_end end
-      frame.host_type, frame.host_at, frame.host_size = DOMAIN, user_end + 1, host_end - user_end - 1
-      frame.size = host_end
+      frame.host_type, frame.size = DOMAIN, host_end
       frame.raw_host = sub(octets, user_end + 1, host_end - 1)
       check_domain(frame, frame.raw_host)
     end
@@ -818,7 +819,7 @@ do
     local version, code, high, low = byte(octets, 1, 4)
     local frame = {
       kind = "reply", socks4 = true, size = 8, version = version, code = code, port = high * 256 + low,
-      host_type = IPV4, host_at = 5, host_size = 4, raw_host = sub(octets, 5, 8),
+      host_type = IPV4, raw_host = sub(octets, 5, 8),
     }
     check_version(frame, "the SOCKS4 reply", 0)
     if not SOCKS4_REPLIES[code] then odd(frame, "unknown-reply", format("SOCKS4 has no reply code %d", code)) end
@@ -1019,20 +1020,25 @@ local function is_loopback(address)
   return address == "::1" or find(address, "^127%.") ~= nil or find(address, "^::ffff:127%.") ~= nil
 end
 
+-- A session's numbers stand in the array of its table, where each takes 16 octets, not 40: at `AT.spent + side` the
+-- octets of a side that are not the tunnel's, at `AT.passed` the packet behind which `relay` has the tunnel, and of the
+-- first packet and each step's the number (nil before it came), with its time in the next place.
+local AT = {
+  spent = 1, passed = 3, first = 4, greeting = 6, selection = 8, auth_request = 10, auth_reply = 12, request = 14,
+  reply = 16, peer = 18,
+}
+
 -- One SOCKS conversation: a TCP connection, or the inside of another's tunnel. Sides are 0 (sent first) and 1.
 -- Its steps are greeting, selection, auth_request, auth_reply, request, reply and peer (BIND's second reply): each is a
--- frame, with the packet's number and time in `request_number` and `request_time`, and so on. `handler` is what the
--- tunnel's octets are given to; `gssapi`, `partial`, `noted` and others are there when they are needed.
+-- frame. `handler` is what the tunnel's octets are given to; `gssapi`, `partial`, `noted` and others are there when
+-- they are needed. The table has room at once for what nearly every conversation gets, which is 16 names: the next size
+-- is 32, with 40 octets for each.
 local function new_session(source, source_port, destination, destination_port, trusted, number, now)
   return {
-    trusted = trusted, first = number, start = now,
+    0, 0, nil, number, now, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
     address0 = source, port0 = source_port, address1 = destination, port1 = destination_port,
-    spent0 = 0, spent1 = 0, -- octets of a side that are not the tunnel's
-    -- Those that nearly every conversation gets, so that the table is made large enough at once.
-    id = nil, client = nil, greeting = nil, greeting_number = nil, greeting_time = nil,
-    selection = nil, selection_number = nil, selection_time = nil, request = nil, request_number = nil,
-    request_time = nil, reply = nil, reply_number = nil, reply_time = nil, open = nil, tunnelled = nil, handler = nil,
-    before = nil, next = nil, passed_to = nil, passed_after = nil,
+    trusted = trusted or nil, id = nil, client = nil, greeting = nil, selection = nil, auth_request = nil,
+    auth_reply = nil, request = nil, reply = nil, open = nil, handler = nil, next = nil,
   }
 end
 
@@ -1067,7 +1073,7 @@ do
   function latest_between(source, source_port, destination, destination_port, number)
     local address = end_of(source, source_port, destination, destination_port)
     local session = sessions_at(address, source_port, destination_port)
-    while session and (session.first > number or not is_between(session, source, destination)) do
+    while session and (session[AT.first] > number or not is_between(session, source, destination)) do
       session = session.before
     end
     return session
@@ -1122,11 +1128,8 @@ local function proxy_address(session)
   return session.client == 0 and session.address1 or session.address0
 end
 
-local SPENT = { [0] = "spent0", [1] = "spent1" }
-
 local function spend(session, side, octets)
-  local name = SPENT[side]
-  session[name] = session[name] + octets
+  session[AT.spent + side] = session[AT.spent + side] + octets
 end
 
 -- Whether the proxy has said something that fits what the client said.
@@ -1233,11 +1236,11 @@ do
   sound = {}
 
   function sound.request(frame)
-    return frame.version == 5 and COMMANDS[frame.command] ~= nil and frame.reserved == 0 and frame.raw_host ~= nil
+    return frame.version == 5 and COMMANDS[frame.command] ~= nil and not frame.reserved and frame.raw_host ~= nil
   end
 
   function sound.reply(frame)
-    return frame.version == 5 and REPLIES[frame.code] ~= nil and frame.reserved == 0 and frame.raw_host ~= nil
+    return frame.version == 5 and REPLIES[frame.code] ~= nil and not frame.reserved and frame.raw_host ~= nil
   end
 
   sound["auth-request"] = function(frame, octets)
@@ -1368,6 +1371,11 @@ local apply -- what others use of this
 do
   apply = {}
 
+  local function take_step(session, step, frame, number, now)
+    local at = AT[step]
+    session[step], session[at], session[at + 1] = frame, number, now
+  end
+
   apply["proxy-protocol"] = function() end
 
   function apply.greeting(session, side, frame, notes, number, now)
@@ -1376,12 +1384,12 @@ do
     elseif session.selection then
       note(notes, "server-spoke-first", "the proxy sent before the client's first frame was whole")
     end
-    session.greeting, session.greeting_number, session.greeting_time = frame, number, now
+    take_step(session, "greeting", frame, number, now)
   end
 
   apply["method-selection"] = function(session, side, frame, notes, number, now)
     if session.client == nil then session.client = 1 - side end
-    session.selection, session.selection_number, session.selection_time = frame, number, now
+    take_step(session, "selection", frame, number, now)
     local greeting = session.greeting
     if frame.method == 0xFF then
       note(notes, "no-acceptable-method", "the proxy accepts none of the offered methods")
@@ -1392,7 +1400,7 @@ do
   end
 
   apply["auth-request"] = function(session, _, frame, notes, number, now)
-    session.auth_request, session.auth_request_number, session.auth_request_time = frame, number, now
+    take_step(session, "auth_request", frame, number, now)
     local method = method_of(session)
     if method and method ~= 2 then
       note(notes, "auth-unasked",
@@ -1404,7 +1412,7 @@ do
   end
 
   apply["auth-reply"] = function(session, _, frame, notes, number, now)
-    session.auth_reply, session.auth_reply_number, session.auth_reply_time = frame, number, now
+    take_step(session, "auth_reply", frame, number, now)
     if frame.status and frame.status ~= 0 then
       note(notes, "auth-failed", format("the proxy refused the credentials (status 0x%02x)", frame.status))
       session.failed = "auth-failed"
@@ -1440,7 +1448,7 @@ do
   function apply.request(session, side, frame, notes, number, now)
     if session.client == nil then session.client = side end
     if frame.socks4 then session.socks4 = true end
-    session.request, session.request_number, session.request_time = frame, number, now
+    take_step(session, "request", frame, number, now)
     if frame.command == 0xF0 or frame.command == 0xF1 then session.resolving = true end
     local selection = session.selection
     if selection and selection.method == 2 and not session.auth_request and session.greeting then
@@ -1490,7 +1498,7 @@ do
   end
 
   local function apply_peer(session, frame, number, now)
-    session.peer, session.peer_number, session.peer_time = frame, number, now
+    take_step(session, "peer", frame, number, now)
     if frame.code ~= (session.socks4 and 90 or 0) then
       session.failed = "rejected"
     else
@@ -1501,7 +1509,7 @@ do
   function apply.reply(session, side, frame, notes, number, now)
     if session.client == nil then session.client = 1 - side end
     if session.reply then return apply_peer(session, frame, number, now) end
-    session.reply, session.reply_number, session.reply_time = frame, number, now
+    take_step(session, "reply", frame, number, now)
     if frame.code ~= (session.socks4 and 90 or 0) then
       session.failed = "rejected"
       return
@@ -1939,10 +1947,16 @@ do
     end
   end
 
+  -- The place of the host in its frame, from 0: SOCKS4A's name ends the frame, but for a NUL.
+  local function place_of_host(frame)
+    if frame.host_type ~= DOMAIN then return 4 end
+    return frame.socks4 and frame.size - 1 - #frame.raw_host or 5
+  end
+
   -- ATYP, host and port of `frame`, which begins at `at` in the tvb.
   function show_address(item, tvb, at, frame, fields)
     local kind = frame.host_type
-    local host_at, host_size = at + frame.host_at - 1, frame.host_size
+    local host_at, host_size = at + place_of_host(frame), #frame.raw_host
     local host = tvb(host_at, host_size)
     if frame.socks4 then
       add(item, fields.port, tvb(at + 2, 2), frame.port)
@@ -1971,7 +1985,7 @@ do
     elseif frame.code then
       add(item, F.reply_code, tvb(at + 1, 1), frame.code)
     end
-    if frame.reserved then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
+    if frame.reserved or not frame.head then add(item, F.reserved, tvb(at + 2, 1)) end
     if frame.host_type and not frame.socks4 and not frame.head then
       add(item, (frame.code and BND or DST).type, tvb(at + 3, 1), frame.host_type)
     end
@@ -1995,9 +2009,10 @@ do
     if answered_in then set_generated(add(item, F.response_in, answered_in)) end
   end
 
-  local function link_question(item, asked_in, asked_at, answered_in, answered_at)
+  local function link_question(item, session, asked, answered)
+    local asked_in, answered_in = session[asked], session[answered]
     if not asked_in or not answered_in then return end
-    local after = answered_at - asked_at
+    local after = session[answered + 1] - session[asked + 1]
     if after < 0 or answered_in < asked_in then return end
     set_generated(add(item, F.response_to, asked_in))
     local seconds = floor(after)
@@ -2011,14 +2026,13 @@ do
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.method_count, tvb(at + 1, 1), count)
     for i = 1, count do add(item, F.methods, tvb(at + 1 + i, 1), byte(frame.methods, i)) end
-    link_answer(item, session.selection_number)
+    link_answer(item, session[AT.selection])
   end
 
   show["method-selection"] = function(session, frame, item, tvb, at)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.method, tvb(at + 1, 1), frame.method)
-    link_question(item, session.greeting_number, session.greeting_time,
-      session.selection_number, session.selection_time)
+    link_question(item, session, AT.greeting, AT.selection)
   end
 
   show["auth-request"] = function(session, frame, item, tvb, at)
@@ -2029,15 +2043,14 @@ do
     add(item, F.password_length, tvb(password_at - 1, 1), frame.password_size)
     local range = tvb(password_at, frame.password_size)
     add(item, F.password, range, masked(frame.password_size > 0 and range:raw() or ""))
-    link_answer(item, session.auth_reply_number)
+    link_answer(item, session[AT.auth_reply])
   end
 
   show["auth-reply"] = function(session, frame, item, tvb, at)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.auth_status, tvb(at + 1, 1), frame.status)
     set_generated(add(item, F.authenticated, frame.status == 0))
-    link_question(item, session.auth_request_number, session.auth_request_time,
-      session.auth_reply_number, session.auth_reply_time)
+    link_question(item, session, AT.auth_request, AT.auth_reply)
   end
 
   function show.gssapi(_, frame, item, tvb, at)
@@ -2061,7 +2074,7 @@ do
     local place = frame.command == 1 or (frame.command ~= 3 and find(frame.raw_host, "[^%z]"))
     local names = place and frame.host_type ~= DOMAIN and resolved[client_address(session)]
     local name = names and names[host_of(frame)]
-    if name and name[2] < session.request_number then
+    if name and name[2] < session[AT.request] then
       add_anomalies(item, { "local-dns", format("a DNS answer gave %s for %s", host_of(frame), name[1]) })
     end
   end
@@ -2084,20 +2097,19 @@ do
     later.request(session, frame, item)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, F.command, tvb(at + 1, 1), frame.command)
-    if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
+    if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1)) end
     show_address(item, tvb, at, frame, DST)
     if frame.socks4 then show_username(item, tvb(at + 8, #frame.username), frame.username) end
-    link_answer(item, session.reply_number)
+    link_answer(item, session[AT.reply])
   end
 
   function show.reply(session, frame, item, tvb, at, peer)
     add(item, F.version, tvb(at, 1), frame.version)
     add(item, frame.socks4 and F.reply_code4 or F.reply_code, tvb(at + 1, 1), frame.code)
-    if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1), frame.reserved) end
+    if not frame.socks4 then add(item, F.reserved, tvb(at + 2, 1)) end
     show_address(item, tvb, at, frame, peer and PEER or BND)
     if peer then set_generated(add(item, F.reply_peer, true)) end
-    link_question(item, session.request_number, session.request_time,
-      peer and session.peer_number or session.reply_number, peer and session.peer_time or session.reply_time)
+    link_question(item, session, AT.request, peer and AT.peer or AT.reply)
     later.reply(session, frame, item)
   end
 
@@ -2434,7 +2446,7 @@ do
     if not handler.dissector or session.parent or session.gssapi or (waiting and (waiting[0] or waiting[1])) then
       return
     end
-    session.passed_to, session.passed_after = handler, number
+    session[AT.passed] = number
   end
 
   local function handler_of(session, tvb, at, number, early)
@@ -2484,7 +2496,7 @@ do
 
   -- Octets of an open tunnel (or sent early into one), from `at` to the end of the tvb.
   function tunnel(session, side, tvb, at, pinfo, tree, number, early, cut, remarks)
-    session.tunnelled = true
+    if not session.reply then session.tunnelled = true end
     early = early and is_client(session, side)
     if early then session.early = session.early or number end
     local range, item = at == 0 and tvb or tvb(at), nil
@@ -2497,7 +2509,7 @@ do
     end
     if unsure and desegments(pinfo) > 0 then return ask_for_more(pinfo, at) end
     if not handler or (cut and not handler.nested) then return name_tunnel(session, item, tvb, at, pinfo) end
-    if session.open and not visited and not session.passed_to then pass_on(session, handler, number) end
+    if session.open and not visited and not session[AT.passed] then pass_on(session, handler, number) end
     call_handler(session, handler, side, at == 0 and tvb or range:tvb(), pinfo, tree, number, cut)
     if at > 0 and pinfo.desegment_len ~= 0 then pinfo.desegment_offset = pinfo.desegment_offset + at end
     -- A payload dissector may have made itself the connection's dissector.
@@ -2683,8 +2695,7 @@ do
       cut = cut or is_cut(tvb, pinfo)
       return dissect_handshake(session, side, octets, tvb, pinfo, tree, number, now, key, held, cut)
     end
-    local spent = SPENT[side]
-    session[spent] = session[spent] + #octets
+    spend(session, side, #octets)
     if not session.id then remember(session) end
     if notes then
       records[key] = { frame, notes = { notes } }
@@ -2734,7 +2745,7 @@ do
       end
       local there = by_end[address_text(address)]
       local session = there and there[ends]
-      if session and not session.before then return session.first <= number and session or nil end
+      if session and not session.before then return session[AT.first] <= number and session or nil end
     end
     local source, destination = address_text(source_of(pinfo)), address_text(destination_of(pinfo))
     local session = latest_between(source, source_port, destination, destination_port, number)
@@ -2790,9 +2801,9 @@ do
     if in_flight then count_leaks() end
     local number, source_port, destination_port = number_of(pinfo), source_port_of(pinfo), destination_port_of(pinfo)
     local session, source, destination = find_session(pinfo, unasked, number, source_port, destination_port)
-    local handler = session and more > 0 and session.passed_to
-    if handler and number > session.passed_after and dissect_payload and leaks < MAX_LEAKS and not is_tree(tree) then
-      relay(handler, tvb, pinfo, tree)
+    local passed = session and more > 0 and session[AT.passed]
+    if passed and number > passed and dissect_payload and leaks < MAX_LEAKS and not is_tree(tree) then
+      relay(session.handler, tvb, pinfo, tree)
       return true
     end
     visited = is_visited(pinfo)
@@ -2993,7 +3004,7 @@ do
     set_generated(add(item, DST.host, host_of(frame)))
     set_generated(add(item, DST.port, frame.port))
     set_generated(add(item, F.udp_data_length, length_of(tvb) - frame.size))
-    set_generated(add(item, F.request_in, session.request_number))
+    set_generated(add(item, F.request_in, session[AT.request]))
     add_anomalies(item, look.odd)
   end
 
@@ -3003,7 +3014,7 @@ do
     pinfo.cols.info:set(words)
     local item = add(tree, P, tvb)
     set_generated(add(item, F.stream, look.association.session.id))
-    set_generated(add(item, F.request_in, look.association.session.request_number))
+    set_generated(add(item, F.request_in, look.association.session[AT.request]))
     add(item, F.data, tvb(0))
     add_anomalies(item, look.odd)
     return length_of(tvb)
@@ -3230,7 +3241,7 @@ do
     if length > 0 then count_octets(side, (info.th_seq + (syn and 1 or 0)) % 4294967296, length) end
     if length == 0 then return end
     local session = latest_between(source, port, tostring(info.ip_dst), info.th_dport, pinfo.number)
-    if session and session.first == pinfo.number then flow_of[session] = flow end
+    if session and session[AT.first] == pinfo.number then flow_of[session] = flow end
   end
 
   -- Octets of a side through the tunnel.
@@ -3241,7 +3252,7 @@ do
     if session.gssapi and session.gssapi.sealed then
       return is_client(session, side) and session.gssapi.sent or session.gssapi.received
     end
-    local spent = session[SPENT[side]]
+    local spent = session[AT.spent + side]
     if session.parent then return max(0, relayed_octets(session.parent, side) - spent) end
     local flow = flow_of[session]
     if not flow then return 0 end
@@ -3267,7 +3278,7 @@ do
     local client_port, proxy_port = session.port0, session.port1
     if session.client == 1 then client_port, proxy_port = proxy_port, client_port end
     local request, reply = session.request, session.reply
-    local after = request and reply and session.reply_time - session.request_time
+    local after = request and reply and session[AT.reply + 1] - session[AT.request + 1]
     return {
       session.id .. (session.parent and " in " .. session.parent.id or ""),
       protocol_of(session),
@@ -3276,7 +3287,7 @@ do
       request and command_name(request.command) or "-",
       target_of(session) or (session.gssapi and session.gssapi.encrypted and "(encrypted)" or "-"),
       outcome_words(session),
-      format("%.6f", session.start),
+      format("%.6f", session[AT.first + 1]),
       after and format("%.6f", after) or "-",
       format("%d", relayed_octets(session, session.client)),
       format("%d", relayed_octets(session, 1 - session.client)),
@@ -3342,7 +3353,7 @@ do
       while outermost.parent do outermost = outermost.parent end
       local flow = flow_of[outermost]
       lines[#lines + 1] = format("octets\t%d\t%d\t%d\t%d\t%d", flow and flow.stream or -1, session.depth or 0,
-        session.first, relayed_octets(session, session.client), relayed_octets(session, 1 - session.client))
+        session[AT.first], relayed_octets(session, session.client), relayed_octets(session, 1 - session.client))
     end
     return concat(lines, "\n") .. "\n"
   end
