@@ -6,6 +6,8 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from .payloads import HTTP, RDP, SMB, SMTP, SSH, client_hello, dns_query
 from .run import rows, tshark
 from .scenario import (
@@ -60,6 +62,7 @@ def _dialogues() -> list[list[Step]]:
     return [scenario.steps for scenario in SCENARIOS.values()] + tunnels * 4
 
 
+@pytest.mark.timeout(300)  # four readings: 20 s of CPU with Wireshark 4.6
 def test_lua_outlives_mutated_packets(tmp_path: Path) -> None:
     chance = random.Random(5)
     capture = Capture()
