@@ -13,8 +13,9 @@ public=$(cd "$top/../shared/captures" 2>/dev/null && pwd || true) # the public c
 for suite in "${@:-bullseye trixie sid}"; do
   for name in $suite; do
     root=$folder/$name
+    # debootstrap orders packages by a simple rule, and may end before all of sid's are set up; apt ends the work.
     [ -x "$root/usr/bin/tshark" ] ||
-      debootstrap --variant=minbase --include=tshark "$name" "$root"
+      debootstrap --variant=minbase --include=tshark "$name" "$root" || chroot "$root" apt-get -qy -f install
     plugins=$(chroot "$root" tshark -G folders 2>/dev/null | sed -n 's/^Global \(Lua \)\{0,1\}Plugins:[[:space:]]*//p' | tail -n 1)
     mkdir -p "$root$plugins" "$folder/bin-$name"
     echo 'run_user_scripts_when_superuser = true' > "$root$plugins/init.lua"
