@@ -36,8 +36,10 @@ LEAST, MOST = 8 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""
 FRAMES = 128_000
 """Frames of a piece of a large file: what is known of them takes as much memory as they do, or more."""
+WRITTEN = 4 * FRAMES
+"""The same where workers write what they find: files with few records are read slowly."""
 LOOK = 8
-"""Pieces that are analysed before their turn, at least, to see what packets still come."""
+"""So many pieces at most, or two for each worker, are analysed before their turn, to see what packets still come."""
 SMALL = 16 << 20
 """Octets of files that are read as one piece; a larger file is one by itself."""
 LARGE = 64 << 20
@@ -112,12 +114,15 @@ class UnsuitableError(Exception):
     """These inputs are better read by one process."""
 
 
-def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], note: Note) -> list[Piece]:
+def planned(
+    names: Sequence[str], workers: int, frames: int, faults: list[Socks5sniffError], note: Note
+) -> list[Piece]:
     """The pieces of captures in their order.
 
     Args:
         names: see `open_captures`.
         workers: for how many they are.
+        frames: that are enough for one, see `slices`.
         faults: what is wrong with some of the captures is added here.
         note: told of those that are empty.
 
@@ -134,7 +139,7 @@ def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], 
     for group in _groups(found, size):
         whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]
         if len(group) == 1 and group[0].plain:
-            pieces += [whole[0]._replace(slice=part) for part in slices(whole[0].names[0], size, FRAMES)]
+            pieces += [whole[0]._replace(slice=part) for part in slices(whole[0].names[0], size, frames)]
         else:
             pieces.append(reduce(Piece.joined, whole))
     _check_order(pieces)
@@ -144,8 +149,8 @@ def planned(names: Sequence[str], workers: int, faults: list[Socks5sniffError], 
 def _check_order(pieces: Sequence[Piece]) -> None:
     """Large files that overlap are merged by one process."""
     latest = NO_TIME
-    files = [place for place, piece in enumerate(pieces) if piece.begins]
-    for piece in pieces[: files[-1] + 1]:
+    last = max((place for place, piece in enumerate(pieces) if piece.begins), default=0)
+    for piece in pieces[: last + 1]:
         if piece.begins and latest > piece.first:
             raise UnsuitableError
         if piece.partial and piece.slice is not None:
@@ -213,7 +218,7 @@ class ArchiveReading(Iterator[Conversation]):
         self._names = names
         self._keeper = keeper
         self._now = kept or _Standing(Sequel(settings, self._past))
-        pieces = _to_read(self._now, names, count)
+        pieces = _to_read(self._now, names, count, FRAMES if writer is None else WRITTEN)
         self._octets = _Octets(sum(piece.octets for piece in pieces), progress)
         self._flow = _Flow(pieces, workers, 2 * count, settings, self._now.last)
         self._parts = Parts(self._flow.write, self._flow.forget, self._flow.ahead, keeper)
@@ -383,13 +388,13 @@ class _Octets:
             self._told(self._done, self._total)
 
 
-def _to_read(now: _Standing, names: Sequence[str], count: int) -> list[Piece]:
-    """What is left to read of these captures where a reading stands, for so many workers."""
+def _to_read(now: _Standing, names: Sequence[str], count: int, frames: int) -> list[Piece]:
+    """What is left to read of these captures where a reading stands, for so many workers; see `planned`."""
     if now.last is None:
-        return planned(names, count, now.faults, now.notes)
+        return planned(names, count, frames, now.faults, now.notes)
     if not now.behind:
         return now.pieces
-    pieces = planned(now.behind, count, now.faults, now.notes)
+    pieces = planned(now.behind, count, frames, now.faults, now.notes)
     early = next((piece for piece in pieces if piece.first < now.sequel.connections.handshakes.now), None)
     if early is not None:
         raise InputError(f"{early.names[0]}: begins before what has been read already: read all of it anew")

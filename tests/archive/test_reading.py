@@ -27,7 +27,7 @@ from socks5sniff.analysis.watch import IGNORED
 from socks5sniff.archive import reading as reading_module
 from socks5sniff.archive.piece import Result, Task, analyse
 from socks5sniff.archive.processes import Processes
-from socks5sniff.archive.reading import ArchiveReading, Workers, planned
+from socks5sniff.archive.reading import FRAMES, ArchiveReading, Workers, planned
 from socks5sniff.archive.stretch import Order, Settings
 from socks5sniff.archive.thinning import WHOLE
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
@@ -128,7 +128,7 @@ def test_few_pieces_are_held_however_much_comes_at_once(
     monkeypatch.setattr(reading_module, "LOOK", look)
     workers = Counted(2)
     assert same([str(churn)], lambda: workers).conversations == 2_000
-    assert len(planned([str(churn)], 2, [], print)) > 20
+    assert len(planned([str(churn)], 2, 1_000, [], print)) > 20
     assert most - 1 <= workers.most <= most
 
 
@@ -181,6 +181,13 @@ def test_compressed_files(churn: Path, tmp_path: Path) -> None:
     for name in names:
         Path(name + ".gz").write_bytes(gzip.compress(Path(name).read_bytes(), 1))
     assert same([f"{name}.gz" for name in names]).conversations == 2_000
+
+
+def test_nothing_but_empty_files(tmp_path: Path) -> None:
+    names = [str(tmp_path / f"{number}.pcap") for number in range(2)]
+    for name in names:
+        Path(name).touch()
+    assert same(names).conversations == 0
 
 
 def test_damaged_and_empty_files(churn: Path, tmp_path: Path) -> None:
@@ -300,7 +307,7 @@ def test_a_cluster_of_processes_also_where_the_port_of_a_dashboard_is_taken(chur
 def test_a_cluster_knows_how_much_a_stretch_is(churn: Path) -> None:
     """Else Dask takes it for next to nothing, and sends it from one worker to another for each question."""
     sizeof = pytest.importorskip("dask.sizeof").sizeof
-    for piece in planned([str(churn)], 2, [], lambda _: None):
+    for piece in planned([str(churn)], 2, FRAMES, [], lambda _: None):
         for each in (piece, piece._replace(slice=None)):
             stretch, _ = analyse(Task(each, Settings()))
             assert each.octets <= sizeof((stretch, None)) < 2 * each.octets + 4_000_000
@@ -308,7 +315,7 @@ def test_a_cluster_knows_how_much_a_stretch_is(churn: Path) -> None:
 
 def test_a_cluster_may_send_a_stretch_elsewhere(churn: Path) -> None:
     """What it has read goes along, and is asked there."""
-    here, result = analyse(Task(planned([str(churn)], 2, [], lambda _: None)[0], Settings()))
+    here, result = analyse(Task(planned([str(churn)], 2, FRAMES, [], lambda _: None)[0], Settings()))
     there = pickle.loads(pickle.dumps(here))
     ends = np.flatnonzero(result.outline.kind != IGNORED)
     wants = np.full(len(ends), WHOLE, np.uint8)
