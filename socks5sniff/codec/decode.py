@@ -323,7 +323,7 @@ _WITH_PORT = re.compile(rb"(?:[^:/]+|\[[^]/]*\]):[0-9]{1,5}")
 
 def destination_deviations(host: bytes) -> tuple[Deviation, ...]:
     """What is odd about a name as a destination, besides `domain_deviations`."""
-    if host[-1:] > b"9" and b":" not in host and b"/" not in host and host[:2] not in (b"0x", b"0X"):
+    if host[-1:] > b"9" and b":" not in host and b"/" not in host and b"0x" not in host and b"0X" not in host:
         return ()
     odd = None
     if b"/" in host:

@@ -594,6 +594,7 @@ PARTS = st.builds(
 @given(st.lists(PARTS, min_size=1, max_size=5).map(".".join))
 @example("08.1.1.1")
 @example("1.2.3.09")
+@example("0.0xa")
 @example("192.0.2.1.")
 def test_numbers_that_resolvers_take_for_an_address_are_odd(name: str) -> None:
     """As the C library's own function reads them, but for an address as it should be written."""
