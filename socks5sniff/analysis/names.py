@@ -250,7 +250,7 @@ def _first_name(octets: bytes) -> bytes | None:
 
 
 def _behind_name(octets: bytes, at: int) -> int:
-    """Where a name ends: at its empty label or first pointer, which is not followed. Of a damaged one, their end."""
+    """Where a name ends: at its empty label or first pointer, which is not followed; a damaged one, with the octets."""
     while at < len(octets):
         length = octets[at]
         if not length:

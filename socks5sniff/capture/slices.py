@@ -27,6 +27,8 @@ _HEAD = 64 << 10
 """Octets of a file in which everything lies that later frames need to be understood; where not, slices tell."""
 _REACH = (256 << 10, 4 << 20)
 """Octets that are searched for a record header."""
+_SMALL = 64
+"""Octets of a small record: a file that with nothing but these would be too short to be cut is not looked at."""
 _LINKED = 16
 """Records in a row that are believed."""
 
@@ -74,6 +76,8 @@ def slices(name: str, size: int, frames: int) -> list[Slice]:
         with open(name, "rb") as file:
             total = os.fstat(file.fileno()).st_size
             found = [Slice(name, 0, total)]
+            if total < 2 * min(size, frames * _SMALL):
+                return found
             decoder = _known(name, file)
             if decoder is None or decoder.layout is None:
                 return found

@@ -10,7 +10,7 @@ import pytest
 from socks5sniff.capture import slices as slices_module
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.capture.merge import open_captures
-from socks5sniff.capture.slices import Read, read, room, slices
+from socks5sniff.capture.slices import Read, Slice, read, room, slices
 from tests.capture.samples import START, Frame, pcap
 
 CAPTURES = sorted((Path(__file__).resolve().parents[2] / "captures").glob("*.pcap*"))
@@ -63,3 +63,12 @@ def test_slices_are_about_equal_and_hold_so_many_frames_at_most(tmp_path: Path, 
     assert all(abs(part.end - part.begin - total / 4) < 2 * frame for part in parts)
     assert len(slices(str(path), total // 3, 1 << 30)) == 3
     assert len(slices(str(path), total + 1, 1 << 30)) == 1
+
+
+def test_a_file_too_short_to_be_cut_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a ring of thousands of files each would be read in three places."""
+    path = tmp_path / "frames.pcap"
+    path.write_bytes(pcap([Frame(START, bytes(60))] * 1000))
+    total = path.stat().st_size
+    monkeypatch.setattr(slices_module, "_known", None)
+    assert slices(str(path), total // 2 + 1, 1000) == [Slice(str(path), 0, total)]

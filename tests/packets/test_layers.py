@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.packets import PacketReader
+from socks5sniff.packets.columns import Datagrams, Segments
 from socks5sniff.packets.kinds import Kind
 from socks5sniff.packets.layers import Layers
 
@@ -20,11 +22,15 @@ FRAMES = [
 """In the middle a segment in two fragments, each of which comes in two more."""
 
 
-def test_each_header_is_where_its_octets_are() -> None:
-    reader = PacketReader()
+def located() -> tuple[FrameBatch, Layers, Segments, Datagrams]:
+    """The frames, and what is read of them."""
+    reader, batch = PacketReader(), batch_of(FRAMES)
     reader.layers = layers = Layers()
-    batch = batch_of(FRAMES)
-    segments, datagrams = reader.read(batch)
+    return batch, layers, *reader.read(batch)
+
+
+def test_each_header_is_where_its_octets_are() -> None:
+    batch, layers, segments, datagrams = located()
     memory = np.concatenate((batch.octets, segments.spill))
     places = {
         kind: sorted(at for layer in layers.layers if layer.kind == kind for at in layer.rows.at.tolist())
@@ -41,10 +47,7 @@ def test_each_header_is_where_its_octets_are() -> None:
 
 
 def test_what_was_put_together_is_found_in_its_frames() -> None:
-    reader = PacketReader()
-    reader.layers = layers = Layers()
-    batch = batch_of(FRAMES)
-    segments, _ = reader.read(batch)
+    batch, layers, segments, _ = located()
     memory = np.concatenate((batch.octets, segments.spill))
     place, length = int(segments.payload[1]) - 20, 20 + len(PAYLOAD)
     pieces = [*layers.origins(place, length)]
