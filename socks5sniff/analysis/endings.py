@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ GATHER = 300_000_000
 less than one by one."""
 
 _NONE = np.iinfo(np.int64).max
+_NOBODY = np.empty(0, np.intp)
 
 
 class _Noted(SlotTable):
@@ -33,13 +34,41 @@ class _Noted(SlotTable):
     fin: NDArray[np.int64]
 
 
+class _Closed(NamedTuple):
+    """Flows that have closed.
+
+    Attributes:
+        clock: int64[n], ns, the latest time of the capture by then.
+        slot: intp[n].
+        stream: int64[n], by which is known that a slot is another flow's by now.
+    """
+
+    clock: NDArray[np.int64]
+    slot: NDArray[np.intp]
+    stream: NDArray[np.int64]
+
+    @staticmethod
+    def of(flows: FlowTable, slots: NDArray[np.intp]) -> _Closed:
+        """These flows, in the order in which they closed: that of runs, or slots, must not matter."""
+        slots = slots[np.argsort(flows.close_frame[slots])]
+        return _Closed(flows.close_clock[slots], slots, flows.stream[slots])
+
+    def part(self, begin: int, end: int | None = None) -> _Closed:
+        """Some of them."""
+        return _Closed(*(column[begin:end] for column in self))
+
+    def and_then(self, others: _Closed) -> _Closed:
+        """These, and behind them others."""
+        return _Closed(*map(np.concatenate, zip(self, others, strict=True)))
+
+
 class Endings:
     """Closed flows in the order in which they closed."""
 
     def __init__(self, flows: FlowTable) -> None:
         self._flows = flows
         self._noted = _Noted()
-        self._closing: deque[tuple[int, int, int]] = deque()
+        self._closing = _Closed.of(flows, _NOBODY)
         self._waiting: deque[tuple[int, int, int]] = deque()
 
     def begin(self, slots: NDArray[np.intp], capacity: int) -> None:
@@ -58,15 +87,13 @@ class Endings:
         if not len(slots):
             return slots
         noted[slots] = True
-        # Runs lie in the order of a hash; what follows from them must not.
-        slots = slots[np.argsort(flows.close_frame[slots])]
-        clocks = flows.close_clock[slots].tolist()
-        self._closing.extend(zip(clocks, slots.tolist(), flows.stream[slots].tolist(), strict=True))
-        return slots
+        closed = _Closed.of(flows, slots)
+        self._closing = self._closing.and_then(closed)
+        return closed.slot
 
     def noted(self) -> NDArray[np.intp]:
         """Slots of the flows that have closed and are waited for, in the order in which they closed."""
-        return np.array([slot for _, slot, _ in self._closing], np.intp)
+        return self._closing.slot
 
     def fins(self, slots: NDArray[np.intp]) -> Rows:
         """What is known of the ends of some flows."""
@@ -78,16 +105,12 @@ class Endings:
 
     def insert(self, slots: NDArray[np.intp], behind: int) -> None:
         """These flows have closed too: they belong among those that closed last, behind the first so many."""
-        flows = self._flows
         self._noted.noted[slots] = True
-        mine = [self._closing.pop()[1] for _ in range(len(self._closing) - behind)]
-        slots = np.concatenate((slots, np.array(mine, np.intp)))
-        slots = slots[np.argsort(flows.close_frame[slots])]
-        columns = flows.close_clock[slots].tolist(), slots.tolist(), flows.stream[slots].tolist()
-        self._closing.extend(zip(*columns, strict=True))
+        last = _Closed.of(self._flows, np.concatenate((slots, self._closing.slot[behind:])))
+        self._closing = self._closing.part(0, behind).and_then(last)
 
     def __len__(self) -> int:
-        return len(self._closing)
+        return len(self._closing.slot)
 
     def _note_fins(self, batch: FlowBatch) -> None:
         fins = np.flatnonzero(batch.flags & TcpFlag.FIN)
@@ -106,18 +129,17 @@ class Endings:
         None while there are fewer; with None for a size all, as soon as the first of them has been over for GATHER.
         With a size, which flows are together follows from the capture alone, not from where its batches end.
         """
-        closing = self._closing
+        # By the latest time, which never goes back: those that are over come first.
+        clocks = self._closing.clock
         if size is None:
-            ripe = bool(closing) and closing[0][0] + LINGER + GATHER < now
-            most, until = len(closing) if ripe else 0, now
-        elif len(closing) >= size and closing[size - 1][0] + LINGER < now:
-            most, until = size, closing[size - 1][0] + LINGER
+            ripe = len(clocks) > 0 and int(clocks[0]) + LINGER + GATHER < now
+            count, until = int(np.searchsorted(clocks, now - LINGER)) if ripe else 0, now
+        elif len(clocks) >= size and int(clocks[size - 1]) + LINGER < now:
+            count, until = size, int(clocks[size - 1]) + LINGER
         else:
             return None
-        over: list[tuple[int, int]] = []
-        while len(over) < most and closing[0][0] + LINGER < now:
-            over.append(closing.popleft()[1:])
-        slots, streams = np.array(over, np.intp).reshape(-1, 2).T
+        _, slots, streams = self._closing.part(0, count)
+        self._closing = self._closing.part(count)
         return slots[self._flows.stream[slots] == streams], until
 
     def put_off(self, due: NDArray[np.intp], longer: list[int], until: int) -> NDArray[np.intp]:
@@ -138,5 +160,5 @@ class Endings:
 
     def clear(self) -> None:
         """The capture has ended, and so has everything."""
-        self._closing.clear()
+        self._closing = self._closing.part(0, 0)
         self._waiting.clear()

@@ -51,7 +51,7 @@ class Finished(NamedTuple):
         return Finished(
             self.batch.take(rows),
             [self.places[row] for row in chosen],
-            {place: self.outer[row] for place, row in enumerate(chosen) if row in self.outer},
+            {place: self.outer[row] for place, row in enumerate(chosen) if row in self.outer} if self.outer else {},
         )
 
     def number(self, begin: int, numbers: list[int]) -> None:

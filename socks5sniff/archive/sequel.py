@@ -37,6 +37,7 @@ from .stretch import Inner, Order, Outline, Packets, Settings, State, printed
 from .thinning import BAND, COUNTS, HEADS, SLACK, WHOLE
 
 _NEVER = 1 << 62
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 _MARKS = TcpFlag.SYN | TcpFlag.FIN | TcpFlag.RST
 
 
@@ -261,7 +262,7 @@ class Sequel(Analyser):
     def _known(self, outline: Outline) -> NDArray[np.intp]:
         """Endpoints (see `Outline.newest`) of which so much is known that their packets must be seen here."""
         flows = self.connections.flows
-        opening = np.unique(outline.opening)
+        opening = outline.openings
         low, high = outline.flows["low"][opening], outline.flows["high"][opening]
         slots = flows.find(low, high)
         closed = flows.close_clock[slots]
@@ -346,7 +347,7 @@ class Sequel(Analyser):
                 continue
             late = late[closed[late] + LINGER >= stretch.first]
             mine = _pairs(outline, late)
-            theirs = _pairs(stretch, np.unique(stretch.opening))
+            theirs = _pairs(stretch, stretch.openings)
             followed[late[np.isin(mine, theirs)]] = True
         if not coming.whole:
             clock = max(each.clock for each in (outline, *coming.outlines))
@@ -431,16 +432,20 @@ def _ends_of(outline: Outline, segments: Segments) -> NDArray[np.intp]:
     if not len(segments):
         return np.empty(0, np.intp)
     low, high = np.minimum(segments.source, segments.destination), np.maximum(segments.source, segments.destination)
-    both = np.ascontiguousarray(np.stack((low, high), 1)).view(np.dtype((np.void, 16))).ravel()
-    opening = np.unique(outline.opening)
-    found: NDArray[np.intp] = outline.newest[opening[np.isin(_pairs(outline, opening), both)]]
+    opening = outline.openings
+    found: NDArray[np.intp] = outline.newest[opening[np.isin(_pairs(outline, opening), _values(low, high))]]
     return found
 
 
-def _pairs(outline: Outline, rows: NDArray[np.intp]) -> NDArray[np.void]:
-    """Endpoints as single values that can be compared."""
-    both = np.stack((outline.flows["low"][rows], outline.flows["high"][rows]), 1)
-    return np.ascontiguousarray(both).view(np.dtype((np.void, 16))).ravel()
+def _pairs(outline: Outline, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """The endpoints of flows as single values; see `_values`."""
+    return _values(outline.flows["low"][rows], outline.flows["high"][rows])
+
+
+def _values(low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Pairs as values that are the same for the same pair; where others share one, a flow more is seen here."""
+    values: NDArray[np.uint64] = (low * _ODD) ^ high
+    return values
 
 
 def _whole(parts: Collection[Finished]) -> Finished:

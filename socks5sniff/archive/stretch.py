@@ -168,6 +168,11 @@ class Outline(NamedTuple):
         return _outline, (columns, newest, opening, rest)
 
     @property
+    def openings(self) -> NDArray[np.intp]:
+        """The first flow between the same endpoints, of each pair of them, in order."""
+        return np.flatnonzero(self.opening == np.arange(len(self.opening)))
+
+    @property
     def last_closing(self) -> int:
         """The latest time by which a flow has closed that may be SOCKS."""
         closed = self.flows["close_clock"][self.kind != IGNORED]

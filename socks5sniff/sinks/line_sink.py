@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class LineSink:
         if not len(batch):
             return
         self._begin(batch)
-        self._out.write("".join([f"{line}{self._end}" for line in texts(self._lines, self._line, batch)]))
+        self._out.write("".join(texts(self._lines, self._line, batch, self._end)))
         if self._prompt:
             self._out.flush()
 
@@ -46,21 +46,26 @@ class LineSink:
         made = texts(self._lines, self._line, batch)
         head = self._lines.head
         if head is None:
-            return [*made]
+            return made
         return [text[len(head) + len(str(number)) :] for number, text in zip(batch.id.tolist(), made, strict=True)]
 
     def _begin(self, batch: Batch) -> None:
         """Write what stands before these lines."""
 
 
-def texts(lines: Lines, line: Callable[[Conversation], str], batch: Batch) -> Iterator[str]:
-    """A batch's lines, without line ends."""
-    if batch.printed is not None:
-        for row, (number, rest) in enumerate(zip(batch.id.tolist(), batch.printed, strict=True)):
-            if rest is None:
-                yield line(batch.row(row))
-            else:
-                yield rest if lines.head is None else f"{lines.head}{number}{rest}"
-        return
-    for row, made in enumerate(lines.of(batch)):
-        yield line(batch.row(row)) if made is None else made.decode()
+def texts(lines: Lines, line: Callable[[Conversation], str], batch: Batch, end: str = "") -> list[str]:
+    """A batch's lines, each with this end."""
+    if batch.printed is None:
+        return [
+            f"{line(batch.row(row)) if made is None else made.decode()}{end}"
+            for row, made in enumerate(lines.of(batch))
+        ]
+    head, numbers = lines.head, batch.id.tolist()
+    return [
+        f"{line(batch.row(row))}{end}"
+        if rest is None
+        else f"{rest}{end}"
+        if head is None
+        else f"{head}{number}{rest}{end}"
+        for row, (number, rest) in enumerate(zip(numbers, batch.printed, strict=True))
+    ]
