@@ -110,6 +110,11 @@ class _Standing:
     behind: list[str] = field(default_factory=list)
 
 
+def begun(state: object) -> bool:
+    """Whether what a keeper has kept is where a reading by several workers stood."""
+    return isinstance(state, _Standing)
+
+
 class UnsuitableError(Exception):
     """These inputs are better read by one process."""
 
@@ -208,7 +213,7 @@ class ArchiveReading(Iterator[Conversation]):
         one = isinstance(bypasses, Past)  # see `analysis.read`
         if kept is None and ((each and len(names) > 1) or (not one and len(places(names)) > 1)):
             raise UnsuitableError
-        if kept is not None and not isinstance(kept, _Standing):
+        if kept is not None and not begun(kept):
             raise UnsuitableError  # one process has begun
         self.fault: BaseException | None = None
         self.workers: dict[str, int] = {}

@@ -105,7 +105,7 @@ def read(
     keeper = None
     if dataset is not None:
         asked = {"port": port, "show_passwords": show_passwords, "frames": frames, "each": each, **filters}
-        keeper = keeping(dataset, show_passwords, files, {**asked, "jobs": working.alone}, resume)
+        keeper = keeping(dataset, show_passwords, files, asked, resume)
     files = tuple(expand(files)) if keeper is None else keeper.names
     judge = Judge(fail_if)
     keep = judge.keeping(conversation_filter(filters))

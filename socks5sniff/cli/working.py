@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import click
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+SHARE = 256 << 20
+"""Octets of captures for each process that nobody asked for: with fewer they gain no more than they cost."""
+MOST = 8
+"""So many processes are started unasked: the one that joins what they found is as busy as they are by then."""
+
 
 class WholeReading(Reading, Protocol):
     """What commands ask of a reading, whoever does it."""
@@ -39,17 +45,12 @@ class Working(NamedTuple):
     """Who reads.
 
     Attributes:
-        jobs: processes of this machine; None for this one, and for all cores of a local cluster.
+        jobs: processes of this machine; None for as many as are worth it, and for all cores of a local cluster.
         cluster: the address of a Dask cluster, or `local`; None for none.
     """
 
     jobs: int | None
     cluster: str | None
-
-    @property
-    def alone(self) -> bool:
-        """One process reads."""
-        return self.cluster is None and self.jobs in (None, 1)
 
 
 ALONE = Working(1, None)
@@ -71,7 +72,7 @@ def working_options(command: Command) -> Command:
             "--jobs",
             type=click.IntRange(1),
             metavar="N",
-            help="Read with N processes. Default: 1.",
+            help="Read with N processes. Default: one for every 256 MB, as many as there are cores, at most 8.",
         ),
         click.option(
             "--cluster",
@@ -103,6 +104,8 @@ def open_reading(
     from socks5sniff import analysis
 
     start, count = _workers(files, working)
+    if start is None and keeper is not None and keeper.state is not None:
+        start = _begun(keeper.state)
     if start is not None:
         from socks5sniff.archive.reading import ArchiveReading, UnsuitableError
 
@@ -124,9 +127,34 @@ def _workers(files: Sequence[str], working: Working) -> tuple[Callable[[], Worke
 
         cluster = Cluster(working.cluster, working.jobs)
         return lambda: cluster, cluster.count
-    jobs = working.jobs
-    if working.alone or jobs is None:
-        return None, 1
+    jobs = worthwhile(files) if working.jobs is None else working.jobs
+    return (None if jobs == 1 else _processes(jobs)), jobs
+
+
+def _processes(count: int) -> Callable[[], Workers]:
     from socks5sniff.archive.processes import Processes
 
-    return lambda: Processes(jobs), jobs
+    return lambda: Processes(count)
+
+
+def _begun(state: object) -> Callable[[], Workers] | None:
+    """What several processes have begun is not gone on with in another way, be it by one."""
+    from socks5sniff.archive.reading import begun
+
+    return _processes(1) if begun(state) else None
+
+
+def worthwhile(files: Sequence[str]) -> int:
+    """How many processes are worth it for these captures: by the size of those that are files of this machine."""
+    octets = 0
+    for name in files:
+        with suppress(OSError):
+            octets += os.stat(name).st_size
+    return max(min(octets // SHARE, _cores(), MOST), 1)
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -159,6 +159,19 @@ def test_ended_anywhere_and_gone_on_with(
     interrupted()
 
 
+@pytest.mark.parametrize("counts", [(1, 2, 1), (2, 1, 3)], ids=str)
+def test_another_number_of_processes_goes_on(counts: tuple[int, ...], churn: Path, tmp_path: Path) -> None:
+    """Unasked, it is that of this machine's cores."""
+    command = ["read", *one_after_another(churn, tmp_path), "--dataset"]
+    assert main([*command, str(tmp_path / "whole")]) == ExitCode.OK
+    command.append(str(tmp_path / "set"))
+    first, second, last = ([*command, "--jobs", str(count)] for count in counts)
+    assert crashing(first, 4) == (None, 4)
+    assert crashing([*second, "--resume"], 2) == (None, 2)
+    assert main([*last, "--resume"]) == ExitCode.OK
+    assert rows(tmp_path / "set") == rows(tmp_path / "whole")
+
+
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """The address of a cluster with two worker processes."""
@@ -309,7 +322,6 @@ def test_what_cannot_go_on(
     command, folder = begun
     again = [*command, "--resume"]
     assert "begun with other port" in refused([*again, "--port", "1081"], capsys)
-    assert "begun with other jobs" in refused([*again, "--jobs", "2"], capsys)
     assert "begun with other where" in refused([*again, "--where", "reply.code == 5"], capsys)
     assert "begun with other captures" in refused(["read", *again[2:]], capsys)
     assert "nothing is unfinished" in refused([*command[:-1], str(tmp_path / "new"), "--resume"], capsys)

@@ -1,0 +1,83 @@
+"""How many processes read where nobody says it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from socks5sniff.archive import processes
+from socks5sniff.cli import main, working
+from socks5sniff.errors import ExitCode
+from tests.benchmarks import captures
+
+
+def sized(path: Path, octets: int) -> str:
+    """A file that is that long, and takes no room."""
+    path.touch()
+    os.truncate(path, octets)
+    return str(path)
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "_cores", lambda: 4)
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(
+    ("megabytes", "count"), [(0, 1), (20, 1), (511, 1), (512, 2), (767, 2), (768, 3), (1024, 4), (100_000, 4)]
+)
+def test_one_for_every_256_mb_as_many_as_there_are_cores(megabytes: int, count: int, tmp_path: Path) -> None:
+    assert working.worthwhile([sized(tmp_path / "a", megabytes << 20)]) == count
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_all_captures_count(tmp_path: Path) -> None:
+    names = [sized(tmp_path / str(number), 64 << 20) for number in range(12)]
+    assert working.worthwhile(names) == 3
+    assert working.worthwhile([*names, "s3://bucket/capture.pcap", str(tmp_path / "none")]) == 3, "of unknown size"
+
+
+def test_no_more_than_eight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "_cores", lambda: 64)
+    assert working.worthwhile([sized(tmp_path / "a", 1 << 40)]) == 8
+
+
+def test_this_process_may_use_no_more_cores_than_it_is_given() -> None:
+    assert 1 <= working._cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("share", "options", "started"), [(100_000, [], [3]), (1 << 40, [], []), (1, ["--jobs", "1"], [])]
+)
+@pytest.mark.parametrize(
+    "command", [["read", "--format", "jsonl"], ["stats"], ["explain"], ["bypass", "--all"]], ids=str
+)
+def test_the_same_comes_out(
+    command: list[str],
+    share: int,
+    options: list[str],
+    started: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    capture = tmp_path / "churn.pcap"
+    captures.write("churn", capture, 200)
+    assert main([*command, str(capture), "--jobs", "1"]) == ExitCode.OK
+    expected = capsys.readouterr().out
+    counts = []
+
+    class Counted(processes.Processes):
+        def __init__(self, count: int) -> None:
+            counts.append(count)
+            super().__init__(count)
+
+    monkeypatch.setattr(processes, "Processes", Counted)
+    monkeypatch.setattr(working, "SHARE", share)
+    monkeypatch.setattr(working, "_cores", lambda: 3)
+    assert main([*command, str(capture), *options]) == ExitCode.OK
+    assert capsys.readouterr().out == expected
+    assert counts == started
