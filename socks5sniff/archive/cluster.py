@@ -48,7 +48,16 @@ class Cluster:
         self._cluster: Any = None
         try:
             if where == LOCAL:
-                self._cluster = _local(dask, jobs)
+                # Nobody looks at profiles here, nor at a dashboard, whose HTTP server, on any port that is free, cannot
+                # be left out.
+                self._cluster = dask.LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    memory_limit=0,
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": ":0"},
+                    config={"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"},
+                )
             self._client: Any = dask.Client(
                 self._cluster or where, timeout=WAIT, direct_to_workers=where == LOCAL or None
             )
@@ -94,23 +103,6 @@ class Cluster:
 
         Thread(target=take, daemon=True).start()
         return future
-
-
-def _local(dask: Any, jobs: int | None) -> Any:
-    """A cluster of this machine, without what nobody looks at here: profiles, ticks and the dashboard.
-
-    The dashboard's HTTP server, on any port that is free, cannot be left out.
-    """
-    from dask import config  # type: ignore[attr-defined, unused-ignore]
-
-    with config.set({"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}):
-        return dask.LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": ":0"},
-        )
 
 
 def _analyse(task: Task) -> _Analysed:

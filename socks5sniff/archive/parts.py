@@ -14,7 +14,7 @@ from socks5sniff.analysis.numbering import Numbering
 from socks5sniff.analysis.reading import Keeper as ReadingKeeper
 from socks5sniff.record.batch import Batch
 
-from .stretch import Order, Written
+from .messages import Order, Written
 
 
 class Keeper(ReadingKeeper, Protocol):

@@ -17,7 +17,8 @@ from socks5sniff.errors import DamagedInputError, Socks5sniffError, VersionError
 from socks5sniff.packets import secret
 from socks5sniff.streams.flows import NO_TIME
 
-from .stretch import Outline, Settings, Stretch
+from .messages import Outline, Settings
+from .stretch import Stretch
 
 
 class Piece(NamedTuple):

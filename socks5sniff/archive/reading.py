@@ -27,10 +27,10 @@ from socks5sniff.record.batch import Batch
 from socks5sniff.streams.flows import NO_TIME
 from socks5sniff.streams.spaces import LINGER
 
+from .messages import Inner, Order, Printer, Settings, Writer, Written
 from .parts import Keeper, Parts
 from .piece import Piece, Result, Task, at_frame
 from .sequel import Asks, Coming, Sequel
-from .stretch import Inner, Order, Printer, Settings, Writer, Written
 
 LEAST, MOST = 8 << 20, 64 << 20
 """Octets of a piece: small enough for every worker to have some, and for their memory."""

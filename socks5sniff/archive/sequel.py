@@ -32,8 +32,9 @@ from socks5sniff.streams.heads import HEAD
 from socks5sniff.streams.octets import Octets
 from socks5sniff.streams.spaces import FORGET, LINGER
 
+from .messages import Inner, Order, Outline, Packets, Settings, State
 from .packets import Numbers, datagrams_of, joined, segments_of
-from .stretch import Inner, Order, Outline, Packets, Settings, State, printed
+from .stretch import printed
 from .thinning import BAND, COUNTS, HEADS, SLACK, WHOLE
 
 _NEVER = 1 << 62

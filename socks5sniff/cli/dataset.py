@@ -14,7 +14,7 @@ from socks5sniff.sinks import writing
 from .filters import Test
 
 if TYPE_CHECKING:
-    from socks5sniff.archive.stretch import Writer
+    from socks5sniff.archive.messages import Writer
 
 
 class Files:

@@ -22,7 +22,7 @@ from .output import is_stream
 
 if TYPE_CHECKING:
     from socks5sniff.archive.checkpoint import Checkpoint, Progress
-    from socks5sniff.archive.stretch import Writer
+    from socks5sniff.archive.messages import Writer
 
 LEAST = 30.0
 """Seconds between two checkpoints at least."""

@@ -16,9 +16,9 @@ from .report import Reading
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
     from socks5sniff.analysis.reading import UnknownLink
+    from socks5sniff.archive.messages import Printer, Writer
     from socks5sniff.archive.parts import Keeper
     from socks5sniff.archive.reading import Workers
-    from socks5sniff.archive.stretch import Printer, Writer
     from socks5sniff.record import Conversation
 
 Command = TypeVar("Command", bound=Callable[..., Any])

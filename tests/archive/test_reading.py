@@ -25,10 +25,10 @@ import pytest
 from socks5sniff.analysis import read
 from socks5sniff.analysis.watch import IGNORED
 from socks5sniff.archive import reading as reading_module
+from socks5sniff.archive.messages import Order, Settings
 from socks5sniff.archive.piece import Result, Task, analyse
 from socks5sniff.archive.processes import Processes
 from socks5sniff.archive.reading import FRAMES, ArchiveReading, Workers, planned
-from socks5sniff.archive.stretch import Order, Settings
 from socks5sniff.archive.thinning import WHOLE
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
 from socks5sniff.record.batch import Batch

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from socks5sniff.analysis import Past
 from socks5sniff.analysis.analyser import AT_ONCE
+from socks5sniff.archive.messages import Order, Outline, Settings, Written
 from socks5sniff.archive.parts import Parts
 from socks5sniff.archive.sequel import Asks, Coming, Sequel
-from socks5sniff.archive.stretch import Order, Outline, Settings, Stretch, Written
+from socks5sniff.archive.stretch import Stretch
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.record.batch import Batch
 from socks5sniff.sinks import Options, printing
