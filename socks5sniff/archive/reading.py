@@ -6,84 +6,28 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from socks5sniff.analysis import Attempt
 from socks5sniff.analysis.bypass import Bypass, Past
 from socks5sniff.analysis.faults import Faults
 from socks5sniff.analysis.notes import Notes
 from socks5sniff.analysis.places import places
-from socks5sniff.capture.merge import Note, Survey, survey, told
-from socks5sniff.capture.slices import Decoder, Slice, last_time, slices
+from socks5sniff.capture.merge import told
 from socks5sniff.errors import InputError, Socks5sniffError
-from socks5sniff.packets import secret
 from socks5sniff.packets.reader import UnknownLink
 from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
-from socks5sniff.streams.flows import NO_TIME
-from socks5sniff.streams.spaces import LINGER
 
-from .messages import Inner, Order, Printer, Settings, Writer, Written
+from .flow import End, Flow, Ready, Workers
+from .messages import Inner, Order, Printer, Settings, Writer
 from .parts import Keeper, Parts
-from .piece import Piece, Result, Task, at_frame
-from .sequel import Asks, Coming, Sequel
+from .piece import Piece, Result, at_frame
+from .plan import UnsuitableError, planned
+from .sequel import Sequel
 
-LEAST, MOST = 8 << 20, 64 << 20
-"""Octets of a piece: small enough for every worker to have some, and for their memory."""
-FRAMES = 128_000
-"""Frames of a piece of a large file: what is known of them takes as much memory as they do, or more."""
-WRITTEN = 4 * FRAMES
-"""The same where workers write what they find: files with few records are read slowly."""
-LOOK = 8
-"""So many pieces at most, or two for each worker, are analysed before their turn, to see what packets still come."""
-SMALL = 16 << 20
-"""Octets of files that are read as one piece; a larger file is one by itself."""
-LARGE = 64 << 20
-"""Octets of files that cannot be cut, above which they are refused here: a worker holds a piece as a whole."""
 WORTH = 5_000
 """Records of a piece, and of a day in it, that are worth a file; fewer are written by the one who joins."""
-
-
-class Workers(Protocol):
-    """Who analyses pieces."""
-
-    def analyse(self, number: int, task: Task) -> Future[Result]:
-        """Analyse a piece, under this number."""
-
-    def ask(self, number: int, method: str, *arguments: Any) -> Future[Any]:
-        """Call a method of the `Stretch` that has this number."""
-
-    def forget(self, number: int) -> None:
-        """The stretch is not needed any more."""
-
-    def close(self) -> None:
-        """End them."""
-
-
-class _End(NamedTuple):
-    """Where a piece has ended; see `Result`."""
-
-    part: Slice | None
-    rest: int
-    decoder: Decoder | None
-    fault: Socks5sniffError | None
-
-
-class _Ready(NamedTuple):
-    """A piece that has been analysed."""
-
-    number: int
-    piece: Piece
-    result: Result
-
-    @property
-    def end(self) -> _End:
-        """Where it has ended."""
-        return _End(self.piece.slice, self.result.rest, self.result.decoder, self.result.fault)
 
 
 @dataclass(slots=True)
@@ -105,7 +49,7 @@ class _Standing:
     faults: list[Socks5sniffError] = field(default_factory=list)
     conversations: int = 0
     before: int = 0
-    last: _End | None = None
+    last: End | None = None
     pieces: list[Piece] = field(default_factory=list)
     behind: list[str] = field(default_factory=list)
 
@@ -113,66 +57,6 @@ class _Standing:
 def begun(state: object) -> bool:
     """Whether what a keeper has kept is where a reading by several workers stood."""
     return isinstance(state, _Standing)
-
-
-class UnsuitableError(Exception):
-    """These inputs are better read by one process."""
-
-
-def planned(
-    names: Sequence[str], workers: int, frames: int, faults: list[Socks5sniffError], note: Note
-) -> list[Piece]:
-    """The pieces of captures in their order.
-
-    Args:
-        names: see `open_captures`.
-        workers: for how many they are.
-        frames: that are enough for one, see `slices`.
-        faults: what is wrong with some of the captures is added here.
-        note: told of those that are empty.
-
-    Raises:
-        UnsuitableError: one of them can be read only from its beginning to its end, and is large.
-        InputError: none of them can be read.
-    """
-    found = survey(names, faults, note)
-    if any(each.total is None or (not each.plain and each.total > LARGE) for each in found):
-        raise UnsuitableError
-    total = sum(each.total or 0 for each in found)
-    size = min(max(total // (4 * workers), LEAST), MOST)
-    pieces: list[Piece] = []
-    for group in _groups(found, size):
-        whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]
-        if len(group) == 1 and group[0].plain:
-            pieces += [whole[0]._replace(slice=part) for part in slices(whole[0].names[0], size, frames)]
-        else:
-            pieces.append(reduce(Piece.joined, whole))
-    _check_order(pieces)
-    return pieces
-
-
-def _check_order(pieces: Sequence[Piece]) -> None:
-    """Large files that overlap are merged by one process."""
-    latest = NO_TIME
-    last = max((place for place, piece in enumerate(pieces) if piece.begins), default=0)
-    for piece in pieces[: last + 1]:
-        if piece.begins and latest > piece.first:
-            raise UnsuitableError
-        if piece.partial and piece.slice is not None:
-            latest = max(latest, last_time(piece.slice))
-
-
-def _groups(found: Sequence[Survey], size: int) -> Iterator[list[Survey]]:
-    """Small files that follow each other are one piece."""
-    group: list[Survey] = []
-    size = min(size, SMALL)
-    for each in found:
-        if group and sum(one.total or 0 for one in group) + (each.total or 0) > size:
-            yield group
-            group = []
-        group.append(each)
-    if group:
-        yield group
 
 
 class ArchiveReading(Iterator[Conversation]):
@@ -223,11 +107,11 @@ class ArchiveReading(Iterator[Conversation]):
         self._names = names
         self._keeper = keeper
         self._now = kept or _Standing(Sequel(settings, self._past))
-        pieces = _to_read(self._now, names, count, FRAMES if writer is None else WRITTEN)
+        pieces = _to_read(self._now, names, count, writer is not None)
         self._octets = _Octets(sum(piece.octets for piece in pieces), progress)
-        self._flow = _Flow(pieces, workers, 2 * count, settings, self._now.last)
+        self._flow = Flow(pieces, workers, 2 * count, settings, self._now.last)
         self._parts = Parts(self._flow.write, self._flow.forget, self._flow.ahead, keeper)
-        self._awaited: deque[tuple[_Ready, Order, Future[Inner]]] = deque()
+        self._awaited: deque[tuple[Ready, Order, Future[Inner]]] = deque()
         self._records = (record for batch in self.batches() for record in batch)
 
     def __iter__(self) -> ArchiveReading:
@@ -393,167 +277,15 @@ class _Octets:
             self._told(self._done, self._total)
 
 
-def _to_read(now: _Standing, names: Sequence[str], count: int, frames: int) -> list[Piece]:
+def _to_read(now: _Standing, names: Sequence[str], count: int, writes: bool) -> list[Piece]:
     """What is left to read of these captures where a reading stands, for so many workers; see `planned`."""
     if now.last is None:
-        return planned(names, count, frames, now.faults, now.notes)
+        return planned(names, count, writes, now.faults, now.notes)
     if not now.behind:
         return now.pieces
-    pieces = planned(now.behind, count, frames, now.faults, now.notes)
+    pieces = planned(now.behind, count, writes, now.faults, now.notes)
     early = next((piece for piece in pieces if piece.first < now.sequel.connections.handshakes.now), None)
     if early is not None:
         raise InputError(f"{early.names[0]}: begins before what has been read already: read all of it anew")
     place = [[*names].index(name) for name in now.behind]
     return now.pieces + [piece._replace(places=tuple(place[each] for each in piece.places)) for piece in pieces]
-
-
-class _Flow:
-    """Pieces on their way through the workers.
-
-    Attributes:
-        ahead: so many are analysed at once.
-        last: where the last one that was taken has ended.
-    """
-
-    def __init__(
-        self,
-        pieces: Sequence[Piece],
-        workers: Callable[[], Workers],
-        ahead: int,
-        settings: Settings,
-        last: _End | None = None,
-    ) -> None:
-        self.ahead = ahead
-        self.last = last
-        self._settings = settings
-        self._pieces = deque(pieces)
-        self._start = workers
-        self._workers: Workers | None = None
-        self._numbers = 0
-        self._taken = 0
-        self._analysing: deque[tuple[int, Piece, Future[Result]]] = deque()
-        self._ready: deque[_Ready] = deque()
-
-    @property
-    def workers(self) -> Workers:
-        """They are started when there is something to do."""
-        if self._workers is None:
-            self._workers = self._start()
-        return self._workers
-
-    def next(self, sequel: Sequel) -> _Ready | None:
-        """The next piece, analysed so that it can follow what was taken; None at the end."""
-        self._fetch(2)  # the next one may have to be merged with the one behind it
-        if not self._ready:
-            return None
-        ready = self._ready.popleft()
-        self._taken = 1
-        self.last = ready.end
-        if not sequel.fits(ready.result.outline):
-            ready = self._again(ready.number, ready.piece, sequel.connections.flows.clock)
-        return ready
-
-    def coming(self, clock: int) -> Coming:
-        """What follows, as far as last packets of what closed before `clock` may be in it, and as there is room."""
-        for count in range(1, max(self.ahead, LOOK) + 1):
-            self._fetch(count)
-            whole = len(self._ready) < count or self._ready[-1].result.outline.first > clock + LINGER
-            if whole:
-                break
-        return Coming([ready.result.outline for ready in self._ready], whole)
-
-    def asks(self, ready: _Ready) -> Asks:
-        """What can be asked of who has analysed it."""
-
-        def asked(method: str) -> Callable[..., Any]:
-            return lambda *arguments: self.workers.ask(ready.number, method, *arguments).result()
-
-        return Asks(asked("packets"), asked("state"), asked("every_datagram"))
-
-    def finish(self, ready: _Ready, order: Order) -> Future[Inner]:
-        """Have its records made: then what it held is free for the next one."""
-        finished: Future[Inner] = self.workers.ask(ready.number, "finish", order)
-        self._taken = 0
-        self._fill(self.ahead)
-        return finished
-
-    def write(self, number: int, order: Order, ids: NDArray[np.int64]) -> Future[Written]:
-        """Have records written that have stayed there."""
-        return self.workers.ask(number, "write", order, number, ids)
-
-    def left(self) -> list[Piece]:
-        """What has not been taken."""
-        return [ready.piece for ready in self._ready] + [piece for _, piece, _ in self._analysing] + [*self._pieces]
-
-    def forget(self, number: int) -> None:
-        """It is over."""
-        self.workers.forget(number)
-
-    def close(self) -> None:
-        """End the workers."""
-        if self._workers is not None:
-            self._workers.close()
-
-    def _fetch(self, count: int) -> None:
-        """So many pieces are ready, if there are so many."""
-        while len(self._ready) < count:
-            self._fill(max(self.ahead, count + self._taken))
-            if not self._analysing:
-                return
-            number, piece, future = self._analysing.popleft()
-            ready = _Ready(number, piece, future.result())
-            if piece.begins and self._ready and _overlap(self._ready[-1], ready):
-                self._ready.append(self._merged(self._ready.pop(), ready))
-                continue
-            following = self._following(self._ready[-1].end if self._ready else self.last, ready)
-            if following is not None:
-                self._ready.append(following)
-
-    def _fill(self, count: int) -> None:
-        """So many pieces are on their way or not finished, if there are so many."""
-        while self._pieces and len(self._analysing) + len(self._ready) + self._taken < count:
-            self._submit(self._pieces.popleft(), NO_TIME)
-
-    def _merged(self, one: _Ready, other: _Ready) -> _Ready:
-        """Files that overlap, as one piece."""
-        piece = one.piece.joined(other.piece)
-        if one.piece.partial or other.piece.partial or piece.size > 4 * LARGE:
-            names = " and ".join((one.piece.names[-1], other.piece.names[0]))
-            raise InputError(f"{names} overlap in time more than several processes can merge: use --jobs 1")
-        self.forget(one.number)
-        return self._again(other.number, piece, NO_TIME)
-
-    def _following(self, before: _End | None, ready: _Ready) -> _Ready | None:
-        """A slice that begins where the one before it has ended; None for one that lies behind damage."""
-        part = ready.piece.slice
-        if before is None or part is None or not part.begin or before.part is None:
-            return ready
-        if before.fault is not None:
-            self.forget(ready.number)
-            return None
-        known = None if part.decoder is None else part.decoder.described
-        if before.rest == part.begin and before.decoder is not None and before.decoder.described == known:
-            return ready
-        moved = part._replace(begin=before.rest, decoder=before.decoder)
-        return self._again(ready.number, ready.piece._replace(slice=moved), NO_TIME)
-
-    def _again(self, number: int, piece: Piece, clock: int) -> _Ready:
-        self.workers.forget(number)
-        number, piece, future = self._submitted(piece, clock)
-        return _Ready(number, piece, future.result())
-
-    def _submit(self, piece: Piece, clock: int) -> None:
-        self._analysing.append(self._submitted(piece, clock))
-
-    def _submitted(self, piece: Piece, clock: int) -> tuple[int, Piece, Future[Result]]:
-        self._numbers += 1
-        task = Task(piece, self._settings, clock, secret.key())
-        return self._numbers, piece, self.workers.analyse(self._numbers, task)
-
-
-def _overlap(one: _Ready, other: _Ready) -> bool:
-    """Whether frames of one capture come behind the first one of another."""
-    if not one.result.outline.frames:
-        return False
-    latest, first = one.result.outline.latest, other.piece.first
-    return latest > first or (latest == first and max(one.piece.places) > min(other.piece.places))

@@ -16,9 +16,9 @@ from .report import Reading
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
     from socks5sniff.analysis.reading import UnknownLink
+    from socks5sniff.archive.flow import Workers
     from socks5sniff.archive.messages import Printer, Writer
     from socks5sniff.archive.parts import Keeper
-    from socks5sniff.archive.reading import Workers
     from socks5sniff.record import Conversation
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -107,7 +107,8 @@ def open_reading(
     if start is None and keeper is not None and keeper.state is not None:
         start = _begun(keeper.state)
     if start is not None:
-        from socks5sniff.archive.reading import ArchiveReading, UnsuitableError
+        from socks5sniff.archive.plan import UnsuitableError
+        from socks5sniff.archive.reading import ArchiveReading
 
         try:
             return ArchiveReading(files, start, count, printer=printer, writer=writer, keeper=keeper, **options)

@@ -19,10 +19,10 @@ import duckdb
 
 COMMAND = """
 import sys
-from socks5sniff.archive import reading
+from socks5sniff.archive import plan, reading
 from socks5sniff.cli import main, resuming
 resuming.LEAST, resuming.SHARE = 0.05, 1
-reading.LEAST, reading.WORTH = 1_000_000, 100
+plan.LEAST, reading.WORTH = 1_000_000, 100
 sys.exit(main(sys.argv[1:]))
 """
 """Reads with many more checkpoints than usual, and pieces, which workers write however small they are."""

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from socks5sniff.archive import plan
 from socks5sniff.archive import reading as reading_module
 from socks5sniff.archive.stretch import Stretch
 from socks5sniff.capture.places import Place
@@ -52,7 +53,7 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading_module, "LEAST", 100_000)
+    monkeypatch.setattr(plan, "LEAST", 100_000)
     monkeypatch.setattr(reading_module, "WORTH", 20)
     monkeypatch.setattr("socks5sniff.analysis.analyser.AT_ONCE", 20)
 
@@ -192,9 +193,9 @@ def test_what_a_worker_cannot_write_is_written_by_the_one_that_asked(
 
 FULL = """
 import resource, sys
-from socks5sniff.archive import reading
+from socks5sniff.archive import plan, reading
 from socks5sniff.cli import main
-reading.LEAST, reading.WORTH = 100_000, 20
+plan.LEAST, reading.WORTH = 100_000, 20
 resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, 25_000))
 sys.exit(main(sys.argv[1:]))
 """

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from socks5sniff.analysis import Analyser, Past, bypass, unproxied
 from socks5sniff.analysis.unproxied import Exchange
-from socks5sniff.archive import reading
+from socks5sniff.archive import plan
 from socks5sniff.capture.batch import FrameBatch
 from socks5sniff.cli import main
 from socks5sniff.errors import ExitCode
@@ -176,8 +176,8 @@ def surfing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LEAST", 20_000)
-    monkeypatch.setattr(reading, "SMALL", 20_000)
+    monkeypatch.setattr(plan, "LEAST", 20_000)
+    monkeypatch.setattr(plan, "SMALL", 20_000)
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

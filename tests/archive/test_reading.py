@@ -24,11 +24,13 @@ import pytest
 
 from socks5sniff.analysis import read
 from socks5sniff.analysis.watch import IGNORED
-from socks5sniff.archive import reading as reading_module
+from socks5sniff.archive import flow, plan
+from socks5sniff.archive.flow import Workers
 from socks5sniff.archive.messages import Order, Settings
 from socks5sniff.archive.piece import Result, Task, analyse
+from socks5sniff.archive.plan import planned
 from socks5sniff.archive.processes import Processes
-from socks5sniff.archive.reading import FRAMES, ArchiveReading, Workers, planned
+from socks5sniff.archive.reading import ArchiveReading
 from socks5sniff.archive.thinning import WHOLE
 from socks5sniff.errors import DamagedInputError, InputError, Socks5sniffError, VersionError
 from socks5sniff.record.batch import Batch
@@ -50,7 +52,7 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading_module, "LEAST", 200_000)
+    monkeypatch.setattr(plan, "LEAST", 200_000)
 
 
 def printed(batches: Callable[[], Sequence[Batch]], form: str = "jsonl") -> tuple[str, str]:
@@ -124,11 +126,11 @@ def test_few_pieces_are_held_however_much_comes_at_once(
     churn: Path, monkeypatch: pytest.MonkeyPatch, look: int, most: int
 ) -> None:
     """All of it lies within the time that a connection's last packets are waited for."""
-    monkeypatch.setattr(reading_module, "FRAMES", 1_000)
-    monkeypatch.setattr(reading_module, "LOOK", look)
+    monkeypatch.setattr(plan, "FRAMES", 1_000)
+    monkeypatch.setattr(flow, "LOOK", look)
     workers = Counted(2)
     assert same([str(churn)], lambda: workers).conversations == 2_000
-    assert len(planned([str(churn)], 2, 1_000, [], print)) > 20
+    assert len(planned([str(churn)], 2, False, [], print)) > 20
     assert most - 1 <= workers.most <= most
 
 
@@ -277,7 +279,7 @@ def test_workers_that_keep_dying_end_the_reading(churn: Path, monkeypatch: pytes
 
 
 def test_a_worker_of_another_version(churn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading_module, "Task", partial(Task, version="0.0.0"))
+    monkeypatch.setattr(flow, "Task", partial(Task, version="0.0.0"))
     with pytest.raises(VersionError, match="install the same version"):
         [*ArchiveReading([str(churn)], partial(Processes, 2), 2).batches()]
 
@@ -308,7 +310,7 @@ def test_a_cluster_of_processes_also_where_the_port_of_a_dashboard_is_taken(chur
 def test_a_cluster_knows_how_much_a_stretch_is(churn: Path) -> None:
     """Else Dask takes it for next to nothing, and sends it from one worker to another for each question."""
     sizeof = pytest.importorskip("dask.sizeof").sizeof
-    for piece in planned([str(churn)], 2, FRAMES, [], lambda _: None):
+    for piece in planned([str(churn)], 2, False, [], lambda _: None):
         for each in (piece, piece._replace(slice=None)):
             stretch, _ = analyse(Task(each, Settings()))
             assert each.octets <= sizeof((stretch, None)) < 2 * each.octets + 4_000_000
@@ -316,7 +318,7 @@ def test_a_cluster_knows_how_much_a_stretch_is(churn: Path) -> None:
 
 def test_a_cluster_may_send_a_stretch_elsewhere(churn: Path) -> None:
     """What it has read goes along, and is asked there."""
-    here, result = analyse(Task(planned([str(churn)], 2, FRAMES, [], lambda _: None)[0], Settings()))
+    here, result = analyse(Task(planned([str(churn)], 2, False, [], lambda _: None)[0], Settings()))
     there = pickle.loads(pickle.dumps(here))
     ends = np.flatnonzero(result.outline.kind != IGNORED)
     wants = np.full(len(ends), WHOLE, np.uint8)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from socks5sniff.archive import reading
+from socks5sniff.archive import plan, reading
 from socks5sniff.cli import main
 from socks5sniff.cli.report import report
 from socks5sniff.errors import ExitCode
@@ -142,7 +142,7 @@ def test_workers_write_their_parts_of_a_dataset(
     import s3fs
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(reading, "LEAST", 8_000)
+    monkeypatch.setattr(plan, "LEAST", 8_000)
     monkeypatch.setattr(reading, "WORTH", 3)
     (tmp_path / "x.pcap").write_bytes(capture(40))
     server.put({"archive/.keep": b"x"})

@@ -24,7 +24,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from socks5sniff.analysis import analyser
-from socks5sniff.archive import checkpoint
+from socks5sniff.archive import checkpoint, plan
 from socks5sniff.archive import reading as archive_reading
 from socks5sniff.capture import merge
 from socks5sniff.cli import main, resuming
@@ -59,7 +59,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resuming, "LEAST", 0)
     monkeypatch.setattr(resuming, "SHARE", 0)
     monkeypatch.setattr(merge, "REGION", 100_000)
-    monkeypatch.setattr(archive_reading, "LEAST", 100_000)
+    monkeypatch.setattr(plan, "LEAST", 100_000)
     monkeypatch.setattr(archive_reading, "WORTH", 10)
     monkeypatch.setattr(analyser, "AT_ONCE", 20)
 
@@ -211,12 +211,12 @@ def test_workers_of_a_cluster_that_do_not_see_the_folder_write_nothing(
 FAST = """
 import sys
 from socks5sniff.analysis import analyser
-from socks5sniff.archive import reading
+from socks5sniff.archive import plan, reading
 from socks5sniff.capture import merge
 from socks5sniff.cli import main, resuming
 analyser.AT_ONCE = 20
 resuming.LEAST = resuming.SHARE = 0
-merge.REGION, reading.LEAST, reading.WORTH = 50_000, 100_000, 10
+merge.REGION, plan.LEAST, reading.WORTH = 50_000, 100_000, 10
 sys.exit(main(sys.argv[1:]))
 """
 
