@@ -29,10 +29,12 @@ from .narrow import narrow, narrow_rows, wide, wide_rows
 
 Printer = Callable[[Batch], list[str]]
 """See `Batch.printed`; it can be sent to other processes."""
-Writer = Callable[[int, Batch, int], tuple[list[str], Batch]]
-"""Writes records into files where they are, given a number that no others have; those of files that would have fewer
-records than so many are left. Gives the names of the files, which are whole by then and take the place of any that had
-them, and what is left. It can be sent to other processes."""
+Writer = Callable[[int, Batch, int], tuple[list[Any], Batch]]
+"""Takes records where they are, once they have their ids, and gives what came of it, and those that are left. It can be
+sent to other processes.
+
+Of a dataset it writes files, given a number that no others have, but for those that would have fewer records than so
+many, and gives their names; they are whole by then and take the place of any that had them. See also `tally`."""
 
 
 class Settings(NamedTuple):
@@ -219,12 +221,12 @@ class Written(NamedTuple):
     """What became of records that had stayed with a stretch.
 
     Attributes:
-        files: names of those that were written.
+        results: see `Writer`: names of files, or what was counted.
         left: records that were not worth one.
         unnumbered: those that have no numbers yet.
     """
 
-    files: list[str]
+    results: list[Any]
     left: Batch
     unnumbered: Finished
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,8 @@ class Parts:
         ask: has a stretch write, see `Stretch.write`.
         forget: a stretch is not needed any more.
         most: so many may be about to write.
-        keeper: is told of the files.
+        wrote: is told what has come of it, see `Writer`.
+        keeper: is told before.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Parts:
         ask: Callable[[int, Order, NDArray[np.int64]], Future[Written]],
         forget: Callable[[int], None],
         most: int,
+        wrote: Callable[[Sequence[Any]], None] | None,
         keeper: Keeper | None,
     ) -> None:
         self._ask = ask
         self._forget = forget
         self._most = most
+        self._wrote = wrote
         self._keeper = keeper
         self._waiting: deque[_Part] = deque()
         self._writing: deque[tuple[_Part, int, Future[Written]]] = deque()
@@ -83,7 +86,7 @@ class Parts:
             part, count, future = self._writing.popleft()
             found = future.result()
             self._forget(part.stretch)
-            if self._keeper is not None:
-                self._keeper.wrote(found.files)
+            if self._wrote is not None:
+                self._wrote(found.results)
             numbering.finish(found.unnumbered)
             yield count, found.left

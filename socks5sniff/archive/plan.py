@@ -29,14 +29,14 @@ class UnsuitableError(Exception):
 
 
 def planned(
-    names: Sequence[str], workers: int, writes: bool, faults: list[Socks5sniffError], note: Note
+    names: Sequence[str], workers: int, dataset: bool, faults: list[Socks5sniffError], note: Note
 ) -> list[Piece]:
     """The pieces of captures in their order.
 
     Args:
         names: see `open_captures`.
         workers: for how many they are.
-        writes: these write what they find.
+        dataset: these write one.
         faults: what is wrong with some of the captures is added here.
         note: told of those that are empty.
 
@@ -49,7 +49,7 @@ def planned(
         raise UnsuitableError
     total = sum(each.total or 0 for each in found)
     size = min(max(total // (4 * workers), LEAST), MOST)
-    frames = WRITTEN if writes else FRAMES
+    frames = WRITTEN if dataset else FRAMES
     pieces: list[Piece] = []
     for group in _groups(found, size):
         whole = [Piece((str(each.name),), (each.place,), each.first, each.total or 0) for each in group]

@@ -67,8 +67,10 @@ class ArchiveReading(Iterator[Conversation]):
         workers: who does it; they are closed at the end.
         count: how many they are.
         printer: see `Settings`.
-        writer: has the workers write what they find, but for what goes on from one piece to the next, and for few
-            records; `batches` gives those only.
+        writer: takes what the workers find where they find it, but for what goes on from one piece to the next; into
+            a dataset, also for few records: `batches` gives those only.
+        wrote: is told what has come of that.
+        keeper: keeps how far a dataset has come.
 
     Attributes:
         workers: of a cluster, by a worker's address how many octets it has analysed.
@@ -90,6 +92,7 @@ class ArchiveReading(Iterator[Conversation]):
         each: bool = False,
         printer: Printer | None = None,
         writer: Writer | None = None,
+        wrote: Callable[[Sequence[Any]], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
         keeper: Keeper | None = None,
     ) -> None:
@@ -103,14 +106,16 @@ class ArchiveReading(Iterator[Conversation]):
         self.workers: dict[str, int] = {}
         self._past = (bypasses if isinstance(bypasses, Past) else Past()) if bypasses else None
         sought = None if self._past is None else self._past.sought
-        settings = Settings(tuple(ports), show_passwords, udp_frames, printer, sought, writer, WORTH)
+        least = 1 if keeper is None else WORTH
+        settings = Settings(tuple(ports), show_passwords, udp_frames, printer, sought, writer, least)
         self._names = names
         self._keeper = keeper
         self._now = kept or _Standing(Sequel(settings, self._past))
-        pieces = _to_read(self._now, names, count, writer is not None)
+        pieces = _to_read(self._now, names, count, keeper is not None)
         self._octets = _Octets(sum(piece.octets for piece in pieces), progress)
         self._flow = Flow(pieces, workers, 2 * count, settings, self._now.last)
-        self._parts = Parts(self._flow.write, self._flow.forget, self._flow.ahead, keeper)
+        wrote = wrote if keeper is None else keeper.wrote
+        self._parts = Parts(self._flow.write, self._flow.forget, self._flow.ahead, wrote, keeper)
         self._awaited: deque[tuple[Ready, Order, Future[Inner]]] = deque()
         self._records = (record for batch in self.batches() for record in batch)
 
@@ -277,13 +282,13 @@ class _Octets:
             self._told(self._done, self._total)
 
 
-def _to_read(now: _Standing, names: Sequence[str], count: int, writes: bool) -> list[Piece]:
+def _to_read(now: _Standing, names: Sequence[str], count: int, dataset: bool) -> list[Piece]:
     """What is left to read of these captures where a reading stands, for so many workers; see `planned`."""
     if now.last is None:
-        return planned(names, count, writes, now.faults, now.notes)
+        return planned(names, count, dataset, now.faults, now.notes)
     if not now.behind:
         return now.pieces
-    pieces = planned(now.behind, count, writes, now.faults, now.notes)
+    pieces = planned(now.behind, count, dataset, now.faults, now.notes)
     early = next((piece for piece in pieces if piece.first < now.sequel.connections.handshakes.now), None)
     if early is not None:
         raise InputError(f"{early.names[0]}: begins before what has been read already: read all of it anew")

@@ -198,8 +198,8 @@ class Stretch:
         known, unknown = np.flatnonzero(ids), np.flatnonzero(ids == 0)
         numbered = stays.take(known)
         numbered.number(0, ids[known].tolist())
-        files, left = settings.writer(number, numbered.batch, settings.least)
-        return Written(files, left.alone(), alone(stays.take(unknown)))
+        results, left = settings.writer(number, numbered.batch, settings.least)
+        return Written(results, left.alone(), alone(stays.take(unknown)))
 
     def _finish(self, order: Order) -> Inner:
         analyser = self._analyser

@@ -74,7 +74,8 @@ def explain(
     found: list[Conversation] = []
     with open_output(output, [file], private=False) as out:
         if number is None:
-            gathered = gather([file], port, keep, overview.add, out, working=working)
+            tally = overview if fail_if is None else None
+            gathered = gather([file], port, keep, overview.add, out, working=working, tally=tally)
             for attempts in gathered.attempts:
                 overview.attempt(*attempts)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from socks5sniff.errors import ExitCode, InputError, Socks5sniffError
 from socks5sniff.record import Conversation, Endpoint
@@ -16,6 +16,9 @@ from .output import Output, is_stream, refuse_terminal
 from .progress import ProgressBar
 from .read import unreadable
 from .working import ALONE, WholeReading, Working, open_reading
+
+if TYPE_CHECKING:
+    from socks5sniff.archive.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ def gather(
     last: Test | None = None,
     each: bool = False,
     working: Working = ALONE,
+    tally: Tally | None = None,
 ) -> Gathered:
     """Read captures and hand over each conversation that `keep` lets through (None: all).
 
@@ -54,6 +58,8 @@ def gather(
         last: whether a conversation is the last one that is wanted; None for all.
         each: read every file by itself.
         working: who reads.
+        tally: what `take` counts with, where several processes may count with others like it: then those that they
+            have counted are not handed over, and `keep` is asked there.
 
     Raises:
         click.UsageError: standard input is a terminal.
@@ -67,7 +73,7 @@ def gather(
     out.before = bar.stop
     status, fault = ExitCode.OK, None
     with Interruption(any(map(is_stream, files))) as ctrl_c:
-        reading = _open(files, ports, each, bar, ctrl_c, working)
+        reading = _open(files, ports, each, bar, ctrl_c, working, keep, tally)
         try:
             for conversation in reading:
                 if keep is None or keep(conversation):
@@ -101,11 +107,18 @@ def _open(
     bar: ProgressBar,
     ctrl_c: Interruption,
     working: Working,
+    keep: Test | None,
+    tally: Tally | None,
 ) -> WholeReading:
     """The conversations of the files; between two batches the bar moves and Ctrl-C is heard."""
     def between_batches(done: int, total: int) -> None:
         ctrl_c.check()
         bar.update(done, total, reading.conversations, reading.workers)
 
-    reading: WholeReading = open_reading(files, working, ports=ports, each=each, progress=between_batches)
+    counted: Any = {}
+    if tally is not None:
+        from socks5sniff.archive.tally import counting, merging
+
+        counted = {"writer": counting(tally, keep), "wrote": merging(tally)}
+    reading: WholeReading = open_reading(files, working, **counted, ports=ports, each=each, progress=between_batches)
     return reading

@@ -81,6 +81,7 @@ def stats(
             out,
             each=each,
             working=working,
+            tally=figures if fail_if is None else None,
         )
         figures.packets = gathered.packets
         for attempts in gathered.attempts:

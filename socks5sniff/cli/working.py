@@ -88,6 +88,7 @@ def open_reading(
     working: Working,
     printer: Printer | None = None,
     writer: Writer | None = None,
+    wrote: Callable[[Sequence[Any]], None] | None = None,
     keeper: Keeper | None = None,
     **options: Any,
 ) -> WholeReading:
@@ -97,7 +98,8 @@ def open_reading(
         files: names of captures.
         working: who reads.
         printer: what makes lines of the records (see `sinks.printing`), where nothing else is wanted of them.
-        writer: has several processes write records where they make them; then only the others are given.
+        writer: takes records where several processes make them; then only the others are given.
+        wrote: is told what has come of that.
         keeper: see `archive.parts.Keeper`.
         options: of `analysis.read`.
     """
@@ -111,7 +113,8 @@ def open_reading(
         from socks5sniff.archive.reading import ArchiveReading
 
         try:
-            return ArchiveReading(files, start, count, printer=printer, writer=writer, keeper=keeper, **options)
+            taking: Any = {"printer": printer, "writer": writer, "wrote": wrote}
+            return ArchiveReading(files, start, count, **taking, keeper=keeper, **options)
         except UnsuitableError:
             pass
     if keeper is not None:

@@ -22,26 +22,43 @@ class Group:
 
     Attributes:
         count: how many there are.
-        example: the finding of the first one.
-        conversations: ids of the first MAX_EXAMPLES.
+        examples: by id of the first MAX_EXAMPLES, what was found of them.
         places: how often each destination was asked for, MAX_PLACES of them at most.
     """
 
-    __slots__ = ("conversations", "count", "example", "places")
+    __slots__ = ("count", "examples", "places")
 
-    def __init__(self, example: Finding) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self.example = example
-        self.conversations: list[int] = []
+        self.examples: dict[int, Finding] = {}
         self.places: Counter[str] = Counter()
 
-    def add(self, c: Conversation) -> None:
+    @property
+    def example(self) -> Finding:
+        """That of the first one."""
+        return self.examples[min(self.examples)]
+
+    def add(self, c: Conversation, finding: Finding) -> None:
         self.count += 1
-        if len(self.conversations) < MAX_EXAMPLES:
-            self.conversations.append(c.id)
-        place = str(c.destination) if c.destination else ""
-        if place and (place in self.places or len(self.places) < MAX_PLACES):
-            self.places[place] += 1
+        self._keep(c.id, finding)
+        if c.destination:
+            self._place(str(c.destination), 1)
+
+    def merge(self, other: Group) -> None:
+        self.count += other.count
+        for number, finding in other.examples.items():
+            self._keep(number, finding)
+        for place, count in other.places.items():
+            self._place(place, count)
+
+    def _keep(self, number: int, finding: Finding) -> None:
+        self.examples.setdefault(number, finding)
+        if len(self.examples) > MAX_EXAMPLES:
+            del self.examples[max(self.examples)]
+
+    def _place(self, place: str, count: int) -> None:
+        if place in self.places or len(self.places) < MAX_PLACES:
+            self.places[place] += count
 
 
 class Overview:
@@ -73,10 +90,22 @@ class Overview:
             self.fine += not found
         for index, finding in enumerate(found):
             groups = self._failures if failed and not index else self._oddities
-            group = groups.get(finding.code)
-            if group is None:
-                group = groups[finding.code] = Group(finding)
-            group.add(c)
+            groups.setdefault(finding.code, Group()).add(c, finding)
+
+    def merge(self, other: Overview) -> None:
+        """Add what another part of the capture came to.
+
+        The outcome is that of adding all conversations to one, in any order; only destinations beyond MAX_PLACES of a
+        group may be counted in one and not in the other.
+        """
+        self.conversations += other.conversations
+        self.fine += other.fine
+        self.noted += other.noted
+        for mine, theirs in ((self._failures, other._failures), (self._oddities, other._oddities)):
+            for code, group in theirs.items():
+                mine.setdefault(code, Group()).merge(group)
+        for (proxy, outcome), count in other._attempts.items():
+            self._attempt(proxy, outcome, count)
 
     def attempt(self, proxy: Endpoint, outcome: str, count: int = 1) -> None:
         """Count TCP connections to a proxy that came to no conversation.
@@ -86,7 +115,10 @@ class Overview:
             count: how many there were.
             outcome: `refused`, `unanswered` or `closed` (before a greeting).
         """
-        key = str(proxy), outcome
+        self._attempt(str(proxy), outcome, count)
+
+    def _attempt(self, proxy: str, outcome: str, count: int) -> None:
+        key = proxy, outcome
         if key in self._attempts or len(self._attempts) < MAX_PLACES:
             self._attempts[key] += count
 
@@ -118,6 +150,10 @@ class Overview:
         }
 
 
+def _commonest(entry: tuple[str, int]) -> tuple[int, str]:
+    return -entry[1], entry[0]
+
+
 def _groups(groups: dict[str, Group]) -> list[dict[str, Any]]:
     ordered = sorted(groups.items(), key=lambda entry: (-entry[1].count, entry[0]))
     return [
@@ -126,9 +162,9 @@ def _groups(groups: dict[str, Group]) -> list[dict[str, Any]]:
             "severity": group.example.severity,
             "count": group.count,
             "example": group.example.sentence,
-            "conversations": group.conversations,
+            "conversations": sorted(group.examples),
             "frames": list(group.example.frames),
-            "destinations": dict(group.places.most_common(SHOWN_PLACES)),
+            "destinations": dict(sorted(group.places.items(), key=_commonest)[:SHOWN_PLACES]),
             "causes": list(group.example.causes),
             "advice": group.example.advice,
         }

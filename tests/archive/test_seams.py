@@ -123,7 +123,7 @@ def written(stretches: Sequence[Sequence[FrameBatch]], recalls: Sequence[int] = 
         future.set_result(again(stretch.write(order, place, ids)))
         return future
 
-    parts = Parts(ask, lambda place: None, 1, None)
+    parts = Parts(ask, lambda place: None, 1, None, None)
     clocks: list[int] = []
     out = StringIO()
     sink = JsonLinesSink(out, Options())

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from socks5sniff.archive import processes
+from socks5sniff.archive import plan, processes
 from socks5sniff.cli import main, working
 from socks5sniff.errors import ExitCode
+from socks5sniff.explain import Overview
+from socks5sniff.stats import Statistics
 from tests.benchmarks import captures
 
 
@@ -81,3 +83,41 @@ def test_the_same_comes_out(
     assert main([*command, str(capture), *options]) == ExitCode.OK
     assert capsys.readouterr().out == expected
     assert counts == started
+
+
+@pytest.mark.parametrize("filters", [[], ["-Y", "id <= 150 && duration >= 0"]], ids=["all", "some, by their ids"])
+@pytest.mark.parametrize("command", ["stats", "explain"])
+def test_figures_are_counted_where_records_are_made(
+    command: str,
+    filters: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The process that puts them together gets those of few conversations only: of what goes on between pieces."""
+    capture = tmp_path / "churn.pcap"
+    captures.write("churn", capture, 300)
+    asked = [command, str(capture), *filters]
+    assert main([*asked, "--jobs", "1"]) == ExitCode.OK
+    expected = capsys.readouterr().out
+    monkeypatch.setattr(plan, "LEAST", 50_000)
+    here = []
+    for counted in (Statistics, Overview):
+        add = counted.add
+        monkeypatch.setattr(counted, "add", lambda self, c, add=add: here.append(c.id) or add(self, c))
+    assert main([*asked, "--jobs", "2"]) == ExitCode.OK
+    assert capsys.readouterr().out == expected
+    assert len(here) < 60
+
+
+def test_with_a_condition_to_fail_each_record_is_looked_at_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = tmp_path / "churn.pcap"
+    captures.write("churn", capture, 60)
+    command = ["stats", str(capture), "--fail-if", "reply.code == 0"]
+    said = []
+    for jobs in ("1", "2"):
+        assert main([*command, "--jobs", jobs]) == ExitCode.MATCHED
+        said.append(capsys.readouterr())
+    assert said[0] == said[1]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from socks5sniff.codec.codes import ANOMALIES, REPLIES, SOCKS4_REPLIES
 from socks5sniff.explain import Overview, conversation_text, findings, ladder, overview_text
@@ -429,8 +432,29 @@ class TestOverview:
             overview.add(rejected(5, "connection refused", destination=Target("domain", f"{number % 1200}.test", 1)))
         (group,) = overview.as_dict()["failures"]
         assert group["count"] == 1500
-        assert group["destinations"] == {"0.test:1": 2, "1.test:1": 2, "2.test:1": 2}
-        assert "Mostly to: 0.test:1 (2), 1.test:1 (2), 2.test:1 (2)" in overview_text(overview.as_dict())
+        assert group["destinations"] == {"0.test:1": 2, "1.test:1": 2, "10.test:1": 2}, "equal ones by name"
+        assert "Mostly to: 0.test:1 (2), 1.test:1 (2), 10.test:1 (2)" in overview_text(overview.as_dict())
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(conversations, max_size=16), st.lists(st.integers(0, 2), min_size=16, max_size=16), st.randoms())
+    def test_parts_merge_to_the_whole(self, found: list[Conversation], part: list[int], order: Random) -> None:
+        """Whatever is counted where, and in whichever order."""
+        for number, conversation in enumerate(found):
+            conversation.id = number
+        whole = Overview()
+        for conversation in found:
+            whole.add(conversation)
+        parts = [Overview() for _ in range(3)]
+        shuffled = [*zip(found, part, strict=False)]
+        order.shuffle(shuffled)
+        for conversation, number in shuffled:
+            parts[number].add(conversation)
+        merged = Overview()
+        for each in parts:
+            each.attempt(Endpoint("192.0.2.1", 1080), "refused")
+            whole.attempt(Endpoint("192.0.2.1", 1080), "refused")
+            merged.merge(pickle.loads(pickle.dumps(each)))
+        assert merged.as_dict() == whole.as_dict()
 
     def test_proxies_that_were_not_reached(self) -> None:
         overview = Overview()
