@@ -248,8 +248,7 @@ class RemoteFile:
         if size is None:
             size = files.info(path).get("size")
         self.size: int | None = size
-        self._got = b""
-        self._taken = 0
+        self._got = memoryview(b"")
         self._position = 0
         self._ahead: Future[bytes] | None = None
 
@@ -259,11 +258,11 @@ class RemoteFile:
         Raises:
             OSError: the rest cannot be read.
         """
-        if self._taken == len(self._got):
-            self._got, self._taken = self._next(len(room)), 0
-        piece = self._got[self._taken : self._taken + len(room)]
+        if not len(self._got):
+            self._got = memoryview(self._next(len(room)))
+        piece = self._got[: len(room)]
         room[: len(piece)] = piece
-        self._taken += len(piece)
+        self._got = self._got[len(piece) :]
         return len(piece)
 
     def look_ahead(self, size: int) -> None:
