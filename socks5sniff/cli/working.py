@@ -25,6 +25,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 SHARE = 256 << 20
 """Octets of captures for each process that nobody asked for: with fewer they gain no more than they cost."""
+MEMORY = 1 << 30
+"""Octets of memory for each of these; it takes a third of that at most, and nobody has thought of it."""
 MOST = 8
 """So many processes are started unasked: the one that joins what they found is as busy as they are by then."""
 
@@ -72,7 +74,7 @@ def working_options(command: Command) -> Command:
             "--jobs",
             type=click.IntRange(1),
             metavar="N",
-            help="Read with N processes. Default: one for every 256 MB, as many as there are cores, at most 8.",
+            help="Read with N processes. Default: one for every 256 MB, core and gigabyte of memory, at most 8.",
         ),
         click.option(
             "--cluster",
@@ -154,7 +156,7 @@ def worthwhile(files: Sequence[str]) -> int:
     for name in files:
         with suppress(OSError):
             octets += os.stat(name).st_size
-    return max(min(octets // SHARE, _cores(), MOST), 1)
+    return max(min(octets // SHARE, _cores(), _memory() // MEMORY, MOST), 1)
 
 
 def _cores() -> int:
@@ -162,3 +164,13 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _memory() -> int:
+    """Octets of memory, of this machine or on Linux of the container; more than anybody wants where nobody tells."""
+    found = 1 << 62
+    with suppress(AttributeError, OSError, ValueError):
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit:
+        found = min(found, int(limit.read()))  # `max` where there is none
+    return found

@@ -25,6 +25,7 @@ def sized(path: Path, octets: int) -> str:
 @pytest.fixture
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "_cores", lambda: 4)
+    monkeypatch.setattr(working, "_memory", lambda: 64 << 30)
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -44,7 +45,21 @@ def test_all_captures_count(tmp_path: Path) -> None:
 
 def test_no_more_than_eight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "_cores", lambda: 64)
+    monkeypatch.setattr(working, "_memory", lambda: 64 << 30)
     assert working.worthwhile([sized(tmp_path / "a", 1 << 40)]) == 8
+
+
+def test_one_for_every_gigabyte_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "_cores", lambda: 8)
+    capture = sized(tmp_path / "a", 10 << 30)
+    for octets, count in ((100 << 20, 1), (3 << 30, 3), (64 << 30, 8)):
+        monkeypatch.setattr(working, "_memory", lambda octets=octets: octets)
+        assert working.worthwhile([capture]) == count
+
+
+def test_memory_is_that_of_this_machine_or_less() -> None:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 62
+    assert 1 << 20 < working._memory() <= pages
 
 
 def test_this_process_may_use_no_more_cores_than_it_is_given() -> None:
@@ -80,6 +95,7 @@ def test_the_same_comes_out(
     monkeypatch.setattr(processes, "Processes", Counted)
     monkeypatch.setattr(working, "SHARE", share)
     monkeypatch.setattr(working, "_cores", lambda: 3)
+    monkeypatch.setattr(working, "_memory", lambda: 64 << 30)
     assert main([*command, str(capture), *options]) == ExitCode.OK
     assert capsys.readouterr().out == expected
     assert counts == started
