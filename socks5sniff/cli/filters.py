@@ -23,6 +23,11 @@ OPTIONS = ("client", "proxy", "destination", "user", "command", "outcome", "anom
 """Names of the filter options, in the order in which their parts stand."""
 
 
+def is_told_early(test: Expression | None) -> bool:
+    """Whether a test can be asked before conversations have their ids."""
+    return test is None or not test.keys & {"id", "parent"}
+
+
 def conversation_filter(options: Mapping[str, Any]) -> Expression | None:
     """One test out of the options' values, None when there are none.
 

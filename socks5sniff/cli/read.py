@@ -12,7 +12,7 @@ import click
 from socks5sniff.errors import ExitCode, InputError
 from socks5sniff.sinks import printing
 
-from .filters import conversation_filter
+from .filters import conversation_filter, is_told_early
 from .interrupt import Interruption
 from .judging import Judge, Silence, judging_options
 from .options import check_output, each_option, filter_options, html_options, output_options, port_option, sink_name
@@ -108,7 +108,8 @@ def read(
         keeper = keeping(dataset, show_passwords, files, asked, resume)
     files = tuple(expand(files)) if keeper is None else keeper.names
     judge = Judge(fail_if)
-    keep = judge.keeping(conversation_filter(filters))
+    wanted = conversation_filter(filters)
+    keep = judge.keeping(wanted)
     bar = ProgressBar()
     streaming = any(map(is_stream, files))
     with opened(name, dataset or output, files, show_passwords, keeper) as out, Interruption(streaming) as ctrl_c:
@@ -126,7 +127,7 @@ def read(
         reading = open_reading(
             files,
             working,
-            None if keep or quiet or excel else printing(name),
+            None if fail_if or quiet or excel or not is_told_early(wanted) else printing(name, wanted),
             None if keeper is None or fail_if is not None else keeper.writer(keep),
             ports=port,
             show_passwords=show_passwords,

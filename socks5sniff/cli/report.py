@@ -109,7 +109,7 @@ def _written(reading: Reading, sink: Sink, keep: Test | None, interruption: Inte
     try:
         for batch in reading.batches():
             delivered = True
-            kept = batch if keep is None else batch.select([keep(conversation) for conversation in batch])
+            kept = batch if keep is None else batch.wanted(keep)
             interruption.writing = True
             sink.records(kept)
             interruption.writing = False

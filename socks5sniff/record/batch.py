@@ -6,7 +6,7 @@ it is a `Conversation` that is written out. Whoever does not care asks for rows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -228,8 +228,8 @@ class Batch:
         written: by row, a conversation that is written out, or None for a row of a form.
         columns: the rows of forms; None where there are none.
         place: intp[n]: a form's row in `columns`.
-        printed: by row, what a format says of it behind its id, where that was said already and nothing else is known;
-            None where no row is.
+        printed: by row, what a format says of it behind its id, where that was said already and nothing else is known,
+            and nothing where the record is not wanted; None where no row is.
     """
 
     __slots__ = ("columns", "id", "place", "printed", "written")
@@ -361,6 +361,11 @@ class Batch:
         place = np.zeros(len(self), np.intp)
         place[rows] = np.arange(len(rows))
         return Batch(self.id, self.written, self.columns.alone(self.place[rows]), place, self.printed)
+
+    def wanted(self, keep: Callable[[Conversation], bool]) -> Batch:
+        """The rows that `keep` lets through, which has been asked already of those that are printed."""
+        printed = self.printed or [None] * len(self)
+        return self.select([keep(self.row(row)) if text is None else text != "" for row, text in enumerate(printed)])
 
     def select(self, chosen: Sequence[bool]) -> Batch:
         """The rows that are chosen."""

@@ -11,6 +11,8 @@ from importlib import import_module
 from io import StringIO
 from typing import IO, Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from socks5sniff.record import Conversation, Endpoint
 from socks5sniff.record.batch import Batch
 
@@ -159,13 +161,22 @@ def open_sink(name: str, out: Writer | Files, options: Options) -> Sink:
     return sink
 
 
-def printing(name: str) -> Callable[[Batch], list[str]] | None:
-    """What makes a format's lines from behind their ids, to be put into `Batch.printed`; None where nothing does."""
-    return partial(_printed, PRINTED[name]) if name in PRINTED else None
+def printing(
+    name: str, keep: Callable[[Conversation], bool] | None = None
+) -> Callable[[Batch], list[str]] | None:
+    """What makes a format's lines from behind their ids, to be put into `Batch.printed`; None where nothing does.
+
+    Args:
+        keep: the records that are wanted, None for all; the others have empty lines.
+    """
+    return partial(_printed, PRINTED[name], keep) if name in PRINTED else None
 
 
-def _printed(name: str, batch: Batch) -> list[str]:
-    lines: list[str] = _printer(name).printed(batch)
+def _printed(name: str, keep: Callable[[Conversation], bool] | None, batch: Batch) -> list[str]:
+    wanted = range(len(batch)) if keep is None else [row for row, each in enumerate(batch) if keep(each)]
+    lines = [""] * len(batch)
+    for row, line in zip(wanted, _printer(name).printed(batch.take(np.array(wanted, np.intp))), strict=True):
+        lines[row] = line
     return lines
 
 

@@ -12,6 +12,7 @@ from socks5sniff.cli import main, working
 from socks5sniff.errors import ExitCode
 from socks5sniff.explain import Overview
 from socks5sniff.stats import Statistics
+from socks5sniff.where import Expression
 from tests.benchmarks import captures
 
 
@@ -137,3 +138,36 @@ def test_with_a_condition_to_fail_each_record_is_looked_at_here(
         assert main([*command, "--jobs", jobs]) == ExitCode.MATCHED
         said.append(capsys.readouterr())
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "accesslog", "table"])
+@pytest.mark.parametrize(
+    ("where", "here"),
+    [
+        ("destination.port == 443 && bytes.sent > 100", False),
+        ("outcome == 'rejected'", False),
+        ("id < 100 || id > 250", True),
+        ("parent != 3 && id < 200", True),
+    ],
+)
+def test_filters_are_asked_where_records_are_made(
+    where: str,
+    here: bool,
+    form: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """But those that need to know ids, and for formats that are not lines."""
+    capture = tmp_path / "churn.pcap"
+    captures.write("churn", capture, 300)
+    command = ["read", str(capture), "--format", form, "-Y", where]
+    assert main([*command, "--jobs", "1"]) == ExitCode.OK
+    expected = capsys.readouterr().out
+    monkeypatch.setattr(plan, "LEAST", 50_000)
+    asked = []
+    call = Expression.__call__
+    monkeypatch.setattr(Expression, "__call__", lambda self, c: asked.append(c.id) or call(self, c))
+    assert main([*command, "--jobs", "2"]) == ExitCode.OK
+    assert capsys.readouterr().out == expected
+    assert (len(asked) == 300) is (here or form == "table")
