@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import click
 
 from socks5sniff.codec.codes import ANOMALIES, COMMANDS
-from socks5sniff.sinks import FORMATS
 from socks5sniff.sinks.clock import FORMS
 
 from .filters import OUTCOMES, SEVERITIES
@@ -20,16 +19,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 RECORDS = ("json", "jsonl", "csv", "zeek", "accesslog", "parquet")
 """Formats for other programs; their times are UTC, whatever --time says."""
 _ENDPOINT = "ADDRESS, CIDR, HOST, HOST:PORT or :PORT; * and ? are wildcards. Repeatable."
-
-
-def format_names() -> list[str]:
-    return [name for name in FORMATS if name not in ("frames", "dataset")]
-
-
-def column_names() -> tuple[str, ...]:
-    from socks5sniff.sinks.columns import NAMES
-
-    return NAMES
 
 
 def each_option(command: Command) -> Command:
@@ -93,47 +82,6 @@ def filter_options(command: Command) -> Command:
     return decorated
 
 
-def output_options(command: Command) -> Command:
-    """`--format`, `-o`, `--dataset`, `--frames`, … as format_, output, dataset, resume, frames, columns, time, …"""
-    decorated: Command = grouped(
-        "Output",
-        click.option(
-            "--format",
-            "format_",
-            type=Words("a format", format_names),
-            default="table",
-            metavar="NAME",
-            help=f"{', '.join(format_names())}. Default: table.",
-        ),
-        click.option(
-            "-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, not to standard output."
-        ),
-        click.option(
-            "--dataset",
-            metavar="DIR",
-            help="Write Parquet into folders by day under DIR, or a URL (s3, gs, az, ssh), beside what is there.",
-        ),
-        click.option(
-            "--resume", is_flag=True, help="Go on with the dataset that the same command has not finished."
-        ),
-        click.option(
-            "--frames",
-            is_flag=True,
-            help="List each SOCKS frame, UDP datagrams included (table, json, jsonl, html, Parquet).",
-        ),
-        click.option(
-            "--columns",
-            type=Words("a column", column_names, "`socks5sniff help record`", many=True),
-            metavar="NAME,…",
-            help="Columns of the table: its own (id, time, user, …) or any name of the record (destination.host, …).",
-        ),
-        click.option("--excel", is_flag=True, help="With --format csv: as spreadsheets open it without questions."),
-        time_option,
-        *display_options,
-    )(command)
-    return decorated
-
-
 time_option = click.option(
     "--time",
     type=Words("a form of time", lambda: FORMS),
@@ -145,16 +93,6 @@ display_options = (
     click.option("--no-color", is_flag=True, help="No colours (so does the environment variable NO_COLOR)."),
     click.option("-n", "numeric", is_flag=True, hidden=True, expose_value=False),  # tcpdump's habit; we never ask DNS
 )
-
-
-def html_options(command: Command) -> Command:
-    """`--max-rows N`, as max_rows, None where it is not given."""
-    return click.option(
-        "--max-rows",
-        type=click.IntRange(0),
-        metavar="N",
-        help="Conversations in the table of --format html; its figures cover all. Default: 200000.",
-    )(command)
 
 
 def port_option(command: Command) -> Command:
@@ -185,24 +123,3 @@ def check_output(format_: str | None, *, columns: object, time: object, excel: b
         raise click.UsageError("--columns goes with --format table.")
     if excel and format_ != "csv":
         raise click.UsageError("--excel goes with --format csv.")
-
-
-def sink_name(format_: str, frames: bool, output: str | None, dataset: str | None) -> str:
-    """Which sink the options ask for.
-
-    Raises:
-        click.UsageError: frames are asked for in a format that has no place for them, or Parquet without a place.
-    """
-    if dataset is not None:
-        if output is not None or format_ not in ("table", "parquet"):
-            raise click.UsageError("--dataset is Parquet, and goes with neither -o nor another --format.")
-        return "dataset"
-    if format_ == "parquet" and output in (None, "-"):
-        raise click.UsageError("Parquet is nothing for a stream: add -o FILE, or --dataset DIR.")
-    if not frames:
-        return format_
-    if format_ in ("json", "jsonl", "html", "parquet"):
-        return format_  # the record lists its frames
-    if format_ == "table":
-        return "frames"
-    raise click.UsageError(f"--frames goes with --format table, json, jsonl, html or parquet, not with {format_}.")

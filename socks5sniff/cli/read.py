@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,13 +13,14 @@ from socks5sniff.sinks import printing
 from .filters import conversation_filter, is_told_early
 from .interrupt import Interruption
 from .judging import Judge, Silence, judging_options
-from .options import check_output, each_option, filter_options, html_options, output_options, port_option, sink_name
-from .output import FilesOutput, is_stream, opened, refuse_terminal, sink_options
-from .pages import Command, Example, grouped
+from .options import each_option, filter_options, port_option
+from .output import FilesOutput, is_stream, opened, refuse_terminal
+from .pages import Command, Example
 from .progress import ProgressBar
 from .report import report
 from .resuming import keeping
 from .working import Working, open_reading, working_options
+from .writing import Writing, writing_options
 
 if TYPE_CHECKING:
     from socks5sniff.analysis import Attempt
@@ -43,38 +42,18 @@ EXAMPLES = (
 @click.option("-r", "more", multiple=True, type=click.Path(), hidden=True)  # tcpdump's and tshark's habit
 @port_option
 @each_option
-@output_options
-@html_options
-@grouped(
-    "Output",
-    click.option(
-        "--attempts",
-        is_flag=True,
-        help="List connections to proxies that were refused, not answered, or closed before a greeting (table).",
-    ),
-)
+@writing_options
 @filter_options
 @judging_options
 @working_options
 def read(
     files: tuple[str, ...],
     more: tuple[str, ...],
-    format_: str,
-    output: str | None,
-    dataset: str | None,
-    resume: bool,
-    frames: bool,
-    columns: tuple[str, ...] | None,
-    excel: bool,
-    time: str | None,
-    show_passwords: bool,
-    no_color: bool,
-    max_rows: int | None,
-    attempts: bool,
     port: tuple[int, ...],
     each: bool,
     fail_if: Expression | None,
     quiet: bool,
+    writing: Writing,
     working: Working,
     **filters: Any,
 ) -> int:
@@ -88,35 +67,25 @@ def read(
     if not files:
         raise click.UsageError("which capture? Name a pcap or pcapng file, or - for standard input.")
     refuse_terminal(files)
-    name = sink_name(format_, frames, output, dataset)
-    check_output("parquet" if dataset else format_, columns=columns, time=time, excel=excel)
-    for wrong, why in (
-        (columns and frames, "--columns are the conversations', --frames lists frames."),
-        (quiet and (output or dataset), f"--quiet and {'-o' if output else '--dataset'} exclude each other."),
-        (attempts and name != "table", "--attempts goes with --format table."),
-        (max_rows is not None and name != "html", "--max-rows goes with --format html."),
-        (resume and not dataset, "--resume goes with --dataset."),
-        (resume and fail_if, "--resume and --fail-if, which judges a whole reading, exclude each other."),
-    ):
-        if wrong:
-            raise click.UsageError(why)
+    writing.check(quiet, fail_if is not None)
+    name = writing.sink
     from socks5sniff.capture.inputs import expand
 
     keeper = None
-    if dataset is not None:
-        asked = {"port": port, "show_passwords": show_passwords, "frames": frames, "each": each, **filters}
-        keeper = keeping(dataset, show_passwords, files, asked, resume)
+    if writing.dataset is not None:
+        asked = {"port": port, "show_passwords": writing.show_passwords, "frames": writing.frames, "each": each}
+        keeper = keeping(writing.dataset, writing.show_passwords, files, {**asked, **filters}, writing.resume)
     files = tuple(expand(files)) if keeper is None else keeper.names
     judge = Judge(fail_if)
     wanted = conversation_filter(filters)
     keep = judge.keeping(wanted)
     bar = ProgressBar()
     streaming = any(map(is_stream, files))
-    with opened(name, dataset or output, files, show_passwords, keeper) as out, Interruption(streaming) as ctrl_c:
+    place = writing.dataset or writing.output
+    with opened(name, place, files, writing.show_passwords, keeper) as out, Interruption(streaming) as ctrl_c:
         if keeper is not None:
             keeper.listen(ctrl_c)
-        if name == "html" and out.is_terminal:
-            raise click.UsageError("a page is nothing for a terminal: add -o FILE.")
+        options = writing.options(out, files, port, keeper)
         out.before = bar.stop
 
         def between_batches(done: int, total: int) -> None:
@@ -127,11 +96,11 @@ def read(
         reading = open_reading(
             files,
             working,
-            None if fail_if or quiet or excel or not is_told_early(wanted) else printing(name, wanted),
+            None if fail_if or quiet or writing.excel or not is_told_early(wanted) else printing(name, wanted),
             None if keeper is None or fail_if is not None else keeper.writer(keep),
             ports=port,
-            show_passwords=show_passwords,
-            udp_frames=frames,
+            show_passwords=writing.show_passwords,
+            udp_frames=writing.frames,
             each=each,
             bypasses=name == "html",
             progress=between_batches,
@@ -139,23 +108,10 @@ def read(
         )
         ended = None
         try:
-            options = replace(
-                sink_options(out, files, colour=not no_color, rows=name in ("table", "html")),
-                time=time or "utc",
-                columns=columns or (),
-                excel=excel,
-                inputs=files,
-                command=(*sys.argv[1:],),
-                ports=port,
-            )
-            if max_rows is not None:
-                options = replace(options, max_rows=max_rows)
-            if keeper is not None:
-                options = keeper.options(options)
             written = Silence() if quiet else out
             ended = report(reading, name, written, options, keep, ctrl_c, keeper)
             status = judge.status(ended)
-            if attempts and not isinstance(written, FilesOutput):
+            if writing.attempts and not isinstance(written, FilesOutput):
                 written.write(_listed(reading.attempts, options.time))
                 written.flush()
         finally:
