@@ -8,7 +8,16 @@ from random import Random
 import numpy as np
 import pytest
 
-from socks5sniff.analysis.datagrams import COPY, MAX_HEADER, MAX_INITIAL, Copies, Places, UdpRows, header_like, headers_of
+from socks5sniff.analysis.datagrams import (
+    COPY,
+    MAX_HEADER,
+    MAX_INITIAL,
+    Copies,
+    Places,
+    UdpRows,
+    header_like,
+    headers_of,
+)
 from socks5sniff.codec import Address, AddressType, Decoded, decode_udp_header
 from socks5sniff.packets.addresses import AddressBook
 from socks5sniff.packets.columns import Datagrams

@@ -174,8 +174,9 @@ def read_plainly(datagrams: Sequence[Datagram], first: int, version: int) -> Pla
 def told(record: Conversation) -> tuple[Any, ...]:
     assert record.udp is not None
     udp = record.udp
-    places = [(each.host, each.port, each.datagrams_sent, each.datagrams_received, each.dns) for each in udp.destinations]
-    return [*udp[:5]], places
+    return [*udp[:5]], [
+        (each.host, each.port, each.datagrams_sent, each.datagrams_received, each.dns) for each in udp.destinations
+    ]
 
 
 @pytest.mark.parametrize("version", [4, 6])
