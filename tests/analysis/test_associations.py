@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.record import Conversation
@@ -24,6 +26,8 @@ from tests.traffic import (
     connection,
     datagram,
 )
+
+from .dialogues import DIALOGUES
 
 ONE, OTHER = "10.0.0.1", "10.0.0.2"
 PROXY = "10.0.0.9"
@@ -396,6 +400,36 @@ def test_no_association_is_looked_for_once_the_request_is_answered(monkeypatch: 
     assert sum(looks[answered:]) == 0
 
 
+@pytest.mark.parametrize(
+    "talk",
+    [
+        *DIALOGUES.values(),
+        [(CLIENT, b"\5\1\2"), (SERVER, b"\5\2"), (CLIENT, b"\1\2me\2ab"), (SERVER, b"\1\0"), *DIALOGUES["plain"][2:]],
+        [(CLIENT, b"\5\1\2\1\2me\2ab"), (SERVER, b"\5\2\1\0"), *DIALOGUES["plain"][2:]],
+        [(CLIENT, GREETING + DIALOGUES["plain"][2][1]), (SERVER, CHOICE), *DIALOGUES["plain"][3:]],
+        [(CLIENT, b"PROXY TCP4 10.0.0.1 10.0.0.9 1 2\r\n" + GREETING), *DIALOGUES["plain"][1:]],
+        [(CLIENT, b"GET / HTTP/1.1\r\n\r\n"), (SERVER, b"HTTP/1.1 200 OK\r\n\r\n")],
+    ],
+)
+def test_none_is_looked_for_where_none_is_asked_for(
+    talk: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at a segment's first octets tells, of any frame by itself and of several in one segment."""
+    looks: list[int] = []
+    associating = handshakes.Handshakes.associating
+
+    def note(self: handshakes.Handshakes) -> NDArray[np.intp]:
+        used = self._flows.used
+        looks.append(int((self._marks.associates[:used] == handshakes._ASKS).sum()))
+        return associating(self)
+
+    monkeypatch.setattr(handshakes.Handshakes, "associating", note)
+    packets = connection(talk)
+    analyse(packets, [1] * len(packets))
+    assert looks
+    assert not any(looks)
+
+
 DECLARED = [("0.0.0.0", 0), ("0.0.0.0", 40_100), ("::", 0), (ONE, 40_100), (OTHER, 40_100), ("8.8.8.8", 53)]
 BOUND = [RELAY, ("0.0.0.0", 3000), ("::", 3000), (LOOPBACK, 3000), (PROXY, 0), ("2001:db8::9", 3000)]
 
@@ -435,6 +469,8 @@ def test_associations_with_a_form_are_those_of_dialogues_judged_by_themselves(da
 
 PARTIES = [(ONE, 50_000), (ONE, 50_001), (OTHER, 50_000), (LOOPBACK, 50_000), REMOTE, (ONE, 53)]
 SIX_PARTIES = [("2001:db8::1", 50_000), ("2001:db8::2", 50_001)]
+
+
 @pytest.mark.parametrize("size", [1, 5, 100])
 def test_a_stranger_just_before_a_reply_disturbs_the_one_that_is_open(size: int) -> None:
     """What it does is decided when it sends, also where both have the same time."""
