@@ -74,7 +74,7 @@ class Names:
         self._learned: OrderedDict[tuple[str, str], Learned] = OrderedDict()
         # By client and name: frames of answers, and addresses in them.
         self._resolved: OrderedDict[tuple[str, bytes], list[tuple[int, bytes]]] = OrderedDict()
-        # By proxy and name: the frame of the first request for it. A proxy on its client's machine resolves it there.
+        # By proxy and name: the frame of the first request for it from the proxy's own machine, where it resolves it.
         self._requested: OrderedDict[tuple[str, bytes], int] = OrderedDict()
 
     def name_of(self, client: str, host: str) -> str | None:
@@ -122,7 +122,7 @@ class Names:
                 self._keep(name, addresses, message.destination, message.frame, message.time)
 
     def request(self, proxy: str, destination: Address | None, frame: int) -> None:
-        """A proxy was asked for a destination: it may resolve the name itself."""
+        """A proxy was asked for a destination from its own machine: it may resolve the name itself."""
         if destination is None or destination.type != AddressType.DOMAIN:
             return
         key = proxy, destination.host.lower().rstrip(b".")
