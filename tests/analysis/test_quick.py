@@ -18,7 +18,7 @@ from socks5sniff.analysis.dialogue import Dialogue as Judged
 from socks5sniff.analysis.dialogue import Flow
 from socks5sniff.analysis.exchanges import PLACES
 from socks5sniff.analysis.faults import Faults
-from socks5sniff.analysis.forms import NO_TIME, Forms, Situations
+from socks5sniff.analysis.forms import NO_TIME, Forms, Recognised, Situations
 from socks5sniff.analysis.relay import Setting
 from socks5sniff.analysis.tunnel import HEAD_LIMIT, identify
 from socks5sniff.codec import AddressType, Command, command_name, method_name
@@ -28,7 +28,7 @@ from socks5sniff.record.text import plain
 from socks5sniff.session import Session, Verdict
 from socks5sniff.streams.heads import SHORT, mark
 from tests.streams.rows import Row, in_columns
-from tests.traffic import ANSWER, HTTP
+from tests.traffic import ANSWER, HTTP, PLAIN
 
 from .test_exchanges import Dialogue, plainly
 from .test_frames import Told, is_odd, one_by_one
@@ -359,3 +359,25 @@ def check_form(form: Form, session: Session, look: Look) -> None:
             assert begin is None or end is None or end <= begin
         else:
             assert (times[step[0]], times[step[1]]) == (begin, end)
+
+
+def test_parts_are_joined_one_behind_another() -> None:
+    """Whatever the width of their texts."""
+    parts = []
+    for name in (b"\3\2gh", b"\3\x30" + b"g" * 48):
+        said = [*PLAIN[:2], (0, b"\5\1\0" + name + b"\0\x50"), *PLAIN[3:]]
+        rows, ends = [], [0, 0]
+        for place, (side, octets) in enumerate(said * 2):
+            if place == len(said):
+                ends = [0, 0]
+            slot = place // len(said)
+            rows.append(Row(slot, side, ends[side], ends[1 - side], place, place, octets))
+            ends[side] += len(octets)
+        situation = Situation(True, False, True, False, ends[1], 0)
+        alike = [(Dialogue(rows, 0, (ends[0], ends[1])), situation)] * 2
+        parts.append(Forms(False, Faults()).recognise(in_columns(rows), situations(alike), True))
+    joined = Recognised.join(parts)
+    assert joined.size == sum(part.size for part in parts) == 4
+    assert [plain(host) for host in joined.destination] == [plain(host) for part in parts for host in part.destination]
+    assert joined.numbers.tolist() == [each for part in parts for each in part.numbers.tolist()]
+    assert Recognised.join(parts[:1]) is parts[0]
