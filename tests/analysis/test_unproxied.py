@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from socks5sniff.analysis import unproxied
-from tests.traffic import ANSWER, CLIENT, HTTP, SERVER, START, Packet, connection, cut, datagram
+from socks5sniff.analysis import Analyser, unproxied
+from socks5sniff.analysis.tunnel import DATAGRAM_LIMIT
+from socks5sniff.analysis.unproxied import Exchange, Exchanges
+from socks5sniff.streams.spaces import LINGER
+from tests.traffic import ANSWER, CLIENT, HTTP, SERVER, START, Packet, batches, connection, cut, datagram
 
 from .test_bypass import SOCKS, query, rows
 
@@ -131,3 +134,45 @@ def test_what_stays_in_the_network_is_not_told(destination: str, port: int) -> N
     frames = [*SOCKS, (START, datagram((client, 4000), (destination, port), b"x"))]
     local = destination in LOCAL or (destination.endswith(".255") and port == 1023)
     assert len(rows(*frames, clients=(client,))) == (not local)
+
+
+@pytest.mark.parametrize("late", [-1, 0, 1])
+def test_what_is_old_or_has_ended_is_told_once_while_the_capture_runs(late: int) -> None:
+    """A connection when its last packets cannot come any more; whatever began longer ago than an age."""
+    given: list[Exchange] = []
+    exchanges = Exchanges(given.append, lambda destination, client: True)
+    analyser = Analyser(consumers=[exchanges])
+    exchanges.follow(analyser)
+    ended = connection([(CLIENT, HTTP), (SERVER, ANSWER)], proxy=("198.51.100.7", 80))
+    open_ = connection([(CLIENT, HTTP)], client=("10.0.0.1", 2), proxy=("198.51.100.7", 80), closing=False)
+    frames = [(packet.time, packet.frame()) for packet in (*ended, *open_)]
+    frames.append((START, datagram(("10.0.0.1", 3), ("198.51.100.7", 4), b"x")))
+    for batch in batches(sorted(frames)):
+        analyser.take(batch)
+    age = 10 * LINGER
+    exchanges.tell(ended[-2].time + LINGER + late, age)
+    assert [row.client.port for row in given] == [40000] * (late > 0)
+    given.clear()
+    exchanges.tell(START + age + late, age)
+    assert sorted(row.client.port for row in given) == sorted([*[40000] * (late <= 0), *[2, 3] * (late > 0)])
+    exchanges.tell(START + 2 * age, age)
+    exchanges.tell(START + 3 * age, age)
+    exchanges.finish()
+    assert len({(row.client, row.destination) for row in given}) == len(given)
+    assert {row.client.port for row in given} >= {2, 3}
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_of_datagrams_the_first_are_kept_and_no_more(size: int) -> None:
+    """However many come in a batch: those that tell what they are."""
+    given: list[Exchange] = []
+    exchanges = Exchanges(given.append, lambda destination, client: True)
+    analyser = Analyser(consumers=[exchanges])
+    exchanges.follow(analyser)
+    ends = ("10.0.0.1", 3000), ("198.51.100.7", 4000)
+    frames = [(START + number, datagram(*ends[:: (-1) ** number], b"%d" % number)) for number in range(40)]
+    for batch in batches(frames, [size] * 40):
+        analyser.take(batch)
+    exchanges.finish()
+    (row,) = given
+    assert row.heads == tuple([b"%d" % number for number in range(first, 40, 2)][:DATAGRAM_LIMIT] for first in (0, 1))
