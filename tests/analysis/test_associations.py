@@ -28,6 +28,7 @@ from tests.traffic import (
 )
 
 from .dialogues import DIALOGUES
+from .tunnel_samples import PROXY_V2
 
 ONE, OTHER = "10.0.0.1", "10.0.0.2"
 PROXY = "10.0.0.9"
@@ -374,6 +375,18 @@ def test_an_association_is_known_while_its_datagrams_pass(greeting: bytes, size:
     packets = connection(talk, closing=False)
     if swapped and len(asked) > 1:
         packets[5], packets[6] = packets[6], packets[5]
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    time = frames[-1][0] + 1000
+    frames += [(time, exchange((ONE, 50_000))[0][1]), (time + 1, datagram((ONE, 50_000), RELAY, b"no header at all"))]
+    (record,) = analyse(frames, [len(packets), 1])
+    assert "udp-no-header" in codes([record])
+
+
+@pytest.mark.parametrize("header", [b"", b"PROXY TCP4 10.0.0.1 10.0.0.9 1 2\r\n", PROXY_V2])
+def test_an_association_is_known_whose_request_came_with_the_greeting(header: bytes) -> None:
+    """And with a header of a load balancer, all in one segment."""
+    said = header + GREETING + b"\5\3\0" + address("0.0.0.0", 0)
+    packets = connection([(CLIENT, said), (SERVER, CHOICE), (SERVER, b"\5\0\0" + address(*RELAY))], closing=False)
     frames = [(packet.time, packet.frame()) for packet in packets]
     time = frames[-1][0] + 1000
     frames += [(time, exchange((ONE, 50_000))[0][1]), (time + 1, datagram((ONE, 50_000), RELAY, b"no header at all"))]

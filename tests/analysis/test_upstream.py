@@ -333,14 +333,32 @@ class Request(NamedTuple):
     granted: bool
     tunnel: bytes
     late: int
+    four: bool
 
     @property
     def times(self) -> tuple[int, int]:
-        """Of the request and of the reply: see `asks`."""
-        return START + 5_000_000 + self.late, START + 6_000_000 + 2 * SECOND + self.late
+        """Of the request and of the reply, which comes two seconds later."""
+        first = 3 if self.four else 5
+        return (
+            START + first * 1_000_000 + self.late,
+            START + (first + 1) * 1_000_000 + 2 * SECOND + self.late,
+        )
 
     def packets(self) -> list[Packet]:
-        talk = asks(self.target, self.bound, caller=self.caller, code=5 * (not self.granted), tunnel=self.tunnel)
+        code = 5 * (not self.granted)
+        talk = asks(self.target, self.bound, caller=self.caller, code=code, tunnel=self.tunnel)
+        if self.four:
+            place, port, name = self.target, b"\0\x50", b""
+            host = b"\0\0\0\7" if isinstance(place, str) else socket.inet_aton(place[0])
+            if isinstance(place, str):
+                name = place.encode() + b"\0"
+            else:
+                port = place[1].to_bytes(2, "big")
+            reply = self.bound[1].to_bytes(2, "big") + socket.inet_aton(self.bound[0])
+            said = [(CLIENT, b"\4\1" + port + host + b"\0" + name), (SERVER, bytes([0, 91 if code else 90]) + reply)]
+            said += [(CLIENT, self.tunnel), (SERVER, ANSWER)] if self.granted else []
+            talk = connection(said, client=self.caller, proxy=PROXY)
+            talk = [replace(each, time=each.time + (place > 3) * 2 * SECOND) for place, each in enumerate(talk)]
         return [replace(packet, time=packet.time + self.late) for packet in talk]
 
 
@@ -373,6 +391,7 @@ def some_requests(draw: Random) -> list[Request]:
             draw.random() < 0.7,
             draw.choice(SAID),
             draw.choice([0, 1_000, 1_000_000, SECOND]),
+            draw.random() < 0.3,
         )
         for number in range(draw.randint(1, 5))
     ]
@@ -400,9 +419,7 @@ def shown(request: Request, each: Leg, resolves: bool) -> list[str]:
     of_client = each.source[0] == request.caller[0] != PROXY[0]
     tunnel = request.tunnel if request.granted else b""
     places = [request.target, TARGET if resolves and request.target == NAME else None]
-    agrees = (each.outcome == "established") == request.granted and (
-        not each.said or not tunnel or each.said == tunnel
-    )
+    agrees = (each.outcome == "established") == request.granted and (not each.said or not tunnel or each.said == tunnel)
     port = 80 if isinstance(request.target, str) else request.target[1]
     fits = {
         "bound-address": request.bound == each.source,
