@@ -65,11 +65,10 @@ def drawn(draw: Random) -> tuple[list[Answer], list[Request]]:
     def time() -> int:
         return START + draw.randrange(2_000) * MILLISECOND
 
-    over_tcp = draw.randrange(4) == 0
     answers = []
     for number in range(draw.choice([1, 4, 30])):
         client, name, addresses = draw.choice(CLIENTS), draw.choice(NAMES), draw.sample(ADDRESSES, draw.randint(1, 2))
-        answers.append(Answer(time() + 1000 * number, client, name, addresses, over_tcp))
+        answers.append(Answer(time() + 1000 * number, client, name, addresses, draw.randrange(4) == 0))
     requests = [
         Request(
             time() + number + 1, (draw.choice(CLIENTS), 40_000 + number), draw.choice([*ADDRESSES, *NAMES[:2]]),
