@@ -236,7 +236,6 @@ class Records:
         self, columns: Columns, legs: Legs, rows: NDArray[np.intp], of: NDArray[np.intp]
     ) -> None:
         size, forms = len(columns.form), self._handshakes.forms
-        columns.form = columns.form.copy()
         told = [legs.told(row) for row in of.tolist()]
         pairs = zip(columns.form[rows].tolist(), told, strict=True)
         columns.form[rows] = [forms.with_upstream(form, upstream) for form, upstream in pairs]

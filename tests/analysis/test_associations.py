@@ -201,6 +201,20 @@ def test_a_relay_that_was_found_is_the_only_one(first: int) -> None:
     assert amounts(analyse(frames, [first])) == [EACH]
 
 
+@pytest.mark.parametrize("size", [1, 100])
+def test_relays_that_two_associations_lack_are_found_one_after_the_other(size: int) -> None:
+    """A datagram shows the relay of one of them: the first that was asked for."""
+    relays = [(PROXY, 3000), (PROXY, 3001)]
+    talks = [
+        associate((ONE, 40_000 + number), ("0.0.0.0", 0), begin=START + number, closing=False) for number in (0, 1)
+    ]
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    for number, relay in enumerate(relays):
+        frames += exchange((ONE, 50_000 + number), relay, begin=START + 10_000_000 * (number + 1))
+    records = analyse(sorted(frames), [size] * 30)
+    assert amounts(records) == [EACH, EACH]
+
+
 def test_a_relay_whose_ipv4_address_is_written_as_ipv6() -> None:
     assert amounts(read(associate(bound=(f"::ffff:{PROXY}", 3000)), exchange((ONE, 50_000)))) == [EACH]
 
