@@ -164,9 +164,23 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "socks5sniff/analysis/exchanges.py", "CLIENT_OCTETS = 256", "257"
     ): "an octet more is at hand than any handshake's frames are read from",
     (
-        "socks5sniff/analysis/forms.py",
-        "keys[:, 0] = situations.expected + 2 * situations.loopback + 4 * frames.socks4 + 8 * frames.opens", "9"
-    ): "what is different stays different",
+        "socks5sniff/analysis/forms.py", "return -1", "2"
+    ): "any negative number stands for none",
+    (
+        "socks5sniff/analysis/forms.py", "form = np.full(exchanges.size, -1, np.intp)", "2"
+    ): "any negative number stands for none",
+    (
+        "socks5sniff/analysis/forms.py", "said = np.full(exchanges.size, -1, np.intp)", "2"
+    ): "any negative number stands for none",
+    (
+        "socks5sniff/analysis/handshakes.py", 'COLUMNS: ClassVar = {"part": (np.intp, -1)}', "2"
+    ): "any negative number stands for none",
+    (
+        "socks5sniff/analysis/forms.py", "_MARK_STEP = 10_000_000_000", "10000000001"
+    ): "marks are as far apart",
+    (
+        "socks5sniff/analysis/exchanges.py", "_BITS = 20", "21"
+    ): "there is room for more",
 }  # fmt: skip
 """Module, what is written there and what instead, as they are printed: why nobody can notice."""
 

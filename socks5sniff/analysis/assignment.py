@@ -84,8 +84,8 @@ class Assignment:
         self._strangers: dict[tuple[int, int], Strangers] = {}
         self._nobodys: list[_Rows] = []
         self._sound: dict[int, NDArray[np.int64]] = {}
-        # Parties that some of these datagrams name as where they go or come from.
-        self._named = {*np.intersect1d(delivery.party, delivery.headers.key).tolist()}
+        # Parties that some of these datagrams name as where they go.
+        self._named = {*np.intersect1d(delivery.party, delivery.headers.key[delivery.outward]).tolist()}
 
     def run(self) -> _Rows:
         """Decide all of them; the rows that are nobody's yet, in their order."""

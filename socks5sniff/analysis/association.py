@@ -164,7 +164,7 @@ class Amounts:
         last: number of the last packet that the client sent.
         latest: time (ns) and number of the packet with the latest datagram, either way.
         places: by name or address and port.
-        remotes: endpoints among them, each with the number of the first packet.
+        remotes: endpoints among them to which the client has sent, each with the number of the first packet.
         answered: the client's ports to which the relay has sent.
     """
 
@@ -191,8 +191,8 @@ class Amounts:
             known = self.places[place] = Place(first, patient=len(self.places) < MAX_WAITING)
         if known is not None:
             known.frame = min(known.frame, first)
-            if endpoint is not None:
-                self.remotes[endpoint] = known.frame
+        if known is not None and outward and endpoint is not None:
+            self.remotes[endpoint] = min(self.remotes.get(endpoint, first), first)
         if outward:
             self.sent += datagrams
             self.sent_octets += octets

@@ -51,7 +51,7 @@ class Delivery:
     def names(self, owner: Association, party: int, row: int) -> bool:
         """Whether datagrams that are an association's, and come before this row, name a party as where they go."""
         number = self._numbers.get(id(owner), -2)
-        named = (self._owner == number) & (self.headers.key == party) & self.headers.whole
+        named = (self._owner == number) & (self.headers.key == party) & self.headers.whole & self.outward
         return bool((named & (self.rows.frame < self.rows.frame[row])).any())
 
     def give(self, rows: NDArray[np.intp], owner: Association) -> None:

@@ -70,8 +70,7 @@ def arrange(rows: HeadRows, turns: NDArray[np.uint8], heard: NDArray[np.int64]) 
     side = rows.way ^ turns[group]
     # In this order dialogues can have been said (see `dialogue`); what it leaves open the capture's order decides.
     # A segment may begin before the first octet: it must not be taken for one of the dialogue before.
-    key = (group << 2 * _BITS) | (np.maximum(rows.offset, 0) + np.clip(rows.heard, 0, _MASK >> 1)) << _BITS
-    key |= np.arange(rows.size) - np.flatnonzero(fresh)[group]
+    key = (group << 2 * _BITS) | (np.maximum(rows.offset, 0) + np.clip(rows.heard, 0, _MASK >> 1))
     order = np.argsort(key, kind="stable")
     if (order[1:] < order[:-1]).any():
         rows, side, group = rows.take(order), side[order], group[order]
@@ -145,7 +144,7 @@ def _streams(
     at = np.flatnonzero(mine & (rows.offset < width) & (place < PLACES))
     where = group[at] * (width + SHORT) + rows.offset[at]
     # The zeros behind a short segment must not overwrite the next one: place by place.
-    for number in range(int(place[at].max()) + 1 if len(at) else 0):
+    for number in range(PLACES):
         now = np.flatnonzero(place[at] == number)
         windows[where[now]] = rows.short[at[now]]
     return room[:, :width]

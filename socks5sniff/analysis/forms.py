@@ -40,7 +40,7 @@ from .anomalies import anomaly
 from .dialogue import Dialogue, Flow
 from .exchanges import PLACES, Exchanges, arrange
 from .faults import Faults
-from .frames import FRAMES, Frames, parse
+from .frames import Frames, parse
 from .relay import Setting
 from .tunnel import HEAD_LIMIT, identify
 
@@ -341,8 +341,8 @@ def _segments(
     reached = ends[:, at]
     aligned = (end[at] == reached).any(0)
     number = (end[at] >= reached).sum(0, dtype=np.uint8)
-    beyond = rows.offset[at] >= reached[-1]
-    codes[group[at], place[at]] = 64 + side[at] * 32 + aligned * 16 + beyond * 8 + number
+    beyond, there = rows.offset[at] >= reached[-1], np.ones(len(at), np.bool_)
+    codes[group[at], place[at]] = _bits(beyond, aligned, side[at] != 0, there) << 3 | number
     # Frames that begin beyond the octets kept in columns.
     long = at[~beyond & (rows.length[at] > SHORT) & (reached[-1] > rows.offset[at] + SHORT)]
     told[group[long]] = False
@@ -403,19 +403,23 @@ def _keys(
     """The keys, uint8[n, 64]."""
     said = exchanges.said
     keys = np.zeros((exchanges.size, 64), np.uint8)
-    keys[:, 0] = situations.expected + 2 * situations.loopback + 4 * frames.socks4 + 8 * frames.opens
+    keys[:, 0] = _bits(situations.expected, situations.loopback, frames.socks4, frames.opens)
     shown = np.minimum(np.where(frames.socks4, 2, frames.client_ends[0]), said[0])
     keys[:, 1 : 1 + _GREETING] = exchanges.client[:, :_GREETING] * (np.arange(_GREETING) < shown[:, None])
     keys[:, 15:17] = exchanges.proxy[:, :2] * (np.arange(2) < said[1][:, None])
-    for number in range(FRAMES):
-        keys[:, 17] |= ((said[0] >= frames.client_ends[number]) << number).astype(np.uint8)
-        keys[:, 18] |= ((said[1] >= frames.proxy_ends[number]) << number).astype(np.uint8)
+    keys[:, 17] = _bits(*(said[0] >= frames.client_ends))
+    keys[:, 18] = _bits(*(said[1] >= frames.proxy_ends))
     keys[:, 19:35] = frames.fixed
-    keys[:, 50] = frames.named4 + 2 * frames.user
-    keys[:, 51] = (frames.destination_port == 0) + 2 * (frames.bound_port == 0)
-    keys[:, 52] = frames.unspecified + 2 * frames.bound_unspecified
+    zeros = frames.unspecified, frames.bound_unspecified, frames.destination_port == 0, frames.bound_port == 0
+    keys[:, 50] = _bits(frames.named4, frames.user, *zeros)
     keys[:, 36 : 36 + PLACES] = codes
     return keys
+
+
+def _bits(*flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Flags as bits of one number, at most eight."""
+    found: NDArray[np.uint8] = np.packbits(np.stack(flags), axis=0, bitorder="little")[0]
+    return found
 
 
 def _groups(keys: NDArray[np.uint8], places: NDArray[np.intp]) -> list[tuple[bytes, NDArray[np.intp]]]:
@@ -491,7 +495,7 @@ class _Tunnels(NamedTuple):
     def first_byte(self, exchanges: Exchanges, places: NDArray[np.intp]) -> NDArray[np.int64]:
         """When each dialogue's first octet came to the client, NO_TIME before."""
         said = self.proxy.said[places]
-        return np.where(said >= 0, exchanges.rows.time[np.maximum(said, 0)], NO_TIME)
+        return np.where(said >= 0, exchanges.rows.time[said], NO_TIME)
 
     def carrying(self, exchanges: Exchanges, places: NDArray[np.intp]) -> NDArray[np.intp]:
         """Those of some dialogues whose tunnel may carry another conversation."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,17 +66,28 @@ class Learned:
         return max((answer for answer in self.answers if answer[0] < frame), default=None)
 
 
+class _Answer(NamedTuple):
+    """What DNS told a client (an endpoint)."""
+
+    frame: int
+    time: int
+    client: int
+    name: bytes
+    addresses: list[bytes]
+
+
 class Names:
     """Who learned which addresses, from which names."""
 
     def __init__(self, book: AddressBook) -> None:
         self._book = book
         self._streams = DnsStreams()
+        self._told: list[_Answer] = []
         # By client and address, both as text.
         self._learned: OrderedDict[tuple[str, str], Learned] = OrderedDict()
         # By client and name: frames of answers, and addresses in them.
         self._resolved: OrderedDict[tuple[str, bytes], list[tuple[int, bytes]]] = OrderedDict()
-        # By proxy and name: the frame of the first request for it. A proxy on its client's machine resolves it there.
+        # By proxy and name: the frame of the first request for it from the proxy's own machine, where it resolves it.
         self._requested: OrderedDict[tuple[str, bytes], int] = OrderedDict()
 
     def name_of(self, client: str, host: str) -> str | None:
@@ -91,16 +104,23 @@ class Names:
         """Number of addresses remembered, each client's by itself."""
         return len(self._learned)
 
+    def learn_from_streams(self, segments: Segments) -> None:
+        """Read the DNS answers among a batch's segments, for `learn`."""
+        for message in self._streams.messages(segments):
+            name, addresses = read_answer(message.octets)
+            if addresses:
+                self._told.append(_Answer(message.frame, message.time, message.destination, name, addresses))
+
     def learn(self, datagrams: Datagrams, relayed: Callable[[int, int, int, int], bool]) -> None:
-        """Read the DNS answers among a batch's datagrams.
+        """Learn, in the order of the capture, what a batch's segments and datagrams answer.
 
         Args:
             relayed: whether a datagram (source, destination, ns, frame number) goes through an association.
         """
+        answers, self._told = self._told, []
         rows = np.flatnonzero((datagrams.source & np.uint64(0xFFFF)) == PORT)
-        if not len(rows):
-            return
-        rows = rows[payload_octet(datagrams, rows, 2) >= _RESPONSE]
+        if len(rows):
+            rows = rows[payload_octet(datagrams, rows, 2) >= _RESPONSE]
         for row, frame, time, source, destination in zip(
             rows.tolist(),
             datagrams.frame[rows].tolist(),
@@ -109,20 +129,14 @@ class Names:
             datagrams.destination[rows].tolist(),
             strict=True,
         ):
-            octets = payload_octets(datagrams, row, MAX_ANSWER)
-            name, addresses = read_answer(octets)
+            name, addresses = read_answer(payload_octets(datagrams, row, MAX_ANSWER))
             if addresses and not relayed(source, destination, time, frame):
-                self._keep(name, addresses, destination, frame, time)
-
-    def learn_from_streams(self, segments: Segments) -> None:
-        """Read the DNS answers among a batch's segments."""
-        for message in self._streams.messages(segments):
-            name, addresses = read_answer(message.octets)
-            if addresses:
-                self._keep(name, addresses, message.destination, message.frame, message.time)
+                answers.append(_Answer(frame, time, destination, name, addresses))
+        for answer in sorted(answers, key=itemgetter(0)):
+            self._keep(answer)
 
     def request(self, proxy: str, destination: Address | None, frame: int) -> None:
-        """A proxy was asked for a destination: it may resolve the name itself."""
+        """A proxy was asked for a destination from its own machine: it may resolve the name itself."""
         if destination is None or destination.type != AddressType.DOMAIN:
             return
         key = proxy, destination.host.lower().rstrip(b".")
@@ -181,7 +195,8 @@ class Names:
             return False
         return self._requested.get((record.proxy.address, name.lower().rstrip(b".")), frame) < frame
 
-    def _keep(self, name: bytes, addresses: list[bytes], client: int, frame: int, time: int) -> None:
+    def _keep(self, answer: _Answer) -> None:
+        frame, time, client, name, addresses = answer
         learned, host = self._learned, self._book.endpoint_address(client)
         resolved = self._resolved.setdefault((host, name.lower().rstrip(b".")), [])
         resolved += [(frame, address) for address in addresses]

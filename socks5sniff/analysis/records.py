@@ -83,13 +83,16 @@ class Records:
         if recognised is not None:
             recognised = recognised.take(np.isin(recognised.slot, slots))
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
-        made = self.written([*said.items()], agreements)
-        columns = None
+        made, columns = dict[int, list[tuple[int, Conversation, Conversation | None]]](), None
         try:
             columns = None if recognised is None or not recognised.size else self._columns(recognised)
         except Exception as error:
-            made |= self._bare(() if recognised is None else recognised.slot.tolist(), error)
+            made = self._bare(() if recognised is None else recognised.slot.tolist(), error)
             recognised = None
+        if columns is not None:
+            with self._faults.contained():
+                self._note_requests(columns)
+        made |= self.written([*said.items()], agreements)
         place = {} if recognised is None else {slot: row for row, slot in enumerate(recognised.slot.tolist())}
         rows: list[tuple[int, Conversation | None, Conversation | None, int]] = []
         first = self._flows.first_frame
@@ -109,8 +112,6 @@ class Records:
         outer = {number: around for number, (_, _, around, _) in enumerate(rows) if around is not None}
         of_forms = [(row, number) for number, (_, record, _, row) in enumerate(rows) if record is None]
         if columns is not None:
-            with self._faults.contained():
-                self._note_requests(columns)
             self._note_associations(batch, place, dict(of_forms), agreements)
             with self._faults.contained():
                 if len(self.names):
@@ -129,9 +130,8 @@ class Records:
         told = [*zip(dialogues, self._facts(slots), strict=True)]
         for (_, dialogue), facts in told:
             session = dialogue.session
-            if session.request is not None:
-                proxy = facts.opener if session.client_side == 1 else facts.responder
-                self.names.request(proxy, session.destination, session.request.frame)
+            if session.request is not None and facts.opener == facts.responder:
+                self.names.request(facts.responder, session.destination, session.request.frame)
         for (slot, dialogue), facts in told:
             found[slot] = []
             association = agreements.by_slot.get(slot)
@@ -236,7 +236,6 @@ class Records:
         self, columns: Columns, legs: Legs, rows: NDArray[np.intp], of: NDArray[np.intp]
     ) -> None:
         size, forms = len(columns.form), self._handshakes.forms
-        columns.form = columns.form.copy()
         told = [legs.told(row) for row in of.tolist()]
         pairs = zip(columns.form[rows].tolist(), told, strict=True)
         columns.form[rows] = [forms.with_upstream(form, upstream) for form, upstream in pairs]
@@ -294,7 +293,7 @@ class Records:
         return found
 
     def _note_requests(self, columns: Columns) -> None:
-        """Tell of names that proxies on their clients' machines were asked for."""
+        """Tell of names that proxies on their clients' machines were asked for, from there; see `Names.request`."""
         for place in np.flatnonzero(text.same(columns.client_address, columns.proxy_address)).tolist():
             form = columns.forms[columns.form[place]]
             if form.destination == "domain" and form.request is not None:

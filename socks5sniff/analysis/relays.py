@@ -81,7 +81,7 @@ class Share:
         if len(self.all) == 1:
             only = self.all[0]
             return only if only.agreed <= moment and only.may_have(time) else None
-        while self._fresh and (self._fresh[0].ports or self._fresh[0].forgotten):
+        while self._fresh and not _is_fresh(self._fresh[0]):
             self._fresh.popleft()
         there = (each for each in reversed(self._by_port.get(port, ())) if each.agreed <= moment)
         known = [*islice(there, MAX_LOOKED_AT)]
@@ -89,7 +89,7 @@ class Share:
             found = [association for association in known if fits(association, time)]
             if found:
                 return max(reversed(found), key=_opened)
-            fresh = [each for each in islice(self._fresh, MAX_LOOKED_AT) if each.agreed <= moment and not each.ports]
+            fresh = [each for each in islice(self._fresh, MAX_LOOKED_AT) if each.agreed <= moment and _is_fresh(each)]
             first = [association for association in fresh if fits(association, time)]
             if first:
                 return min(first, key=_opened)
@@ -220,6 +220,10 @@ class Relays:
                 return max(found, key=_replied)
         first = min((each for each in there if each.replied > time), key=_replied, default=None)
         return first if first is not None and first.may_have(time) else None
+
+
+def _is_fresh(association: Association) -> bool:
+    return not association.ports and not association.forgotten
 
 
 def _next(associations: list[Association], time: int, moment: int) -> int:

@@ -157,7 +157,7 @@ class Watch(SlotTable):
         named = (command == Command.CONNECT) & np.isin(payload_octet(segments, payloads.row[at], 4), _NAME_SIZES)
         for place in np.flatnonzero(named).tolist():
             octets = payload_octets(segments, int(payloads.row[at[place]]), 5 + max(_NAME_SIZES))
-            wanted[place] = octets[5:].split(b"arpa")[0].lower() + b"arpa" in NAMES
+            wanted[place] = octets[5 : 5 + octets[4]].lower() in NAMES
         slots = payloads.slot[at[wanted]]
         self.limit[slots] = np.maximum(self.limit[slots], DATAGRAMS)
 

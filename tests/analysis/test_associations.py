@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from socks5sniff.analysis import Analyser, handshakes
 from socks5sniff.record import Conversation
@@ -24,6 +26,9 @@ from tests.traffic import (
     connection,
     datagram,
 )
+
+from .dialogues import DIALOGUES
+from .tunnel_samples import PROXY_V2
 
 ONE, OTHER = "10.0.0.1", "10.0.0.2"
 PROXY = "10.0.0.9"
@@ -194,6 +199,20 @@ def test_a_relay_that_was_found_is_the_only_one(first: int) -> None:
     one, other = ("10.0.0.77", 3000), ("10.0.0.78", 3000)
     frames = [*talk, *exchange((ONE, 50_000), one), *exchange((ONE, 50_000), other, begin=START + SECOND)]
     assert amounts(analyse(frames, [first])) == [EACH]
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_relays_that_two_associations_lack_are_found_one_after_the_other(size: int) -> None:
+    """A datagram shows the relay of one of them: the first that was asked for."""
+    relays = [(PROXY, 3000), (PROXY, 3001)]
+    talks = [
+        associate((ONE, 40_000 + number), ("0.0.0.0", 0), begin=START + number, closing=False) for number in (0, 1)
+    ]
+    frames = [(packet.time, packet.frame()) for talk in talks for packet in talk]
+    for number, relay in enumerate(relays):
+        frames += exchange((ONE, 50_000 + number), relay, begin=START + 10_000_000 * (number + 1))
+    records = analyse(sorted(frames), [size] * 30)
+    assert amounts(records) == [EACH, EACH]
 
 
 def test_a_relay_whose_ipv4_address_is_written_as_ipv6() -> None:
@@ -377,6 +396,18 @@ def test_an_association_is_known_while_its_datagrams_pass(greeting: bytes, size:
     assert "udp-no-header" in codes([record])
 
 
+@pytest.mark.parametrize("header", [b"", b"PROXY TCP4 10.0.0.1 10.0.0.9 1 2\r\n", PROXY_V2])
+def test_an_association_is_known_whose_request_came_with_the_greeting(header: bytes) -> None:
+    """And with a header of a load balancer, all in one segment."""
+    said = header + GREETING + b"\5\3\0" + address("0.0.0.0", 0)
+    packets = connection([(CLIENT, said), (SERVER, CHOICE), (SERVER, b"\5\0\0" + address(*RELAY))], closing=False)
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    time = frames[-1][0] + 1000
+    frames += [(time, exchange((ONE, 50_000))[0][1]), (time + 1, datagram((ONE, 50_000), RELAY, b"no header at all"))]
+    (record,) = analyse(frames, [len(packets), 1])
+    assert "udp-no-header" in codes([record])
+
+
 def test_no_association_is_looked_for_once_the_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look judges the dialogue again. Here a CONNECT has the octets of the other request in its address."""
     looks: list[int] = []
@@ -394,6 +425,36 @@ def test_no_association_is_looked_for_once_the_request_is_answered(monkeypatch: 
     answered = 3 + len(talk)
     assert sum(looks[:answered]) > 0
     assert sum(looks[answered:]) == 0
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        *DIALOGUES.values(),
+        [(CLIENT, b"\5\1\2"), (SERVER, b"\5\2"), (CLIENT, b"\1\2me\2ab"), (SERVER, b"\1\0"), *DIALOGUES["plain"][2:]],
+        [(CLIENT, b"\5\1\2\1\2me\2ab"), (SERVER, b"\5\2\1\0"), *DIALOGUES["plain"][2:]],
+        [(CLIENT, GREETING + DIALOGUES["plain"][2][1]), (SERVER, CHOICE), *DIALOGUES["plain"][3:]],
+        [(CLIENT, b"PROXY TCP4 10.0.0.1 10.0.0.9 1 2\r\n" + GREETING), *DIALOGUES["plain"][1:]],
+        [(CLIENT, b"GET / HTTP/1.1\r\n\r\n"), (SERVER, b"HTTP/1.1 200 OK\r\n\r\n")],
+    ],
+)
+def test_none_is_looked_for_where_none_is_asked_for(
+    talk: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at a segment's first octets tells, of any frame by itself and of several in one segment."""
+    looks: list[int] = []
+    associating = handshakes.Handshakes.associating
+
+    def note(self: handshakes.Handshakes) -> NDArray[np.intp]:
+        used = self._flows.used
+        looks.append(int((self._marks.associates[:used] == handshakes._ASKS).sum()))
+        return associating(self)
+
+    monkeypatch.setattr(handshakes.Handshakes, "associating", note)
+    packets = connection(talk)
+    analyse(packets, [1] * len(packets))
+    assert looks
+    assert not any(looks)
 
 
 DECLARED = [("0.0.0.0", 0), ("0.0.0.0", 40_100), ("::", 0), (ONE, 40_100), (OTHER, 40_100), ("8.8.8.8", 53)]
@@ -435,6 +496,8 @@ def test_associations_with_a_form_are_those_of_dialogues_judged_by_themselves(da
 
 PARTIES = [(ONE, 50_000), (ONE, 50_001), (OTHER, 50_000), (LOOPBACK, 50_000), REMOTE, (ONE, 53)]
 SIX_PARTIES = [("2001:db8::1", 50_000), ("2001:db8::2", 50_001)]
+
+
 @pytest.mark.parametrize("size", [1, 5, 100])
 def test_a_stranger_just_before_a_reply_disturbs_the_one_that_is_open(size: int) -> None:
     """What it does is decided when it sends, also where both have the same time."""

@@ -196,6 +196,14 @@ class TestAnswers:
         frames = [sent(HEADER + b"query"), back(b"\0\0\0" + address(*named) + b"an answer", 1_000_000)]
         assert f"{named[0]}:{named[1]}" in message(read(alive(), frames), "udp-names-client")
 
+    @pytest.mark.parametrize("sizes", [(), (1,) * 30])
+    def test_that_name_the_client_are_counted_all(self, sizes: tuple[int, ...]) -> None:
+        """And so are the datagrams that they answer: the client has not sent to itself."""
+        frames = [(p.time, p.frame()) for p in alive()]
+        for after in range(0, 5_000_000, 1_000_000):
+            frames += [sent(HEADER + b"query", after), back(b"\0\0\0" + address(*ONE) + b"an answer", after + 1)]
+        assert amounts(analyse(frames, sizes)) == [(5, 5, 25, 45)]
+
     def test_of_a_destination_on_the_client_s_machine(self) -> None:
         header = b"\0\0\0" + address("10.0.0.1", 53)
         records = read(alive(), [sent(header + b"query"), back(header + b"an answer", 1_000_000)])

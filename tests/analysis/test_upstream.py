@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from random import Random
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from hypothesis import strategies as st
 
 import socks5sniff
 from socks5sniff.analysis import Analyser, handshakes
+from socks5sniff.analysis import upstream as upstreams
 from socks5sniff.analysis.live import LiveAnalyser
-from socks5sniff.analysis.upstream import _certain, _Pairs
+from socks5sniff.analysis.upstream import MAX_LEGS, SLACK, _certain, _joined, _Pairs
 from socks5sniff.record import Conversation
 from tests.traffic import (
     ACK,
@@ -32,6 +35,7 @@ from tests.traffic import (
     START,
     SYN,
     Packet,
+    analyse,
     batches,
     connection,
     datagram,
@@ -284,3 +288,197 @@ def test_which_connection_is_certain_in_columns_as_one_by_one(
             best[row] = pair
     found = _certain(pairs, asserted=asserted)
     assert [*zip(*(column.tolist() for column in found), strict=True)] == [best[row] for row in sorted(best)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_requests_and_connections_with_equal_keys_are_joined(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each key the last ones that began while the request waited, to the nanosecond."""
+    draw, most = Random(seed), 1 + seed % 4 if seed % 2 else MAX_LEGS
+    monkeypatch.setattr(upstreams, "MAX_LEGS", most)
+    step = 1000 if most < MAX_LEGS else 1  # the last ones of equal microseconds are any
+    times = sorted(draw.sample(range(0, 4 * SLACK, step), 30)) if step > 1 else [draw.randrange(9) for _ in range(30)]
+    legs = [(draw.randrange(3) << 40, time) for time in times]
+    asked = []
+    for _ in range(20):
+        near = [time + draw.choice([0, SLACK, -SLACK]) for time in draw.choices(times, k=2)]
+        since, until = sorted(time // step * step for time in near)
+        asked.append((draw.randrange(4) << 40, since, until))
+    rows = [draw.randrange(20) for _ in range(15)]
+    found = _joined(
+        SimpleNamespace(since=np.array([each[1] for each in asked]), until=np.array([each[2] for each in asked])),
+        np.array(rows),
+        np.array([asked[row][0] for row in rows], np.uint64),
+        SimpleNamespace(time=np.array(times)),
+        np.array([key for key, _ in legs], np.uint64),
+    )
+    expected = []
+    for row in rows:
+        key, since, until = asked[row]
+        begun = [leg for leg, (_, time) in enumerate(legs) if since - SLACK <= time <= until + SLACK]
+        fitting = [leg for leg in begun if legs[leg][0] == key != 0]
+        expected += [(row, leg) for leg in fitting[-most:]]
+    pairs = zip(*(column.tolist() for column in found), strict=True)
+    assert [*pairs] == expected if step > 1 else sorted(pairs) == sorted(expected)
+
+
+# -- against a list of all ------------------------------------------------------------------------------------------
+
+
+class Request(NamedTuple):
+    """A conversation, and what it asks for; `late` (ns) it began after the first."""
+
+    caller: Ends
+    target: Ends | str
+    bound: Ends
+    granted: bool
+    tunnel: bytes
+    late: int
+    four: bool
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """Of the request and of the reply, which comes two seconds later."""
+        first = 3 if self.four else 5
+        return (
+            START + first * 1_000_000 + self.late,
+            START + (first + 1) * 1_000_000 + 2 * SECOND + self.late,
+        )
+
+    def packets(self) -> list[Packet]:
+        code = 5 * (not self.granted)
+        talk = asks(self.target, self.bound, caller=self.caller, code=code, tunnel=self.tunnel)
+        if self.four:
+            place, port, name = self.target, b"\0\x50", b""
+            host = b"\0\0\0\7" if isinstance(place, str) else socket.inet_aton(place[0])
+            if isinstance(place, str):
+                name = place.encode() + b"\0"
+            else:
+                port = place[1].to_bytes(2, "big")
+            reply = self.bound[1].to_bytes(2, "big") + socket.inet_aton(self.bound[0])
+            said = [(CLIENT, b"\4\1" + port + host + b"\0" + name), (SERVER, bytes([0, 91 if code else 90]) + reply)]
+            said += [(CLIENT, self.tunnel), (SERVER, ANSWER)] if self.granted else []
+            talk = connection(said, client=self.caller, proxy=PROXY)
+            talk = [replace(each, time=each.time + (place > 3) * 2 * SECOND) for place, each in enumerate(talk)]
+        return [replace(packet, time=packet.time + self.late) for packet in talk]
+
+
+class Leg(NamedTuple):
+    """A connection that some proxy may have opened."""
+
+    source: Ends
+    target: Ends
+    outcome: str
+    said: bytes
+    at: int
+
+    def packets(self) -> list[Packet]:
+        if self.outcome == "established":
+            packets = leg(self.source, self.target, self.said or b"x", self.at)
+            return packets if self.said else packets[:3]
+        return failed(self.source, self.outcome == "refused", self.target, self.at)
+
+
+SAID = [HTTP, b"GET /b HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n"]
+PLACES = [TARGET, (TARGET[0], 81), ("198.51.100.81", 80), NAME]
+
+
+def some_requests(draw: Random) -> list[Request]:
+    return [
+        Request(
+            (draw.choice([CALLER[0], CALLER[0], "10.0.0.2", PROXY[0]]), 40_000 + number),
+            draw.choice(PLACES),
+            draw.choice([("0.0.0.0", 0), ("0.0.0.0", 0), (OUTSIDE, 50_000), (OUTSIDE, 0), ("0.0.0.0", 50_001)]),
+            draw.random() < 0.7,
+            draw.choice(SAID),
+            draw.choice([0, 1_000, 1_000_000, SECOND]),
+            draw.random() < 0.3,
+        )
+        for number in range(draw.randint(1, 5))
+    ]
+
+
+def some_legs(draw: Random, requests: list[Request]) -> list[Leg]:
+    """Among them some whose time is at an edge of a request's."""
+    found = []
+    for number in range(draw.randint(1, 6)):
+        source = draw.choice([PROXY[0], PROXY[0], OUTSIDE, OUTSIDE, CALLER[0], "10.0.0.50"]), 50_000 + number
+        outcome = draw.choice(["established"] * 3 + ["refused", "unanswered"])
+        since, until = draw.choice(requests).times
+        edges = [since - SLACK - 1, since - SLACK, since, until, until + SLACK, until + SLACK + 1]
+        at = draw.choice([*edges, (since + until) // 2, (since + until) // 2, since + number * 1_000_000])
+        said = draw.choice([*SAID, b""]) if outcome == "established" else b""
+        found.append(Leg(source, draw.choice(PLACES[:3]), outcome, said, at))
+    return found
+
+
+def shown(request: Request, each: Leg, resolves: bool) -> list[str]:
+    """What of a leg fits a request."""
+    (since, until), of_proxy = request.times, each.source[0] == PROXY[0]
+    if not since - SLACK <= each.at <= until + SLACK:
+        return []
+    of_client = each.source[0] == request.caller[0] != PROXY[0]
+    tunnel = request.tunnel if request.granted else b""
+    places = [request.target, TARGET if resolves and request.target == NAME else None]
+    agrees = (each.outcome == "established") == request.granted and (not each.said or not tunnel or each.said == tunnel)
+    port = 80 if isinstance(request.target, str) else request.target[1]
+    fits = {
+        "bound-address": request.bound == each.source,
+        "destination-and-time": each.target in places and (of_proxy or (agrees and not of_client)),
+        "octets": bool(tunnel) and each.said == tunnel and each.target[1] == port and not of_client,
+    }
+    return [way for way, fitting in fits.items() if fitting]
+
+
+def one_by_one(requests: list[Request], legs: list[Leg], resolves: bool) -> dict[Request, tuple[str, Leg]]:
+    """The surest way first; a leg that fits several requests is neither's, unless named or its octets tell."""
+    found: dict[Request, tuple[str, Leg]] = {}
+    for way in ("bound-address", "destination-and-time", "octets"):
+        taken = [each for _, each in found.values()]
+        pairs = [
+            (request, each, request.granted and each.said == request.tunnel)
+            for request in requests
+            for each in legs
+            if request not in found and each not in taken and way in shown(request, each, resolves)
+        ]
+        for request in requests:
+            sure = [
+                (alike, each.outcome == "established", each.at, -legs.index(each))
+                for asker, each, alike in pairs
+                if asker is request
+                and (
+                    way == "bound-address"
+                    or sum(other is each for _, other, _ in pairs) == 1
+                    or (alike and sum(other is each and same for _, other, same in pairs) == 1)
+                )
+            ]
+            if sure:
+                found[request] = way, legs[-max(sure)[-1]]
+    return found
+
+
+@pytest.mark.parametrize("few", [0, 1 << 30])
+@pytest.mark.parametrize("seed", range(40))
+def test_each_request_has_the_connection_that_a_list_of_all_tells(
+    seed: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether conversations are judged one by one, or by their form."""
+    monkeypatch.setattr(handshakes, "FEW", few)
+    draw = Random(seed)
+    requests, resolves = some_requests(draw), draw.random() < 0.5
+    legs = sorted(some_legs(draw, requests), key=lambda each: each.at)
+    answer = datagram(("10.0.0.53", 53), (PROXY[0], 5353), response(NAME, TARGET[0]))
+    packets = sorted(
+        (packet for each in (*requests, *legs) for packet in each.packets()), key=lambda packet: packet.time
+    )
+    frames = [(packet.time, packet.frame()) for packet in packets]
+    first = [(START, answer)] if resolves else []
+    records = [record for record in analyse([*first, *frames]) if record.client[1] < 50_000]
+    found = {record.client: record.upstream for record in records}
+    expected = one_by_one(requests, legs, resolves)
+    assert found == {
+        request.caller: {**ends(each.source, each.target), "matched_by": way, "outcome": each.outcome}
+        if each is not None
+        else None
+        for request in requests
+        for way, each in [expected.get(request, ("", None))]
+    }

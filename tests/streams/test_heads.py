@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,49 +10,9 @@ from hypothesis import strategies as st
 from socks5sniff.streams import heads
 from socks5sniff.streams.heads import SHORT, HeadRows, Heads, mark
 
+from .rows import Row, in_columns, one_by_one
+
 SLOTS = 8
-
-
-class Row(NamedTuple):
-    """A row by itself."""
-
-    slot: int
-    way: int
-    offset: int
-    heard: int
-    frame: int
-    time: int
-    octets: bytes
-
-
-def in_columns(rows: list[Row]) -> HeadRows:
-    short = b"".join(row.octets[:SHORT].ljust(SHORT, b"\0") for row in rows)
-    long = np.full(len(rows), None, np.object_)
-    for place, row in enumerate(rows):
-        if len(row.octets) > SHORT:
-            long[place] = row.octets
-    slot, way, offset, heard, frame, time, octets = zip(*rows, strict=True) if rows else ((),) * 7
-    length = np.array([*map(len, octets)], np.int64)
-    return HeadRows(
-        np.array(slot, np.intp),
-        np.array(way, np.uint8),
-        np.array(offset, np.int64),
-        np.array(heard, np.int64),
-        length,
-        length.copy(),
-        np.array(frame, np.int64),
-        np.array(time, np.int64),
-        np.frombuffer(short, np.uint8).reshape(len(rows), SHORT).copy(),
-        long,
-    )
-
-
-def one_by_one(found: HeadRows) -> list[Row]:
-    rows = zip(found.slot.tolist(), found.segments(), strict=True)
-    return [
-        Row(slot, way, offset, heard, frame, time, octets)
-        for slot, (way, offset, _, heard, frame, time, octets) in rows
-    ]
 
 
 SIZES = st.sampled_from([1, 2, SHORT - 1, SHORT, SHORT + 1, 3 * SHORT])
@@ -65,7 +23,8 @@ SIZES = st.sampled_from([1, 2, SHORT - 1, SHORT, SHORT + 1, 3 * SHORT])
 def some_rows(draw: st.DrawFn) -> list[Row]:
     numbers = st.integers(0, 9)
     octets = SIZES.flatmap(lambda size: st.binary(min_size=size, max_size=size))
-    row = st.builds(Row, st.integers(0, SLOTS - 1), st.integers(0, 1), numbers, numbers, numbers, numbers, octets)
+    ways = st.integers(0, 1)
+    row = st.builds(Row, st.integers(0, SLOTS - 1), ways, numbers, numbers, numbers, numbers, octets, st.integers(0, 2))
     return draw(st.lists(row, max_size=12))
 
 
