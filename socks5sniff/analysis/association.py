@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -39,12 +40,10 @@ FRAGMENT_LIFE = 5_000_000_000
 
 _MAPPED = bytes(10) + b"\xff\xff"
 """What an IPv4 address in the form of an IPv6 address begins with (RFC 4291 s2.5.5.2)."""
-_PRIVATE = (
-    "10.",
-    "192.168.",
-    "169.254.",
-    *(f"172.{octet}." for octet in range(16, 32)),
-    *("fc", "fd", "fe8", "fe9", "fea", "feb"),
+_PRIVATE = re.compile(
+    r"10\.|192\.168\.|169\.254\.|172\.(1[6-9]|2\d|3[01])\."
+    # All four digits: `fc0::` is another network.
+    r"|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:"
 )
 """What private and link-local addresses begin with (RFC 1918, 3927, 4193, 4291)."""
 
@@ -56,7 +55,7 @@ def is_loopback(host: str) -> bool:
 
 def is_private(host: str) -> bool:
     """Whether an address in text has a meaning only in its own network."""
-    return host.removeprefix("::ffff:").startswith(_PRIVATE) or is_loopback(host)
+    return _PRIVATE.match(host.removeprefix("::ffff:")) is not None or is_loopback(host)
 
 
 class Queue:

@@ -83,7 +83,8 @@ class Records:
         if recognised is not None:
             recognised = recognised.take(np.isin(recognised.slot, slots))
         said = {slot: decided.dialogues[slot] for slot in slots.tolist() if slot in decided.dialogues}
-        made, columns = dict[int, list[tuple[int, Conversation, Conversation | None]]](), None
+        made: dict[int, list[tuple[int, Conversation, Conversation | None]]] = {}
+        columns = None
         try:
             columns = None if recognised is None or not recognised.size else self._columns(recognised)
         except Exception as error:

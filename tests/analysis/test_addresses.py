@@ -34,6 +34,11 @@ def test_at_the_edges_of_networks(host: str) -> None:
     assert is_private(host) == is_in(host, LOOPBACK + PRIVATE)
 
 
+@pytest.mark.parametrize("host", ["fc0::", "fd::1", "fe8::1", "feb:1::", "10a::1", "fc00::", "fdff::1", "febf::1"])
+def test_groups_have_four_digits_or_less(host: str) -> None:
+    test_at_the_edges_of_networks(host)
+
+
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None))  # type: ignore[union-attr]
 def test_anywhere(address: object) -> None:
     test_at_the_edges_of_networks(str(address))
