@@ -97,7 +97,7 @@ class ResumeError(Socks5sniffError):
 
 
 class WorkerError(Socks5sniffError):
-    """Workers keep dying."""
+    """Workers keep dying, or cannot be started."""
 
 
 class VersionError(Socks5sniffError):

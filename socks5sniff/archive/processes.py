@@ -67,6 +67,9 @@ class Processes:
 
     Args:
         count: how many.
+
+    Raises:
+        WorkerError: they cannot be started.
     """
 
     def __init__(self, count: int) -> None:
@@ -81,7 +84,11 @@ class Processes:
         if forks:
             import numpy.ma  # noqa: F401 - `np.unique` needs it: here once, not in each process
         context = multiprocessing.get_context("fork" if forks else "spawn")
-        self._workers = [_Worker(context, self._answered) for _ in range(count)]
+        try:
+            self._workers = [_Worker(context, self._answered) for _ in range(count)]
+        except OSError as error:
+            cause = error.strerror or error
+            raise WorkerError(f"{count} worker processes cannot be started ({cause}): --jobs 1 needs none") from None
         for worker in self._workers:
             worker.begin()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -171,3 +172,19 @@ def test_filters_are_asked_where_records_are_made(
     assert main([*command, "--jobs", "2"]) == ExitCode.OK
     assert capsys.readouterr().out == expected
     assert (len(asked) == 300) is (here or form == "table")
+
+
+def test_no_process_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = tmp_path / "churn.pcap"
+    captures.write("churn", capture, 60)
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(processes, "_Worker", refused)
+    assert main(["read", str(capture), "--jobs", "2"]) == ExitCode.FAILED
+    err = capsys.readouterr().err
+    assert err.endswith("--jobs 1 needs none\n")
+    assert err.count("\n") == 1
