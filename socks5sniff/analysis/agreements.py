@@ -60,11 +60,16 @@ class Agreements:
 
     def open(self, decided: Decided) -> None:
         """Open the associations of flows that were looked at, those that are not open yet."""
+        with self._contained.contained():
+            self.associations.open(self.made(decided))
+
+    def made(self, decided: Decided) -> list[Association]:
+        """The associations of flows that were looked at, those that are not known yet: they are to be opened."""
         known = self.slots
         fresh = [*self._openings(decided, known)]
+        opened: list[Association] = []
         if not fresh:
-            return
-        opened = []
+            return opened
         slots = np.array([slot for slot, _, _ in fresh], np.intp)
         turned = (self._watch.turns(slots) ^ np.array([side for _, side, _ in fresh], np.uint8)).tolist()
         low, high = self._flows.low[slots].tolist(), self._flows.high[slots].tolist()
@@ -77,8 +82,7 @@ class Agreements:
                 opened.append(self.by_slot[slot])
             except Exception as error:
                 self.faults[slot] = self._contained.note(error, int(self._flows.stream[slot]))
-        with self._contained.contained():
-            self.associations.open(opened)
+        return opened
 
     def asking(self, decided: Decided) -> list[int]:
         """Those of flows that were looked at that open associations."""

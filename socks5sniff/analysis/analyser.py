@@ -24,6 +24,7 @@ from socks5sniff.record.batch import Batch
 from socks5sniff.streams.consumer import Consumer
 
 from .agreements import Agreements
+from .association import Association
 from .attempts import Attempts
 from .bounds import Bounds
 from .connections import Connections
@@ -128,8 +129,7 @@ class Analyser:
     def take_datagrams(self, datagrams: Datagrams, errors: Sequence[Reported]) -> None:
         """Give datagrams, and what ICMP says of some, to the associations that are open by now, and learn names."""
         associations = self.agreements.associations
-        self._open_associations()
-        associations.take(datagrams)
+        associations.take(datagrams, self._agreed_on())
         with self.faults.contained():
             associations.note_errors(errors)
         for consumer in self.connections.consumers:
@@ -172,12 +172,12 @@ class Analyser:
 
     # -- what flows turn out to be -------------------------------------------------------------------------------
 
-    def _open_associations(self) -> None:
+    def _agreed_on(self) -> list[Association]:
         """Associations must be known while their datagrams pass."""
         handshakes = self.connections.handshakes
         decided = self.verdicts.look(handshakes.associating())
         handshakes.asked(decided)
-        self.agreements.open(decided)
+        return self.agreements.made(decided)
 
     def finish_due(self, now: int) -> None:
         """Make the records of flows that are over by this time."""

@@ -66,14 +66,17 @@ class Assignment:
     """Gives the rows of a delivery to the associations whose they are.
 
     Attributes:
-        learned: endpoints from which clients have sent, with their associations.
+        learned: endpoints from which clients have sent, with their associations: each with the number of the packet
+            from which on that is known.
+        early: rows that came before an association was known whose they may be.
     """
 
     def __init__(
         self, delivery: Delivery, relays: Relays, book: AddressBook, faults: Faults, since: int = 0
     ) -> None:
         """`since`: the packet from which on the rows may be somebody's; before they were nobody's."""
-        self.learned: dict[int, Association] = {}
+        self.learned: dict[tuple[int, Association], int] = {}
+        self.early: list[int] = []
         self._delivery = delivery
         self._relays = relays
         self._book = book
@@ -191,12 +194,13 @@ class Assignment:
 
     def _learn(self, share: Share, owner: Association, party: int, rows: _Rows, moment: int) -> None:
         """The client shows its port with the first sound one of these rows."""
-        if self.learned.get(party) is owner and party & 0xFFFF in owner.ports:
+        if (party, owner) in self.learned:
             return
         sound = rows[self._delivery.sound[rows]]
         if len(sound) and party not in owner.amounts.remotes:
-            share.learn(owner, party & 0xFFFF, max(int(self._moments[sound[0]]), moment))
-            self.learned[party] = owner
+            shown = max(int(self._moments[sound[0]]), moment)
+            share.learn(owner, party & 0xFFFF, shown)
+            self.learned[party, owner] = shown
 
     def _is_destination(self, owner: Association, party: int, row: int) -> bool:
         """Whether the client has sent there: the leg between proxy and destination carries no SOCKS header."""
@@ -225,6 +229,7 @@ class Assignment:
         if coming == NEVER:
             self._nobodys.append(np.array([row], np.intp))
         else:
+            self.early.append(row)
             heappush(self._queue, (coming, row, len(self._pairs)))
             self._pairs.append(Pair(pair.relay, pair.party, np.array([row], np.intp)))
 

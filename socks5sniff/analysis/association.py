@@ -414,6 +414,11 @@ class Association:
         """Its relay has yet to be found by the client's datagrams."""
         return not self.amounts.sent and self.bound.may_be_elsewhere(self.proxy)
 
+    def may_be_at(self, relay: int) -> bool:
+        """Whether an endpoint may be the relay that is sought: that port, or where BND names none the proxy's."""
+        wanted = 0 if self.bound.address is None else self.bound.address.port
+        return relay & 0xFFFF == wanted if wanted else relay >> 16 == self.proxy >> 16
+
     @property
     def ends(self) -> int:
         """When its TCP connection ended (ns); later than everything while it lives."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from socks5sniff.codec import GssapiMessageType
 from socks5sniff.session import Session
 from socks5sniff.streams.coverage import Coverage
-from socks5sniff.streams.flows import UNKNOWN, FlowTable
+from socks5sniff.streams.flows import FlowTable
 from socks5sniff.streams.octets import Octets, Payloads
 
 from .association import Association
@@ -198,14 +198,12 @@ class Extents:
         """By slot and direction: the sequence number of position 0, where it ends, and what to add to positions."""
         flows, octets = self._flows, self._octets
         shifts = self._handshakes.shifts(slots)
-        base = np.stack((flows.base0[slots], flows.base1[slots]))
-        origin = octets.origin[:, slots]
-        origin = np.where((origin >= 0) & (base >= 0) & (flows.opener[slots] != UNKNOWN), base, origin)
+        begins = self._handshakes.begins(slots)
         reach, heard = octets.reach[:, slots], octets.heard[:, slots]
         # A FIN is acknowledged like an octet; where it was seen the end is known without that.
         ended = np.stack((flows.fin0[slots], flows.fin1[slots])) >= 0
         end = np.where(ended, reach, np.maximum(reach, heard)) + shifts
-        return origin.T.tolist(), end.T.tolist(), shifts.T.tolist()
+        return begins.T.tolist(), end.T.tolist(), shifts.T.tolist()
 
     def _holes(self, slot: int, client: int, start: Pair, end: Pair, shift: Pair) -> tuple[Holes, Holes]:
         """`start` and `end` by role, `shift` by direction."""

@@ -266,14 +266,14 @@ class Handshakes:
         shifts = self.shifts(slots)
         limit = watch.limit[slots]
         other = rows.way ^ 1
-        bases = np.stack((flows.base0[slots], flows.base1[slots]))[other, group]
+        begins = self.begins(slots)[other, group]
         # An acknowledgment that came before the other side's first octet could not be placed then: its number was kept
-        # (as UNPLACED minus it) and is placed now that the base is known. The detour over uint32 and int32 makes a
+        # (as UNPLACED minus it) and is placed now that its beginning is known. The detour over uint32 and int32 makes a
         # difference of sequence numbers that is right across their wrap.
         placed = rows.heard + shifts[other, group]
-        numbers = (UNPLACED - rows.heard - bases).astype(np.uint32).view(np.int32).astype(np.int64)
-        placed = np.where((rows.heard <= UNPLACED) & (bases >= 0), np.maximum(numbers, 0), placed)
-        nothing = (rows.heard == -1) | ((rows.heard <= UNPLACED) & (bases < 0))
+        numbers = (UNPLACED - rows.heard - begins).astype(np.uint32).view(np.int32).astype(np.int64)
+        placed = np.where((rows.heard <= UNPLACED) & (begins >= 0), np.maximum(numbers, 0), placed)
+        nothing = (rows.heard == -1) | ((rows.heard <= UNPLACED) & (begins < 0))
         reach = octets.reach[:, slots] + shifts
         heard = octets.heard[:, slots] + shifts
         np.maximum.at(heard, (other[~nothing], group[~nothing]), placed[~nothing])
@@ -411,11 +411,15 @@ class Handshakes:
 
     def shifts(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
         """int64[2, n]: what to add to positions, since a direction's first octet turned out to be another one."""
-        flows = self._flows
         origin = self._octets.origin[:, slots]
+        return np.where(origin >= 0, (origin - self.begins(slots)).astype(np.uint32).view(np.int32), 0)
+
+    def begins(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """int64[2, n]: the sequence number of each direction's first octet: in a capture that lacks the SYNs of the
+        first one in it; -1 where there was none."""
+        flows = self._flows
         base = np.stack((flows.base0[slots], flows.base1[slots]))
-        known = (origin >= 0) & (base >= 0) & (flows.opener[slots] != UNKNOWN)
-        return np.where(known, (origin - base).astype(np.uint32).view(np.int32), 0)
+        return np.where((base >= 0) & (flows.opener[slots] != UNKNOWN), base, self._octets.origin[:, slots])
 
     def _are_loopback(self, ends: NDArray[np.uint64]) -> NDArray[np.bool_]:
         loopback: NDArray[np.bool_] = ends >> np.uint64(40) == 127

@@ -68,6 +68,12 @@ class Share:
         """Whether one of them is known by then."""
         return any(association.agreed <= moment for association in self.all[:MAX_LOOKED_AT])
 
+    def has(self, time: int, moment: int) -> bool:
+        """Whether a datagram of that time may be one's that is known by then."""
+        until = bisect_right(self.all, time + SLACK, key=_opened)
+        known = (each for each in self.all[max(until - MAX_LOOKED_AT, 0) : until] if each.agreed <= moment)
+        return any(association.may_have(time) for association in known)
+
     def coming(self, time: int, moment: int) -> int:
         """When (a moment) the next one is agreed on that a datagram of that time may belong to."""
         until = bisect_right(self.all, time + SLACK, key=_opened)

@@ -50,14 +50,15 @@ class Associations:
         self._keep_numbers = keep_numbers
         self._copies = Copies()
         self._relays = Relays()
-        # By client's address those whose relay is not certain; by client's endpoint the one that it has used.
+        # By client's address those whose relay is not certain; by client's endpoint those that it has used, each with
+        # the number of the packet from which on that is known.
         self._seeking: dict[int, list[Association]] = {}
-        self._clients: dict[int, Association] = {}
+        self._clients: dict[int, dict[Association, int]] = {}
         # The keys of three of them as sorted columns, made again where they have changed.
         self._columns: dict[str, _Ends] = {}
         self._recent: list[UdpRows] = []
 
-    def open(self, associations: list[Association]) -> None:
+    def open(self, associations: Sequence[Association]) -> None:
         """UDP ASSOCIATEs have succeeded; datagrams that came before them in the file are looked through."""
         if not associations:
             return
@@ -69,9 +70,12 @@ class Associations:
                 self._seeking.setdefault(association.hosts[0], []).append(association)
                 self._columns.pop("seeking", None)
         if self._recent:
-            rows = UdpRows.join(self._recent)
+            rows = self._remembered()
             self._recent = []
-            self._seek(rows)
+            fresh = {*map(id, associations)}
+            for row, association in self._sought(rows):
+                if id(association) in fresh:
+                    self._adopt(association, int(rows.destination[row]))
             concerned = _concerned(rows, associations, known)
             self._remember(rows.take(~concerned))
             self._deliver(rows.take(concerned), min(association.agreed for association in associations))
@@ -97,34 +101,65 @@ class Associations:
         self._stop_seeking(association)
         for host in association.hosts:
             for port in association.ports:
-                if self._clients.get(host | port) is association:
+                there = self._clients.get(host | port, {})
+                if there.pop(association, None) is not None and not there:
                     del self._clients[host | port]
                     self._columns.pop("clients", None)
 
-    def take(self, datagrams: Datagrams) -> None:
-        """Hand a batch's datagrams to the associations they belong to."""
-        if len(datagrams):
-            with self._faults.contained():
-                self._take(datagrams)
+    def take(self, datagrams: Datagrams, fresh: Sequence[Association] = ()) -> None:
+        """Hand a batch's datagrams to the associations they belong to.
 
-    def _take(self, datagrams: Datagrams) -> None:
-        related = self._related(datagrams.source, datagrams.destination)
-        like = header_like(datagrams, np.flatnonzero(~related))
-        if self._seeking and len(like):
-            found = self._seek(UdpRows.of(datagrams, like[self._in("seeking", datagrams.source[like] & _ADDRESS)]))
-            if found:
-                related = self._related(datagrams.source, datagrams.destination)
-                for relay, frame in found.items():
-                    there = (datagrams.source == relay) | (datagrams.destination == relay)
-                    related &= ~there | (datagrams.frame >= frame)
-                like = like[~related[like]]
-        rows = np.flatnonzero(related)
-        if len(rows):
-            self._deliver(UdpRows.of(datagrams, rows))
-        if not len(like):
+        Args:
+            fresh: those that the batch's packets have agreed on.
+        """
+        for opened, rows in self._turns(datagrams, fresh):
+            with self._faults.contained():
+                self.open(opened)
+            if len(rows):
+                with self._faults.contained():
+                    self._take(datagrams, rows)
+
+    def _turns(
+        self, datagrams: Datagrams, fresh: Sequence[Association]
+    ) -> Iterator[tuple[Sequence[Association], NDArray[np.intp]]]:
+        """What to open, and the rows to take then, in this order.
+
+        Whose a datagram is takes into account when an association is known. Where a relay is (see `_sought`) does not:
+        as long as one is sought, others are opened only where the packets lie that completed their agreement.
+        """
+        rows = np.arange(len(datagrams))
+        if not self._seeking and not any(association.seeks for association in fresh):
+            yield fresh, rows
             return
+        fresh = sorted(fresh, key=_agreed)
+        places = np.searchsorted(datagrams.frame, [association.agreed for association in fresh]).tolist()
+        places.append(len(rows))
+        yield (), rows[: places[0]]
+        for association, begin, end in zip(fresh, places, places[1:], strict=False):
+            yield (association,), rows[begin:end]
+
+    def _take(self, datagrams: Datagrams, rows: NDArray[np.intp]) -> None:
+        if self._seeking:
+            mine = header_like(datagrams, rows[self._in("seeking", datagrams.source[rows] & _ADDRESS)])
+            sent = UdpRows.of(datagrams, mine)
+            for row, association in self._sought(sent):
+                place = int(np.searchsorted(rows, mine[row]))
+                self._pass_on(datagrams, rows[:place])
+                self._adopt(association, int(sent.destination[row]))
+                rows = rows[place:]
+        self._pass_on(datagrams, rows)
+
+    def _pass_on(self, datagrams: Datagrams, rows: NDArray[np.intp]) -> None:
+        """Deliver what goes to relays or comes from them, and remember what may turn out to do so."""
+        if not len(rows):
+            return
+        related = self._related(datagrams.source[rows], datagrams.destination[rows])
+        nobodys = self._deliver(UdpRows.of(datagrams, rows[related]))
+        like = header_like(datagrams, rows[~related])
         if self._clients:
-            self._find_elsewhere(datagrams, like[self._in("clients", datagrams.destination[like])])
+            mine = like[self._in("clients", datagrams.destination[like])]
+            rest = UdpRows.join([nobodys, UdpRows.of(datagrams, mine)])
+            self._find_elsewhere(rest.take(np.argsort(rest.frame, kind="stable")))
         self._remember(UdpRows.of(datagrams, like[-MAX_REMEMBERED:]))
 
     def note_errors(self, errors: Sequence[Reported]) -> None:
@@ -189,22 +224,31 @@ class Associations:
     def _related(self, source: _Ends, destination: _Ends) -> NDArray[np.bool_]:
         return self._in("relays", destination) | self._in("relays", source)
 
-    def _seek(self, rows: UdpRows) -> dict[int, int]:
-        """Find relays that BND does not tell, by what the clients send: those, each with the number of the packet."""
-        adopted: dict[int, int] = {}
-        rows = rows.take(self._in("seeking", rows.source & _ADDRESS)) if self._seeking else rows.take(np.arange(0))
-        for row in range(rows.size):
+    def _sought(self, rows: UdpRows) -> Iterator[tuple[int, Association]]:
+        """Relays that BND does not tell are found by what the clients send: rows that go to one, and whose it is.
+
+        What is another association's of the client by then shows nothing.
+        """
+        if not self._seeking:
+            return
+        for row in np.flatnonzero(self._in("seeking", rows.source & _ADDRESS)).tolist():
             host, relay, time = int(rows.source[row] & _ADDRESS), int(rows.destination[row]), int(rows.time[row])
             for association in self._seeking.get(host, ())[:MAX_LOOKED_AT]:
-                wanted = 0 if association.bound.address is None else association.bound.address.port
-                there = relay & 0xFFFF == wanted if wanted else relay >> 16 == association.proxy >> 16
-                if there and association.may_have(time) and isinstance(decode_udp_header(rows.octets(row)), Decoded):
-                    if relay not in association.relays:
-                        self._enlist(association, relay)
-                    self._stop_seeking(association)
-                    adopted.setdefault(relay, int(rows.frame[row]))
+                if association.may_be_at(relay) and association.may_have(time):
+                    if not self._is_owned(rows, row) and isinstance(decode_udp_header(rows.octets(row)), Decoded):
+                        yield row, association
                     break
-        return adopted
+
+    def _is_owned(self, rows: UdpRows, row: int) -> bool:
+        """Whether what a client sends goes to another relay of its own."""
+        share = self._relays.share(int(rows.destination[row]), int(rows.source[row]))
+        return share is not None and share.has(int(rows.time[row]), int(rows.frame[row]))
+
+    def _adopt(self, association: Association, relay: int) -> None:
+        """An association's relay was found."""
+        if relay not in association.relays:
+            self._enlist(association, relay)
+        self._stop_seeking(association)
 
     def _stop_seeking(self, association: Association) -> None:
         there = self._seeking.get(association.hosts[0])
@@ -220,39 +264,48 @@ class Associations:
             return
         self._recent.append(rows)
         if sum(part.size for part in self._recent) > 2 * MAX_REMEMBERED:
-            whole = UdpRows.join(self._recent)
-            self._recent = [whole.take(np.arange(whole.size - MAX_REMEMBERED, whole.size))]
+            self._recent = [self._remembered()]
 
-    def _find_elsewhere(self, datagrams: Datagrams, rows: NDArray[np.intp]) -> None:
-        """Datagrams to a client's port, with a header, that come from somewhere else than its relay."""
-        for row in rows[:MAX_REMEMBERED].tolist():
-            party, frame = int(datagrams.destination[row]), int(datagrams.frame[row])
-            association = self._clients[party]
-            if association.ports.get(party & 0xFFFF, frame) >= frame:
-                continue
-            source, time = int(datagrams.source[row]), int(datagrams.time[row])
-            if association.elsewhere is None and association.may_have(time):
-                found = decode_udp_header(UdpRows.of(datagrams, np.array([row])).octets(0))
+    def _remembered(self) -> UdpRows:
+        """They, in the capture's order."""
+        rows = UdpRows.join(self._recent)
+        return rows.take(np.argsort(rows.frame, kind="stable")[-MAX_REMEMBERED:])
+
+    def _find_elsewhere(self, rows: UdpRows) -> None:
+        """Datagrams to a client's port, with a header, that are no association's: answers from elsewhere than its
+        relay. Of those that the client has used the port for the latest is meant."""
+        for row in np.flatnonzero(self._in("clients", rows.destination)).tolist():
+            party, frame, time = int(rows.destination[row]), int(rows.frame[row]), int(rows.time[row])
+            there = self._clients[party].items()
+            known = [each for each, shown in there if shown < frame and each.may_have(time)]
+            association = max(known, key=_opened, default=None)
+            if association is not None and association.elsewhere is None:
+                found = decode_udp_header(rows.octets(row))
                 if isinstance(found, Decoded) and not found.deviations:
-                    association.elsewhere = source
+                    association.elsewhere = int(rows.source[row])
 
     # -- whose they are ------------------------------------------------------------------------------------------
 
-    def _deliver(self, rows: UdpRows, since: int = 0) -> None:
-        """Count datagrams that come from relays or go to them; up to a packet they were nobody's."""
+    def _deliver(self, rows: UdpRows, since: int = 0) -> UdpRows:
+        """Count datagrams that come from relays or go to them; up to a packet they were nobody's.
+
+        Gives those that were nobody's when they came, and may have been somebody's.
+        """
         if not rows.size:
-            return
+            return rows
         if (np.diff(rows.frame) < 0).any():
             rows = rows.take(np.argsort(rows.frame, kind="stable"))
         to_relay = self._in("relays", rows.destination)
         delivery = Delivery(rows, to_relay, self._book, self._keep_frames, self._keep_numbers)
         assignment = Assignment(delivery, self._relays, self._book, self._faults, since)
         nobodys = assignment.run()
-        if any(self._clients.get(party) is not owner for party, owner in assignment.learned.items()):
-            self._clients.update(assignment.learned)
-            self._columns.pop("clients", None)
+        for (party, owner), moment in assignment.learned.items():
+            if party not in self._clients:
+                self._columns.pop("clients", None)
+            self._clients.setdefault(party, {}).setdefault(owner, moment)
         delivery.run(self._copies, self._faults)
         self._remember(rows.take(nobodys))
+        return rows.take(np.union1d(nobodys, np.array(assignment.early, np.intp)))
 
 
 def _concerned(rows: UdpRows, fresh: Sequence[Association], known: Collection[int]) -> NDArray[np.bool_]:
