@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -25,8 +26,8 @@ from .watch import DATAGRAMS, IGNORED, REQUEST, TOKENS, UNDECIDED, Watch
 FEW = 24
 """So few flows are judged faster one by one."""
 
-_ASSOCIATES = b"\5\3\0"
-"""How a request for UDP ASSOCIATE begins."""
+_ASSOCIATES = re.compile(rb"\x05\x03(?:\x00|[^\x00][\x01\x03\x04])")
+"""How a request for UDP ASSOCIATE begins; where RSV is not 0 the address type must be one."""
 
 _NOT_ASKED, _ASKS, _ASKED_OTHERWISE = range(3)
 
@@ -358,7 +359,7 @@ class Handshakes:
         ):
             stream = b"".join(octets[begin:end])
             greeting = 2 + stream[1] if whole and stream[:1] == b"\5" and len(stream) > 1 else 0
-            asks[slot] |= stream.find(_ASSOCIATES, greeting) >= 0
+            asks[slot] |= _ASSOCIATES.search(stream, greeting) is not None
         found: NDArray[np.bool_] = asks[slots]
         return found
 
@@ -377,7 +378,7 @@ class Handshakes:
         near = np.flatnonzero((rows.offset < REQUEST + behind) & (self._marks.associates[rows.slot] == _NOT_ASKED))
         near = near[self._watch.may_ask(rows.slot[near], rows.way[near])]
         short, length = rows.short[near], rows.length[near]
-        begins = (short[:, 0] == 5) & (short[:, 1] == 3) & (short[:, 2] == 0) & np.isin(short[:, 3], (1, 3, 4))
+        begins = (short[:, 0] == 5) & (short[:, 1] == 3) & np.isin(short[:, 3], (1, 3, 4))
         # Where frames do not begin with segments the request may lie anywhere.
         greeting = 2 + short[:, 1].astype(np.int64)
         login = 1 + greeting + short[np.arange(len(near)), np.minimum(greeting, short.shape[1] - 1)]
@@ -386,7 +387,7 @@ class Handshakes:
         merged |= (short[:, 0] == PROXY_WORD[0]) | (short[:, 0] == PROXY_SIGNATURE[0])
         tiny = (length < 10) & (length != ends)
         for place in np.flatnonzero(merged & ~begins & ~tiny).tolist():
-            begins[place] = _ASSOCIATES in rows.octets(int(near[place]))
+            begins[place] = _ASSOCIATES.search(rows.octets(int(near[place]))) is not None
         self._marks.associates[rows.slot[near[begins | tiny]]] = _ASKS
 
     def _dialogue(

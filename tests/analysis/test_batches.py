@@ -118,6 +118,17 @@ def test_what_a_relay_sent_before_the_client_showed_it_is_the_clients_only_befor
         assert (record["udp"]["datagrams_sent"], record["udp"]["datagrams_received"]) == (1, received)
 
 
+def test_an_association_that_is_asked_for_with_another_rsv_is_known_while_its_datagrams_pass() -> None:
+    """As any other: only then a datagram without a header is found."""
+    packets = [
+        replace(packet, octets=b"\5\3\7" + packet.octets[3:]) if packet.octets[:3] == b"\5\3\0" else packet
+        for packet in associate(closing=False)
+    ]
+    talk = [said(7, CLIENTS, (PROXY, 3000)), said(8, CLIENTS, (PROXY, 3000), b"no header at all")]
+    (record,) = the_same(mixed(packets, talk))
+    assert {"reserved-nonzero", "udp-no-header"} <= messages(record).keys()
+
+
 BOUND = [(PROXY, 0), ("0.0.0.0", 0), (PROXY, 3000), ("10.0.0.8", 3000), (PROXY, 3001)]
 PARTIES = [(ONE, 50_000), (ONE, 50_001), (OTHER, 50_000)]
 
