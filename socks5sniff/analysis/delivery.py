@@ -29,6 +29,7 @@ class Delivery:
         relay, party: uint64[n], endpoints.
         sound: bool[n], a party shows by it that it speaks SOCKS.
         like: bool[n], it begins like a header.
+        none: bool[n], it has no header, or what cannot be one.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class Delivery:
         self.party = np.where(outward, rows.source, rows.destination)
         self.like = (self.headers.size > 0) & (self.headers.reserved == 0)
         self.sound = outward & self.headers.whole & self.like
+        self.none = ~self.headers.whole | ((self.headers.reserved != 0) & (self.headers.fragment != 0))
 
     def names(self, owner: Association, party: int, row: int) -> bool:
         """Whether datagrams that are an association's, and come before this row, name a party as where they go."""
         number = self._numbers.get(id(owner), -2)
-        named = (self._owner == number) & (self.headers.key == party) & self.headers.whole & self.outward
+        named = (self._owner == number) & (self.headers.key == party) & ~self.none & self.outward
         return bool((named & (self.rows.frame < self.rows.frame[row])).any())
 
     def give(self, rows: NDArray[np.intp], owner: Association) -> None:
@@ -84,14 +86,13 @@ class Delivery:
         mine = mine[~enclosed | (rows.short[mine, 0] != _TOKEN[0]) | (rows.short[mine, 1] != _TOKEN[1])]
         if not len(mine):
             return
-        none = ~headers.whole | ((headers.reserved != 0) & (headers.fragment != 0))
         named = ~self.outward & headers.whole & (headers.key & _ADDRESS == self.party & _ADDRESS)
         odd = mine[headers.odd[mine] | named[mine]]
         self._note_latest(mine)
-        counted = mine[~none[mine]]
+        counted = mine[~self.none[mine]]
         self._count(counted)
         for row, number, is_none, names in zip(
-            odd.tolist(), owner[odd].tolist(), none[odd].tolist(), named[odd].tolist(), strict=True
+            odd.tolist(), owner[odd].tolist(), self.none[odd].tolist(), named[odd].tolist(), strict=True
         ):
             try:
                 self._look(row, self._owners[number], is_none, names)

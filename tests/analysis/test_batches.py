@@ -129,6 +129,17 @@ def test_an_association_that_is_asked_for_with_another_rsv_is_known_while_its_da
     assert {"reserved-nonzero", "udp-no-header"} <= messages(record).keys()
 
 
+def test_what_is_no_socks_datagram_names_no_destination() -> None:
+    """RSV and FRAG are both something else: who is named there is a stranger when it sends to the relay."""
+    talk = [
+        said(7, CLIENTS, (PROXY, 3000)),
+        said(8, CLIENTS, (PROXY, 3000), b"\0\7\1" + address(OTHER, 53)),
+        said(9, (OTHER, 53), (PROXY, 3000)),
+    ]
+    (record,) = the_same(mixed(associate(closing=False), talk))
+    assert messages(record)["udp-unassociated"].startswith("10.0.0.2:53 ")
+
+
 BOUND = [(PROXY, 0), ("0.0.0.0", 0), (PROXY, 3000), ("10.0.0.8", 3000), (PROXY, 3001)]
 PARTIES = [(ONE, 50_000), (ONE, 50_001), (OTHER, 50_000)]
 
