@@ -104,7 +104,7 @@ class Analyser:
         )
         self.attempts = Attempts(self.connections, book)
         self.records = Records(self.connections, self.verdicts.numbering, book, show_passwords, faults)
-        self.bounds = Bounds(self.connections, self.verdicts, self.agreements.associations, book)
+        self.bounds = Bounds(self.connections, self.verdicts, self.records, self.agreements.associations, book)
 
     # -- one batch -----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from socks5sniff.streams.flows import NO_TIME
 from socks5sniff.streams.spaces import FORGET
 
 from .connections import Connections
+from .records import Records
 from .udp import Associations
 from .verdicts import Verdicts
 from .watch import ELSEWHERE, IGNORED, SOCKS, UNDECIDED
@@ -36,11 +37,17 @@ class Bounds:
     """
 
     def __init__(
-        self, connections: Connections, verdicts: Verdicts, associations: Associations, book: AddressBook
+        self,
+        connections: Connections,
+        verdicts: Verdicts,
+        records: Records,
+        associations: Associations,
+        book: AddressBook,
     ) -> None:
         self.evicted = 0
         self._connections = connections
         self._verdicts = verdicts
+        self._records = records
         self._associations = associations
         self._book = book
         self._purge_at = MAX_FLOWS // 4
@@ -72,11 +79,16 @@ class Bounds:
             finish(oldest)
 
     def _forget_flows(self, most: int, finish: Finish) -> None:
-        """Closed flows leave after a while, and the longest idle ones where there are more than `most`."""
+        """Closed flows leave after a while, and the longest idle ones where there are more than `most`.
+
+        Those that may be the upstream of a conversation which goes on stay with the others: whether it is told must not
+        depend on how full the table is.
+        """
         flows, kind = self._connections.flows, self._connections.watch.kind
         live = flows.live()
         idle = kind[live] == IGNORED
         closed = idle & (flows.close_clock[live] != NO_TIME) & (flows.close_clock[live] < flows.clock - FORGET)
+        closed[np.isin(live, self._legs(live[closed]))] = False
         gone = live[closed]
         if len(live) - len(gone) > most:
             rest = live[~closed & (kind[live] != SOCKS) & (kind[live] != ELSEWHERE)]
@@ -88,6 +100,13 @@ class Bounds:
         kind[gone] = IGNORED
         self._connections.handshakes.forget()
         flows.release(gone)
+
+    def _legs(self, slots: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of these flows that conversations may have opened which are still open."""
+        if not len(slots):
+            return slots
+        begun = self._connections.handshakes.answered(int(self._connections.flows.syn_time[slots].max()))
+        return self._records.legs(self._verdicts.look(begun))
 
     def _forget_addresses(self) -> None:
         """IPv6 addresses that no flow and no association has any more."""

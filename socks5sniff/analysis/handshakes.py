@@ -103,6 +103,10 @@ class Settled(SlotTable):
         self.part[found.slot] = self._next
         self._next += 1
 
+    def all(self) -> Recognised | None:
+        """They."""
+        return Recognised.join([*self._parts.values()]) if self._parts else None
+
     def take(self, slots: NDArray[np.intp]) -> Recognised | None:
         """Those of these flows, and keep them no longer."""
         mine = slots[self.part[slots] >= 0] if self._parts else slots[:0]
@@ -124,6 +128,7 @@ class Handshakes:
 
     Attributes:
         forms: what was learned of them.
+        settled: open tunnels whose first octets are not kept any more.
         now: the latest time in the capture, ns.
     """
 
@@ -147,7 +152,7 @@ class Handshakes:
         self._watch = watch
         self._book = book
         self._heads = Heads()
-        self._settled = Settled()
+        self.settled = Settled()
         self._marks = _Marks()
 
     @property
@@ -159,7 +164,7 @@ class Handshakes:
         """These slots are new flows'."""
         if not len(slots):
             return
-        for table in (self._octets, self._watch, self._marks, self._settled):
+        for table in (self._octets, self._watch, self._marks, self.settled):
             table.grow(capacity)
             table.reset(slots)
 
@@ -202,7 +207,7 @@ class Handshakes:
     def decide(self, slots: NDArray[np.intp]) -> Decided:
         """What these flows were: no more packets of them will come, and nothing of them is kept."""
         decided = self._judged(self._heads.take(self._chosen(slots), self._watch.kind != IGNORED), ended=True)
-        earlier = self._settled.take(slots)
+        earlier = self.settled.take(slots)
         if earlier is not None:
             fresh = decided.recognised
             decided = decided._replace(recognised=Recognised.join([earlier] if fresh is None else [fresh, earlier]))
@@ -223,7 +228,7 @@ class Handshakes:
         found = found.take(np.flatnonzero(found.first_byte != NO_TIME))
         self._heads.take(self._chosen(found.slot), self._watch.kind != IGNORED)
         self._watch.limit[found.slot] = 0
-        self._settled.add(found)
+        self.settled.add(found)
         return found.slot
 
     def _judged(self, rows: HeadRows, ended: bool) -> Decided:
@@ -311,6 +316,13 @@ class Handshakes:
         marked = self._marks.unjudged[:used] & (self._watch.kind[:used] == UNDECIDED)
         marked &= self._flows.first_time[:used] <= time
         return np.flatnonzero(marked & (self._flows.first_frame[:used] < frame))
+
+    def answered(self, until: int) -> NDArray[np.intp]:
+        """Flows that have begun by a time (ns), of which something is kept, and both sides of which have spoken."""
+        slots = self._heads.slots()
+        slots = slots[(self._watch.kind[slots] != IGNORED) & (self._flows.first_time[slots] <= until)]
+        found: NDArray[np.intp] = slots[self._octets.reach[:, slots].min(0) > 0]
+        return found
 
     def speaking(self) -> NDArray[np.intp]:
         """Flows of which something is kept."""

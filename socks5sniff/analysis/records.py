@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from operator import itemgetter
 
@@ -39,6 +39,7 @@ _VERSION = np.frombuffer(b"1:\0\0", np.uint8)
 _CLOSING = TcpFlag.FIN | TcpFlag.RST
 _CLOSE = {0: "open", TcpFlag.FIN: "fin", TcpFlag.RST: "reset", _CLOSING: "reset"}
 _SIDES = (0, 1, None)
+_NEVER = 1 << 62
 
 
 class Records:
@@ -213,11 +214,7 @@ class Records:
         over: bool,
     ) -> None:
         """Tell of the proxies' own connections that are in the capture."""
-        about = self._flows, self._watch, self._book
-        asked = by_dialogues(((slot, said[slot]) for slot in made if slot in said and not said[slot].fault), *about)
-        in_dialogues = len(asked.row)
-        if recognised is not None and recognised.size:
-            asked = Asked.join((asked, by_forms(recognised, self._handshakes.forms.forms, *about)))
+        asked, in_dialogues = self._asked([(slot, said[slot]) for slot in made if slot in said], recognised)
         found = self.upstreams.find(asked, self._resolved(asked, in_dialogues, recognised, said), over)
         if not found:
             return
@@ -232,6 +229,28 @@ class Records:
                 legs.note(row, record)
         if batch.columns is not None and in_columns:
             self._note_in_columns(batch.columns, legs, *map(np.array, zip(*in_columns, strict=True)))
+
+    def _asked(self, said: Iterable[tuple[int, Dialogue]], recognised: Recognised | None) -> tuple[Asked, int]:
+        """The requests of dialogues and, behind so many, those of forms."""
+        about = self._flows, self._watch, self._book
+        asked = by_dialogues(((slot, dialogue) for slot, dialogue in said if not dialogue.fault), *about)
+        in_dialogues = len(asked.row)
+        if recognised is not None and recognised.size:
+            asked = Asked.join((asked, by_forms(recognised, self._handshakes.forms.forms, *about)))
+        return asked, in_dialogues
+
+    def legs(self, decided: Decided) -> NDArray[np.intp]:
+        """Connections that may turn out to be the proxies' own ones of conversations that are still open."""
+        settled = self._handshakes.settled.all()
+        forms = [part for part in (decided.recognised, settled) if part is not None]
+        recognised = Recognised.join(forms) if forms else None
+        asked, in_dialogues = self._asked(decided.dialogues.items(), recognised)
+        # Where the reply has not come the proxy may be trying still; what BND alone will show is not known then.
+        waits = asked.until >= self._flows.last_time[asked.slot]
+        asked = asked._replace(
+            until=np.where(waits, _NEVER, asked.until), answered=np.where(waits, _NEVER, asked.answered)
+        )
+        return self.upstreams.fitting(asked, self._resolved(asked, in_dialogues, recognised, decided.dialogues))
 
     def _note_in_columns(
         self, columns: Columns, legs: Legs, rows: NDArray[np.intp], of: NDArray[np.intp]

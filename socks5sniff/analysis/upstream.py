@@ -163,6 +163,23 @@ class Upstreams:
             self._watch.carries[[leg for leg, _ in found.values()]] = True
         return found
 
+    def fitting(self, asked: Asked, resolved: dict[int, list[int]]) -> NDArray[np.intp]:
+        """Connections, no conversation's yet, that may turn out to be those of these requests; see `find`."""
+        if not len(asked.slot):
+            return np.empty(0, np.intp)
+        legs = self._begun(int(asked.since.min()) - SLACK, int(asked.until.max()) + SLACK)
+        if not len(legs.slot):
+            return legs.slot
+        rows = np.arange(len(asked.slot))
+        named, places = _places(asked, rows, resolved)
+        ways = (
+            _joined(asked, rows, asked.bound, legs, legs.source),
+            _joined(asked, named, places, legs, legs.place),
+            _joined(asked, rows, asked.mark, legs, legs.mark),
+        )
+        slots = legs.slot[np.concatenate([leg for _, leg in ways])]
+        return np.unique(slots[~self._watch.carries[slots]])
+
     def legs(self, found: Iterable[Upstream]) -> Legs:
         """What is to be told of connections that were found."""
         flows = self._flows
@@ -194,10 +211,7 @@ class Upstreams:
         rows = np.flatnonzero(waiting)
         yield _BOUND, self._pairs(asked, legs, *_joined(asked, rows, asked.bound[rows], legs, legs.source))
         rows = np.flatnonzero(waiting)
-        named = [(row, end) for row, ends in resolved.items() if waiting[row] for end in ends]
-        places = np.concatenate((asked.place[rows], np.array([end for _, end in named], np.uint64)))
-        rows = np.concatenate((rows, np.array([row for row, _ in named], np.intp)))
-        row, leg = _joined(asked, rows, places, legs, legs.place)
+        row, leg = _joined(asked, *_places(asked, rows, resolved), legs, legs.place)
         likely = self._likely(asked, row, legs, leg)
         yield _PLACE, self._pairs(asked, legs, row[likely], leg[likely])
         rows = np.flatnonzero(waiting)
@@ -224,6 +238,16 @@ class Upstreams:
         alike = (asked.mark[row] == legs.mark[leg]) & (asked.mark[row] != 0)
         established = outcomes(self._flows, legs.slot[leg]) == _ESTABLISHED
         return _Pairs(row, legs.slot[leg], alike, established, legs.time[leg])
+
+
+def _places(
+    asked: Asked, rows: NDArray[np.intp], resolved: dict[int, list[int]]
+) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+    """Where some requests may lead to: their rows again, and the endpoints."""
+    chosen = {*rows.tolist()}
+    named = [(row, end) for row, ends in resolved.items() if row in chosen for end in ends]
+    places = np.concatenate((asked.place[rows], np.array([end for _, end in named], np.uint64)))
+    return np.concatenate((rows, np.array([row for row, _ in named], np.intp))), places
 
 
 def _by_client(asked: Asked, row: NDArray[np.intp], legs: _Begun, leg: NDArray[np.intp]) -> NDArray[np.bool_]:

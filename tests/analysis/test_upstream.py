@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import socks5sniff
-from socks5sniff.analysis import Analyser, handshakes
+from socks5sniff.analysis import Analyser, analyser, bounds, handshakes
 from socks5sniff.analysis import upstream as upstreams
 from socks5sniff.analysis.live import LiveAnalyser
 from socks5sniff.analysis.upstream import MAX_LEGS, SLACK, _certain, _joined, _Pairs
@@ -92,13 +92,15 @@ def failed(source: Ends, answers: bool, target: Ends = TARGET, at: int = TRIED) 
     return [Packet(CLIENT, SYN, 1000, 0, b"", at, ends), *(refusal if answers else [])]
 
 
-def read(*connections: Sequence[Packet], datagrams: Sequence[tuple[int, bytes]] = ()) -> list[Conversation]:
-    analyser = Analyser()
+def read(
+    *connections: Sequence[Packet], datagrams: Sequence[tuple[int, bytes]] = (), sizes: Sequence[int] = (11, 17, 200)
+) -> list[Conversation]:
+    reading = Analyser()
     frames = [(packet.time, packet.frame()) for each in connections for packet in each]
     found = []
-    for batch in batches(sorted([*frames, *datagrams]), [11, 17, 200]):
-        found += analyser.take(batch)
-    records = [record for batch in [*found, *analyser.finish()] for record in batch]
+    for batch in batches(sorted([*frames, *datagrams]), sizes):
+        found += reading.take(batch)
+    records = [record for batch in [*found, *reading.finish()] for record in batch]
     return sorted(records, key=lambda record: record.id)
 
 
@@ -243,6 +245,36 @@ def test_address_translation_makes_bnd_another_address_than_the_wire_s() -> None
     wire = OUTSIDE, 61000
     found = upstream(read(asks(bound=("10.0.0.9", 4711)), leg(wire)))
     assert found == {**ends(wire), "matched_by": "destination-and-time", "outcome": "established"}
+
+
+@pytest.mark.parametrize("few", [0, handshakes.FEW])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("target", "bound", "source", "code", "late"),
+    [
+        (NAME, (OUTSIDE, 4711), (OUTSIDE, 4711), 0, 8),
+        (TARGET, ("0.0.0.0", 0), (PROXY[0], 4711), 0, 6),
+        (TARGET, ("0.0.0.0", 0), (PROXY[0], 4711), 5, 6),
+        (NAME, ("0.0.0.0", 0), (OUTSIDE, 4711), 0, 8),
+    ],
+)
+def test_a_conversation_that_goes_on_for_long_behind_its_upstream(
+    monkeypatch: pytest.MonkeyPatch, few: int, full: bool, target: Any, bound: Ends, source: Ends, code: int, late: int
+) -> None:
+    """However full the table of connections is by then. Before the reply only where the asked address shows it."""
+    monkeypatch.setattr(handshakes, "FEW", few)
+    monkeypatch.setattr(bounds, "MAX_FLOWS", 400)
+    monkeypatch.setattr(analyser, "AT_ONCE", 10)
+    talk = asks(target, bound, code=code)
+    talk = [replace(packet, time=packet.time + (number >= late) * 200 * SECOND) for number, packet in enumerate(talk)]
+    past = [
+        replace(packet, time=packet.time + 80 * SECOND + number * SECOND // 10)
+        for number in range(300 if full else 0)
+        for packet in connection([(CLIENT, b"x")], client=("10.0.0.3", 10_000 + number), proxy=("10.0.0.4", 25))
+    ]
+    found = upstream(read(talk, leg(source), past, sizes=[500] * 4))
+    assert found is not None
+    assert found["source"] == {"address": source[0], "port": source[1]}
 
 
 @pytest.mark.parametrize("few", [0, handshakes.FEW])
