@@ -92,6 +92,13 @@ class Numbering:
         self._places.update(new)
         self._unnumbered.extend(new)
 
+    def withdraw(self, place: int) -> None:
+        """There is none, as it turned out; a number that was given already is nobody's."""
+        if place in self._places:
+            self._places.discard(place)
+            if self._numbers.pop(place, None) is None:
+                self._unnumbered.remove(place)
+
     def number(self, place: int) -> int:
         """The number of a place, 0 as long as it has none."""
         return self._numbers.get(place, 0)

@@ -55,10 +55,13 @@ class Verdicts:
         """Keep what a dialogue has turned out to be; True where it is worth a record."""
         kind = self._connections.watch.kind
         verdict = dialogue.verdict
-        if kind[slot] == IGNORED or verdict is Verdict.UNDECIDED:
+        if kind[slot] == IGNORED:
             return False
-        if verdict is Verdict.FOREIGN and not self._reportable(slot, dialogue):
-            kind[slot] = IGNORED
+        foreign = verdict is Verdict.FOREIGN and not self._reportable(slot, dialogue)
+        if foreign or verdict is Verdict.UNDECIDED:
+            if kind[slot] == SOCKS:  # and then a packet came that belongs before the others
+                self.numbering.withdraw(place_of(int(self._connections.flows.first_frame[slot])))
+            kind[slot] = IGNORED if foreign else UNDECIDED
             return False
         self.keep(np.array([slot], np.intp))
         for depth, nested in enumerate(dialogue.nested(), 1):
