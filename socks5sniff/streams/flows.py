@@ -536,10 +536,12 @@ class FlowTable(SlotTable):
         self.last_frame[slots] = segments.frame[order[starts + batch.counts - 1]]
         self.first_time[slots] = np.minimum(self.first_time[slots], np.minimum.reduceat(time, starts))
         self.last_time[slots] = np.maximum(self.last_time[slots], np.maximum.reduceat(time, starts))
+        self._note_bases(batch)
+        if (batch.flags & TcpFlag.SYN).any():
+            self._drop_strange_syns(batch)
         upward = batch.direction.astype(np.bool_)
         seen0 = np.bitwise_or.reduceat(np.where(upward, np.uint8(0), batch.flags), starts)
         seen1 = np.bitwise_or.reduceat(np.where(upward, batch.flags, np.uint8(0)), starts)
-        self._note_bases(batch)
         seen = seen0 | seen1
         if (seen & TcpFlag.SYN).any():
             self._note_syn(batch)
@@ -579,6 +581,26 @@ class FlowTable(SlotTable):
         for way, bases, flags in ((0, self.base0, self.flags0), (1, self.base1, self.flags1)):
             first = (direction == way) & ((flags[slot] & TcpFlag.SYN) == 0)
             bases[slot[first]] = begins[first]
+
+    def _drop_strange_syns(self, batch: FlowBatch) -> None:
+        """A SYN behind octets that its direction has shown begins nothing: what they are may have been decided. One
+        that belongs to them comes before them in number, if not in the file; see `Space.begins_with`."""
+        at = np.flatnonzero(batch.flags & TcpFlag.SYN)
+        group, way = np.searchsorted(batch.starts, at, side="right") - 1, batch.direction[at]
+        slot = batch.slots[group]
+        begins = (batch.segments.sequence[batch.order[at]].astype(np.int64) + 1) & _MASK
+        base = np.where(way == 1, self.base1[slot], self.base0[slot])
+        told = (np.where(way == 1, self.flags1[slot], self.flags0[slot]) & TcpFlag.SYN) != 0
+        counts = told | (((base - begins) & _MASK) < LATE_SYN)
+        if counts.all():
+            return
+        # Those behind the first that counts are copies of it, or nobody asks.
+        begun: set[tuple[int, int]] = set()
+        for place, *key, good in zip(at.tolist(), group.tolist(), way.tolist(), counts.tolist(), strict=True):
+            if good:
+                begun.add((key[0], key[1]))
+            elif (key[0], key[1]) not in begun:
+                batch.flags[place] &= 0xFF ^ TcpFlag.SYN
 
     def _drop_strange_resets(self, batch: FlowBatch) -> None:
         """An RST that ends nothing is none; see `resets`."""

@@ -96,7 +96,11 @@ class Space:
         if self.base[way] == first:
             # Some always begin with the same number. No SYN is sent again once something was said.
             return self.following[way] == first or time <= self.last + FORGET
-        return not self.syn[way] and (self.base[way] - first) % _WRAP < LATE_SYN
+        return not self.syn[way] and self.begins_with(way, first)
+
+    def begins_with(self, way: int, first: int) -> bool:
+        """Whether a SYN whose octets begin at `first` can be that of a direction's first ones: they lie behind it."""
+        return (self.base[way] - first) % _WRAP < LATE_SYN
 
     def add(
         self, position: int, way: int, flags: int, sequence: int, length: int, time: int, stamp: int, network: int
@@ -107,8 +111,9 @@ class Space:
         if self.network[way] < 0:
             self.network[way] = network
         syn = bool(flags & TcpFlag.SYN)
-        if self.base[way] < 0 or syn > self.syn[way]:
-            self.base[way] = (sequence + syn) % _WRAP
+        first = (sequence + syn) % _WRAP
+        if self.base[way] < 0 or (syn > self.syn[way] and self.begins_with(way, first)):
+            self.base[way] = first
             self.syn[way] |= syn
         reset = flags & TcpFlag.RST and resets(sequence, self.following[way])
         self.following[way] = (sequence + syn + length) % _WRAP

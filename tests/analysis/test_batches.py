@@ -20,6 +20,7 @@ from tests.traffic import (
     REQUEST,
     SERVER,
     START,
+    SYN,
     Packet,
     analyse,
     connection,
@@ -41,6 +42,22 @@ def the_same(packets: Sequence[Packet | Frame]) -> list[dict[str, Any]]:
 
 
 # -- where a connection begins --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [CLIENT, SERVER])
+@pytest.mark.parametrize("flags", [SYN, SYN | ACK])
+@pytest.mark.parametrize("behind", [0, 60, 5000, 1 << 25])
+@pytest.mark.parametrize("choice", [CHOICE, b"\5\1"])
+def test_a_syn_behind_the_octets_of_its_side(side: int, flags: int, behind: int, choice: bytes) -> None:
+    """By its number: it is none of theirs. What they are may have been decided, and an id given."""
+    said = [(CLIENT, b"\5\2\0\1"), (SERVER, choice), (CLIENT, REQUEST)]
+    packets = connection(said, opening=False, closing=False)
+    last = [packet for packet in packets if packet.side == side][-1]
+    late = replace(last, flags=flags, sequence=last.sequence + behind, octets=b"", time=START + 1)
+    next_ = connection(PLAIN, client=("10.0.0.2", 40_000), begin=START + 2)
+    records = the_same([*packets, late, *next_])
+    assert (records[0]["first_frame"], records[0]["methods"]) == (1, ["no-authentication", "gssapi"])
+    assert records[-1]["id"] == len(records)
 
 
 def test_a_syn_behind_an_acknowledgment_tells_where_its_side_begins() -> None:

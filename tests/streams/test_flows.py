@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from socks5sniff.packets.columns import Segments, TcpFlag
 from socks5sniff.streams.flows import NO_TIME, UNKNOWN, FlowTable
 from socks5sniff.streams.octets import PLAUSIBLE, UNPLACED, Octets
-from socks5sniff.streams.spaces import FORGET, LINGER, RESET_WINDOW, Route
+from socks5sniff.streams.spaces import FORGET, LATE_SYN, LINGER, RESET_WINDOW, Route
 
 SYN, ACK, FIN, RST = TcpFlag.SYN, TcpFlag.ACK, TcpFlag.FIN, TcpFlag.RST
 
@@ -82,6 +82,8 @@ class Model:
     def _columns(self, rows: list[int]) -> dict[str, int]:
         packets = [self.packets[row] for row in rows]
         flags = _flags(packets)
+        for way in (0, 1):
+            _drop_syns(way, packets, flags)
         first = packets[0]
         flow = {
             "low": min(first[:2]), "high": max(first[:2]), "capture": first.capture, "first_way": _way(first),
@@ -98,7 +100,7 @@ class Model:
             flow[f"fin{way}"] = (fins[0].sequence + fins[0].length + 1) % (1 << 32) if fins else -1
             flow[f"fin_heard{way}"] = fins[0].acknowledgment if fins else -1
         flow["opener"] = UNKNOWN
-        syns = [p for p in packets if p.flags & SYN]
+        syns = [p for p, bits in zip(packets, flags, strict=True) if bits & SYN]
         for name, told in (
             ("syn_time", [p for p in syns if not p.flags & ACK]),
             ("syn_ack_time", [p for p in syns if p.flags & ACK]),
@@ -128,6 +130,16 @@ class Model:
 
 def _way(p: Packet) -> int:
     return int(p.source > p.destination)
+
+
+def _drop_syns(way: int, packets: list[Packet], flags: list[int]) -> None:
+    """A SYN behind the first octets of its direction is none, unless one came before it that is not."""
+    sent = [place for place, p in enumerate(packets) if _way(p) == way]
+    for place in sent:
+        if packets[place].flags & SYN:
+            if (_begins(packets[sent[0]]) - _begins(packets[place])) % (1 << 32) < LATE_SYN:
+                return
+            flags[place] &= ~SYN
 
 
 def _begins(p: Packet) -> int:
