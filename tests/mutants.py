@@ -181,6 +181,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
         "socks5sniff/analysis/exchanges.py", "_BITS = 20", "21"
     ): "there is room for more",
+    (
+        "socks5sniff/analysis/watch.py", "if not found.any(): break", "pass"
+    ): "no row that does not begin so is one that does later on",
 }  # fmt: skip
 """Module, what is written there and what instead, as they are printed: why nobody can notice."""
 

@@ -230,7 +230,7 @@ def _greet(
     """Those of these rows in which a sound greeting may begin (see `session.opening`), at `last` at the latest.
 
     Most octets 05 of other protocols have something behind them that no method is. What lies beyond the row may be
-    anything.
+    anything; the zeros there could be methods.
     """
     row, at = np.nonzero(short[:, : PREAMBLE_LIMIT + 1] == 5)
     near = at <= last[row]
@@ -238,8 +238,7 @@ def _greet(
     count = np.where(at + 1 < captured[row], short[row, at + 1], _METHODS)
     sound = count > 0
     for number in range(_METHODS):
-        there = (number < count) & (at + 2 + number < captured[row])
-        sound &= ~there | _SOUND[short[row, at + 2 + number]]
+        sound &= (number >= count) | _SOUND[short[row, at + 2 + number]]
     row = row[sound]
     rows: NDArray[np.intp] = row[np.diff(row, prepend=-1) != 0]
     return rows

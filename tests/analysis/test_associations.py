@@ -33,6 +33,8 @@ from .tunnel_samples import PROXY_V2
 ONE, OTHER = "10.0.0.1", "10.0.0.2"
 PROXY = "10.0.0.9"
 RELAY = (PROXY, 3000)
+NAMED = b"\3\x14a-name.example.test." + bytes(2)
+"""A name as an address, with port 0."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -379,12 +381,20 @@ def test_an_association_whose_endpoints_are_taken_over_without_a_close(first: in
 
 
 @pytest.mark.parametrize("greeting", [GREETING, b"\5\3\0\1\2", b"\5\3\5\3\0"])
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("place", [address("0.0.0.0", 0), NAMED], ids=["zeros", "name"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100])
+@pytest.mark.parametrize("every", [True, False])
 @pytest.mark.parametrize("swapped", [False, True])
-def test_an_association_is_known_while_its_datagrams_pass(greeting: bytes, size: int, swapped: bool) -> None:
-    """However its request is cut, or comes in disorder: only then a datagram without a header is found."""
-    request = b"\5\3\0" + address("0.0.0.0", 0)
-    asked = [(CLIENT, request[place : place + size]) for place in range(0, len(request), size)]
+def test_an_association_is_known_while_its_datagrams_pass(
+    greeting: bytes, place: bytes, size: int, every: bool, swapped: bool
+) -> None:
+    """However its request is cut, or comes in disorder: only then a datagram without a header is found.
+
+    It is cut in `every` place that is a multiple of a size, or at the first one.
+    """
+    request = b"\5\3\0" + place
+    pieces = [request[begin : begin + size] for begin in range(0, len(request), size)]
+    asked = [(CLIENT, piece) for piece in (pieces if every else [request[:size], request[size:]]) if piece]
     talk = [(CLIENT, greeting), (SERVER, CHOICE), *asked, (SERVER, b"\5\0\0" + address(*RELAY))]
     packets = connection(talk, closing=False)
     if swapped and len(asked) > 1:

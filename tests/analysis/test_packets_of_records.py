@@ -93,7 +93,8 @@ def talk(draw: Random, number: int, version: int) -> Talk:
     for packet in packets:
         time += draw.choice([1, 1, 1, 1, 5, 200]) * MILLISECOND
         if packet.flags & (FIN | RST) and not over:
-            time, over = time + draw.choice([0, LATE_CLOSE - 1000 * MILLISECOND, LATE_CLOSE]), True
+            said = max(each.time - number for each in timed if each.octets)
+            time, over = draw.choice([time, said + LATE_CLOSE, said + LATE_CLOSE + 1]), True
         timed.append(replace(packet, time=time + number))
     return Talk(listed, tunnel, opens, timed)
 
