@@ -17,6 +17,7 @@ from tests.traffic import (
     GREETING,
     PLAIN,
     PSH,
+    REPLY,
     REQUEST,
     SERVER,
     START,
@@ -58,6 +59,20 @@ def test_a_syn_behind_the_octets_of_its_side(side: int, flags: int, behind: int,
     records = the_same([*packets, late, *next_])
     assert (records[0]["first_frame"], records[0]["methods"]) == (1, ["no-authentication", "gssapi"])
     assert records[-1]["id"] == len(records)
+
+
+@pytest.mark.parametrize("side", [CLIENT, SERVER])
+@pytest.mark.parametrize("flags", [SYN, SYN | ACK])
+@pytest.mark.parametrize("behind", [-3, 0, 60, 5000, 1 << 25])
+def test_what_a_late_syn_makes_of_an_association(side: int, flags: int, behind: int) -> None:
+    """It was taken for one for the sake of its datagrams, and may turn out to be none: then it takes no id away."""
+    said = [(CLIENT, b"\5\2\0\1"), (SERVER, CHOICE), (CLIENT, b"\5\3\0\1" + bytes(6)), (SERVER, REPLY)]
+    packets = connection(said, opening=False, closing=False)
+    last = [packet for packet in packets if packet.side == side][-1]
+    late = replace(last, flags=flags, sequence=last.sequence + behind, octets=b"", time=START + 1)
+    next_ = connection(PLAIN, client=("10.0.0.2", 40_000), begin=START + 2)
+    records = the_same([*packets, late, *next_])
+    assert [record["id"] for record in records] == [*range(1, len(records) + 1)]
 
 
 def test_a_syn_behind_an_acknowledgment_tells_where_its_side_begins() -> None:
