@@ -61,3 +61,20 @@ def test_conversations_are_numbered_by_where_they_begin(seed: int, record: Conve
         assert all(inner.parent == (each.id if inner.id else None) for inner, each in nested)
     assert not waiting
     assert sorted(numbers.values()) == [*range(last - len(numbers) + 1, last + 1)]
+
+
+def test_what_turns_out_to_be_none_takes_no_number() -> None:
+    numbering, places = Numbering(), [place_of(frame) for frame in (1, 2, 3)]
+    numbering.add(places)
+    numbering.withdraw(places[1])
+    numbering.withdraw(place_of(9))  # nobody has said that there is one
+    numbering.release(None)
+    assert [numbering.number(place) for place in places] == [1, 0, 2]
+    numbering.add([places[1]])
+    numbering.release(None)
+    assert numbering.number(places[1]) == 3, "it can come back"
+    numbering.withdraw(places[2])
+    assert numbering.number(places[2]) == 0
+    numbering.add([place_of(4)])
+    numbering.release(None)
+    assert numbering.number(place_of(4)) == 4, "a number that was given is nobody else's"
