@@ -73,15 +73,53 @@ class Octets(SlotTable):
         # What an RST carries is a text for people (RFC 9293 s3.5.3).
         length = np.where(flags & TcpFlag.RST, 0, segments.length[row])
         sequence = segments.sequence[row] + ((flags & TcpFlag.SYN) != 0)
+        early = self._early(flows, batch.slots[counted], batch.counts[counted], way, length)
         self._begin(flows, batch.slots[counted], slot, way, sequence, length)
         ahead = (sequence - self.edge[way, slot]).view(np.int32).astype(np.int64)
         known = (self.origin[way, slot] >= 0) & (np.abs(ahead) < PLAUSIBLE)
         offset = self.reach[way, slot] + ahead
         speaks = known & ((length > 0) | ((flags & TcpFlag.FIN) != 0))
         self._advance(slot, way, np.where(speaks, offset + length, 0))
-        heard = self._hear(slot, way, flags, segments.acknowledgment[row])
+        heard = self._hear(slot, way, flags, segments.acknowledgment[row], early)
         chosen = np.flatnonzero(known & (length > 0))
         return Payloads(segments, row[chosen], slot[chosen], way[chosen], offset[chosen], heard[chosen])
+
+    def _early(
+        self,
+        flows: FlowTable,
+        slots: NDArray[np.intp],
+        counts: NDArray[np.intp],
+        way: NDArray[np.uint8],
+        length: NDArray[np.int64],
+    ) -> NDArray[np.intp]:
+        """Rows that come before the other direction begins; see `_begin`.
+
+        Args:
+            slots, counts: the flows, and the number of rows of each.
+        """
+        lacking = self.origin[:, slots] < 0
+        if not lacking.any():
+            return np.empty(0, np.intp)
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        opened = flows.opener[slots] != UNKNOWN
+        # With its first packet ...
+        turns = np.append(np.flatnonzero(way[1:] != way[:-1]) + 1, len(way))
+        until = np.minimum(turns[np.searchsorted(turns, starts, side="right")], ends)
+        waits = lacking[way[starts] ^ 1, np.arange(len(slots))] & opened
+        found = _ranges(starts[waits], until[waits])
+        if opened.all():
+            return found
+        # ... or, where the SYNs are missing, with its first octet.
+        group = np.repeat(np.arange(len(slots)), counts)
+        says = np.flatnonzero((length > 0) & ~opened[group])[::-1]
+        since = np.zeros(lacking.shape, np.intp)
+        # Backwards, so that of several the first is written last and stands.
+        since[way[says], group[says]] = says
+        since -= starts
+        mine, which = np.nonzero(lacking & (since > 0))
+        rows = _ranges(starts[which], starts[which] + since[mine, which])
+        return np.concatenate((found, rows[way[rows] != np.repeat(mine, since[mine, which])]))
 
     def _begin(
         self,
@@ -117,13 +155,19 @@ class Octets(SlotTable):
             self.edge[this, of] += more.astype(np.uint32)
 
     def _hear(
-        self, slot: NDArray[np.intp], way: NDArray[np.uint8], flags: NDArray[np.uint8], number: NDArray[np.uint32]
+        self,
+        slot: NDArray[np.intp],
+        way: NDArray[np.uint8],
+        flags: NDArray[np.uint8],
+        number: NDArray[np.uint32],
+        early: NDArray[np.intp],
     ) -> NDArray[np.int64]:
         """Acknowledgments as positions in the direction they are about."""
         other = way ^ 1
         beyond = (number - self.edge[other, slot]).view(np.int32).astype(np.int64)
         acknowledges = (flags & TcpFlag.ACK) != 0
         known = self.origin[other, slot] >= 0
+        known[early] = False
         says = acknowledges & known & (np.abs(beyond) < PLAUSIBLE)
         unplaced = np.where(acknowledges & ~known, UNPLACED - number.astype(np.int64), -1)
         heard = np.where(says, self.reach[other, slot] + beyond, unplaced)
@@ -134,3 +178,9 @@ class Octets(SlotTable):
                 furthest = np.maximum.reduceat(np.where(other == this, heard, -1), runs)
                 self.heard[this, of] = np.maximum(self.heard[this, of], furthest)
         return heard
+
+
+def _ranges(begins: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[np.intp]:
+    """All numbers from each of these up to its end."""
+    counts = ends - begins
+    return np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))

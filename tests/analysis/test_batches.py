@@ -90,6 +90,19 @@ def test_where_the_syns_are_missing_a_side_begins_with_its_first_octet() -> None
     assert [anomaly["code"] for anomaly in record["anomalies"]] == ["midstream"]
 
 
+@pytest.mark.parametrize("opening", [False, True])
+def test_what_is_acknowledged_before_the_first_packet_of_the_other_side(opening: bool) -> None:
+    """Two clocks: all that the client sends comes first, and it hears more than there is. That counts only where the
+    client says something then."""
+    packets = connection(PLAIN[:2], opening=opening, closing=False)
+    last = packets[-1]
+    heard = last.sequence + len(last.octets) + 9
+    packets.append(Packet(CLIENT, ACK, last.acknowledgment, heard, b"", last.time, last.ends))
+    sides = [[packet for packet in packets if packet.side == side] for side in (CLIENT, SERVER)]
+    (record,) = the_same([packet for side in sides for packet in side])
+    assert "handshake-gap" not in {anomaly["code"] for anomaly in record["anomalies"]}
+
+
 # -- UDP associations -----------------------------------------------------------------------------------------------
 
 MILLISECOND = 1_000_000
