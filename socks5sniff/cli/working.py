@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import click
@@ -62,12 +63,10 @@ ALONE = Working(1, None)
 def working_options(command: Command) -> Command:
     """`--jobs N` and `--cluster WHERE`, as working (a Working)."""
 
+    @wraps(command)
     def decorated(*arguments: Any, jobs: int | None, cluster: str | None, **others: Any) -> Any:
         return command(*arguments, working=Working(jobs, cluster), **others)
 
-    decorated.__doc__ = command.__doc__
-    decorated.__name__ = command.__name__
-    decorated.__dict__.update(command.__dict__)
     named: Command = grouped(
         "Speed",
         click.option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -122,13 +123,11 @@ def column_names() -> tuple[str, ...]:
 def writing_options(command: Command) -> Command:
     """All of these, as writing (a Writing)."""
 
+    @wraps(command)
     def decorated(*arguments: Any, **others: Any) -> Any:
         writing = Writing(**{name: others.pop(name) for name in Writing._fields})
         return command(*arguments, writing=writing, **others)
 
-    decorated.__doc__ = command.__doc__
-    decorated.__name__ = command.__name__
-    decorated.__dict__.update(command.__dict__)
     named: Command = grouped(
         "Output",
         click.option(

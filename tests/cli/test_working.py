@@ -24,6 +24,18 @@ def sized(path: Path, octets: int) -> str:
     return str(path)
 
 
+def made(folder: Path, conversations: int) -> str:
+    """A capture of so many."""
+    captures.write("churn", folder / "churn.pcap", conversations)
+    return str(folder / "churn.pcap")
+
+
+def alone(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What one process prints."""
+    assert main([*command, "--jobs", "1"]) == ExitCode.OK
+    return capsys.readouterr().out
+
+
 @pytest.fixture
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "_cores", lambda: 4)
@@ -83,10 +95,8 @@ def test_the_same_comes_out(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    capture = tmp_path / "churn.pcap"
-    captures.write("churn", capture, 200)
-    assert main([*command, str(capture), "--jobs", "1"]) == ExitCode.OK
-    expected = capsys.readouterr().out
+    capture = made(tmp_path, 200)
+    expected = alone([*command, capture], capsys)
     counts = []
 
     class Counted(processes.Processes):
@@ -98,7 +108,7 @@ def test_the_same_comes_out(
     monkeypatch.setattr(working, "SHARE", share)
     monkeypatch.setattr(working, "_cores", lambda: 3)
     monkeypatch.setattr(working, "_memory", lambda: 64 << 30)
-    assert main([*command, str(capture), *options]) == ExitCode.OK
+    assert main([*command, capture, *options]) == ExitCode.OK
     assert capsys.readouterr().out == expected
     assert counts == started
 
@@ -113,11 +123,8 @@ def test_figures_are_counted_where_records_are_made(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The process that puts them together gets those of few conversations only: of what goes on between pieces."""
-    capture = tmp_path / "churn.pcap"
-    captures.write("churn", capture, 300)
-    asked = [command, str(capture), *filters]
-    assert main([*asked, "--jobs", "1"]) == ExitCode.OK
-    expected = capsys.readouterr().out
+    asked = [command, made(tmp_path, 300), *filters]
+    expected = alone(asked, capsys)
     monkeypatch.setattr(plan, "LEAST", 50_000)
     here = []
     for counted in (Statistics, Overview):
@@ -131,9 +138,7 @@ def test_figures_are_counted_where_records_are_made(
 def test_with_a_condition_to_fail_each_record_is_looked_at_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    capture = tmp_path / "churn.pcap"
-    captures.write("churn", capture, 60)
-    command = ["stats", str(capture), "--fail-if", "reply.code == 0"]
+    command = ["stats", made(tmp_path, 60), "--fail-if", "reply.code == 0"]
     said = []
     for jobs in ("1", "2"):
         assert main([*command, "--jobs", jobs]) == ExitCode.MATCHED
@@ -160,11 +165,8 @@ def test_filters_are_asked_where_records_are_made(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """But those that need to know ids, and for formats that are not lines."""
-    capture = tmp_path / "churn.pcap"
-    captures.write("churn", capture, 300)
-    command = ["read", str(capture), "--format", form, "-Y", where]
-    assert main([*command, "--jobs", "1"]) == ExitCode.OK
-    expected = capsys.readouterr().out
+    command = ["read", made(tmp_path, 300), "--format", form, "-Y", where]
+    expected = alone(command, capsys)
     monkeypatch.setattr(plan, "LEAST", 50_000)
     asked = []
     call = Expression.__call__
@@ -177,14 +179,13 @@ def test_filters_are_asked_where_records_are_made(
 def test_no_process_can_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    capture = tmp_path / "churn.pcap"
-    captures.write("churn", capture, 60)
+    capture = made(tmp_path, 60)
 
     def refused(*_: object) -> None:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(processes, "_Worker", refused)
-    assert main(["read", str(capture), "--jobs", "2"]) == ExitCode.FAILED
+    assert main(["read", capture, "--jobs", "2"]) == ExitCode.FAILED
     err = capsys.readouterr().err
     assert err.endswith("--jobs 1 needs none\n")
     assert err.count("\n") == 1
