@@ -125,17 +125,23 @@ class Associations:
         """What to open, and the rows to take then, in this order.
 
         Whose a datagram is takes into account when an association is known. Where a relay is (see `_sought`) does not:
-        as long as one is sought, others are opened only where the packets lie that completed their agreement.
+        as long as one is sought, it and others of its client's, proxy's or relay's address are opened only where the
+        packets lie that completed their agreement. Each such turn costs as much as a batch: where nothing that comes
+        before touches these addresses there is none.
         """
-        rows = np.arange(len(datagrams))
-        if not self._seeking and not any(association.seeks for association in fresh):
-            yield fresh, rows
-            return
-        fresh = sorted(fresh, key=_agreed)
-        places = np.searchsorted(datagrams.frame, [association.agreed for association in fresh]).tolist()
-        places.append(len(rows))
-        yield (), rows[: places[0]]
-        for association, begin, end in zip(fresh, places, places[1:], strict=False):
+        rows, late = np.arange(len(datagrams)), list[tuple[int, Association]]()
+        known = (each for there in self._seeking.values() for each in there)
+        near = {address for each in (*known, *(each for each in fresh if each.seeks)) for address in _addresses(each)}
+        ends = np.stack((datagrams.source, datagrams.destination)) >> np.uint64(16)
+        for association in sorted(fresh, key=_agreed) if near else ():
+            addresses = _addresses(association)
+            place = int(np.searchsorted(datagrams.frame, association.agreed))
+            if not near.isdisjoint(addresses) and np.isin(ends[:, :place], np.array([*addresses], np.uint64)).any():
+                late.append((place, association))
+        waiting = {id(association) for _, association in late}
+        places = [*(place for place, _ in late), len(rows)]
+        yield [each for each in fresh if id(each) not in waiting], rows[: places[0]]
+        for (begin, association), end in zip(late, places[1:], strict=True):
             yield (association,), rows[begin:end]
 
     def _take(self, datagrams: Datagrams, rows: NDArray[np.intp]) -> None:
@@ -306,6 +312,12 @@ class Associations:
         delivery.run(self._copies, self._faults)
         self._remember(rows.take(nobodys))
         return rows.take(np.union1d(nobodys, np.array(assignment.early, np.intp)))
+
+
+def _addresses(association: Association) -> set[int]:
+    """Of its client, its proxy and its relays."""
+    ends = (*association.hosts, association.proxy, *association.relays)
+    return {end >> 16 for end in ends}
 
 
 def _concerned(rows: UdpRows, fresh: Sequence[Association], known: Collection[int]) -> NDArray[np.bool_]:
