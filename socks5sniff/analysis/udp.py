@@ -30,6 +30,8 @@ from .delivery import Delivery
 from .faults import Faults
 from .relays import MAX_LOOKED_AT, Relays
 
+MAX_TURNS = 256
+"""Associations of a batch that are opened one after another at most, while relays are sought; see `_turns`."""
 MAX_REMEMBERED = 4096
 """Datagrams kept because an association may turn out to be theirs."""
 
@@ -127,7 +129,7 @@ class Associations:
         Whose a datagram is takes into account when an association is known. Where a relay is (see `_sought`) does not:
         as long as one is sought, it and others of its client's, proxy's or relay's address are opened only where the
         packets lie that completed their agreement. Each such turn costs as much as a batch: where nothing that comes
-        before touches these addresses there is none.
+        before touches these addresses there is none, and of a flood MAX_TURNS.
         """
         rows, late = np.arange(len(datagrams)), list[tuple[int, Association]]()
         known = (each for there in self._seeking.values() for each in there)
@@ -138,6 +140,7 @@ class Associations:
             place = int(np.searchsorted(datagrams.frame, association.agreed))
             if not near.isdisjoint(addresses) and np.isin(ends[:, :place], np.array([*addresses], np.uint64)).any():
                 late.append((place, association))
+        del late[MAX_TURNS:]
         waiting = {id(association) for _, association in late}
         places = [*(place for place, _ in late), len(rows)]
         yield [each for each in fresh if id(each) not in waiting], rows[: places[0]]

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from socks5sniff.analysis import udp
+from socks5sniff.analysis.udp import Associations
+from socks5sniff.packets.columns import Datagrams
 from tests.traffic import (
     ACK,
     CHOICE,
@@ -207,3 +212,27 @@ def test_relays_that_are_sought_and_answers_from_elsewhere(data: st.DataObject) 
         time = data.draw(st.integers(0, 40)) * 1.0001 + number / 1e6
         parts.append([said(time, *ends, b"\0\0\0" + address(*remote))])
     the_same(mixed(*parts))
+
+
+def test_a_flood_of_relays_that_are_sought_is_not_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each turn costs as much as a batch."""
+    frames: list[Frame] = []
+    for number in range(40):
+        begin = START + number * MILLISECOND
+        talk = associate((ONE, 20_000 + number), bound=("0.0.0.0", 0), begin=begin, closing=False)
+        frames += [(packet.time, packet.frame()) for packet in talk]
+        frames.append((talk[-1].time + 1, datagram((ONE, 50_000 + number), (PROXY, 3000), HEADER)))
+    turns: list[int] = []
+    take = Associations._take
+
+    def counted(self: Associations, datagrams: Datagrams, rows: NDArray[np.intp]) -> None:
+        turns.append(len(rows))
+        take(self, datagrams, rows)
+
+    monkeypatch.setattr(Associations, "_take", counted)
+    for most in (5, 1000):
+        monkeypatch.setattr(udp, "MAX_TURNS", most)
+        turns.clear()
+        assert len(analyse(sorted(frames, key=lambda frame: frame[0]))) == 40
+        assert sum(turns) == 40
+        assert (len(turns) <= 6) is (most == 5)
