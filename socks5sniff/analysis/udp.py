@@ -131,11 +131,15 @@ class Associations:
         packets lie that completed their agreement. Each such turn costs as much as a batch: where nothing that comes
         before touches these addresses there is none, and of a flood MAX_TURNS.
         """
-        rows, late = np.arange(len(datagrams)), list[tuple[int, Association]]()
+        rows = np.arange(len(datagrams))
         known = (each for there in self._seeking.values() for each in there)
         near = {address for each in (*known, *(each for each in fresh if each.seeks)) for address in _addresses(each)}
+        if not near:
+            yield fresh, rows
+            return
+        late: list[tuple[int, Association]] = []
         ends = np.stack((datagrams.source, datagrams.destination)) >> np.uint64(16)
-        for association in sorted(fresh, key=_agreed) if near else ():
+        for association in sorted(fresh, key=_agreed):
             addresses = _addresses(association)
             place = int(np.searchsorted(datagrams.frame, association.agreed))
             if not near.isdisjoint(addresses) and np.isin(ends[:, :place], np.array([*addresses], np.uint64)).any():

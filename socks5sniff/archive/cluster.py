@@ -58,9 +58,7 @@ class Cluster:
                     scheduler_kwargs={"dashboard_address": ":0"},
                     config={"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"},
                 )
-            self._client: Any = dask.Client(
-                self._cluster or where, timeout=WAIT, direct_to_workers=where == LOCAL or None
-            )
+            self._client: Any = dask.Client(self._cluster or where, timeout=WAIT)
             self._client.wait_for_workers(1, timeout=WAIT)
         except (OSError, ValueError, TimeoutError) as error:
             raise InputError(f"--cluster {where}: {_reason(error)}") from None

@@ -111,7 +111,7 @@ class ArchiveReading(Iterator[Conversation]):
         self._names = names
         self._keeper = keeper
         self._now = kept or _Standing(Sequel(settings, self._past))
-        pieces = _to_read(self._now, names, count, keeper is not None)
+        pieces = _to_read(self._now, names, count, keeper is not None and writer is not None)
         self._octets = _Octets(sum(piece.octets for piece in pieces), progress)
         self._flow = Flow(pieces, workers, 2 * count, settings, self._now.last)
         wrote = wrote if keeper is None else keeper.wrote

@@ -596,10 +596,11 @@ class FlowTable(SlotTable):
             return
         # Those behind the first that counts are copies of it, or nobody asks.
         begun: set[tuple[int, int]] = set()
-        for place, *key, good in zip(at.tolist(), group.tolist(), way.tolist(), counts.tolist(), strict=True):
+        whose = zip(group.tolist(), way.tolist(), strict=True)
+        for place, one, good in zip(at.tolist(), whose, counts.tolist(), strict=True):
             if good:
-                begun.add((key[0], key[1]))
-            elif (key[0], key[1]) not in begun:
+                begun.add(one)
+            elif one not in begun:
                 batch.flags[place] &= 0xFF ^ TcpFlag.SYN
 
     def _drop_strange_resets(self, batch: FlowBatch) -> None:

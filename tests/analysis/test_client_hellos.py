@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from random import Random
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def without_grease(values: list[int]) -> list[int]:
     return [value for value in values if value not in GREASE]
 
 
-def digest(values: list[int], behind: list[int] = []) -> str:  # noqa: B006
+def digest(values: list[int], behind: Sequence[int] = ()) -> str:
     if not values:
         return "0" * 12
     listed = [",".join(f"{value:04x}" for value in each) for each in (sorted(values), behind) if each]
